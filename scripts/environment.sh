@@ -1,0 +1,46 @@
+# Makes the project's virtual environment (.venv) and puts it first on PATH. Sourced, not run:
+#   . scripts/environment.sh "server,local-triton,gateway"
+# Set PYTHON to choose the interpreter (3.10, 3.11 or 3.12); VENV to choose the folder.
+
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="${VENV:-$ROOT/.venv}"
+
+supported_python() {
+  "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3.11 python3 python3.12 python3.10}; do
+    if supported_python "$candidate"; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "setup: Python 3.10, 3.11 or 3.12 is needed: install one, or name it with PYTHON=..." >&2
+  return 1
+}
+
+install() {
+  local extras="$1" stamp="$VENV/.installed" wanted python
+  wanted="$(cat "$ROOT/pyproject.toml" - <<<"$extras" | sha256sum)"
+  if [ -f "$stamp" ] && grep -qxF "$wanted" "$stamp"; then
+    return
+  fi
+  if ! supported_python "$VENV/bin/python"; then
+    python="$(find_python)"
+    echo "setup: making the virtual environment $VENV ..."
+    if ! "$python" -m venv --clear "$VENV"; then
+      echo "setup: the venv module is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2
+      return 1
+    fi
+  fi
+  echo "setup: installing the dependencies (a few minutes the first time) ..."
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$ROOT[$extras]"
+  echo "$wanted" >>"$stamp"
+}
+
+install "$1"
+PATH="$VENV/bin:$PATH"

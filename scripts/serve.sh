@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Runs the real Triton Inference Server with the steered model, and the REST gateway, until Ctrl-C.
+# The first run installs everything into .venv. README.md lists the environment variables.
+
+. "$(dirname "$0")/environment.sh" "server,local-triton,gateway"
+cd "$ROOT"
+exec python -m launcher
