@@ -1,0 +1,69 @@
+"""Errors that reach a user.
+
+Every error a request can meet is a :class:`RequestError` whose message says what was wrong and
+what would be right, and whose code says how a transport should report it. The adapters put both
+into the response (`error`, `error_code`); the gateway maps the code to an HTTP status, once.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class ErrorCode(str, Enum):
+    """Why a request failed, in the vocabulary of gRPC's status codes."""
+
+    INVALID_ARGUMENT = "invalid_argument"
+    """The request can never succeed as it is: the client must change it."""
+
+    NOT_FOUND = "not_found"
+    """The request names something that does not exist, such as a trait."""
+
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    """The server is full at the moment: the same request can succeed later."""
+
+    UNAVAILABLE = "unavailable"
+    """The engine is starting, stopping or dead: the same request can succeed later."""
+
+    INTERNAL = "internal"
+    """A defect or a failure of the machine while the request ran."""
+
+
+class RequestError(Exception):
+    """A request failed, with a message meant for the user who sent it."""
+
+    code: ErrorCode = ErrorCode.INTERNAL
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequestError(RequestError):
+    """A value of the request is missing, malformed, or out of range."""
+
+    code = ErrorCode.INVALID_ARGUMENT
+
+
+class UnknownTraitError(RequestError):
+    """The request names a trait for which no vector is loaded."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class OverloadedError(RequestError):
+    """The waiting queue is full."""
+
+    code = ErrorCode.RESOURCE_EXHAUSTED
+
+
+class EngineUnavailableError(RequestError):
+    """The engine is not able to take requests."""
+
+    code = ErrorCode.UNAVAILABLE
+
+
+class GenerationFailedError(RequestError):
+    """A step of the engine failed while this request was in it."""
+
+    code = ErrorCode.INTERNAL

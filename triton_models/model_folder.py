@@ -1,0 +1,76 @@
+"""Finding a Qwen2.5 model's folder, and its tokenizer, without loading its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from triton_models.settings import DEMO_MODEL_FOLDER, ServerSettings
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+"""The files of a hub repository that serving needs."""
+
+
+class ModelNotFoundError(Exception):
+    """The model is not on this machine; the message says how to get it."""
+
+
+class UnsupportedModelError(Exception):
+    """The model is there but cannot be served."""
+
+
+def find_model(settings: ServerSettings) -> Path:
+    """Returns the folder of the configured model. Never goes to the network.
+
+    Raises:
+        ModelNotFoundError: It is neither a folder nor a model downloaded before.
+    """
+    name = settings.model_name
+    if not name:
+        if not (DEMO_MODEL_FOLDER / "config.json").is_file():
+            raise ModelNotFoundError(
+                "the demo model is missing from data/models/demo: restore it with "
+                "'git checkout data/models/demo', or set MODEL_NAME"
+            )
+        return DEMO_MODEL_FOLDER
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelNotFoundError(f"MODEL_NAME={name} is a folder without a config.json")
+        return folder
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                cache_dir=settings.model_cache,
+                allow_patterns=list(MODEL_FILES),
+                local_files_only=True,
+            )
+        )
+    except HFValidationError as error:
+        raise ModelNotFoundError(
+            f"MODEL_NAME={name} is neither a folder nor a hub id such as Qwen/Qwen2.5-3B-Instruct"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the model {name} is not in {settings.model_cache}: fetch it with "
+            f"'scripts/download_models.py {name}', or unset MODEL_NAME for the demo model"
+        ) from error
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Loads a model folder's tokenizer.
+
+    Raises:
+        UnsupportedModelError: The tokenizer is missing or broken.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(f"{folder.name} has no usable tokenizer: {error}") from error
+    return tokenizer

@@ -1,0 +1,291 @@
+"""A generation request: what its tensors say, validated and typed.
+
+Both the tokenizer step (where an error can still be a plain Triton error) and `steered_qwen`
+(which also takes requests directly) parse with `parse_generation_request`, so a request means the
+same through the ensemble and without it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from triton_models.errors import InvalidRequestError
+from triton_models.settings import GenerationDefaults
+
+Positions = Literal["all", "prompt", "response"]
+POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
+
+MAX_TRAITS = 16
+MAX_STOP_WORDS = 16
+MAX_STOP_WORD_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """Which directions to add to the residual stream, how strongly and where.
+
+    Attributes:
+        scalars: For each trait its scalar; a trait named twice has the sum.
+        layers: 0-based decoder blocks to steer, or `None` for each vector's own choice.
+        positions: `all` tokens, the `prompt`'s only, or the `response`'s only (those are the
+            tokens generated, from the first one on: the prompt's last token belongs to the prompt).
+    """
+
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    layers: tuple[int, ...] | None = None
+    positions: Positions = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParameters:
+    """How the next token is chosen from the logits.
+
+    Attributes:
+        temperature: 0 takes the most likely token.
+        top_k: How many of the most likely tokens may be chosen; 0 means all.
+        top_p: The least probability that the most likely tokens allowed must reach together.
+        min_p: The least probability of a token, relative to the most likely one's.
+        repetition_penalty: Divides (or multiplies, below 0) logits of tokens in prompt or answer.
+        frequency_penalty: Subtracted from a token's logit for each time the answer has it.
+        presence_penalty: Subtracted once from the logit of each token that the answer has.
+        seed: Makes the choice reproducible; `None` takes a fresh one.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 50
+    top_p: float = 0.9
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Everything a request asks for, but for its prompt.
+
+    Attributes:
+        steering: What to add to the residual stream.
+        sampling: How tokens are chosen.
+        max_tokens: The most tokens to generate; `None` means the server's default, or what the
+            context has room for if that is less.
+        min_tokens: The least tokens before the model may end the answer; stop words may earlier.
+        stop_words: Strings that end the answer and are not part of it.
+        stream: Whether to answer in chunks rather than once.
+        echo_prompt: Whether the text begins with the prompt as the model read it.
+    """
+
+    steering: Steering = field(default_factory=Steering)
+    sampling: SamplingParameters = field(default_factory=SamplingParameters)
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop_words: tuple[str, ...] = ()
+    stream: bool = False
+    echo_prompt: bool = False
+
+
+Values = Mapping[str, Sequence[Any]]
+"""The tensors of a request by name, each as a flat sequence of Python values."""
+
+
+def parse_generation_request(values: Values, defaults: GenerationDefaults) -> GenerationRequest:
+    """Makes a request of its tensors' values.
+
+    Args:
+        values: The tensors present, as in `tensors.REQUEST_INPUTS`; others are not looked at.
+        defaults: What to take for sampling values that are absent.
+
+    Raises:
+        InvalidRequestError: A value is missing, malformed, out of range or given twice.
+    """
+    values = _with_sampling_parameters(values)
+    sampling = SamplingParameters(
+        temperature=_real(values, "temperature", defaults.temperature, 0.0, 2.0),
+        top_k=_top_k(values, defaults.top_k),
+        top_p=_real(values, "top_p", defaults.top_p, 0.0, 1.0, above_low=True),
+        min_p=_real(values, "min_p", 0.0, 0.0, 1.0),
+        repetition_penalty=_real(values, "repetition_penalty", 1.0, 0.0, 2.0, above_low=True),
+        frequency_penalty=_real(values, "frequency_penalty", 0.0, -2.0, 2.0),
+        presence_penalty=_real(values, "presence_penalty", 0.0, -2.0, 2.0),
+        seed=_integer(values, "seed", None, 0, 2**64 - 1),
+    )
+    max_tokens = _integer(values, "max_tokens", None, 1, 2**31 - 1)
+    min_tokens = _integer(values, "min_tokens", None, 0, 2**31 - 1) or 0
+    if min_tokens > (max_tokens or defaults.max_tokens):
+        raise InvalidRequestError(
+            f"min_tokens is {min_tokens}: it must not exceed max_tokens, which is "
+            f"{max_tokens or defaults.max_tokens}"
+        )
+    return GenerationRequest(
+        steering=_steering(values),
+        sampling=sampling,
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        stop_words=_stop_words(values),
+        stream=_boolean(values, "stream", False),
+        echo_prompt=not _boolean(values, "exclude_input_in_output", True),
+    )
+
+
+def _steering(values: Values) -> Steering:
+    traits = [str(trait) for trait in values.get("trait", ())]
+    scalars = [float(scalar) for scalar in values.get("scalar", ())]
+    if len(traits) != len(scalars):
+        raise InvalidRequestError(
+            f"trait has {len(traits)} elements and scalar has {len(scalars)}: give one scalar for "
+            "each trait"
+        )
+    if len(traits) > MAX_TRAITS:
+        raise InvalidRequestError(f"{len(traits)} traits are too many: give at most {MAX_TRAITS}")
+    totals: dict[str, float] = {}
+    for trait, scalar in zip(traits, scalars, strict=True):
+        if not trait:
+            raise InvalidRequestError("a trait is empty: name one, or leave trait and scalar out")
+        if not math.isfinite(scalar):
+            raise InvalidRequestError(
+                f"the scalar of {trait!r} is {scalar}: it must be a finite number"
+            )
+        totals[trait] = totals.get(trait, 0.0) + scalar
+    positions = _string(values, "positions") or "all"
+    if positions not in POSITIONS:
+        raise InvalidRequestError(f"positions is {positions!r}: use one of {', '.join(POSITIONS)}")
+    return Steering(totals, _layers(values), positions)
+
+
+def _layers(values: Values) -> tuple[int, ...] | None:
+    layers = [int(layer) for layer in values.get("layers", ())]
+    if not layers:
+        return None
+    if len(set(layers)) < len(layers) or min(layers) < 0:
+        raise InvalidRequestError(
+            f"layers is {layers}: give different 0-based decoder blocks, each once"
+        )
+    return tuple(sorted(layers))
+
+
+def _stop_words(values: Values) -> tuple[str, ...]:
+    words = [str(word) for word in values.get("stop_words", ())]
+    if len(words) > MAX_STOP_WORDS:
+        raise InvalidRequestError(
+            f"{len(words)} stop_words are too many: give at most {MAX_STOP_WORDS}"
+        )
+    for word in words:
+        if not word:
+            raise InvalidRequestError("a stop word is empty: leave it out, or give it text")
+        if len(word.encode()) > MAX_STOP_WORD_BYTES:
+            raise InvalidRequestError(
+                f"a stop word has {len(word.encode())} bytes: {MAX_STOP_WORD_BYTES} are the most"
+            )
+    return tuple(dict.fromkeys(words))
+
+
+def _top_k(values: Values, default: int) -> int:
+    # -1 turns top-k off for clients written for vLLM, 0 for those written for transformers.
+    top_k: int = _integer(values, "top_k", default, -1, 2**31 - 1)
+    return max(0, top_k)
+
+
+def _single(values: Values, name: str) -> Any | None:
+    sequence = values.get(name, ())
+    if len(sequence) > 1:
+        raise InvalidRequestError(f"{name} has {len(sequence)} elements: give one")
+    return sequence[0] if len(sequence) else None
+
+
+def _string(values: Values, name: str) -> str:
+    value = _single(values, name)
+    return "" if value is None else str(value)
+
+
+def _boolean(values: Values, name: str, default: bool) -> bool:
+    value = _single(values, name)
+    return default if value is None else bool(value)
+
+
+def _integer(values: Values, name: str, default: Any, low: int, high: int) -> Any:
+    value = _single(values, name)
+    if value is None:
+        return default
+    if not low <= int(value) <= high:
+        raise InvalidRequestError(f"{name} is {value}: give an integer from {low} to {high}")
+    return int(value)
+
+
+def _real(
+    values: Values, name: str, default: float, low: float, high: float, above_low: bool = False
+) -> float:
+    value = _single(values, name)
+    if value is None:
+        return default
+    number = float(value)
+    if not low <= number <= high or (above_low and number == low):
+        bounds = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
+        raise InvalidRequestError(f"{name} is {number:g}: give a number {bounds}")
+    return number
+
+
+_SAMPLING_PARAMETERS: dict[str, tuple[str, type]] = {
+    "temperature": ("temperature", float),
+    "top_p": ("top_p", float),
+    "top_k": ("top_k", int),
+    "min_p": ("min_p", float),
+    "repetition_penalty": ("repetition_penalty", float),
+    "frequency_penalty": ("frequency_penalty", float),
+    "presence_penalty": ("presence_penalty", float),
+    "max_tokens": ("max_tokens", int),
+    "min_tokens": ("min_tokens", int),
+    "seed": ("seed", int),
+    "stop": ("stop_words", str),
+}
+"""vLLM's names inside `sampling_parameters`, and the tensor each stands for."""
+
+
+def _with_sampling_parameters(values: Values) -> Values:
+    """Returns the values with those inside the `sampling_parameters` JSON added."""
+    text = _string(values, "sampling_parameters")
+    if not text:
+        return values
+    try:
+        parameters = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"sampling_parameters is not valid JSON: {error}") from error
+    if not isinstance(parameters, dict):
+        raise InvalidRequestError('sampling_parameters must be an object: {"temperature": 0.5}')
+    merged: dict[str, Sequence[Any]] = dict(values)
+    for key, value in parameters.items():
+        if key not in _SAMPLING_PARAMETERS:
+            raise InvalidRequestError(
+                f"sampling_parameters has {key!r}: use {', '.join(_SAMPLING_PARAMETERS)}"
+            )
+        name, kind = _SAMPLING_PARAMETERS[key]
+        if value is None:
+            continue
+        if len(values.get(name, ())):
+            raise InvalidRequestError(
+                f"{name} is given twice: as a tensor and inside sampling_parameters"
+            )
+        merged[name] = [
+            _converted(key, item, kind) for item in (value if isinstance(value, list) else [value])
+        ]
+    return merged
+
+
+def _converted(key: str, value: Any, kind: type) -> Any:
+    # vLLM's own example client sends its numbers as strings.
+    try:
+        if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+            raise ValueError(value)
+        converted = kind(value)
+        if kind is int and float(value) != converted:
+            raise ValueError(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        expected = {float: "a number", int: "an integer", str: "text"}[kind]
+        raise InvalidRequestError(
+            f"sampling_parameters has {key} = {value!r}: give {expected}"
+        ) from error
+    return converted

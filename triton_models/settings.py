@@ -1,0 +1,138 @@
+"""The model server's configuration: environment variables, read and validated in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+DATA_ROOT = REPOSITORY_ROOT / "data"
+DEMO_MODEL = "persona-demo"
+DEMO_MODEL_FOLDER = DATA_ROOT / "models" / "demo"
+
+_Number = TypeVar("_Number", int, float)
+
+
+class SettingsError(ValueError):
+    """An environment variable holds a value that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationDefaults:
+    """What a request gets for each value it leaves out."""
+
+    max_tokens: int = 200
+    temperature: float = 0.8
+    top_p: float = 0.9
+    top_k: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How to load and run the model.
+
+    Attributes:
+        model_name: A hub id or a folder; `""` means the demo model that comes with the project.
+        model_cache: Where hub models are kept.
+        vectors: The folder of vector files.
+        device: `auto` takes a GPU when there is one.
+        dtype: `auto` is float32 on the CPU and the checkpoint's own type on a GPU.
+        max_batch_rows: How many requests share a batch.
+        max_waiting: How many more may wait for a row before requests are refused.
+        max_context: Longest prompt and answer together, in tokens; the model's own limit caps it.
+        prefill_chunk: Prompt tokens computed per step at most, so that a long prompt does not
+            hold up the answers that are being streamed.
+        threads: CPU threads for the model; 0 means one per core.
+        defaults: What requests get for values they leave out.
+    """
+
+    model_name: str = ""
+    model_cache: Path = DATA_ROOT / "models"
+    vectors: Path = DATA_ROOT / "vectors"
+    device: str = "auto"
+    dtype: str = "auto"
+    max_batch_rows: int = 32
+    max_waiting: int = 256
+    max_context: int = 4096
+    prefill_chunk: int = 512
+    threads: int = 0
+    defaults: GenerationDefaults = GenerationDefaults()
+
+    @property
+    def shown_model_name(self) -> str:
+        """The model's name as users see it."""
+        return self.model_name or DEMO_MODEL
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:
+    """Reads the settings from environment variables.
+
+    Args:
+        environment: The variables; the process's own when left out.
+
+    Raises:
+        SettingsError: A variable's value cannot be used; the message says what would be right.
+    """
+    env = _Environment(os.environ if environment is None else environment)
+    base = ServerSettings()
+    return ServerSettings(
+        model_name=env.text("MODEL_NAME", ""),
+        model_cache=Path(env.text("MODEL_CACHE_DIR", str(base.model_cache))),
+        vectors=Path(env.text("VECTORS_DIR", str(base.vectors))),
+        device=env.choice("DEVICE", base.device, DEVICES),
+        dtype=env.choice("DTYPE", base.dtype, DTYPES),
+        max_batch_rows=env.integer("MAX_BATCH_ROWS", base.max_batch_rows, 1, 1024),
+        max_waiting=env.integer("MAX_WAITING", base.max_waiting, 0, 100_000),
+        max_context=env.integer("MAX_CONTEXT", base.max_context, 16, 1_000_000),
+        prefill_chunk=env.integer("PREFILL_CHUNK", base.prefill_chunk, 16, 65_536),
+        threads=env.integer("TORCH_THREADS", base.threads, 0, 1024),
+        defaults=GenerationDefaults(
+            max_tokens=env.integer("MAX_TOKENS", base.defaults.max_tokens, 1, 1_000_000),
+            temperature=env.real("TEMPERATURE", base.defaults.temperature, 0.0, 2.0),
+            top_p=env.real("TOP_P", base.defaults.top_p, 0.001, 1.0),
+        ),
+    )
+
+
+class _Environment:
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, name: str, default: str) -> str:
+        return self._variables.get(name, "").strip() or default
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            raise SettingsError(f"{name} is {value!r}: use one of {', '.join(choices)}")
+        return value
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        return self._number(name, default, low, high, int, "an integer")
+
+    def real(self, name: str, default: float, low: float, high: float) -> float:
+        return self._number(name, default, low, high, float, "a number")
+
+    def _number(
+        self,
+        name: str,
+        default: _Number,
+        low: _Number,
+        high: _Number,
+        convert: Callable[[str], _Number],
+        kind: str,
+    ) -> _Number:
+        text = self.text(name, str(default))
+        try:
+            value = convert(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise SettingsError(f"{name} is {text!r}: use {kind} from {low} to {high}")
+        return value

@@ -1,0 +1,132 @@
+"""The names, types and shapes of every tensor that crosses a Triton model's boundary.
+
+The one place for these facts: the adapters, the gateway and the clients read them from here, and
+a test checks each `config.pbtxt` against them. Nothing here imports more than the standard
+library, so that a client can use it without torch or transformers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TritonType = Literal["BYTES", "BOOL", "INT32", "UINT64", "FP32"]
+
+ANY = -1
+"""The length of a one-dimensional tensor whose length is free."""
+
+PERSONA = "persona"
+TOKENIZER = "tokenizer"
+STEERED_QWEN = "steered_qwen"
+DETOKENIZER = "detokenizer"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a Triton model.
+
+    Attributes:
+        name: The tensor's name.
+        datatype: Triton's name of the element type; `BYTES` is UTF-8 text unless said otherwise.
+        length: The length of its only dimension, or `ANY`.
+        optional: Whether a request may leave it out (inputs only).
+    """
+
+    name: str
+    datatype: TritonType
+    length: int
+    optional: bool = False
+
+
+def _optional(name: str, datatype: TritonType, length: int = 1) -> TensorSpec:
+    return TensorSpec(name, datatype, length, optional=True)
+
+
+TEXT_INPUT = TensorSpec("text_input", "BYTES", 1)
+INPUT_IDS = _optional("input_ids", "INT32", ANY)
+
+PROMPT_INPUTS = (
+    TEXT_INPUT,
+    _optional("messages", "BYTES"),
+    _optional("system_prompt", "BYTES"),
+    _optional("raw", "BOOL"),
+)
+"""What the tokenizer turns into `input_ids`."""
+
+STEERING_INPUTS = (
+    _optional("trait", "BYTES", ANY),
+    _optional("scalar", "FP32", ANY),
+    _optional("layers", "INT32", ANY),
+    _optional("positions", "BYTES"),
+)
+
+GENERATION_INPUTS = (
+    _optional("max_tokens", "INT32"),
+    _optional("min_tokens", "INT32"),
+    _optional("temperature", "FP32"),
+    _optional("top_p", "FP32"),
+    _optional("top_k", "INT32"),
+    _optional("min_p", "FP32"),
+    _optional("repetition_penalty", "FP32"),
+    _optional("frequency_penalty", "FP32"),
+    _optional("presence_penalty", "FP32"),
+    _optional("seed", "UINT64"),
+    _optional("stop_words", "BYTES", ANY),
+    _optional("stream", "BOOL"),
+    _optional("exclude_input_in_output", "BOOL"),
+    _optional("sampling_parameters", "BYTES"),
+)
+
+REQUEST_INPUTS = STEERING_INPUTS + GENERATION_INPUTS
+"""What `persona`, `tokenizer` (it validates them) and `steered_qwen` (it obeys them) share."""
+
+STOP = _optional("stop", "BOOL")
+"""On `steered_qwen`: cancel every running or waiting request that has this request's id."""
+
+DESCRIBE = _optional("describe", "BOOL")
+"""On `steered_qwen`: answer with `description` instead of generating."""
+
+PERSONA_INPUTS = PROMPT_INPUTS + REQUEST_INPUTS
+STEERED_QWEN_INPUTS = (INPUT_IDS, *REQUEST_INPUTS, STOP, DESCRIBE)
+
+FINISH_REASON = TensorSpec("finish_reason", "BYTES", 1)
+"""`""` until the last chunk, then `stop`, `length`, `cancelled` or `error`."""
+
+STATUS_OUTPUTS = (
+    FINISH_REASON,
+    TensorSpec("num_input_tokens", "INT32", 1),
+    TensorSpec("num_output_tokens", "INT32", 1),
+    TensorSpec("error", "BYTES", 1),
+    TensorSpec("error_code", "BYTES", 1),
+)
+"""What `steered_qwen` says about a request and the detokenizer passes on unchanged."""
+
+CHUNK_OUTPUTS = (
+    TensorSpec("output_ids", "INT32", ANY),
+    TensorSpec("output_bytes", "INT32", 1),
+    TensorSpec("echo_ids", "INT32", ANY),
+)
+"""A chunk of the answer, still as tokens.
+
+`output_ids` are the tokens released by this chunk: together they are always whole UTF-8.
+`output_bytes` says how many bytes of their text belong to the answer: all of them, but for a last
+chunk that a stop string cuts inside a token. `echo_ids` are the prompt's tokens, on the first
+chunk of a request with `exclude_input_in_output` false, else empty.
+"""
+
+DESCRIPTION = TensorSpec("description", "BYTES", 1)
+"""JSON about the model, its traits and the engine, on the answer to `describe`, else `""`."""
+
+TEXT_OUTPUT = TensorSpec("text_output", "BYTES", 1)
+"""The new text of this chunk, or all of it when the request does not stream."""
+
+STEERED_QWEN_OUTPUTS = CHUNK_OUTPUTS + STATUS_OUTPUTS + (DESCRIPTION,)
+PERSONA_OUTPUTS = (TEXT_OUTPUT, *STATUS_OUTPUTS)
+
+MODELS: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
+    PERSONA: (PERSONA_INPUTS, PERSONA_OUTPUTS),
+    TOKENIZER: (PERSONA_INPUTS, (INPUT_IDS,)),
+    STEERED_QWEN: (STEERED_QWEN_INPUTS, STEERED_QWEN_OUTPUTS),
+    DETOKENIZER: (CHUNK_OUTPUTS + STATUS_OUTPUTS, PERSONA_OUTPUTS),
+}
+"""Inputs and outputs of each model of the repository."""
