@@ -1,0 +1,158 @@
+"""A request's prompt: validated, rendered by the chat template, and tokenized.
+
+Extraction and serving both render with `render_chat`, so that a vector is used on the very token
+sequence that it was taken from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from triton_models.errors import InvalidRequestError
+
+Message = dict[str, str]
+"""`{"role": "system" | "user" | "assistant", "content": "..."}`."""
+
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is to answer: either chat messages or raw text.
+
+    Attributes:
+        messages: A chat that ends with a user's turn, or `None` for raw text.
+        raw_text: Text to go to the model as it is, when `messages` is `None`.
+    """
+
+    messages: tuple[Message, ...] | None
+    raw_text: str = ""
+
+
+def parse_prompt(
+    text_input: str, *, messages: str | None, system_prompt: str | None, raw: bool
+) -> Prompt:
+    """Makes a prompt of the tensors that describe one.
+
+    Args:
+        text_input: The user's turn; `""` when `messages` is given.
+        messages: A whole chat as JSON.
+        system_prompt: The system turn, unless `messages` brings its own.
+        raw: Whether `text_input` goes to the model without the chat template.
+
+    Raises:
+        InvalidRequestError: The prompt is empty, or malformed, or says things twice.
+    """
+    if messages:
+        if text_input:
+            raise InvalidRequestError(
+                "text_input and messages are both given: leave text_input empty when you send "
+                "messages"
+            )
+        if raw:
+            raise InvalidRequestError(
+                "raw needs text_input: messages are always rendered by the chat template"
+            )
+        return Prompt(_with_system(_parse_messages(messages), system_prompt))
+    if not text_input.strip():
+        raise InvalidRequestError(
+            "the prompt is empty: text_input must hold text, or messages a chat"
+        )
+    if raw:
+        if system_prompt:
+            raise InvalidRequestError(
+                "raw and system_prompt exclude each other: put the system turn into text_input"
+            )
+        return Prompt(None, text_input)
+    return Prompt(_with_system(({"role": "user", "content": text_input},), system_prompt))
+
+
+def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+    """Renders a chat as the text that the model continues with the assistant's answer.
+
+    A single user turn is its own rendering for a tokenizer that has no chat template (some base
+    models).
+
+    Raises:
+        InvalidRequestError: The template refuses the messages, or there is no template and more
+            than one user turn.
+    """
+    if not tokenizer.chat_template:
+        if len(messages) == 1:
+            return messages[0]["content"]
+        raise InvalidRequestError(
+            "this model's tokenizer has no chat template: send text_input alone, without messages "
+            "or system_prompt"
+        )
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        )
+    except Exception as error:  # jinja2's own errors, and whatever a template raises
+        raise InvalidRequestError(f"the chat template refuses the messages: {error}") from error
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """Returns the prompt's token ids.
+
+    Text is rendered first and tokenized without special tokens added, since the template writes
+    its own.
+
+    Raises:
+        InvalidRequestError: See `render_chat`.
+    """
+    messages = prompt.messages
+    text = prompt.raw_text if messages is None else render_chat(tokenizer, messages)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _with_system(messages: tuple[Message, ...], system_prompt: str | None) -> tuple[Message, ...]:
+    if not system_prompt:
+        return messages
+    if messages[0]["role"] == "system":
+        raise InvalidRequestError(
+            "there are two system turns: give system_prompt or a system message, not both"
+        )
+    return ({"role": "system", "content": system_prompt}, *messages)
+
+
+def _parse_messages(text: str) -> tuple[Message, ...]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(
+            f'messages is not valid JSON ({error}): send [{{"role": "user", "content": "..."}}]'
+        ) from error
+    if not isinstance(document, list) or not document:
+        raise InvalidRequestError("messages must be a JSON array with at least one message")
+    messages = tuple(_parse_message(index, item) for index, item in enumerate(document))
+    if messages[-1]["role"] != "user":
+        raise InvalidRequestError(
+            f"messages must end with a user message, not {messages[-1]['role']}: the model answers "
+            "the last one"
+        )
+    if not messages[-1]["content"].strip():
+        raise InvalidRequestError("the last message is empty: its content must hold text")
+    return messages
+
+
+def _parse_message(index: int, item: Any) -> Message:
+    if not isinstance(item, Mapping) or set(item) != {"role", "content"}:
+        raise InvalidRequestError(f'messages[{index}] must be {{"role": "...", "content": "..."}}')
+    role, content = item["role"], item["content"]
+    if role not in _ROLES:
+        raise InvalidRequestError(
+            f"messages[{index}] has the role {role!r}: use one of {', '.join(_ROLES)}"
+        )
+    if role == "system" and index:
+        raise InvalidRequestError(f"messages[{index}] is a system message: it must come first")
+    if not isinstance(content, str):
+        raise InvalidRequestError(f"messages[{index}] has a content that is not text")
+    return {"role": role, "content": content}

@@ -1,0 +1,70 @@
+"""The bytes behind each token of a byte-level BPE tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from transformers import PreTrainedTokenizerBase
+
+
+class TokenBytes:
+    """Maps token ids to the bytes they stand for; concatenated, they are the UTF-8 of the text.
+
+    Unlike decoding ids to strings one at a time, bytes neither lose spaces nor break characters
+    that several tokens share. Special tokens stand for no bytes, as with
+    `decode(skip_special_tokens=True)`; so do ids that the tokenizer does not know (the vocabulary
+    of a Qwen2.5 model is padded past its tokenizer's).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._special_ids = frozenset(tokenizer.all_special_ids)
+        self._added_tokens = {
+            id: str(token.content) for id, token in tokenizer.added_tokens_decoder.items()
+        }
+        self._known: dict[int, bytes] = {}
+
+    def __getitem__(self, token_id: int) -> bytes:
+        known = self._known.get(token_id)
+        if known is None:
+            known = self._known[token_id] = self._look_up(token_id)
+        return known
+
+    def join(self, token_ids: Iterable[int]) -> bytes:
+        """Returns the bytes of several tokens, special tokens left out."""
+        return b"".join(self[token_id] for token_id in token_ids)
+
+    def join_with_special(self, token_ids: Iterable[int]) -> bytes:
+        """Returns the bytes of several tokens, special tokens written out as their names."""
+        return b"".join(
+            self._added_tokens[token_id].encode()
+            if token_id in self._added_tokens
+            else self[token_id]
+            for token_id in token_ids
+        )
+
+    def _look_up(self, token_id: int) -> bytes:
+        if token_id in self._special_ids:
+            return b""
+        if token_id in self._added_tokens:
+            return self._added_tokens[token_id].encode()
+        token = self._tokenizer.convert_ids_to_tokens(token_id)
+        if token is None:
+            return b""
+        return bytes(_BYTE_OF_CHARACTER[character] for character in token)
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """Returns the byte that each character of a byte-level BPE token stands for.
+
+    The alphabet is GPT-2's (Radford et al. 2019), which Qwen2 shares: bytes that are printable in
+    Latin-1 stand for themselves, the rest take the code points from 256 upwards in byte order.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    alphabet = {chr(byte): byte for byte in printable}
+    for offset, byte in enumerate(sorted(set(range(256)) - printable)):
+        alphabet[chr(256 + offset)] = byte
+    return alphabet
+
+
+_BYTE_OF_CHARACTER = _byte_level_alphabet()
