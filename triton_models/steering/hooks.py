@@ -1,0 +1,107 @@
+"""Permanent forward hooks that give every row of a batch its own steering.
+
+Each decoder block's output gets `table[rows]` added: `rows` says for each token of the packed
+batch which line of the block's table belongs to it. Line 0 is all zero, for tokens that are not
+steered. Requests come and go by writing lines of the table; the hooks never change and hold no
+state of any request, so the same graph serves every batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from triton_models.steering.delta import SteeringDelta
+
+STEERING_ROWS = "steering_rows"
+"""The keyword of the forward pass that carries each token's line: int64 [tokens]."""
+
+UNSTEERED_LINE = 0
+
+
+class SteeringNotAppliedError(RuntimeError):
+    """A forward pass ran without steering every block: its logits must not be used."""
+
+
+class SteeringTable:
+    """For each decoder block and batch row, the delta that the row's request adds there.
+
+    Args:
+        num_layers: How many decoder blocks the model has.
+        num_rows: How many requests a batch can hold.
+        hidden_size: The width of the residual stream.
+        dtype: The model's dtype.
+        device: The model's device.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_rows: int,
+        hidden_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._deltas = torch.zeros(
+            (num_layers, num_rows + 1, hidden_size), dtype=dtype, device=device
+        )
+
+    @staticmethod
+    def line_of(row: int) -> int:
+        """Returns the line of the table that belongs to a batch row."""
+        return row + 1
+
+    def of_block(self, block: int) -> torch.Tensor:
+        """Returns a block's table, [num_rows + 1, hidden_size]: a view that follows changes."""
+        return self._deltas[block]
+
+    def write(self, row: int, delta: SteeringDelta) -> None:
+        """Makes a batch row steer by `delta`, whatever it did before."""
+        self.clear(row)
+        for block, vector in delta.blocks.items():
+            self._deltas[block, self.line_of(row)] = vector.to(self._deltas.device)
+
+    def clear(self, row: int) -> None:
+        """Makes a batch row steer by nothing."""
+        self._deltas[:, self.line_of(row)] = 0
+
+
+class SteeringHooks:
+    """Adds each token's delta at the output of every decoder block of a model.
+
+    Args:
+        blocks: The model's decoder blocks, in order.
+        table: The deltas.
+    """
+
+    def __init__(self, blocks: nn.ModuleList, table: SteeringTable) -> None:
+        self._fired = 0
+        self._num_blocks = len(blocks)
+        for index, block in enumerate(blocks):
+            block.register_forward_hook(
+                self._hook(table.of_block(index)), with_kwargs=True, prepend=True
+            )
+
+    def check_and_reset(self) -> None:
+        """Makes sure that the forward pass just run was steered at every block.
+
+        Raises:
+            SteeringNotAppliedError: A hook did not run, or more than once.
+        """
+        fired, self._fired = self._fired, 0
+        if fired != self._num_blocks:
+            raise SteeringNotAppliedError(
+                f"steering ran at {fired} of {self._num_blocks} decoder blocks"
+            )
+
+    def _hook(self, deltas: torch.Tensor) -> Any:
+        def add_steering(
+            _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor
+        ) -> torch.Tensor:
+            self._fired += 1
+            # output: [1, tokens, hidden]; deltas[rows]: [tokens, hidden]
+            return output + deltas[kwargs[STEERING_ROWS]]
+
+        return add_steering
