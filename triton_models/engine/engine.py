@@ -1,0 +1,324 @@
+"""The engine: one thread that owns the running requests and steps the model.
+
+Other threads only hand things over (`submit`, `cancel`, `stop`) and read counters. All state of
+the requests belongs to the engine's thread, so none of it needs a lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+
+import torch
+
+from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.scheduler import Scheduler, Slice
+from triton_models.engine.sequence import Emit, FinishReason, Sequence
+from triton_models.errors import (
+    EngineUnavailableError,
+    ErrorCode,
+    InvalidRequestError,
+    OverloadedError,
+)
+from triton_models.request import GenerationRequest
+from triton_models.settings import ServerSettings
+from triton_models.steering.delta import resolve_steering
+from triton_models.text.token_bytes import TokenBytes
+from triton_models.vectors.registry import VectorRegistry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """What the engine is doing and has done."""
+
+    running: int
+    waiting: int
+    finished: int
+    cancelled: int
+    failed: int
+    generated_tokens: int
+
+
+class Engine:
+    """Continuous batching over one model.
+
+    Args:
+        runner: Runs the steps.
+        token_bytes: The bytes of each token.
+        registry: The vectors that requests can name.
+        end_ids: The tokens that end an answer.
+        context_length: The most tokens of a prompt and its answer together.
+        settings: Sizes and defaults.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        token_bytes: TokenBytes,
+        registry: VectorRegistry,
+        end_ids: SequenceOf[int],
+        context_length: int,
+        settings: ServerSettings,
+    ) -> None:
+        self._runner = runner
+        self._token_bytes = token_bytes
+        self._registry = registry
+        self._end_ids = frozenset(end_ids)
+        self._context_length = context_length
+        self._settings = settings
+        self._scheduler = Scheduler(settings.max_batch_rows, settings.prefill_chunk)
+        self._wake = threading.Condition()
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._num_open = 0
+        self._accepting = True
+        self._stopping = False
+        self._counts = dict.fromkeys(FinishReason, 0)
+        self._generated_tokens = 0
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Starts the engine's thread."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """The engine's counters, as of its last step."""
+        completed = self._counts[FinishReason.STOP] + self._counts[FinishReason.LENGTH]
+        return EngineStatistics(
+            running=self._scheduler.num_running,
+            waiting=max(self._num_open - self._scheduler.num_running, 0),
+            finished=completed,
+            cancelled=self._counts[FinishReason.CANCELLED],
+            failed=self._counts[FinishReason.ERROR],
+            generated_tokens=self._generated_tokens,
+        )
+
+    def submit(
+        self,
+        request: GenerationRequest,
+        prompt_ids: list[int],
+        emit: Emit,
+        request_id: str = "",
+    ) -> Sequence:
+        """Takes a request; its chunks go to `emit`, the last one with a finish reason.
+
+        Args:
+            request: What to do.
+            prompt_ids: The prompt's tokens.
+            emit: Takes the chunks, on the engine's thread.
+            request_id: The client's name for the request.
+
+        Returns:
+            A handle for `cancel`.
+
+        Raises:
+            InvalidRequestError: The prompt does not fit the model, or the steering cannot work.
+            UnknownTraitError: A trait has no vector.
+            OverloadedError: Too many requests wait already.
+            EngineUnavailableError: The engine is stopping or dead.
+        """
+        max_tokens = self._check_room(request, prompt_ids)
+        delta = resolve_steering(request.steering, self._registry, self._runner.dtype)
+        if request.sampling.seed is None:
+            sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
+            request = dataclasses.replace(request, sampling=sampling)
+        sequence = Sequence(request, prompt_ids, max_tokens, delta, emit, request_id)
+        with self._wake:
+            if not self._accepting:
+                raise EngineUnavailableError("the engine is not running: try again later")
+            room = self._settings.max_batch_rows + self._settings.max_waiting
+            if self._num_open >= room:
+                raise OverloadedError(
+                    f"the server is busy: {self._num_open} requests are running or waiting, and "
+                    f"{room} are the most; try again later"
+                )
+            self._num_open += 1
+            self._inbox.append(lambda: self._scheduler.add(sequence))
+            self._wake.notify()
+        return sequence
+
+    def cancel(self, sequence: Sequence) -> None:
+        """Ends a request, which then emits a last chunk that says so, unless it has already."""
+        self._hand_over(lambda: self._cancel_all([sequence]))
+
+    def cancel_by_id(self, request_id: str, report: Callable[[int], None]) -> None:
+        """Ends every request of a client's id.
+
+        Args:
+            request_id: The id.
+            report: Takes the number of requests ended, on the engine's thread; 0 at once when the
+                engine does not run.
+        """
+
+        def cancel_matching() -> None:
+            matching = [
+                each for each in self._scheduler.sequences() if each.request_id == request_id
+            ]
+            self._cancel_all(matching)
+            report(len(matching))
+
+        if not self._hand_over(cancel_matching):
+            report(0)
+
+    def stop(self, drain_seconds: float) -> None:
+        """Takes no more requests, lets the open ones finish for a while, then ends them.
+
+        Args:
+            drain_seconds: How long open requests may go on.
+        """
+        with self._wake:
+            self._accepting = False
+        deadline = time.monotonic() + drain_seconds
+        while self._num_open and self.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self.alive:
+            self._thread.join()
+
+    def _check_room(self, request: GenerationRequest, prompt_ids: list[int]) -> int:
+        """Returns how many tokens the request may generate."""
+        length = len(prompt_ids)
+        if not length:
+            raise InvalidRequestError("the prompt is empty: it must have at least one token")
+        vocabulary = self._runner.vocabulary_size
+        if min(prompt_ids) < 0 or max(prompt_ids) >= vocabulary:
+            raise InvalidRequestError(f"input_ids must be from 0 to {vocabulary - 1}")
+        room = self._context_length - length
+        if room < 1:
+            raise InvalidRequestError(
+                f"the prompt has {length} tokens, but the model's context holds "
+                f"{self._context_length} with the answer: shorten it by at least {1 - room}"
+            )
+        if request.max_tokens is None:
+            return max(min(self._settings.defaults.max_tokens, room), 1)
+        if request.max_tokens > room:
+            raise InvalidRequestError(
+                f"the prompt has {length} tokens and max_tokens is {request.max_tokens}: together "
+                f"more than the context of {self._context_length}; set max_tokens to at most "
+                f"{room} or shorten the prompt"
+            )
+        return request.max_tokens
+
+    def _hand_over(self, action: Callable[[], None]) -> bool:
+        """Gives the engine's thread something to do before its next step, if it runs."""
+        with self._wake:
+            if self._stopping:
+                return False
+            self._inbox.append(action)
+            self._wake.notify()
+            return True
+
+    def _run(self) -> None:
+        try:
+            while self._take_inbox():
+                self._step()
+            self._end_all(EngineUnavailableError("the server is shutting down"))
+        except BaseException:
+            logger.exception("the engine died")
+            with self._wake:
+                self._accepting = False
+                self._stopping = True
+            self._drain_inbox()
+            self._end_all(EngineUnavailableError("the engine died: see the server's log"))
+
+    def _take_inbox(self) -> bool:
+        """Does what was handed over, waiting for something to do; false when it is time to stop."""
+        with self._wake:
+            while not (self._inbox or self._stopping or self._scheduler.has_work):
+                self._wake.wait()
+        self._drain_inbox()
+        return not self._stopping
+
+    def _drain_inbox(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def _step(self) -> None:
+        self._sweep()
+        for sequence in self._scheduler.admit():
+            if sequence.row is not None:
+                self._runner.assign(sequence.row, sequence.delta)
+        slices = self._scheduler.plan()
+        if not slices:
+            return
+        try:
+            tokens = self._runner.step(slices)
+        except Exception:
+            logger.exception("a step failed")
+            for each in slices:
+                self._fail(
+                    each.sequence, "the step that computed this request failed on the server"
+                )
+        else:
+            self._apply(slices, tokens)
+        self._sweep()
+
+    def _apply(self, slices: SequenceOf[Slice], tokens: SequenceOf[int | None]) -> None:
+        """Moves the sequences on by what a step computed."""
+        results = iter(tokens)
+        for each in slices:
+            sequence = each.sequence
+            ready = each.reaches_last_token
+            sequence.num_computed = each.end
+            if not ready:
+                continue
+            token = next(results)
+            if token is None:
+                self._fail(
+                    sequence,
+                    "the model's output is not finite: the steering is too strong for its number "
+                    "format; use smaller scalars",
+                    ErrorCode.INVALID_ARGUMENT,
+                )
+                continue
+            self._generated_tokens += 1
+            sequence.append(token, self._token_bytes[token], ends=token in self._end_ids)
+
+    def _cancel_all(self, sequences: SequenceOf[Sequence]) -> None:
+        for sequence in sequences:
+            if not sequence.finished:
+                sequence.finish(FinishReason.CANCELLED)
+        self._sweep()
+
+    def _fail(self, sequence: Sequence, message: str, code: ErrorCode = ErrorCode.INTERNAL) -> None:
+        if not sequence.finished:
+            sequence.fail(message, code)
+
+    def _sweep(self) -> None:
+        """Lets go of the sequences that have finished, counting them, and frees their rows."""
+        finished = self._scheduler.remove_finished()
+        for sequence in finished:
+            if sequence.row is not None:
+                self._runner.release(sequence.row)
+            if sequence.finish_reason is not None:
+                self._counts[sequence.finish_reason] += 1
+        if finished:
+            with self._wake:
+                self._num_open -= len(finished)
+
+    def _end_all(self, error: EngineUnavailableError) -> None:
+        for sequence in self._scheduler.sequences():
+            self._fail(sequence, error.message, error.code)
+        self._sweep()
+
+
+def set_threads(threads: int) -> None:
+    """Sets how many CPU threads the model uses; 0 leaves PyTorch's choice, one per core."""
+    if threads:
+        torch.set_num_threads(threads)

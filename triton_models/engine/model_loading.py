@@ -1,0 +1,85 @@
+"""Loading a Qwen2.5 model for the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, PreTrainedTokenizerBase, Qwen2ForCausalLM
+
+from triton_models.engine.attention import ATTENTION_NAME
+from triton_models.model_folder import UnsupportedModelError, load_tokenizer
+from triton_models.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to run, with what belongs to it."""
+
+    model: Qwen2ForCausalLM
+    tokenizer: PreTrainedTokenizerBase
+    context_length: int
+    end_ids: tuple[int, ...]
+
+
+def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
+    """Loads a model for the engine, with `persona_packed` attention.
+
+    Raises:
+        UnsupportedModelError: It is not a Qwen2 model, uses sliding-window attention, or there is
+            no GPU where one is asked for.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type != "qwen2":
+        raise UnsupportedModelError(
+            f"{settings.shown_model_name} is a {config.model_type} model: this server runs Qwen2.5 "
+            "(model_type qwen2) only"
+        )
+    if set(config.layer_types) != {"full_attention"}:
+        raise UnsupportedModelError(
+            f"{settings.shown_model_name} uses sliding-window attention, which is not supported: "
+            "set use_sliding_window to false in its config.json"
+        )
+    device = choose_device(settings.device)
+    model = Qwen2ForCausalLM.from_pretrained(
+        folder,
+        dtype=_choose_dtype(settings.dtype, device),
+        attn_implementation=ATTENTION_NAME,
+        local_files_only=True,
+    )
+    model.eval().requires_grad_(False).to(device)
+    tokenizer = load_tokenizer(folder)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        context_length=min(config.max_position_embeddings, settings.max_context),
+        end_ids=_end_ids(model, tokenizer),
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Returns the device that a setting means.
+
+    Raises:
+        UnsupportedModelError: It asks for a GPU and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UnsupportedModelError("DEVICE is cuda, but no GPU is visible: set DEVICE=cpu or auto")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _choose_dtype(name: str, device: torch.device) -> torch.dtype | str:
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    return torch.float32 if device.type == "cpu" else "auto"
+
+
+def _end_ids(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Returns the tokens that end an answer: the generation config's, and the tokenizer's own."""
+    configured = model.generation_config.eos_token_id
+    ids = set(configured if isinstance(configured, list) else [configured])
+    ids.add(tokenizer.eos_token_id)
+    return tuple(sorted(id for id in ids if id is not None))
