@@ -1,0 +1,57 @@
+"""What `steered_qwen` says about itself: the answer to `describe`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from triton_models.engine.build import BuiltEngine
+from triton_models.settings import ServerSettings
+from triton_models.vectors.registry import VectorRegistry
+
+
+def describe(built: BuiltEngine, settings: ServerSettings) -> str:
+    """Returns a JSON object about the loaded model, its traits and the engine."""
+    model = built.loaded.model
+    config = model.config
+    return json.dumps(
+        {
+            "model": settings.shown_model_name,
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "model_info": {
+                "num_layers": config.num_hidden_layers,
+                "hidden_size": config.hidden_size,
+                "vocab_size": config.vocab_size,
+                "context_length": built.loaded.context_length,
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            },
+            "traits": _traits(built.registry),
+            "problems": [dataclasses.asdict(problem) for problem in built.registry.problems],
+            "engine": {
+                "alive": built.engine.alive,
+                "max_batch_rows": settings.max_batch_rows,
+                "max_waiting": settings.max_waiting,
+                **dataclasses.asdict(built.engine.statistics),
+            },
+        }
+    )
+
+
+def _traits(registry: VectorRegistry) -> dict[str, Any]:
+    return {
+        name: {
+            "trait_name": name,
+            "model_name": vector.model_name,
+            "layers": sorted(vector.blocks),
+            "layer_count": len(vector.blocks),
+            "selected_layers": list(vector.selected_blocks),
+            "norms": {str(block): norm for block, norm in vector.norms.items()},
+            "source": vector.source,
+            "sha256": vector.sha256,
+            "warnings": list(registry.warnings[name]),
+            "metadata": vector.metadata,
+        }
+        for name, vector in sorted(registry.vectors.items())
+    }

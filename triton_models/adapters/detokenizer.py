@@ -1,0 +1,43 @@
+"""The `detokenizer` model: a chunk's tokens to its text.
+
+It keeps no state: `steered_qwen` releases tokens only in runs that are whole UTF-8, and says where
+a stop string cuts the last one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from triton_models import tensors
+from triton_models.adapters.tensor_io import build_tensors, read_values
+from triton_models.model_folder import find_model, load_tokenizer
+from triton_models.settings import read_settings
+from triton_models.text.token_bytes import TokenBytes
+
+
+class DetokenizerModel:
+    """Triton's interface to the detokenizer."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads the tokenizer."""
+        self._token_bytes = TokenBytes(load_tokenizer(find_model(read_settings())))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answers each chunk with its text, and with what the engine says about the request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        values = read_values(request, tensors.CHUNK_OUTPUTS + tensors.STATUS_OUTPUTS)
+        answer = self._token_bytes.join(values["output_ids"])[: values["output_bytes"][0]]
+        echo = self._token_bytes.join_with_special(values["echo_ids"])
+        text = echo.decode("utf-8", "replace") + answer.decode("utf-8", "replace")
+        status = {spec.name: values[spec.name][0] for spec in tensors.STATUS_OUTPUTS}
+        return pb_utils.InferenceResponse(
+            build_tensors(
+                request.requested_output_names(),
+                tensors.PERSONA_OUTPUTS,
+                {tensors.TEXT_OUTPUT.name: text, **status},
+            )
+        )

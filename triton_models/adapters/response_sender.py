@@ -1,0 +1,121 @@
+"""Sending chunks to Triton from a thread of their own.
+
+The engine's thread only appends to a queue. When chunks of one request pile up, because sending
+is slower than the engine, they are joined into one response: fewer responses, the same text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from triton_models import tensors
+from triton_models.adapters.tensor_io import build_tensors
+from triton_models.engine.sequence import Chunk
+
+logger = logging.getLogger(__name__)
+
+
+class ResponseStream:
+    """The way back of one request.
+
+    Args:
+        request: The Triton request.
+    """
+
+    def __init__(self, request: Any) -> None:
+        self._sender = request.get_response_sender()
+        self._outputs = tuple(request.requested_output_names())
+        self.closed = False
+
+    def is_cancelled(self) -> bool:
+        """Whether the client has gone: a round trip to Triton, for a request straight to us."""
+        return not self.closed and bool(self._sender.is_cancelled())
+
+    def send(self, chunk: Chunk, description: str = "") -> None:
+        """Sends a chunk; with a finish reason it is the last.
+
+        Args:
+            chunk: What to send.
+            description: The answer to `describe`.
+        """
+        if self.closed:
+            return
+        values = {
+            "output_ids": chunk.token_ids,
+            "output_bytes": chunk.num_bytes,
+            "echo_ids": chunk.echo_ids,
+            "finish_reason": chunk.finish_reason.value if chunk.finish_reason else "",
+            "num_input_tokens": chunk.num_prompt_tokens,
+            "num_output_tokens": chunk.num_generated_tokens,
+            "error": chunk.error,
+            "error_code": chunk.error_code.value if chunk.error_code else "",
+            tensors.DESCRIPTION.name: description,
+        }
+        self.closed = chunk.finish_reason is not None
+        self._sender.send(
+            pb_utils.InferenceResponse(
+                build_tensors(self._outputs, tensors.STEERED_QWEN_OUTPUTS, values)
+            ),
+            flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if self.closed else 0,
+        )
+
+
+class SenderThread:
+    """Sends what the engine emits, in order."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[ResponseStream, Chunk] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="response-sender", daemon=True)
+        self._thread.start()
+
+    def emitter(self, stream: ResponseStream) -> Callable[[Chunk], None]:
+        """Returns a function that queues a request's chunks without blocking."""
+        return lambda chunk: self._queue.put((stream, chunk))
+
+    def stop(self) -> None:
+        """Sends what is queued, then ends the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get())
+            pending = join_chunks([item for item in batch if item is not None])
+            for stream, chunk in pending:
+                try:
+                    stream.send(chunk)
+                except Exception:
+                    # One client's broken stream must not silence the others.
+                    logger.exception("a response could not be sent")
+            if None in batch:
+                return
+
+
+def join_chunks(
+    items: list[tuple[ResponseStream, Chunk]],
+) -> list[tuple[ResponseStream, Chunk]]:
+    """Joins the chunks of each request that wait together, keeping each request's order."""
+    joined: dict[int, tuple[ResponseStream, Chunk]] = {}
+    for stream, chunk in items:
+        earlier = joined.get(id(stream))
+        joined[id(stream)] = (stream, _join(earlier[1], chunk) if earlier else chunk)
+    return list(joined.values())
+
+
+def _join(first: Chunk, second: Chunk) -> Chunk:
+    # `first` cannot be cut inside a token: only a last chunk can.
+    return dataclasses.replace(
+        second,
+        token_ids=first.token_ids + second.token_ids,
+        num_bytes=first.num_bytes + second.num_bytes,
+        echo_ids=first.echo_ids + second.echo_ids,
+    )

@@ -1,0 +1,118 @@
+"""The `steered_qwen` model: tokens in, chunks of steered tokens out (decoupled).
+
+Threads: Triton calls `execute` on its own, which only validates and hands over; the engine steps on
+another; a third sends responses; a fourth asks Triton which clients have gone. Errors of a request
+go out in-band (`error`, `error_code`): a Triton error from inside an ensemble could leak it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from triton_models import tensors
+from triton_models.adapters.description import describe
+from triton_models.adapters.response_sender import ResponseStream, SenderThread
+from triton_models.adapters.tensor_io import read_values
+from triton_models.engine.build import build_engine
+from triton_models.engine.sequence import Chunk, FinishReason, Sequence
+from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
+from triton_models.request import parse_generation_request
+from triton_models.settings import read_settings
+
+logger = logging.getLogger(__name__)
+
+CANCELLATION_POLL_SECONDS = 0.05
+DRAIN_SECONDS = 10.0
+
+
+class SteeredQwenModel:
+    """Triton's interface to the engine."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads the model and starts the engine; an error here fails the model's loading."""
+        self._settings = read_settings()
+        self._built = build_engine(self._settings)
+        self._engine = self._built.engine
+        self._sender = SenderThread()
+        self._open: dict[Sequence, ResponseStream] = {}
+        self._stopping = threading.Event()
+        self._canceller = threading.Thread(
+            target=self._cancel_abandoned, name="cancellation", daemon=True
+        )
+        self._engine.start()
+        self._canceller.start()
+
+    def execute(self, requests: list[Any]) -> None:
+        """Takes requests; their responses follow from other threads."""
+        for request in requests:
+            stream = ResponseStream(request)
+            try:
+                self._take(request, stream)
+            except RequestError as error:
+                self._refuse(stream, error.message, error.code)
+            except Exception:
+                logger.exception("a request could not be taken")
+                self._refuse(
+                    stream,
+                    "the request could not be taken: see the server's log",
+                    ErrorCode.INTERNAL,
+                )
+
+    def finalize(self) -> None:
+        """Lets the open requests finish for a while, then ends them."""
+        self._stopping.set()
+        self._engine.stop(DRAIN_SECONDS)
+        self._sender.stop()
+
+    def _take(self, request: Any, stream: ResponseStream) -> None:
+        values = read_values(request, tensors.STEERED_QWEN_INPUTS)
+        if any(values.get(tensors.DESCRIBE.name, ())):
+            stream.send(
+                Chunk(finish_reason=FinishReason.STOP), describe(self._built, self._settings)
+            )
+            return
+        if any(values.get(tensors.STOP.name, ())):
+            self._cancel_by_id(request.request_id(), stream)
+            return
+        sequence = self._engine.submit(
+            parse_generation_request(values, self._settings.defaults),
+            values.get(tensors.INPUT_IDS.name, []),
+            self._sender.emitter(stream),
+            request.request_id(),
+        )
+        self._open[sequence] = stream
+
+    def _cancel_by_id(self, request_id: str, stream: ResponseStream) -> None:
+        if not request_id:
+            raise InvalidRequestError(
+                "stop needs a request id: give the id of the request to be cancelled"
+            )
+        emit = self._sender.emitter(stream)
+
+        def report(count: int) -> None:
+            if count:
+                emit(Chunk(finish_reason=FinishReason.CANCELLED))
+            else:
+                emit(
+                    Chunk(
+                        finish_reason=FinishReason.ERROR,
+                        error=f"no request with the id {request_id!r} is running or waiting",
+                        error_code=ErrorCode.NOT_FOUND,
+                    )
+                )
+
+        self._engine.cancel_by_id(request_id, report)
+
+    def _refuse(self, stream: ResponseStream, message: str, code: ErrorCode) -> None:
+        stream.send(Chunk(finish_reason=FinishReason.ERROR, error=message, error_code=code))
+
+    def _cancel_abandoned(self) -> None:
+        """Cancels requests whose clients have gone, for as long as the model is loaded."""
+        while not self._stopping.wait(CANCELLATION_POLL_SECONDS):
+            for sequence, stream in list(self._open.items()):
+                if sequence.finished:
+                    del self._open[sequence]
+                elif stream.is_cancelled():
+                    self._engine.cancel(sequence)

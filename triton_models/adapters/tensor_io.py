@@ -1,0 +1,92 @@
+"""Reading requests' tensors and building responses' tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
+from triton_models.tensors import TensorSpec
+
+_NUMPY_TYPES: dict[str, Any] = {
+    "BYTES": np.object_,
+    "BOOL": np.bool_,
+    "INT32": np.int32,
+    "UINT64": np.uint64,
+    "FP32": np.float32,
+}
+
+_TRITON_CODES = {
+    ErrorCode.INVALID_ARGUMENT: "INVALID_ARG",
+    ErrorCode.NOT_FOUND: "NOT_FOUND",
+    ErrorCode.RESOURCE_EXHAUSTED: "UNAVAILABLE",
+    ErrorCode.UNAVAILABLE: "UNAVAILABLE",
+    ErrorCode.INTERNAL: "INTERNAL",
+}
+"""Names in `pb_utils.TritonError`, which the stub provides only once the model is imported."""
+
+
+def read_values(request: Any, specs: Iterable[TensorSpec]) -> dict[str, list[Any]]:
+    """Returns the tensors that a request has, each as a flat list; text is decoded.
+
+    Raises:
+        InvalidRequestError: A text is not valid UTF-8.
+    """
+    values = {}
+    for spec in specs:
+        tensor = pb_utils.get_input_tensor_by_name(request, spec.name)
+        if tensor is None:
+            continue
+        elements = tensor.as_numpy().reshape(-1).tolist()
+        values[spec.name] = (
+            [_text(spec.name, element) for element in elements]
+            if spec.datatype == "BYTES"
+            else elements
+        )
+    return values
+
+
+def build_tensors(
+    request_outputs: Iterable[str], specs: Iterable[TensorSpec], values: Mapping[str, Any]
+) -> list[Any]:
+    """Returns the tensors that a request asked for.
+
+    Only those: sending outputs that were not requested crashes decoupled models of Triton 2.51
+    under concurrency.
+
+    Args:
+        request_outputs: The names requested.
+        specs: The model's outputs.
+        values: Each output's value: one element, or a sequence for those of free length.
+    """
+    requested = frozenset(request_outputs)
+    return [
+        pb_utils.Tensor(spec.name, _array(spec, values[spec.name]))
+        for spec in specs
+        if spec.name in requested
+    ]
+
+
+def triton_error(error: RequestError) -> Any:
+    """Returns an error as Triton reports it to a client."""
+    code = getattr(pb_utils.TritonError, _TRITON_CODES[error.code])
+    return pb_utils.TritonError(error.message, code)
+
+
+def _array(spec: TensorSpec, value: Any) -> Any:
+    elements = [value] if spec.length == 1 else list(value)
+    if spec.datatype == "BYTES":
+        elements = [element.encode() for element in elements]
+    return np.array(elements, dtype=_NUMPY_TYPES[spec.datatype])
+
+
+def _text(name: str, element: bytes | str) -> str:
+    if isinstance(element, str):
+        return element
+    try:
+        return element.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"{name} is not valid UTF-8: {error.reason}") from error

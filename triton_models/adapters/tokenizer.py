@@ -1,0 +1,70 @@
+"""The `tokenizer` model: a prompt to tokens.
+
+It also validates all that can be validated without the model, since here, before any other step of
+the ensemble runs, an error can still be a plain Triton error.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from triton_models import tensors
+from triton_models.adapters.tensor_io import build_tensors, read_values, triton_error
+from triton_models.errors import RequestError
+from triton_models.model_folder import find_model, load_tokenizer
+from triton_models.request import parse_generation_request
+from triton_models.settings import read_settings
+from triton_models.text.prompt import encode_prompt, parse_prompt
+
+logger = logging.getLogger(__name__)
+
+
+class TokenizerModel:
+    """Triton's interface to the tokenizer."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads the tokenizer."""
+        self._settings = read_settings()
+        self._tokenizer = load_tokenizer(find_model(self._settings))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answers each request with its token ids or an error of its own."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            ids = self._encode(request)
+        except RequestError as error:
+            return pb_utils.InferenceResponse(error=triton_error(error))
+        except Exception:
+            logger.exception("a prompt could not be tokenized")
+            return pb_utils.InferenceResponse(
+                error=pb_utils.TritonError(
+                    "the prompt could not be tokenized: see the server's log",
+                    pb_utils.TritonError.INTERNAL,
+                )
+            )
+        outputs = build_tensors(
+            request.requested_output_names(),
+            [tensors.INPUT_IDS],
+            {tensors.INPUT_IDS.name: ids},
+        )
+        return pb_utils.InferenceResponse(outputs)
+
+    def _encode(self, request: Any) -> list[int]:
+        values = read_values(request, tensors.PERSONA_INPUTS)
+        parse_generation_request(values, self._settings.defaults)
+
+        def single(name: str, default: Any) -> Any:
+            return values[name][0] if values.get(name) else default
+
+        prompt = parse_prompt(
+            single("text_input", ""),
+            messages=single("messages", None),
+            system_prompt=single("system_prompt", None),
+            raw=single("raw", False),
+        )
+        return encode_prompt(self._tokenizer, prompt)
