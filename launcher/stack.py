@@ -1,0 +1,219 @@
+"""Triton and the gateway together: started, watched, stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from launcher.errors import LaunchError
+from launcher.processes import (
+    ManagedProcess,
+    RunRecord,
+    kill_group,
+    process_start,
+    remove_shared_memory,
+)
+from launcher.settings import ROOT, StackSettings, check_ports
+from launcher.triton_files import assemble_backends, find_triton, library_path
+from triton_models.model_folder import ModelNotFoundError, find_model
+from triton_models.settings import SettingsError, read_settings
+
+TRITON_EXIT_SECONDS = 30
+GATEWAY_EXIT_SECONDS = 10
+
+Say = Callable[[str], None]
+
+
+class Stack:
+    """One Triton and one gateway. Use it as a context manager, which stops both.
+
+    Args:
+        settings: Addresses and folders.
+        environment: Variables for both servers, on top of this process's own.
+        say: Takes lines about the progress.
+    """
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        environment: Mapping[str, str] | None = None,
+        say: Say = print,
+    ) -> None:
+        self.settings = settings
+        self._environment = {**os.environ, **(environment or {})}
+        self._say = say
+        self._record_path = settings.run_folder / "stack.json"
+        self._prefix = f"persona_{os.getpid()}_{settings.triton_grpc_port}_"
+        self.triton: ManagedProcess | None = None
+        self.gateway: ManagedProcess | None = None
+
+    def __enter__(self) -> Stack:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts both servers and returns once a real generation has succeeded.
+
+        Raises:
+            LaunchError: Something is missing or taken, or a server does not come up.
+        """
+        self._make_way()
+        model = self._find_model()
+        check_ports(self.settings)
+        self._say(f"starting Triton with the model {model} ...")
+        self.start_triton()
+        self._wait_for("Triton", self.triton, f"{self._triton_url}/v2/health/ready")
+        self._say("Triton is up; starting the gateway ...")
+        self.start_gateway()
+        self._wait_for("the gateway", self.gateway, f"{self.settings.gateway_url}/health/ready")
+
+    def start_triton(self) -> None:
+        """Starts Triton without waiting for it."""
+        files = find_triton()
+        backends = self.settings.run_folder / "backends"
+        assemble_backends(files, backends)
+        settings = self.settings
+        command = [
+            str(files.executable),
+            f"--model-repository={ROOT / 'model_repository'}",
+            f"--backend-directory={backends}",
+            f"--backend-config=python,shm-region-prefix-name={self._prefix}",
+            "--model-control-mode=explicit",
+            "--load-model=*",
+            "--disable-auto-complete-config",
+            f"--http-address={settings.triton_host}",
+            f"--http-port={settings.triton_http_port}",
+            f"--grpc-address={settings.triton_host}",
+            f"--grpc-port={settings.triton_grpc_port}",
+            f"--metrics-address={settings.triton_host}",
+            f"--metrics-port={settings.triton_metrics_port}",
+            f"--exit-timeout-secs={TRITON_EXIT_SECONDS - 5}",
+        ]
+        # The stub runs the first python3 on PATH, so that must be this environment's.
+        environment = {
+            **self._environment,
+            "PATH": f"{Path(sys.executable).parent}:{self._environment.get('PATH', '')}",
+            "LD_LIBRARY_PATH": library_path(files),
+            "PYTHONUNBUFFERED": "1",
+        }
+        log = self._log_folder() / "triton.log"
+        self.triton = ManagedProcess("Triton", command, environment, ROOT, log)
+        self._write_record()
+
+    def start_gateway(self) -> None:
+        """Starts the gateway without waiting for it."""
+        environment = {
+            **self._environment,
+            "HOST": self.settings.gateway_host,
+            "PORT": str(self.settings.gateway_port),
+            "TRITON_URL": self.settings.grpc_address,
+        }
+        command = [sys.executable, "-m", "gateway"]
+        log = self._log_folder() / "gateway.log"
+        self.gateway = ManagedProcess("the gateway", command, environment, ROOT, log)
+        self._write_record()
+
+    def stop(self) -> None:
+        """Stops both servers and removes what they would leave behind."""
+        if self.gateway:
+            self.gateway.stop(GATEWAY_EXIT_SECONDS)
+        if self.triton:
+            self.triton.stop(TRITON_EXIT_SECONDS)
+        if self.gateway or self.triton:
+            remove_shared_memory(self._prefix)
+            self._record_path.unlink(missing_ok=True)
+
+    def watch(self) -> None:
+        """Returns never; raises when a server ends by itself.
+
+        Raises:
+            LaunchError: A server has ended.
+        """
+        while True:
+            for process in (self.triton, self.gateway):
+                if process and not process.running:
+                    raise self._ended(process)
+            time.sleep(0.5)
+
+    @property
+    def _triton_url(self) -> str:
+        return f"http://{self.settings.triton_host}:{self.settings.triton_http_port}"
+
+    def _make_way(self) -> None:
+        """Cleans up after a launcher that was killed, and refuses to start beside a living one."""
+        record = RunRecord.read(self._record_path)
+        if record is None:
+            return
+        if record.launcher_runs:
+            raise LaunchError(
+                f"it is running already (process {record.launcher}, {record.gateway_url}): stop "
+                f"that one with Ctrl-C or 'kill {record.launcher}', or set RUN_DIR and the ports "
+                "to run another beside it"
+            )
+        for group in record.groups:
+            kill_group(group)
+        remove_shared_memory(record.shared_memory_prefix)
+        self._record_path.unlink(missing_ok=True)
+
+    def _find_model(self) -> str:
+        try:
+            settings = read_settings(self._environment)
+            find_model(settings)
+        except (SettingsError, ModelNotFoundError) as error:
+            raise LaunchError(str(error)) from error
+        return settings.shown_model_name
+
+    def _log_folder(self) -> Path:
+        folder = self.settings.run_folder / "logs"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LaunchError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        return folder
+
+    def _write_record(self) -> None:
+        pid = os.getpid()
+        groups = [process.pid for process in (self.triton, self.gateway) if process]
+        RunRecord(
+            pid, process_start(pid) or 0, groups, self._prefix, self.settings.gateway_url
+        ).write(self._record_path)
+
+    def _wait_for(self, name: str, process: ManagedProcess | None, url: str) -> None:
+        deadline = time.monotonic() + self.settings.start_seconds
+        while time.monotonic() < deadline:
+            if process and not process.running:
+                raise self._ended(process)
+            try:
+                with urllib.request.urlopen(url, timeout=30) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        raise LaunchError(
+            f"{name} was not ready after {self.settings.start_seconds:.0f} seconds (START_SECONDS)"
+            + (f"; the end of {process.log}:\n{process.last_lines()}" if process else "")
+        )
+
+    def _ended(self, process: ManagedProcess) -> LaunchError:
+        return LaunchError(
+            f"{process.name} ended with status {process.exit_status}; the end of {process.log}:\n"
+            f"{process.last_lines()}"
+        )

@@ -1,0 +1,100 @@
+"""Where the Triton server is, and the folder of backends that it needs."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import LaunchError
+
+
+@dataclass(frozen=True, slots=True)
+class TritonFiles:
+    """The parts of the server that the nvidia-pytriton wheel carries.
+
+    Attributes:
+        executable: The server.
+        libraries: The folder of the shared libraries it needs.
+        python_backend: The Python backend, without a stub.
+        stub: The Python backend's stub for the running Python.
+    """
+
+    executable: Path
+    libraries: Path
+    python_backend: Path
+    stub: Path
+
+
+def find_triton() -> TritonFiles:
+    """Finds the server in the running environment.
+
+    Raises:
+        LaunchError: The wheel is not installed, or has no stub for the running Python.
+    """
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise LaunchError(
+            "Triton is not installed in this environment: run "
+            "pip install -e '.[server,local-triton,gateway]'"
+        )
+    package = Path(spec.origin).parent
+    root = package / "tritonserver"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    files = TritonFiles(
+        executable=root / "bin" / "tritonserver",
+        libraries=package.parent / "nvidia_pytriton.libs",
+        python_backend=root / "backends" / "python",
+        stub=root / "python_backend_stubs" / version / "triton_python_backend_stub",
+    )
+    for path in (files.executable, files.libraries, files.python_backend, files.stub):
+        if not path.exists():
+            raise LaunchError(
+                f"the nvidia-pytriton package has no {path.relative_to(package.parent)}: use "
+                "Python 3.10 to 3.12 and reinstall the package"
+            )
+    return files
+
+
+def assemble_backends(files: TritonFiles, folder: Path) -> None:
+    """Fills a folder as `--backend-directory` wants it: the Python backend with its stub beside.
+
+    Raises:
+        LaunchError: The folder cannot be written.
+    """
+    backend = folder / "python"
+    try:
+        shutil.copytree(files.python_backend, backend, dirs_exist_ok=True)
+        shutil.copy2(files.stub, backend / files.stub.name)
+    except OSError as error:
+        raise LaunchError(f"the backends folder {folder} cannot be written: {error}") from error
+
+
+def library_path(files: TritonFiles) -> str:
+    """Returns an `LD_LIBRARY_PATH` on which the server and the stub find what they need.
+
+    Raises:
+        LaunchError: libpython is missing, without which no model would load.
+    """
+    folders = [str(files.libraries)]
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    own = Path(sysconfig.get_config_var("LIBDIR") or "") / name
+    if own.is_file():
+        folders.append(str(own.parent))
+    else:
+        try:
+            ctypes.CDLL(name)
+        except OSError as error:
+            version = f"{sys.version_info.major}.{sys.version_info.minor}"
+            raise LaunchError(
+                f"{name} is missing, which Triton's Python backend loads. On Debian and Ubuntu: "
+                f"apt-get install libpython{version}. With pyenv: build Python with "
+                "PYTHON_CONFIGURE_OPTS=--enable-shared"
+            ) from error
+    inherited = os.environ.get("LD_LIBRARY_PATH")
+    return ":".join([*folders, inherited] if inherited else folders)
