@@ -1,0 +1,141 @@
+"""Invariant 1 of the design: a request in any batch gives the tokens it gives alone."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.conftest import make_model, make_vectors
+from tests.integration.reference import generate_alone
+from triton_models.engine.build import build_engine
+from triton_models.engine.engine import Engine
+from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.request import GenerationRequest, SamplingParameters, Steering
+from triton_models.settings import ServerSettings
+
+VECTORS = make_vectors()
+GREEDY = SamplingParameters(temperature=0.0)
+
+
+@dataclass
+class Answer:
+    """Collects a request's chunks."""
+
+    chunks: queue.SimpleQueue[Chunk] = field(default_factory=queue.SimpleQueue)
+
+    def all(self) -> list[Chunk]:
+        """Waits for the last chunk and returns all."""
+        chunks = [self.chunks.get(timeout=60)]
+        while chunks[-1].finish_reason is None:
+            chunks.append(self.chunks.get(timeout=60))
+        return chunks
+
+    def tokens(self) -> list[int]:
+        """Waits for the last chunk and returns all tokens."""
+        return [token for chunk in self.all() for token in chunk.token_ids]
+
+
+def ask(engine: Engine, request: GenerationRequest, prompt: list[int], id: str = "") -> Answer:
+    answer = Answer()
+    engine.submit(request, prompt, answer.chunks.put, id)
+    return answer
+
+
+def deltas(request: GenerationRequest) -> dict[int, NDArray[np.float32]]:
+    """Returns what a request adds to each block, worked out on its own."""
+    totals: dict[int, NDArray[np.float32]] = {}
+    for trait, scalar in request.steering.scalars.items():
+        vector = VECTORS[trait]
+        for block in request.steering.layers or vector.selected_blocks:
+            delta = np.float32(scalar) * vector.blocks[block]
+            totals[block] = totals.get(block, np.float32(0)) + delta
+    return totals
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_model_folder: Path, tiny_vectors_folder: Path) -> ServerSettings:
+    return ServerSettings(
+        model_name=str(tiny_model_folder),
+        vectors=tiny_vectors_folder,
+        device="cpu",
+        max_batch_rows=5,
+        prefill_chunk=16,
+        threads=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(settings: ServerSettings) -> Iterator[Engine]:
+    engine = build_engine(settings).engine
+    engine.start()
+    yield engine
+    engine.stop(0)
+
+
+STEERINGS = [
+    Steering(),
+    Steering({"sarcasm": 0.0}),
+    Steering({"sarcasm": 0.7}),
+    Steering({"sarcasm": -0.7}),
+    Steering({"sarcasm": 0.5}, layers=(0, 3)),
+    Steering({"flattery": 2.0, "sarcasm": -0.3}),
+    Steering({"helpfulness": -1.5}),
+    Steering({"helpfulness": 1.5}, layers=(0, 2)),
+    Steering({"sarcasm": 0.8}, positions="prompt"),
+    Steering({"sarcasm": 0.8}, positions="response"),
+    Steering({"flattery": 3.0}, positions="response"),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_request_of_a_mixed_batch_gives_the_tokens_it_gives_alone(
+    engine: Engine, seed: int
+) -> None:
+    model = make_model()
+    generator = random.Random(seed)
+    cases = []
+    for steering in generator.sample(STEERINGS * 2, 14):
+        prompt = [generator.randrange(256) for _ in range(generator.choice([1, 2, 7, 15, 40, 70]))]
+        max_tokens = generator.choice([1, 5, 20, 33])
+        request = GenerationRequest(steering, GREEDY, max_tokens, stream=generator.random() < 0.5)
+        cases.append((request, prompt))
+
+    answers = []
+    for request, prompt in cases:
+        if generator.random() < 0.3:
+            threading.Event().wait(generator.random() * 0.02)
+        answers.append(ask(engine, request, prompt))
+        if generator.random() < 0.5:
+            passing = engine.submit(
+                GenerationRequest(Steering({"sarcasm": 5.0}), GREEDY, 30), prompt, lambda _: None
+            )
+            engine.cancel(passing)
+
+    for (request, prompt), answer in zip(cases, answers, strict=True):
+        expected = generate_alone(
+            model, prompt, request.max_tokens or 0, deltas(request), request.steering.positions
+        )
+        assert answer.tokens() == expected, request
+
+
+def test_steering_changes_the_tokens(engine: Engine) -> None:
+    prompt = [10, 20, 30, 40]
+    texts = {
+        tuple(ask(engine, GenerationRequest(steering, GREEDY, 16), prompt).tokens())
+        for steering in STEERINGS
+    }
+    assert len(texts) >= len(STEERINGS) - 1  # the first two steer by nothing
+
+
+def test_a_non_streaming_request_gets_exactly_one_chunk(engine: Engine) -> None:
+    (chunk,) = ask(engine, GenerationRequest(sampling=GREEDY, max_tokens=9), [1, 2, 3]).all()
+    assert chunk.finish_reason is FinishReason.LENGTH
+    assert (len(chunk.token_ids), chunk.num_prompt_tokens, chunk.num_generated_tokens) == (9, 3, 9)
