@@ -1,0 +1,94 @@
+"""Prompts: what is accepted, how it is rendered, and what each refusal says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_tokenizer
+from triton_models.errors import InvalidRequestError
+from triton_models.text.prompt import Prompt, encode_prompt, parse_prompt, render_chat
+
+USER = {"role": "user", "content": "hi"}
+
+
+def parse(text: str = "", **options: Any) -> Prompt:
+    defaults: dict[str, Any] = {"messages": None, "system_prompt": None, "raw": False}
+    return parse_prompt(text, **{**defaults, **options})
+
+
+def test_text_becomes_one_user_turn() -> None:
+    assert parse("hi").messages == (USER,)
+
+
+def test_a_system_prompt_comes_first() -> None:
+    expected = ({"role": "system", "content": "Be brief."}, USER)
+    assert parse("hi", system_prompt="Be brief.").messages == expected
+    assert parse(messages=json.dumps([USER]), system_prompt="Be brief.").messages == expected
+
+
+def test_messages_are_taken_as_they_are() -> None:
+    chat = [USER, {"role": "assistant", "content": "hello"}, USER]
+    assert parse(messages=json.dumps(chat)).messages == tuple(chat)
+
+
+def test_a_chat_is_rendered_by_the_template_and_opened_for_the_assistant() -> None:
+    rendered = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert render_chat(make_tokenizer(), [USER]) == rendered
+
+
+def test_special_tokens_of_the_template_become_single_ids() -> None:
+    tokenizer = make_tokenizer()
+    ids = encode_prompt(tokenizer, parse("hi"))
+    assert ids[0] == tokenizer.convert_tokens_to_ids("<|im_start|>")
+    assert len(ids) == 24 - 3
+
+
+def test_raw_text_is_not_rendered() -> None:
+    assert len(encode_prompt(make_tokenizer(), parse("hello", raw=True))) == 5
+
+
+def test_without_a_chat_template_only_a_single_turn_goes() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = None
+    assert render_chat(tokenizer, [USER]) == "hi"
+    with pytest.raises(InvalidRequestError, match="no chat template"):
+        render_chat(tokenizer, [{"role": "system", "content": "x"}, USER])
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "the prompt is empty"),
+        ("  \n", {}, "the prompt is empty"),
+        ("hi", {"messages": json.dumps([USER])}, "leave text_input empty"),
+        ("", {"messages": "[{"}, "not valid JSON"),
+        ("", {"messages": "[" * 100_000}, "not valid JSON"),
+        ("", {"messages": "{}"}, "JSON array"),
+        ("", {"messages": "[]"}, "at least one message"),
+        ("", {"messages": '["hi"]'}, r"messages\[0\] must be"),
+        ("", {"messages": '[{"role": "user"}]'}, r"messages\[0\] must be"),
+        ("", {"messages": '[{"role": "bot", "content": "x"}]'}, "use one of system, user"),
+        ("", {"messages": '[{"role": ["user"], "content": "x"}]'}, "use one of system, user"),
+        ("", {"messages": '[{"role": "user", "content": 3}]'}, "content that is not text"),
+        ("", {"messages": '[{"role": "assistant", "content": "x"}]'}, "end with a user message"),
+        ("", {"messages": '[{"role": "user", "content": ""}]'}, "last message is empty"),
+        ("hi", {"raw": True, "system_prompt": "x"}, "exclude each other"),
+        ("", {"raw": True, "messages": json.dumps([USER])}, "raw needs text_input"),
+    ],
+)
+def test_a_refused_prompt_says_what_would_be_right(
+    text: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        parse(text, **options)
+
+
+def test_a_system_message_comes_first_and_once() -> None:
+    system = {"role": "system", "content": "x"}
+    with pytest.raises(InvalidRequestError, match="must come first"):
+        parse(messages=json.dumps([USER, system, USER]))
+    with pytest.raises(InvalidRequestError, match="two system turns"):
+        parse(messages=json.dumps([system, USER]), system_prompt="y")

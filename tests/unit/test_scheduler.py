@@ -1,0 +1,86 @@
+"""The scheduler: first come, first served, within rows and the prefill budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from triton_models.engine.rows import RowPool
+from triton_models.engine.scheduler import Scheduler, Slice
+from triton_models.engine.sequence import Chunk, FinishReason, Sequence
+from triton_models.request import GenerationRequest, SamplingParameters
+from triton_models.steering.delta import SteeringDelta
+
+
+def make(prompt_length: int, chunks: list[Chunk] | None = None) -> Sequence:
+    request = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
+    emit = [].append if chunks is None else chunks.append
+    return Sequence(request, [1] * prompt_length, 10, SteeringDelta({}), emit, "")
+
+
+def compute(slices: list[Slice]) -> None:
+    """Does to the sequences what a step of the engine does."""
+    for each in slices:
+        ready = each.reaches_last_token
+        each.sequence.num_computed = each.end
+        if ready:
+            each.sequence.append(65, b"A", ends=False)
+
+
+def test_a_long_prompt_is_computed_in_chunks_beside_running_answers() -> None:
+    scheduler = Scheduler(num_rows=4, prefill_chunk=8)
+    short, long = make(2), make(20)
+    scheduler.add(short)
+    scheduler.admit()
+    compute(scheduler.plan())
+    scheduler.add(long)
+    scheduler.admit()
+    lengths = []
+    while long.num_uncomputed > 1:
+        slices = scheduler.plan()
+        assert slices[0].sequence is short
+        lengths.append(slices[1].length)
+        compute(slices)
+    assert lengths == [8, 8, 4]
+
+
+def test_sequences_wait_for_a_row_in_the_order_they_came() -> None:
+    scheduler = Scheduler(num_rows=1, prefill_chunk=8)
+    first, second, third = make(1), make(1), make(1)
+    for sequence in (first, second, third):
+        scheduler.add(sequence)
+    assert scheduler.admit() == [first]
+    assert (scheduler.num_running, scheduler.num_waiting) == (1, 2)
+    first.finish(FinishReason.STOP)
+    second.finish(FinishReason.CANCELLED)
+    assert scheduler.remove_finished() == [first, second]
+    assert scheduler.admit() == [third]
+    assert third.row == 0
+
+
+def test_generating_sequences_are_planned_by_row_before_prompts() -> None:
+    scheduler = Scheduler(num_rows=3, prefill_chunk=8)
+    sequences = [make(1), make(5), make(1)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    scheduler.admit()
+    assert [slice.sequence.row for slice in scheduler.plan()] == [0, 2, 1]
+
+
+def test_the_lowest_free_row_is_taken_and_only_taken_ones_come_back() -> None:
+    pool = RowPool(3)
+    assert [pool.take() for _ in range(3)] == [0, 1, 2]
+    pool.give_back(1)
+    pool.give_back(0)
+    assert pool.take() == 0
+    with pytest.raises(ValueError, match="row 1 is not taken"):
+        pool.give_back(1)
+
+
+def test_every_sequence_ends_with_exactly_one_final_chunk() -> None:
+    chunks: list[Chunk] = []
+    sequence = make(3, chunks)
+    for _ in range(10):
+        sequence.append(65, b"A", ends=False)
+    assert sequence.finished
+    assert [chunk.finish_reason for chunk in chunks] == [FinishReason.LENGTH]
+    assert (len(chunks[0].token_ids), chunks[0].num_bytes) == (10, 10)

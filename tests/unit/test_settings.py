@@ -1,0 +1,74 @@
+"""Environment variables: their defaults, their meaning, and what a bad one gets."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import LaunchError
+from launcher.settings import StackSettings, check_ports, read_stack_settings
+from triton_models.model_folder import ModelNotFoundError, find_model
+from triton_models.settings import DEMO_MODEL, ServerSettings, SettingsError, read_settings
+
+
+def test_without_variables_the_demo_model_is_served_with_the_documented_defaults() -> None:
+    settings = read_settings({})
+    assert settings == ServerSettings()
+    assert settings.shown_model_name == DEMO_MODEL
+    assert settings.defaults.max_tokens == 200
+
+
+def test_variables_are_read() -> None:
+    settings = read_settings({"MODEL_NAME": "Qwen/Qwen2.5-3B", "MAX_TOKENS": "7", "DEVICE": "cpu"})
+    assert (settings.model_name, settings.defaults.max_tokens) == ("Qwen/Qwen2.5-3B", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DEVICE", "tpu", "use one of auto, cpu, cuda"),
+        ("MAX_TOKENS", "many", "MAX_TOKENS is 'many': use an integer from 1"),
+        ("MAX_TOKENS", "0", "from 1"),
+        ("TEMPERATURE", "nan", "use a number from 0.0 to 2.0"),
+        ("TOP_P", "2", "to 1.0"),
+    ],
+)
+def test_a_bad_variable_is_refused_by_name(name: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_settings({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Qwen/Qwen2.5-3B-Instruct", "fetch it with 'scripts/download_models.py Qwen/Qwen2.5-3B"),
+        ("no such/thing/at all", "neither a folder nor a hub id"),
+    ],
+)
+def test_a_missing_model_says_how_to_get_it(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=message):
+        find_model(ServerSettings(model_name=name, model_cache=tmp_path))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"without a config\.json"):
+        find_model(ServerSettings(model_name=str(tmp_path)))
+
+
+def test_ports_must_be_numbers_and_differ() -> None:
+    with pytest.raises(LaunchError, match="PORT is 'x': use an integer from 1 to 65535"):
+        read_stack_settings({"PORT": "x"})
+    with pytest.raises(LaunchError, match="the ports must differ"):
+        read_stack_settings({"PORT": "8001"})
+
+
+def test_a_taken_port_is_named_with_its_remedy() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = StackSettings(gateway_host="127.0.0.1", gateway_port=port)
+        with pytest.raises(LaunchError, match=f"port {port} on 127.0.0.1 .*another with PORT"):
+            check_ports(settings)
