@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import queue
 import random
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import make_model, make_vectors
+from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import generate_alone
-from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.engine.sequence import Chunk, FinishReason
-from triton_models.request import GenerationRequest, SamplingParameters, Steering
-from triton_models.settings import ServerSettings
+from triton_models.engine.sequence import FinishReason
+from triton_models.request import GenerationRequest, Steering
 
 VECTORS = make_vectors()
-GREEDY = SamplingParameters(temperature=0.0)
-
-
-@dataclass
-class Answer:
-    """Collects a request's chunks."""
-
-    chunks: queue.SimpleQueue[Chunk] = field(default_factory=queue.SimpleQueue)
-
-    def all(self) -> list[Chunk]:
-        """Waits for the last chunk and returns all."""
-        chunks = [self.chunks.get(timeout=60)]
-        while chunks[-1].finish_reason is None:
-            chunks.append(self.chunks.get(timeout=60))
-        return chunks
-
-    def tokens(self) -> list[int]:
-        """Waits for the last chunk and returns all tokens."""
-        return [token for chunk in self.all() for token in chunk.token_ids]
-
-
-def ask(engine: Engine, request: GenerationRequest, prompt: list[int], id: str = "") -> Answer:
-    answer = Answer()
-    engine.submit(request, prompt, answer.chunks.put, id)
-    return answer
 
 
 def deltas(request: GenerationRequest) -> dict[int, NDArray[np.float32]]:
@@ -58,26 +28,6 @@ def deltas(request: GenerationRequest) -> dict[int, NDArray[np.float32]]:
             delta = np.float32(scalar) * vector.blocks[block]
             totals[block] = totals.get(block, np.float32(0)) + delta
     return totals
-
-
-@pytest.fixture(scope="module")
-def settings(tiny_model_folder: Path, tiny_vectors_folder: Path) -> ServerSettings:
-    return ServerSettings(
-        model_name=str(tiny_model_folder),
-        vectors=tiny_vectors_folder,
-        device="cpu",
-        max_batch_rows=5,
-        prefill_chunk=16,
-        threads=1,
-    )
-
-
-@pytest.fixture(scope="module")
-def engine(settings: ServerSettings) -> Iterator[Engine]:
-    engine = build_engine(settings).engine
-    engine.start()
-    yield engine
-    engine.stop(0)
 
 
 STEERINGS = [

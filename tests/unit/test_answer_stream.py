@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ STOP_WORDS = st.lists(st.text(alphabet="ab .漢🙂", min_size=1, max_size=4), m
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     """Cuts bytes into tokens, anywhere, also inside characters."""
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 def run(tokens: list[bytes], stop_words: list[str]) -> tuple[list[Release], list[str], bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
 END_IDS = torch.tensor([9])
+NO_IDS: Any = torch.zeros(1, 1, dtype=torch.long)
 
 
 def sequence(prompt: list[int], generated: list[int], **options: float) -> Sequence:
@@ -43,7 +46,7 @@ def test_the_tokens_left_and_their_odds_are_those_of_transformers(
         warpers.append(TopKLogitsWarper(top_k))
     warpers.append(TopPLogitsWarper(top_p))
     warpers.append(MinPLogitsWarper(min_p))
-    expected = warpers(torch.zeros(1, 1, dtype=torch.long), logits / temperature).softmax(-1)[0]
+    expected = warpers(NO_IDS, logits / temperature).softmax(-1)[0]
 
     parameters = SamplingParameters(temperature, top_k, top_p, min_p)
     draws = np.linspace(0, 1, 20_000, endpoint=False)

@@ -13,8 +13,8 @@ from triton_models.steering.delta import SteeringDelta
 
 def make(prompt_length: int, chunks: list[Chunk] | None = None) -> Sequence:
     request = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
-    emit = [].append if chunks is None else chunks.append
-    return Sequence(request, [1] * prompt_length, 10, SteeringDelta({}), emit, "")
+    emitted: list[Chunk] = [] if chunks is None else chunks
+    return Sequence(request, [1] * prompt_length, 10, SteeringDelta({}), emitted.append, "")
 
 
 def compute(slices: list[Slice]) -> None:

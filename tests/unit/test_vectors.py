@@ -39,7 +39,7 @@ def write(folder: Path, document: Any, name: str = "sarcasm.json") -> Path:
 def registry(**blocks: dict[int, list[float]]) -> VectorRegistry:
     return VectorRegistry(
         {
-            name: PersonaVector(name, "m", {b: np.float32(v) for b, v in layers.items()})
+            name: PersonaVector(name, "m", {b: np.array(v, dtype=np.float32) for b, v in layers.items()})
             for name, layers in blocks.items()
         },
         {},
@@ -99,18 +99,15 @@ def test_a_bad_file_is_refused_by_name_and_reason(
 
 
 def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: Path) -> None:
+    def other(trait: str, vectors: dict[str, list[float]]) -> dict[str, Any]:
+        return {**VALID, "trait_name": trait, "vectors": vectors, "metadata": {}}
+
     (tmp_path / "own").mkdir()
     write(tmp_path, VALID, "a.json")
     write(tmp_path, {**VALID, "trait_name": "flattery"}, "own/flattery.json")
     write(tmp_path, VALID, "again.json")
-    write(
-        tmp_path,
-        {**VALID, "trait_name": "far", "vectors": {"40": [1, 2]}, "metadata": {}},
-        "f.json",
-    )
-    write(
-        tmp_path, {**VALID, "trait_name": "wide", "vectors": {"1": [1]}, "metadata": {}}, "w.json"
-    )
+    write(tmp_path, other("far", {"40": [1, 2]}), "f.json")
+    write(tmp_path, other("wide", {"1": [1]}), "w.json")
     write(tmp_path, {"persona_vectors": {}}, "sarcasm_extended.json")
     found = scan_vectors(tmp_path, model_name="other", hidden_size=2, num_layers=36)
     assert sorted(found.vectors) == ["flattery", "sarcasm"]
@@ -141,6 +138,7 @@ def test_scalar_zero_steers_by_nothing_but_its_trait_must_exist() -> None:
     [
         (1.0, (2,), r"no layers \[2\]: it has \[1, 3\]"),
         (1e30, (1,), "overflows float16"),
+        (1e5, (1,), "overflows float16"),
         (1e-30, (1,), "too small to steer"),
         (1.0, (3,), r"zero at layers \[3\]"),
     ],

@@ -20,7 +20,7 @@ import torch
 
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.scheduler import Scheduler, Slice
-from triton_models.engine.sequence import Emit, FinishReason, Sequence
+from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence
 from triton_models.errors import (
     EngineUnavailableError,
     ErrorCode,
@@ -136,7 +136,9 @@ class Engine:
         if request.sampling.seed is None:
             sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
             request = dataclasses.replace(request, sampling=sampling)
-        sequence = Sequence(request, prompt_ids, max_tokens, delta, emit, request_id)
+        sequence = Sequence(
+            request, prompt_ids, max_tokens, delta, self._counting(emit), request_id
+        )
         with self._wake:
             if not self._accepting:
                 raise EngineUnavailableError("the engine is not running: try again later")
@@ -190,6 +192,18 @@ class Engine:
             self._wake.notify()
         if self.alive:
             self._thread.join()
+
+    def _counting(self, emit: Emit) -> Emit:
+        """Returns `emit` with the counters brought up to date before a last chunk is seen."""
+
+        def counted(chunk: Chunk) -> None:
+            if chunk.finish_reason is not None:
+                with self._wake:
+                    self._num_open -= 1
+                    self._counts[chunk.finish_reason] += 1
+            emit(chunk)
+
+        return counted
 
     def _check_room(self, request: GenerationRequest, prompt_ids: list[int]) -> int:
         """Returns how many tokens the request may generate."""
@@ -301,16 +315,10 @@ class Engine:
             sequence.fail(message, code)
 
     def _sweep(self) -> None:
-        """Lets go of the sequences that have finished, counting them, and frees their rows."""
-        finished = self._scheduler.remove_finished()
-        for sequence in finished:
+        """Lets go of the sequences that have finished and frees their rows."""
+        for sequence in self._scheduler.remove_finished():
             if sequence.row is not None:
                 self._runner.release(sequence.row)
-            if sequence.finish_reason is not None:
-                self._counts[sequence.finish_reason] += 1
-        if finished:
-            with self._wake:
-                self._num_open -= len(finished)
 
     def _end_all(self, error: EngineUnavailableError) -> None:
         for sequence in self._scheduler.sequences():

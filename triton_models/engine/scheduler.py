@@ -58,8 +58,8 @@ class Scheduler:
 
     @property
     def num_running(self) -> int:
-        """How many sequences have a row."""
-        return len(self._running)
+        """How many sequences have a row and are not finished."""
+        return sum(not sequence.finished for sequence in self._running)
 
     @property
     def has_work(self) -> bool:

@@ -93,7 +93,9 @@ def _chosen_blocks(vector: PersonaVector, layers: tuple[int, ...] | None) -> tup
 def _check_representable(
     trait: str, scalar: float, vector: PersonaVector, block: int, delta: torch.Tensor
 ) -> None:
-    if not torch.isfinite(delta).all():
+    # The model's RMSNorm squares its input in float32: a delta whose squares overflow would not
+    # steer but blank out the hidden state, and leave no trace of it in the logits.
+    if not torch.isfinite(delta.float().square().sum()):
         raise InvalidRequestError(
             f"the scalar {scalar:g} of {trait!r} overflows {_name(delta.dtype)} at block {block}, "
             f"where the vector's norm is {vector.norms[block]:.3g}: use a smaller one"

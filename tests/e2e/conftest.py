@@ -1,0 +1,48 @@
+"""The real Triton Inference Server and the real gateway, started once for all tests here."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher.settings import StackSettings
+from launcher.stack import Stack
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCH_THREADS": "1"}
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns ports that nothing listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def loopback_settings(run_folder: Path) -> StackSettings:
+    """Returns settings for a stack of its own, on free loopback ports."""
+    gateway, http, grpc, metrics = free_ports(4)
+    return StackSettings(
+        gateway_host="127.0.0.1",
+        gateway_port=gateway,
+        triton_http_port=http,
+        triton_grpc_port=grpc,
+        triton_metrics_port=metrics,
+        run_folder=run_folder,
+        start_seconds=180,
+    )
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running Triton with the demo model, and its gateway."""
+    settings = loopback_settings(tmp_path_factory.mktemp("run"))
+    with Stack(settings, environment=ONE_THREAD, say=lambda _: None) as stack:
+        yield stack

@@ -1,0 +1,35 @@
+"""A running engine over the tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from triton_models.engine.build import build_engine
+from triton_models.engine.engine import Engine
+from triton_models.settings import ServerSettings
+
+
+@pytest.fixture(scope="session")
+def settings(tiny_model_folder: Path, tiny_vectors_folder: Path) -> ServerSettings:
+    """Few rows and short prefill chunks, so that small tests exercise waiting and chunking."""
+    return ServerSettings(
+        model_name=str(tiny_model_folder),
+        vectors=tiny_vectors_folder,
+        device="cpu",
+        max_batch_rows=5,
+        max_waiting=40,
+        prefill_chunk=16,
+        threads=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(settings: ServerSettings) -> Iterator[Engine]:
+    """An engine of the module's own."""
+    engine = build_engine(settings).engine
+    engine.start()
+    yield engine
+    engine.stop(0)

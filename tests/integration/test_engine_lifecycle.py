@@ -1,0 +1,199 @@
+"""Invariants 5 and 7 of the design: every request ends once, and what is too much is refused."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.asking import GREEDY, Answer, ask
+from triton_models.engine.build import build_engine
+from triton_models.engine.engine import Engine
+from triton_models.engine.scheduler import Slice
+from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.errors import (
+    EngineUnavailableError,
+    ErrorCode,
+    InvalidRequestError,
+    OverloadedError,
+)
+from triton_models.request import GenerationRequest, Steering
+from triton_models.settings import ServerSettings
+
+LONG = GenerationRequest(sampling=GREEDY, max_tokens=200, stream=True)
+PROMPT = [1, 2, 3]
+
+
+@pytest.fixture
+def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
+    engine = build_engine(settings).engine
+    engine.start()
+    yield engine
+    engine.stop(0)
+
+
+def break_step(engine: Engine, monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
+    """Makes the model runner's step raise whenever `fails(slices)`."""
+    step = engine._runner.step
+
+    def breaking(slices: list[Slice]) -> list[int | None]:
+        if fails(slices):
+            raise RuntimeError("the device is on fire")
+        return step(slices)
+
+    monkeypatch.setattr(engine._runner, "step", breaking)
+
+
+def test_running_and_waiting_requests_are_cancelled_by_id(engine: Engine) -> None:
+    running = [ask(engine, LONG, PROMPT, "mine") for _ in range(5)]
+    waiting = [ask(engine, LONG, PROMPT, "mine") for _ in range(3)]
+    running[0].chunks.get(timeout=30)
+    counts: queue.SimpleQueue[int] = queue.SimpleQueue()
+    engine.cancel_by_id("mine", counts.put)
+    assert counts.get(timeout=5) == 8
+    for answer in (*running, *waiting):
+        assert answer.all()[-1].finish_reason is FinishReason.CANCELLED
+    engine.cancel_by_id("mine", counts.put)
+    assert counts.get(timeout=5) == 0
+
+
+def test_a_cancelled_request_leaves_the_others_alone(engine: Engine) -> None:
+    request = GenerationRequest(sampling=GREEDY, max_tokens=40)
+    alone = ask(engine, request, PROMPT).tokens()
+    kept = [ask(engine, request, PROMPT) for _ in range(3)]
+    for _ in range(3):
+        engine.cancel(engine.submit(LONG, PROMPT, lambda _: None))
+    assert [answer.tokens() for answer in kept] == [alone] * 3
+
+
+def test_past_the_bound_a_request_is_refused_at_once(engine: Engine) -> None:
+    answers = [ask(engine, LONG, PROMPT, "full") for _ in range(45)]
+    with pytest.raises(OverloadedError, match="45 are the most; try again later"):
+        engine.submit(LONG, PROMPT, lambda _: None)
+    engine.cancel_by_id("full", lambda _: None)
+    for answer in answers:
+        answer.all()
+    assert ask(engine, GenerationRequest(max_tokens=3), PROMPT).all()[-1].error == ""
+
+
+@pytest.mark.parametrize(
+    ("request_", "prompt", "message"),
+    [
+        (LONG, [], "the prompt is empty"),
+        (LONG, [272], "input_ids must be from 0 to 271"),
+        (LONG, [-1], "input_ids must be from 0 to 271"),
+        (LONG, [1] * 256, "shorten it by at least 1"),
+        (LONG, [1] * 100, "set max_tokens to at most 156"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_refused(
+    engine: Engine, request_: GenerationRequest, prompt: list[int], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        engine.submit(request_, prompt, lambda _: None)
+
+
+def test_without_max_tokens_the_answer_ends_where_the_context_does(engine: Engine) -> None:
+    (chunk,) = ask(engine, GenerationRequest(sampling=GREEDY), [1] * 250).all()
+    assert (chunk.num_generated_tokens, chunk.finish_reason) == (6, FinishReason.LENGTH)
+
+
+def test_a_step_that_fails_ends_its_requests_with_a_message_and_the_engine_goes_on(
+    fresh_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ask(fresh_engine, GenerationRequest(sampling=GREEDY, max_tokens=9), PROMPT).tokens()
+    break_step(fresh_engine, monkeypatch, lambda slices: len(slices) == 2)
+    failed = [ask(fresh_engine, LONG, PROMPT), ask(fresh_engine, LONG, PROMPT)]
+    for answer in failed:
+        last = answer.all()[-1]
+        assert (last.finish_reason, last.error_code) == (FinishReason.ERROR, ErrorCode.INTERNAL)
+        assert "failed on the server" in last.error
+        assert "on fire" not in last.error
+    after = ask(fresh_engine, GenerationRequest(sampling=GREEDY, max_tokens=9), PROMPT)
+    assert after.tokens() == expected
+    assert fresh_engine.statistics.failed == 2
+
+
+def test_steering_that_makes_the_output_infinite_fails_its_request_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = GenerationRequest(sampling=GREEDY, max_tokens=30)
+    expected = ask(engine, request, PROMPT).tokens()
+    step = engine._runner.step
+
+    def poisoned(slices: list[Slice]) -> list[int | None]:
+        ready = [slice for slice in slices if slice.reaches_last_token]
+        return [
+            None if slice.sequence.delta.blocks else token
+            for slice, token in zip(ready, step(slices), strict=True)
+        ]
+
+    monkeypatch.setattr(engine._runner, "step", poisoned)
+    healthy = ask(engine, request, PROMPT)
+    steered = ask(engine, GenerationRequest(Steering({"sarcasm": 1.0}), GREEDY, 30), PROMPT)
+    assert "steering is too strong" in steered.all()[-1].error
+    assert healthy.tokens() == expected
+
+
+def test_a_dead_engine_ends_every_request_and_takes_no_more(
+    fresh_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [ask(fresh_engine, LONG, PROMPT) for _ in range(8)]
+
+    def die() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(fresh_engine._scheduler, "plan", die)
+    for answer in answers:
+        last = answer.all()[-1]
+        assert (last.finish_reason, last.error_code) == (FinishReason.ERROR, ErrorCode.UNAVAILABLE)
+    fresh_engine._thread.join(5)
+    assert not fresh_engine.alive
+    with pytest.raises(EngineUnavailableError):
+        fresh_engine.submit(LONG, PROMPT, lambda _: None)
+    counts: queue.SimpleQueue[int] = queue.SimpleQueue()
+    fresh_engine.cancel_by_id("any", counts.put)
+    assert counts.get(timeout=5) == 0
+
+
+def test_stopping_lets_open_requests_finish_while_there_is_time(fresh_engine: Engine) -> None:
+    answers = [ask(fresh_engine, LONG, PROMPT) for _ in range(3)]
+    fresh_engine.stop(drain_seconds=60)
+    assert {answer.all()[-1].finish_reason for answer in answers} == {FinishReason.LENGTH}
+
+
+def test_stopping_ends_what_does_not_finish_in_time(fresh_engine: Engine) -> None:
+    chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    started = threading.Event()
+
+    def emit(chunk: Chunk) -> None:
+        chunks.put(chunk)
+        started.set()
+
+    for _ in range(10):
+        fresh_engine.submit(LONG, PROMPT, emit)
+    started.wait(30)
+    fresh_engine.stop(drain_seconds=0)
+    reasons = [chunks.get_nowait().finish_reason for _ in range(chunks.qsize())]
+    assert len([reason for reason in reasons if reason]) == 10
+
+
+def test_every_one_of_many_answers_ends_exactly_once(fresh_engine: Engine) -> None:
+    request = GenerationRequest(sampling=GREEDY, max_tokens=5, stream=True)
+    answers: list[Answer] = []
+    for index in range(40):
+        answer = Answer()
+        answers.append(answer)
+        sequence = fresh_engine.submit(request, PROMPT, answer.chunks.put)
+        if index % 3 == 0:
+            fresh_engine.cancel(sequence)
+    for answer in answers:
+        assert answer.all()[-1].finish_reason
+        assert answer.chunks.empty()
+    fresh_engine.stop(drain_seconds=5)
+    statistics = fresh_engine.statistics
+    assert (statistics.running, statistics.waiting) == (0, 0)
+    assert statistics.finished + statistics.cancelled == 40
