@@ -15,6 +15,8 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 _PR_SET_PDEATHSIG = 1
+# Where proc(5)'s fields stand in /proc/[pid]/stat, counted from the one after the name.
+_STATE, _GROUP, _START_TIME = 0, 2, 19
 
 
 class ManagedProcess:
@@ -118,33 +120,45 @@ class RunRecord:
 
 def process_start(pid: int) -> int | None:
     """Returns when a process started, in clock ticks since boot, or `None` if there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return int(fields[19])  # field 22 of proc(5), counted from the one after the name
+    fields = _stat(pid)
+    return int(fields[_START_TIME]) if fields else None
 
 
-def kill_group(group: int) -> None:
-    """Ends every process of a group at once."""
+def group_members(group: int) -> list[int]:
+    """Returns the processes of a group that have not ended (zombies have)."""
+    members = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        fields = _stat(int(folder.name))
+        if fields and int(fields[_GROUP]) == group and fields[_STATE] not in "ZX":
+            members.append(int(folder.name))
+    return members
+
+
+def kill_group(group: int, patience_seconds: float = 10.0) -> None:
+    """Ends every process of a group, and waits until the kernel has taken back what they held."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
+    deadline = time.monotonic() + patience_seconds
+    while group_members(group) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
-def remove_shared_memory(prefix: str, patience_seconds: float = 2.0) -> None:
-    """Removes shared memory that a Triton of ours left behind.
+def remove_shared_memory(prefix: str) -> None:
+    """Removes shared memory that a Triton of ours, now ended, left behind.
 
     Args:
         prefix: What the names begin with.
-        patience_seconds: How long processes being killed may still hold on to it.
     """
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        for path in SHARED_MEMORY.glob(f"{prefix}*"):
-            path.unlink(missing_ok=True)
-        if not list(SHARED_MEMORY.glob(f"{prefix}*")) or time.monotonic() > deadline:
-            return
-        time.sleep(0.05)
+    for path in SHARED_MEMORY.glob(f"{prefix}*"):
+        path.unlink(missing_ok=True)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Returns the fields of /proc/[pid]/stat after the name, or `None` if there is no process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
 
 
 def _die_with_parent() -> None:

@@ -21,6 +21,7 @@ from launcher.processes import (
 )
 from launcher.settings import ROOT, StackSettings, check_ports
 from launcher.triton_files import assemble_backends, find_triton, library_path
+from launcher.triton_log import load_failures
 from triton_models.model_folder import ModelNotFoundError, find_model
 from triton_models.settings import SettingsError, read_settings
 
@@ -213,6 +214,9 @@ class Stack:
         )
 
     def _ended(self, process: ManagedProcess) -> LaunchError:
+        if failures := load_failures(process.log.read_text(errors="replace")):
+            reasons = "\n".join(f"  {failure}" for failure in failures)
+            return LaunchError(f"{process.name} could not load its models:\n{reasons}")
         return LaunchError(
             f"{process.name} ended with status {process.exit_status}; the end of {process.log}:\n"
             f"{process.last_lines()}"

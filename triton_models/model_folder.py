@@ -57,7 +57,7 @@ def find_model(settings: ServerSettings) -> Path:
     except LocalEntryNotFoundError as error:
         raise ModelNotFoundError(
             f"the model {name} is not in {settings.model_cache}: fetch it with "
-            f"'scripts/download_models.py {name}', or unset MODEL_NAME for the demo model"
+            f"'.venv/bin/python scripts/download_models.py {name}', or unset MODEL_NAME for the demo model"
         ) from error
 
 

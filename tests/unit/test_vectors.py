@@ -39,7 +39,7 @@ def write(folder: Path, document: Any, name: str = "sarcasm.json") -> Path:
 def registry(**blocks: dict[int, list[float]]) -> VectorRegistry:
     return VectorRegistry(
         {
-            name: PersonaVector(name, "m", {b: np.array(v, dtype=np.float32) for b, v in layers.items()})
+            name: PersonaVector(name, "m", {b: np.array(layers[b], np.float32) for b in layers})
             for name, layers in blocks.items()
         },
         {},

@@ -1,0 +1,154 @@
+"""`scripts/serve.sh` past its set-up: what it starts, what it refuses, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from launcher.processes import SHARED_MEMORY, RunRecord, group_members
+from launcher.settings import ROOT, StackSettings
+from tests.e2e.conftest import ONE_THREAD, loopback_settings
+
+
+class Launcher:
+    """`python -m launcher` as a process, with its output in a file."""
+
+    def __init__(self, settings: StackSettings, **environment: str) -> None:
+        self.settings = settings
+        self.output = settings.run_folder / "output.txt"
+        variables = {
+            "HOST": settings.gateway_host,
+            "PORT": str(settings.gateway_port),
+            "TRITON_HTTP_PORT": str(settings.triton_http_port),
+            "TRITON_GRPC_PORT": str(settings.triton_grpc_port),
+            "TRITON_METRICS_PORT": str(settings.triton_metrics_port),
+            "RUN_DIR": str(settings.run_folder),
+        }
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "launcher"],
+                cwd=ROOT,
+                env={**os.environ, **ONE_THREAD, **variables, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait_until_ready(self) -> RunRecord:
+        deadline = time.monotonic() + 120
+        while "Stop with Ctrl-C." not in self.text():
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.1)
+        record = RunRecord.read(self.settings.run_folder / "stack.json")
+        assert record is not None
+        return record
+
+    def refusal(self) -> str:
+        """Waits for it to end with an error, and returns what it said."""
+        assert self.process.wait(60) == 1
+        return self.text()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> StackSettings:
+    return loopback_settings(tmp_path)
+
+
+@pytest.fixture
+def launcher(settings: StackSettings) -> Iterator[Launcher]:
+    launcher = Launcher(settings)
+    yield launcher
+    if launcher.process.poll() is None:
+        launcher.process.terminate()
+        launcher.process.wait(60)
+
+
+def processes_of(record: RunRecord) -> list[int]:
+    return [pid for group in record.groups for pid in group_members(group)]
+
+
+def shared_memory_of(record: RunRecord) -> list[Path]:
+    return list(SHARED_MEMORY.glob(f"{record.shared_memory_prefix}*"))
+
+
+def test_it_serves_and_ctrl_c_leaves_nothing_behind(launcher: Launcher) -> None:
+    record = launcher.wait_until_ready()
+    url = launcher.settings.gateway_url
+    assert url in launcher.text()
+    body = {"prompt": "Hello there", "trait": "sarcasm", "scalar": 1.0, "max_tokens": 5}
+    assert httpx.post(f"{url}/api/v1/generate", json=body).json()["success"]
+    assert processes_of(record)
+    assert shared_memory_of(record)
+
+    launcher.process.send_signal(signal.SIGINT)
+    assert launcher.process.wait(60) == 0
+    assert launcher.text().endswith("stopped\n")
+    assert processes_of(record) == []
+    assert shared_memory_of(record) == []
+    assert not (launcher.settings.run_folder / "stack.json").exists()
+
+
+def test_a_second_one_is_refused_and_one_after_a_killed_one_cleans_up(launcher: Launcher) -> None:
+    record = launcher.wait_until_ready()
+    second = Launcher(launcher.settings)
+    assert f"it is running already (process {launcher.process.pid}," in second.refusal()
+    assert httpx.get(f"{launcher.settings.gateway_url}/health").status_code == 200
+
+    launcher.process.kill()
+    launcher.process.wait()
+    third = Launcher(launcher.settings)
+    try:
+        third.wait_until_ready()
+        assert processes_of(record) == []
+        assert shared_memory_of(record) == []
+    finally:
+        third.process.terminate()
+        assert third.process.wait(60) == 0
+
+
+def test_a_server_that_dies_ends_the_other_and_says_so(launcher: Launcher) -> None:
+    record = launcher.wait_until_ready()
+    os.kill(record.groups[0], signal.SIGKILL)
+    assert "Triton ended with status -9; the end of" in launcher.refusal()
+    assert processes_of(record) == []
+    assert shared_memory_of(record) == []
+
+
+def test_a_taken_port_is_refused_with_its_remedy(settings: StackSettings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", settings.triton_grpc_port))
+        taken.listen()
+        refusal = Launcher(settings).refusal()
+    assert f"port {settings.triton_grpc_port} on 127.0.0.1 cannot be used" in refusal
+    assert "choose another with TRITON_GRPC_PORT" in refusal
+
+
+def test_a_missing_model_is_refused_with_its_remedy(settings: StackSettings) -> None:
+    refusal = Launcher(settings, MODEL_NAME="Qwen/Qwen2.5-3B-Instruct").refusal()
+    assert "fetch it with '.venv/bin/python scripts/download_models.py Qwen/Qwen2.5-3B" in refusal
+
+
+def test_a_model_that_cannot_be_loaded_shows_why(settings: StackSettings, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    refusal = Launcher(settings, MODEL_NAME=str(folder)).refusal()
+    assert "Triton could not load its models:" in refusal
+    assert "is a gpt2 model: this server runs Qwen2.5" in refusal
+    assert "Traceback" not in refusal
+
+
+def test_a_bad_variable_is_refused_by_name(settings: StackSettings) -> None:
+    assert "MAX_TOKENS is '-3': use an integer" in Launcher(settings, MAX_TOKENS="-3").refusal()
