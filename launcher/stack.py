@@ -22,7 +22,7 @@ from launcher.processes import (
 from launcher.settings import ROOT, StackSettings, check_ports
 from launcher.triton_files import assemble_backends, find_triton, library_path
 from launcher.triton_log import load_failures
-from triton_models.model_folder import ModelNotFoundError, find_model
+from triton_models.model_folder import ModelNotFoundError, UnsupportedModelError, find_model
 from triton_models.settings import SettingsError, read_settings
 
 TRITON_EXIT_SECONDS = 30
@@ -97,6 +97,7 @@ class Stack:
             f"--model-repository={ROOT / 'model_repository'}",
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
+            f"--backend-config=python,stub-timeout-seconds={settings.start_seconds:.0f}",
             "--model-control-mode=explicit",
             "--load-model=*",
             "--disable-auto-complete-config",
@@ -178,7 +179,7 @@ class Stack:
         try:
             settings = read_settings(self._environment)
             find_model(settings)
-        except (SettingsError, ModelNotFoundError) as error:
+        except (SettingsError, ModelNotFoundError, UnsupportedModelError) as error:
             raise LaunchError(str(error)) from error
         return settings.shown_model_name
 

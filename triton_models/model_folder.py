@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -12,6 +13,10 @@ from triton_models.settings import DEMO_MODEL_FOLDER, ServerSettings
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 """The files of a hub repository that serving needs."""
+
+
+MODEL_TYPE = "qwen2"
+"""The architecture of Qwen2.5 models in transformers."""
 
 
 class ModelNotFoundError(Exception):
@@ -27,10 +32,25 @@ def find_model(settings: ServerSettings) -> Path:
 
     Raises:
         ModelNotFoundError: It is neither a folder nor a model downloaded before.
+        UnsupportedModelError: It is there, but it is not a Qwen2.5 model.
     """
+    folder = _locate(settings)
+    try:
+        model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UnsupportedModelError(f"{folder}/config.json is missing or broken") from error
+    if model_type != MODEL_TYPE:
+        raise UnsupportedModelError(
+            f"{settings.shown_model_name} is a {model_type} model: this server runs Qwen2.5 "
+            f"(model_type {MODEL_TYPE}) only"
+        )
+    return folder
+
+
+def _locate(settings: ServerSettings) -> Path:
     name = settings.model_name
     if not name:
-        if not (DEMO_MODEL_FOLDER / "config.json").is_file():
+        if not DEMO_MODEL_FOLDER.is_dir():
             raise ModelNotFoundError(
                 "the demo model is missing from data/models/demo: restore it with "
                 "'git checkout data/models/demo', or set MODEL_NAME"
@@ -38,8 +58,6 @@ def find_model(settings: ServerSettings) -> Path:
         return DEMO_MODEL_FOLDER
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelNotFoundError(f"MODEL_NAME={name} is a folder without a config.json")
         return folder
     try:
         return Path(
@@ -57,7 +75,8 @@ def find_model(settings: ServerSettings) -> Path:
     except LocalEntryNotFoundError as error:
         raise ModelNotFoundError(
             f"the model {name} is not in {settings.model_cache}: fetch it with "
-            f"'.venv/bin/python scripts/download_models.py {name}', or unset MODEL_NAME for the demo model"
+            f"'.venv/bin/python scripts/download_models.py {name}', or unset MODEL_NAME to serve "
+            "the demo model"
         ) from error
 
 

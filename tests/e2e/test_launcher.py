@@ -1,8 +1,9 @@
-"""`scripts/serve.sh` past its set-up: what it starts, what it refuses, and what it leaves behind."""
+"""`scripts/serve.sh` past its set-up: what it starts, refuses, and leaves behind (nothing)."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from launcher.processes import SHARED_MEMORY, RunRecord, group_members
 from launcher.settings import ROOT, StackSettings
 from tests.e2e.conftest import ONE_THREAD, loopback_settings
+from triton_models.settings import DEMO_MODEL_FOLDER
 
 
 class Launcher:
@@ -142,11 +144,11 @@ def test_a_missing_model_is_refused_with_its_remedy(settings: StackSettings) -> 
 
 def test_a_model_that_cannot_be_loaded_shows_why(settings: StackSettings, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    shutil.copytree(DEMO_MODEL_FOLDER, folder)
+    (folder / "model.safetensors").write_bytes(b"cut short")
     refusal = Launcher(settings, MODEL_NAME=str(folder)).refusal()
     assert "Triton could not load its models:" in refusal
-    assert "is a gpt2 model: this server runs Qwen2.5" in refusal
+    assert "steered_qwen: " in refusal
     assert "Traceback" not in refusal
 
 

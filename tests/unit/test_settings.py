@@ -9,7 +9,7 @@ import pytest
 
 from launcher.errors import LaunchError
 from launcher.settings import StackSettings, check_ports, read_stack_settings
-from triton_models.model_folder import ModelNotFoundError, find_model
+from triton_models.model_folder import ModelNotFoundError, UnsupportedModelError, find_model
 from triton_models.settings import DEMO_MODEL, ServerSettings, SettingsError, read_settings
 
 
@@ -52,8 +52,11 @@ def test_a_missing_model_says_how_to_get_it(tmp_path: Path, name: str, message: 
         find_model(ServerSettings(model_name=name, model_cache=tmp_path))
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"without a config\.json"):
+def test_a_folder_that_holds_no_qwen2_5_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"config\.json is missing or broken"):
+        find_model(ServerSettings(model_name=str(tmp_path)))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(UnsupportedModelError, match=r"is a gpt2 model: this server runs Qwen2\.5"):
         find_model(ServerSettings(model_name=str(tmp_path)))
 
 

@@ -27,15 +27,10 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
     """Loads a model for the engine, with `persona_packed` attention.
 
     Raises:
-        UnsupportedModelError: It is not a Qwen2 model, uses sliding-window attention, or there is
-            no GPU where one is asked for.
+        UnsupportedModelError: It uses sliding-window attention, or there is no GPU where one is
+            asked for.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if config.model_type != "qwen2":
-        raise UnsupportedModelError(
-            f"{settings.shown_model_name} is a {config.model_type} model: this server runs Qwen2.5 "
-            "(model_type qwen2) only"
-        )
     if set(config.layer_types) != {"full_attention"}:
         raise UnsupportedModelError(
             f"{settings.shown_model_name} uses sliding-window attention, which is not supported: "
