@@ -6,7 +6,6 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 from launcher.stack import Stack
 from tests.e2e.triton_call import Call, call, describe, error_of
+from tests.e2e.waiting import eventually
 from tests.integration.reference import generate_alone
 from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector, read_vector_file
@@ -57,15 +57,6 @@ def plain_model() -> Qwen2ForCausalLM:
     model = Qwen2ForCausalLM.from_pretrained(DEMO_MODEL_FOLDER, dtype="float32")
     model.eval()
     return model
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def test_a_request_gets_one_response_with_text_and_counts(address: str) -> None:

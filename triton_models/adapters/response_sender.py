@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 class ResponseStream:
     """The way back of one request.
 
+    Sending and asking whether the client has gone exclude each other: Triton frees what the
+    question needs with the final response, and Triton 2.51 crashes when asked after or during it.
+
     Args:
         request: The Triton request.
     """
@@ -32,11 +35,13 @@ class ResponseStream:
     def __init__(self, request: Any) -> None:
         self._sender = request.get_response_sender()
         self._outputs = tuple(request.requested_output_names())
-        self.closed = False
+        self._lock = threading.Lock()
+        self._closed = False
 
     def is_cancelled(self) -> bool:
         """Whether the client has gone: a round trip to Triton, for a request straight to us."""
-        return not self.closed and bool(self._sender.is_cancelled())
+        with self._lock:
+            return not self._closed and bool(self._sender.is_cancelled())
 
     def send(self, chunk: Chunk, description: str = "") -> None:
         """Sends a chunk; with a finish reason it is the last.
@@ -45,8 +50,6 @@ class ResponseStream:
             chunk: What to send.
             description: The answer to `describe`.
         """
-        if self.closed:
-            return
         values = {
             "output_ids": chunk.token_ids,
             "output_bytes": chunk.num_bytes,
@@ -58,13 +61,17 @@ class ResponseStream:
             "error_code": chunk.error_code.value if chunk.error_code else "",
             tensors.DESCRIPTION.name: description,
         }
-        self.closed = chunk.finish_reason is not None
-        self._sender.send(
-            pb_utils.InferenceResponse(
-                build_tensors(self._outputs, tensors.STEERED_QWEN_OUTPUTS, values)
-            ),
-            flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if self.closed else 0,
+        response = pb_utils.InferenceResponse(
+            build_tensors(self._outputs, tensors.STEERED_QWEN_OUTPUTS, values)
         )
+        final = chunk.finish_reason is not None
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = final
+            self._sender.send(
+                response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
+            )
 
 
 class SenderThread:
