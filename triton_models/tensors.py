@@ -42,7 +42,10 @@ def _optional(name: str, datatype: TritonType, length: int = 1) -> TensorSpec:
     return TensorSpec(name, datatype, length, optional=True)
 
 
-TEXT_INPUT = TensorSpec("text_input", "BYTES", 1)
+TEXT_INPUT = _optional("text_input", "BYTES")
+"""Optional for Triton's sake only: an ensemble of Triton 2.51 answers a request that lacks a
+required input with an empty response; the tokenizer says what is missing."""
+
 INPUT_IDS = _optional("input_ids", "INT32", ANY)
 
 PROMPT_INPUTS = (

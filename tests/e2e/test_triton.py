@@ -169,6 +169,7 @@ def test_raw_text_messages_and_system_prompts_are_honoured(address: str) -> None
     chat = json.dumps([{"role": "user", "content": PROMPT}])
     (plain,) = call(address, **GREEDY)
     (messages,) = call(address, text_input="", messages=chat, temperature=0.0)
+    assert call(address, messages=chat, temperature=0.0) == [messages]
     (system,) = call(address, **GREEDY, system_prompt="You are a very sarcastic assistant.")
     (raw,) = call(address, **GREEDY, raw=True)
     assert messages["text_output"] == plain["text_output"]
@@ -208,12 +209,15 @@ def test_only_the_outputs_asked_for_are_sent_also_under_load(address: str) -> No
         ({"temperature": -1.0}, "temperature is -1: give a number from 0 to 2"),
         ({"sampling_parameters": '{"best_of": 3}'}, "sampling_parameters has 'best_of'"),
         ({"text_input": b"\xff"}, "text_input is not valid UTF-8"),
+        ({"text_input": None}, "the prompt is empty: text_input must hold text"),
+        ({"text_input": ["a", "b"]}, "unexpected shape"),
     ],
 )
 def test_a_request_that_cannot_be_right_is_refused_by_triton(
     address: str, inputs: dict[str, Any], message: str
 ) -> None:
-    assert message in error_of(address, **{**GREEDY, **inputs})
+    given = {**GREEDY, **inputs}
+    assert message in error_of(address, **{k: v for k, v in given.items() if v is not None})
 
 
 @pytest.mark.parametrize(
@@ -292,6 +296,9 @@ def test_http_errors_carry_the_message(url: str) -> None:
     answer = httpx.post(f"{url}/generate", json={**GREEDY, "temperature": 9.0})
     assert answer.status_code == 400
     assert "temperature is 9" in answer.json()["error"]
+    misspelled = httpx.post(f"{url}/generate", json={**GREEDY, "max_token": 9})
+    assert misspelled.status_code == 400
+    assert "there is no input 'max_token': the inputs are" in misspelled.json()["error"]
 
 
 def test_a_full_server_refuses_at_once_and_hurts_nobody(address: str) -> None:

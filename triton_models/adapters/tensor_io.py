@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import triton_python_backend_utils as pb_utils
 
 from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
 from triton_models.tensors import TensorSpec
+
+TRITON_PARAMETER_PREFIX = "triton_"
+"""What the names of parameters begin with that Triton itself reads."""
 
 _NUMPY_TYPES: dict[str, Any] = {
     "BYTES": np.object_,
@@ -29,12 +33,17 @@ _TRITON_CODES = {
 """Names in `pb_utils.TritonError`, which the stub provides only once the model is imported."""
 
 
-def read_values(request: Any, specs: Iterable[TensorSpec]) -> dict[str, list[Any]]:
+def read_values(request: Any, specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
     """Returns the tensors that a request has, each as a flat list; text is decoded.
 
     Raises:
-        InvalidRequestError: A text is not valid UTF-8.
+        InvalidRequestError: A text is not valid UTF-8, or the request has parameters: Triton's HTTP
+            `generate` makes parameters of fields that are not inputs, such as misspelled ones.
     """
+    for name in json.loads(request.parameters() or "{}"):
+        if not name.startswith(TRITON_PARAMETER_PREFIX):
+            inputs = ", ".join(spec.name for spec in specs)
+            raise InvalidRequestError(f"there is no input {name!r}: the inputs are {inputs}")
     values = {}
     for spec in specs:
         tensor = pb_utils.get_input_tensor_by_name(request, spec.name)
