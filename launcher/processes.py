@@ -107,7 +107,9 @@ class RunRecord:
 
     def write(self, path: Path) -> None:
         """Writes the record."""
-        path.write_text(json.dumps(asdict(self)))
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self)))
+        partial.replace(path)
 
     @staticmethod
     def read(path: Path) -> RunRecord | None:

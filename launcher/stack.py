@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,10 @@ from triton_models.model_folder import ModelNotFoundError, UnsupportedModelError
 from triton_models.settings import SettingsError, read_settings
 
 TRITON_EXIT_SECONDS = 30
-GATEWAY_EXIT_SECONDS = 10
+GATEWAY_DRAIN_SECONDS = 5
+GATEWAY_EXIT_SECONDS = GATEWAY_DRAIN_SECONDS + 5
+MAX_RESTARTS = 3
+RESTART_WINDOW_SECONDS = 300
 
 Say = Callable[[str], None]
 
@@ -123,6 +127,7 @@ class Stack:
     def start_gateway(self) -> None:
         """Starts the gateway without waiting for it."""
         environment = {
+            "SHUTDOWN_TIMEOUT": str(GATEWAY_DRAIN_SECONDS),
             **self._environment,
             "HOST": self.settings.gateway_host,
             "PORT": str(self.settings.gateway_port),
@@ -144,16 +149,28 @@ class Stack:
             self._record_path.unlink(missing_ok=True)
 
     def watch(self) -> None:
-        """Returns never; raises when a server ends by itself.
+        """Returns never: starts Triton again when it ends by itself.
+
+        A Python model that dies inside Triton 2.51 can take the server with it (a lock in shared
+        memory that it held); the gateway answers again once the new server is up.
 
         Raises:
-            LaunchError: A server has ended.
+            LaunchError: The gateway has ended, or Triton again and again.
         """
+        restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
         while True:
-            for process in (self.triton, self.gateway):
-                if process and not process.running:
-                    raise self._ended(process)
-            time.sleep(0.5)
+            if self.gateway and not self.gateway.running:
+                raise self._ended(self.gateway)
+            if self.triton and not self.triton.running:
+                now = time.monotonic()
+                if len(restarts) == MAX_RESTARTS and now - restarts[0] < RESTART_WINDOW_SECONDS:
+                    raise self._ended(self.triton)
+                restarts.append(now)
+                self._say(f"Triton ended with status {self.triton.exit_status}: starting it again")
+                self.triton.stop(patience_seconds=0)
+                remove_shared_memory(self._prefix)
+                self.start_triton()
+            time.sleep(0.2)
 
     @property
     def _triton_url(self) -> str:

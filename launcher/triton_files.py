@@ -64,12 +64,17 @@ def find_triton() -> TritonFiles:
 def assemble_backends(files: TritonFiles, folder: Path) -> None:
     """Fills a folder as `--backend-directory` wants it: the Python backend with its stub beside.
 
+    The folder is made anew, since files of an old one may still be in use by a process that is
+    being killed, and cannot be written then.
+
     Raises:
         LaunchError: The folder cannot be written.
     """
     backend = folder / "python"
     try:
-        shutil.copytree(files.python_backend, backend, dirs_exist_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+        shutil.copytree(files.python_backend, backend)
         shutil.copy2(files.stub, backend / files.stub.name)
     except OSError as error:
         raise LaunchError(f"the backends folder {folder} cannot be written: {error}") from error

@@ -66,8 +66,10 @@ class ServerSettings:
 
     @property
     def shown_model_name(self) -> str:
-        """The model's name as users see it."""
-        return self.model_name or DEMO_MODEL
+        """The model's name as users see it: never a folder's whole path."""
+        if Path(self.model_name).is_dir():
+            return Path(self.model_name).resolve().name if self.model_name else DEMO_MODEL
+        return self.model_name
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:

@@ -17,7 +17,9 @@ import pytest
 
 from launcher.processes import SHARED_MEMORY, RunRecord, group_members
 from launcher.settings import ROOT, StackSettings
+from launcher.stack import MAX_RESTARTS
 from tests.e2e.conftest import ONE_THREAD, loopback_settings
+from tests.e2e.waiting import eventually
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 
@@ -53,6 +55,9 @@ class Launcher:
             assert self.process.poll() is None, self.text()
             assert time.monotonic() < deadline, self.text()
             time.sleep(0.1)
+        return self.record()
+
+    def record(self) -> RunRecord:
         record = RunRecord.read(self.settings.run_folder / "stack.json")
         assert record is not None
         return record
@@ -120,10 +125,26 @@ def test_a_second_one_is_refused_and_one_after_a_killed_one_cleans_up(launcher: 
         assert third.process.wait(60) == 0
 
 
-def test_a_server_that_dies_ends_the_other_and_says_so(launcher: Launcher) -> None:
+def test_a_triton_that_dies_is_started_again_but_not_for_ever(launcher: Launcher) -> None:
     record = launcher.wait_until_ready()
+    url = f"{launcher.settings.gateway_url}/health/ready"
     os.kill(record.groups[0], signal.SIGKILL)
+    assert eventually(lambda: "Triton ended with status -9: starting it again" in launcher.text())
+    assert eventually(lambda: httpx.get(url, timeout=30).status_code == 200, 90)
+    for _ in range(MAX_RESTARTS):
+        previous = record.groups[0]
+        assert eventually(lambda old=previous: launcher.record().groups[0] != old)  # type: ignore[misc]
+        record = launcher.record()
+        os.kill(record.groups[0], signal.SIGKILL)
     assert "Triton ended with status -9; the end of" in launcher.refusal()
+    assert processes_of(record) == []
+    assert shared_memory_of(record) == []
+
+
+def test_a_gateway_that_dies_ends_triton_too_and_says_so(launcher: Launcher) -> None:
+    record = launcher.wait_until_ready()
+    os.kill(record.groups[1], signal.SIGKILL)
+    assert "the gateway ended with status -9; the end of" in launcher.refusal()
     assert processes_of(record) == []
     assert shared_memory_of(record) == []
 

@@ -46,7 +46,8 @@ def test_the_tokens_left_and_their_odds_are_those_of_transformers(
         warpers.append(TopKLogitsWarper(top_k))
     warpers.append(TopPLogitsWarper(top_p))
     warpers.append(MinPLogitsWarper(min_p))
-    expected = warpers(NO_IDS, logits / temperature).softmax(-1)[0]
+    scaled: Any = logits / temperature
+    expected = warpers(NO_IDS, scaled).softmax(-1)[0]
 
     parameters = SamplingParameters(temperature, top_k, top_p, min_p)
     draws = np.linspace(0, 1, 20_000, endpoint=False)
