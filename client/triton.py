@@ -1,0 +1,275 @@
+"""The client that speaks to Triton directly, over gRPC; needs tritonclient and numpy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import time
+import uuid
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tritonclient import grpc as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+from client.errors import (
+    ConnectionFailedError,
+    InvalidRequestError,
+    PersonaError,
+    ServerError,
+    UnavailableError,
+    error_of_code,
+)
+from client.protocol import Options
+from client.results import Chunk, Completion
+from triton_models import tensors
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+DEFAULT_URL = "localhost:8001"
+
+_STOP_INTERVAL = 0.1
+_STOP_PATIENCE = 2.0
+_ASK_TIMEOUT = 5.0
+
+_ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
+
+_NUMPY_TYPES: dict[str, Any] = {
+    "BYTES": np.object_,
+    "BOOL": np.bool_,
+    "INT32": np.int32,
+    "UINT64": np.uint64,
+    "FP32": np.float32,
+}
+
+Inputs = Mapping[str, Sequence[Any]]
+
+
+class TritonPersonaClient:
+    """Talks to the `persona` ensemble. Every call has a stream of its own, so it is thread-safe.
+
+    Args:
+        url: Host and port of Triton's gRPC endpoint.
+        timeout: How many seconds an answer may take.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 300.0) -> None:
+        self._url = url
+        self._timeout = timeout
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        traits: Mapping[str, float] | None = None,
+        **options: Unpack[Options],
+    ) -> Completion:
+        """Answers a prompt.
+
+        Args:
+            prompt: The prompt; `""` when `messages` is among the options.
+            traits: For each trait to steer its scalar; they add up. None for a baseline.
+            **options: See `protocol.Options`.
+
+        Raises:
+            PersonaError: The call failed.
+        """
+        inputs = make_inputs(prompt, traits or {}, options, stream=False)
+        steering = dict(traits or {})
+        answers = [fields for fields in self._run(inputs) if fields]
+        last = answers[-1]
+        return Completion(
+            response="".join(fields[tensors.TEXT_OUTPUT.name] for fields in answers),
+            trait=", ".join(steering) or None,
+            scalar=next(iter(steering.values())) if len(steering) == 1 else 0.0,
+            tokens_generated=last["num_output_tokens"],
+            finish_reason=last[tensors.FINISH_REASON.name],
+            prompt_tokens=last["num_input_tokens"],
+        )
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        traits: Mapping[str, float] | None = None,
+        **options: Unpack[Options],
+    ) -> Generator[Chunk, None, None]:
+        """Yields the answer to a prompt piece by piece; closing the iterator stops the generation.
+
+        Args:
+            prompt: The prompt; `""` when `messages` is among the options.
+            traits: For each trait to steer its scalar; they add up. None for a baseline.
+            **options: See `protocol.Options`.
+
+        Raises:
+            PersonaError: The call failed.
+        """
+        inputs = make_inputs(prompt, traits or {}, options, stream=True)
+        with contextlib.closing(self._run(inputs)) as answers:
+            for fields in answers:
+                if fields[tensors.TEXT_OUTPUT.name]:
+                    yield Chunk(fields[tensors.TEXT_OUTPUT.name], fields["num_output_tokens"])
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what the model says about itself, its traits and its engine.
+
+        Raises:
+            PersonaError: The call failed.
+        """
+        fields = self._ask(uuid.uuid4().hex, {tensors.DESCRIBE.name: [True]})
+        description: dict[str, Any] = json.loads(fields[tensors.DESCRIPTION.name])
+        return description
+
+    def stop(self, request_id: str) -> bool:
+        """Stops a request in the engine; says whether it was found there.
+
+        Raises:
+            PersonaError: The engine cannot be asked.
+        """
+        try:
+            fields = self._ask(request_id, {tensors.STOP.name: [True]})
+        except InvalidRequestError:
+            return False
+        return bool(fields[tensors.FINISH_REASON.name] == "cancelled")
+
+    def _run(self, inputs: Inputs) -> Generator[dict[str, Any], None, None]:
+        request_id = uuid.uuid4().hex
+        call = _Call(self._url, tensors.PERSONA, request_id, inputs, self._timeout)
+        ended = False
+        try:
+            yield from call.responses()
+            ended = True
+        except PersonaError as error:
+            # Past our own deadline the engine may still be at work.
+            ended = not isinstance(error, ConnectionFailedError)
+            raise
+        finally:
+            if not ended:
+                self._stop_for_sure(request_id)
+            call.close()
+
+    def _stop_for_sure(self, request_id: str) -> None:
+        # The request may still be on its way to the engine.
+        give_up = time.monotonic() + _STOP_PATIENCE
+        with contextlib.suppress(PersonaError):
+            while not self.stop(request_id) and time.monotonic() < give_up:
+                time.sleep(_STOP_INTERVAL)
+
+    def _ask(self, request_id: str, inputs: Inputs) -> dict[str, Any]:
+        call = _Call(self._url, tensors.STEERED_QWEN, request_id, inputs, _ASK_TIMEOUT)
+        with contextlib.closing(call):
+            return list(call.responses())[-1]
+
+
+class _Call:
+    """One request on one stream."""
+
+    def __init__(
+        self, url: str, model: str, request_id: str, inputs: Inputs, timeout: float
+    ) -> None:
+        self._arrivals: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        # One stream per client object is tritonclient's limit; channels to a server are shared.
+        self._client = triton_grpc.InferenceServerClient(url)
+        self._client.start_stream(self._arrived, stream_timeout=timeout)
+        # A stream that has failed already refuses requests; why it failed reaches `_arrived`.
+        with contextlib.suppress(InferenceServerException):
+            self._client.async_stream_infer(
+                model,
+                make_tensors(model, inputs),
+                request_id=request_id,
+                enable_empty_final_response=True,
+            )
+
+    def _arrived(self, result: Any, error: Any) -> None:
+        self._arrivals.put((result, error))
+
+    def responses(self) -> Iterator[dict[str, Any]]:
+        """Yields the outputs of each response that has any.
+
+        Raises:
+            PersonaError: The request failed.
+        """
+        final = False
+        while not final:
+            result, error = self._arrivals.get()
+            if error is not None:
+                raise error_of_triton(error)
+            response = result.get_response()
+            final = response.parameters["triton_final_response"].bool_param
+            if not response.outputs:
+                continue
+            fields = {output.name: _value(result, output) for output in response.outputs}
+            if fields[tensors.FINISH_REASON.name] == "error":
+                raise error_of_code(fields["error_code"], fields["error"])
+            yield fields
+
+    def close(self) -> None:
+        self._client.stop_stream(cancel_requests=True)
+        self._client.close()
+
+
+def make_inputs(
+    prompt: str, traits: Mapping[str, float], options: Mapping[str, Any], *, stream: bool
+) -> dict[str, Sequence[Any]]:
+    """Returns the ensemble's inputs for a call."""
+    inputs: dict[str, Sequence[Any]] = {tensors.TEXT_INPUT.name: [prompt]}
+    if stream:
+        inputs["stream"] = [True]
+    if traits:
+        inputs["trait"] = list(traits)
+        inputs["scalar"] = list(traits.values())
+    for name, value in options.items():
+        if name == "messages":
+            inputs[name] = [json.dumps(value)]
+        elif name == "stop":
+            inputs["stop_words"] = [value] if isinstance(value, str) else value
+        elif value is not None:
+            inputs[name] = value if isinstance(value, list) else [value]
+    return inputs
+
+
+def make_tensors(model: str, inputs: Inputs) -> list[Any]:
+    """Returns tritonclient's objects for inputs.
+
+    Raises:
+        InvalidRequestError: The model has no such input.
+    """
+    specs = {spec.name: spec for spec in tensors.MODELS[model][0]}
+    made = []
+    for name, values in inputs.items():
+        if name not in specs:
+            raise InvalidRequestError(f"there is no option {name!r}: use {', '.join(specs)}")
+        datatype = specs[name].datatype
+        array = np.array(
+            [value.encode() if isinstance(value, str) else value for value in values],
+            dtype=_NUMPY_TYPES[datatype],
+        )
+        tensor = triton_grpc.InferInput(name, [len(array)], datatype)
+        tensor.set_data_from_numpy(array)
+        made.append(tensor)
+    return made
+
+
+def _value(result: Any, output: Any) -> Any:
+    array = result.as_numpy(output.name)
+    if array.size != 1:
+        return array.tolist()
+    value = array.reshape(-1)[0]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value.item()
+
+
+def error_of_triton(error: InferenceServerException) -> PersonaError:
+    """Makes an error of what tritonclient reports."""
+    message = str(error.message() or "").removeprefix(_ENSEMBLE_PREFIX)
+    if error.status() == "StatusCode.UNAVAILABLE":
+        return ConnectionFailedError(f"cannot reach Triton: {message}")
+    if error.status() == "StatusCode.DEADLINE_EXCEEDED":
+        return ConnectionFailedError("Triton took too long to answer")
+    if "is not healthy" in message:
+        return UnavailableError("the model stopped working and must be reloaded")
+    if message != error.message():
+        return InvalidRequestError(message)
+    return ServerError(message)

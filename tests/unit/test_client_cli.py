@@ -1,0 +1,110 @@
+"""The command's own manners: one line for an error, status 1, and usage errors before any call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from client import cli, cli_output
+from client.results import Completion, Status, Trait
+
+NOBODY_LISTENS = "http://127.0.0.1:9"
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(cli.app, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "hi"),
+        ("generate", "hi", "--trait", "sarcasm", "--scalar", "-2"),
+        ("generate", "hi", "--json"),
+        ("compare", "hi", "--trait", "sarcasm", "--scalars", "-1,1"),
+        ("traits",),
+        ("status",),
+    ],
+)
+def test_a_server_that_is_down_is_one_line_and_how_to_start_it(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments, "--url", NOBODY_LISTENS)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: cannot reach the server at http://127.0.0.1:9")
+    assert "serve.sh" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONA_URL", "http://127.0.0.1:7")
+    assert "127.0.0.1:7" in invoke("status").stderr
+
+
+def test_an_address_without_a_scheme_says_what_is_missing() -> None:
+    result = invoke("status", "--url", "localhost:8000")
+    assert result.exit_code == 1
+    assert "must begin with http://" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "hi", "--trait", "sarcasm"),
+        ("generate", "hi", "--scalar", "1"),
+        ("compare", "hi", "--trait", "sarcasm", "--scalars", "a,b"),
+        ("compare", "hi"),
+    ],
+)
+def test_wrong_usage_has_a_status_of_its_own(arguments: tuple[str, ...]) -> None:
+    assert invoke(*arguments).exit_code == 2
+
+
+def completion(scalar: float, text: str) -> Completion:
+    return Completion(text, "sarcasm", scalar, 1, "stop", 1)
+
+
+def test_a_comparison_that_is_piped_is_one_answer_after_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = [completion(-2, "sincere"), completion(0, "plain"), completion(2, "sarcastic")]
+    cli_output.print_comparison("sarcasm", answers)
+    assert capsys.readouterr().out == (
+        "sarcasm -2\nsincere\n\nbaseline\nplain\n\nsarcasm +2\nsarcastic\n"
+    )
+
+
+def test_json_keeps_text_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    cli_output.print_json({"response": "日本"})
+    out = capsys.readouterr().out
+    assert "日本" in out
+    assert json.loads(out) == {"response": "日本"}
+
+
+def test_a_status_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = {"source": "x.json", "reason": "the hidden size is 8"}
+    cli_output.print_status(
+        Status(False, "demo", "cpu", (), problems=(problem,), error="it is starting")
+    )
+    out = capsys.readouterr().out
+    assert "not ready" in out
+    assert "it is starting" in out
+    assert "x.json: the hidden size is 8" in out
+
+
+def test_traits_come_with_their_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    trait = Trait("sarcasm", "other", (1, 2), 2, {}, ("made from other",))
+    cli_output.print_traits({"sarcasm": trait})
+    out = capsys.readouterr().out
+    assert "1, 2" in out
+    assert "made from other" in out
+
+
+def test_a_terminal_is_not_controlled_by_what_the_model_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    cli_output.write("a\x1b[2Jb\tc\n")
+    assert capsys.readouterr().out == "a\ufffd[2Jb\tc\n"

@@ -1,0 +1,62 @@
+"""The direct client's tensors and errors, without a server."""
+
+from __future__ import annotations
+
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from client import errors, triton
+from triton_models import tensors
+
+
+def test_options_become_the_inputs_of_the_contract() -> None:
+    inputs = triton.make_inputs(
+        "hi",
+        {"sarcasm": 2.0, "flattery": -1.0},
+        {"stop": "END", "max_tokens": 5, "layers": [1, 2], "messages": [{"role": "user"}]},
+        stream=True,
+    )
+    assert inputs == {
+        "text_input": ["hi"],
+        "stream": [True],
+        "trait": ["sarcasm", "flattery"],
+        "scalar": [2.0, -1.0],
+        "stop_words": ["END"],
+        "max_tokens": [5],
+        "layers": [1, 2],
+        "messages": ['[{"role": "user"}]'],
+    }
+
+
+def test_inputs_have_the_types_of_the_contract() -> None:
+    specs = {spec.name: spec for spec in tensors.PERSONA_INPUTS}
+    inputs = triton.make_inputs("hi", {"sarcasm": 2.0}, {"seed": 2**64 - 1}, stream=False)
+    for tensor in triton.make_tensors(tensors.PERSONA, inputs):
+        assert tensor.datatype() == specs[tensor.name()].datatype
+
+
+def test_an_unknown_option_is_refused_with_those_there_are() -> None:
+    with pytest.raises(errors.InvalidRequestError, match="temperature"):
+        triton.make_tensors(tensors.PERSONA, {"temprature": [1.0]})
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "kind"),
+    [
+        ("in ensemble 'persona', the prompt is empty", None, errors.InvalidRequestError),
+        ("failed to connect", "StatusCode.UNAVAILABLE", errors.ConnectionFailedError),
+        ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", errors.ConnectionFailedError),
+        (
+            "in ensemble 'persona', Stub process 'steered_qwen_0_0' is not healthy.",
+            None,
+            errors.UnavailableError,
+        ),
+        ("anything", None, errors.ServerError),
+    ],
+)
+def test_triton_s_errors_are_told_apart(
+    message: str, status: str | None, kind: type[errors.PersonaError]
+) -> None:
+    error = triton.error_of_triton(InferenceServerException(message, status))
+    assert type(error) is kind
+    assert "in ensemble" not in error.message
