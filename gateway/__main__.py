@@ -1,0 +1,46 @@
+"""`python -m gateway` serves the gateway."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from gateway.logs import configure_logging
+from gateway.settings import Settings
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT; a setting that cannot be used is one line and status 2."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"]).upper()
+            print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
+    uvicorn.run(
+        "gateway.__main__:serve_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_config=None,
+        log_level=settings.log_level.lower(),
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )
+
+
+def serve_app() -> object:
+    """Makes the application in a worker process, which inherits no logging."""
+    from gateway.app import create_app
+
+    settings = Settings()
+    configure_logging(settings.log_level, settings.log_format)
+    return create_app(settings)
+
+
+if __name__ == "__main__":
+    main()

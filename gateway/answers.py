@@ -1,0 +1,106 @@
+"""A generation as the gateway's answer: one body, or a stream of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.errors import GatewayError
+from gateway.event_stream import format_event
+from gateway.generation import Generation
+from gateway.schemas import GenerateResponse
+from gateway.triton_wire import Chunk
+
+
+@dataclass
+class Answer:
+    """An answer as it grows.
+
+    Attributes:
+        trait: The trait to be echoed, or `None` for a baseline.
+        scalar: The scalar to be echoed.
+        log_fields: What the request's log line will say.
+    """
+
+    trait: str | None
+    scalar: float
+    log_fields: dict[str, Any]
+    _texts: list[str] = field(default_factory=list)
+    _last: Chunk = field(default_factory=Chunk)
+
+    async def complete(self, generation: Generation) -> GenerateResponse:
+        """Returns the whole answer.
+
+        Raises:
+            GatewayError: The generation failed.
+        """
+        self._begin(generation)
+        async with generation:
+            try:
+                async for chunk in generation:
+                    self._add(chunk)
+            except GatewayError as error:
+                self._note(error)
+                raise
+        return self._response()
+
+    async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+        """Yields the answer's events: chunks, then `done`, or `error` once there was a chunk.
+
+        Raises:
+            GatewayError: The generation failed before its first chunk.
+        """
+        self._begin(generation)
+        begun = False
+        async with generation:
+            try:
+                async for chunk in generation:
+                    self._add(chunk)
+                    if chunk.text:
+                        begun = True
+                        data = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
+                        yield format_event("chunk", data)
+                yield format_event("done", self._response().model_dump())
+            except GatewayError as error:
+                if not begun:
+                    self._note(error)
+                    raise
+                yield self.error_event(error)
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """Returns the event that ends an answer which has begun and cannot be completed."""
+        self._note(error)
+        failed = {"success": False, "error": error.message, "finish_reason": "error"}
+        body = {**self._response().model_dump(), **failed, "code": error.code}
+        return format_event("error", body)
+
+    def _begin(self, generation: Generation) -> None:
+        # Stands in the log unless the answer comes to an end of its own.
+        self.log_fields.update(
+            triton_id=generation.request_id,
+            trait=self.trait,
+            scalar=self.scalar,
+            finish_reason="abandoned",
+        )
+
+    def _add(self, chunk: Chunk) -> None:
+        self._texts.append(chunk.text)
+        self._last = chunk
+        self.log_fields["tokens"] = chunk.num_output_tokens
+        if chunk.finish_reason:
+            self.log_fields["finish_reason"] = chunk.finish_reason
+
+    def _response(self) -> GenerateResponse:
+        return GenerateResponse(
+            response="".join(self._texts),
+            trait=self.trait,
+            scalar=self.scalar,
+            tokens_generated=self._last.num_output_tokens,
+            finish_reason=self._last.finish_reason,
+            prompt_tokens=self._last.num_input_tokens,
+        )
+
+    def _note(self, error: GatewayError) -> None:
+        reason = error.detail or error.message
+        self.log_fields.update(finish_reason="error", code=error.code, reason=reason)

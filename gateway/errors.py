@@ -1,0 +1,182 @@
+"""Everything that can go wrong with a request, and the one place that says which status it gets.
+
+Errors come from three sides: the model answers one in-band (a code and a message for the user),
+gRPC reports one (a status and text that may be a stack trace), or the gateway itself gives up.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import grpc
+
+from triton_models.errors import ErrorCode
+from triton_models.tensors import PERSONA
+
+
+class GatewayError(Exception):
+    """A request failed.
+
+    Attributes:
+        message: What went wrong and what would be right, for the user.
+        detail: What only the log should say, or `""`.
+    """
+
+    code: ClassVar[str] = ErrorCode.INTERNAL.value
+    status: ClassVar[int] = 500
+    retry_after: ClassVar[int | None] = None
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response headers that go with the status."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+class InvalidRequestError(GatewayError):
+    """The model server refused a value of the request."""
+
+    code = ErrorCode.INVALID_ARGUMENT.value
+    status = 400
+
+
+class UnprocessableError(InvalidRequestError):
+    """The gateway refused a value of the request, by the model server's rules."""
+
+    status = 422
+
+
+class UnknownTraitError(GatewayError):
+    """The request names a trait that is not loaded."""
+
+    code = ErrorCode.NOT_FOUND.value
+    status = 400
+
+
+class TraitNotFoundError(UnknownTraitError):
+    """The address names a trait that is not loaded."""
+
+    status = 404
+
+
+class OverloadedError(GatewayError):
+    """The waiting queue is full."""
+
+    code = ErrorCode.RESOURCE_EXHAUSTED.value
+    status = 429
+    retry_after = 1
+
+
+class UnavailableError(GatewayError):
+    """The model cannot answer now, but the same request can succeed later."""
+
+    code = ErrorCode.UNAVAILABLE.value
+    status = 503
+    retry_after = 2
+
+
+class ShutdownError(UnavailableError):
+    """The gateway ends before the request does."""
+
+    def __init__(self) -> None:
+        super().__init__("the gateway is shutting down: try again soon")
+
+
+class UnreachableError(UnavailableError):
+    """There is no connection to Triton."""
+
+
+class ModelNotLoadedError(UnavailableError):
+    """Triton answers, but the model is not loaded (yet, or again)."""
+
+
+class ModelDeadError(UnavailableError):
+    """Triton answers, but the process behind a model is gone for good.
+
+    Attributes:
+        model: The model, a step of the ensemble.
+    """
+
+    def __init__(self, model: str, detail: str = "") -> None:
+        super().__init__("the model stopped working and is being restarted: try again soon", detail)
+        self.model = model
+
+
+class NotReadyError(UnavailableError):
+    """The model did not pass its probe, for whatever reason."""
+
+
+class DeadlineError(GatewayError):
+    """The model took longer than it may."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
+_BY_CODE: dict[str, type[GatewayError]] = {
+    error.code: error
+    for error in (InvalidRequestError, UnknownTraitError, OverloadedError, UnavailableError)
+}
+
+_INTERNAL_MESSAGE = "the model server failed on this request; the log of the gateway says more"
+_UNREACHABLE_MESSAGE = "the model server cannot be reached: it is starting or down, try again soon"
+_NOT_LOADED_MESSAGE = "the model is not loaded yet: try again soon"
+
+_BY_STATUS: dict[grpc.StatusCode, type[GatewayError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
+}
+
+_DEAD_STUB = re.compile(r"Stub process '(?P<model>\w+?)_\d+_\d+' is not healthy")
+"""Triton's words for a model's dead Python process, named after the model and its instance."""
+
+_ENSEMBLE_PREFIX = f"in ensemble '{PERSONA}', "
+
+
+def error_of_response(code: str, message: str) -> GatewayError:
+    """Makes an error of the `error_code` and `error` that a response carries."""
+    return _BY_CODE.get(code, GatewayError)(message or _INTERNAL_MESSAGE)
+
+
+def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
+    """Makes an error of what gRPC or Triton's stream reports.
+
+    Args:
+        status: The gRPC status; `None` for an error message inside a stream.
+        text: The text that came with it. Only a refused value's text is shown to the user: any
+            other may hold a stack trace or an address.
+    """
+    text = (text or "").strip()
+    detail = f"{status.name if status else 'stream error'}: {text}"
+    dead = _DEAD_STUB.search(text)
+    if dead:
+        return ModelDeadError(dead["model"], detail)
+    if _says_not_loaded(text):
+        return ModelNotLoadedError(_NOT_LOADED_MESSAGE, detail)
+    if status is grpc.StatusCode.UNAVAILABLE and not text.startswith(_ENSEMBLE_PREFIX):
+        return UnreachableError(_UNREACHABLE_MESSAGE, detail)
+    kind = _BY_STATUS.get(status) if status else None
+    if kind is DeadlineError:
+        return DeadlineError("the answer took too long", detail)
+    if kind is not None:
+        return kind(_user_text(text), detail)
+    return GatewayError(_INTERNAL_MESSAGE, detail)
+
+
+def _says_not_loaded(text: str) -> bool:
+    return (
+        "unknown model" in text
+        or "no available versions" in text
+        or "is not ready" in text
+        or "is not at ready state" in text
+    )
+
+
+def _user_text(text: str) -> str:
+    return text.removeprefix(_ENSEMBLE_PREFIX) or _INTERNAL_MESSAGE

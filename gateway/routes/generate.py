@@ -1,0 +1,67 @@
+"""Generating text, steered and not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway.answers import Answer
+from gateway.disconnect import run_until_disconnect
+from gateway.errors import ShutdownError
+from gateway.event_stream import EventStream
+from gateway.inputs import triton_inputs
+from gateway.schemas import BaselineRequest, ErrorResponse, GenerateRequest, GenerateResponse
+from gateway.state import Gateway, GatewayDependency
+
+router = APIRouter(prefix="/api/v1/generate", tags=["generate"])
+
+_STREAM_EXAMPLE = (
+    'event: chunk\ndata: {"text":"Put the egg","tokens_generated":4}\n\n'
+    'event: done\ndata: {"success":true,"response":"Put the egg in hot water.", ...}\n\n'
+)
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with `stream`, as server-sent events.",
+        "content": {"text/event-stream": {"example": _STREAM_EXAMPLE}},
+    },
+    400: {"model": ErrorResponse, "description": "Unknown trait, or a value the model refuses."},
+    413: {"model": ErrorResponse, "description": "The body is too large."},
+    422: {"model": ErrorResponse, "description": "The body does not validate."},
+    429: {"model": ErrorResponse, "description": "Too many requests are waiting."},
+    500: {"model": ErrorResponse, "description": "The model failed on this request."},
+    503: {"model": ErrorResponse, "description": "The model cannot be reached at the moment."},
+    504: {"model": ErrorResponse, "description": "The model took too long."},
+}
+
+
+@router.post("", response_model=GenerateResponse, responses=_RESPONSES)
+async def generate(
+    body: GenerateRequest, request: Request, gateway: GatewayDependency
+) -> GenerateResponse | Response:
+    """Answers a prompt with a trait turned up (positive scalar) or down (negative)."""
+    return await _answer(body, body.trait, body.scalar, request, gateway)
+
+
+@router.post("/baseline", response_model=GenerateResponse, responses=_RESPONSES)
+async def generate_baseline(
+    body: BaselineRequest, request: Request, gateway: GatewayDependency
+) -> GenerateResponse | Response:
+    """Answers a prompt without steering."""
+    return await _answer(body, None, 0.0, request, gateway)
+
+
+async def _answer(
+    body: BaselineRequest, trait: str | None, scalar: float, request: Request, gateway: Gateway
+) -> GenerateResponse | Response:
+    generation = gateway.triton.generate(triton_inputs(body, gateway.settings))
+    answer = Answer(trait, scalar, request.state.log_fields)
+    if body.stream:
+        return EventStream(
+            answer.events(generation),
+            gateway.settings.heartbeat_interval,
+            last_words=lambda: answer.error_event(ShutdownError()),
+        )
+    return await run_until_disconnect(request.receive, answer.complete(generation))

@@ -1,0 +1,37 @@
+"""What the routes share: one of each per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from gateway.cached import Cached
+from gateway.settings import Settings
+from gateway.triton_client import TritonClient
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts of a running gateway.
+
+    Attributes:
+        settings: The configuration.
+        triton: The connection to Triton.
+        description: What the model says about itself.
+        readiness: Whether it generates; raises the reason if not.
+    """
+
+    settings: Settings
+    triton: TritonClient
+    description: Cached[dict[str, Any]]
+    readiness: Cached[None]
+
+
+async def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayDependency = Annotated[Gateway, Depends(_gateway)]

@@ -1,0 +1,104 @@
+"""One request on one gRPC stream.
+
+Each request has a stream of its own, because cancelling a stream cancels every request on it. All
+streams share a channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from gateway.errors import DeadlineError, GatewayError, error_of_grpc
+from gateway.triton_wire import Chunk, decode_response
+
+# Makes Triton end the stream with a real status code instead of a bare message inside it.
+_METADATA = (("triton_grpc_error", "true"),)
+
+
+class TritonStream:
+    """Sends one request and reads its responses.
+
+    Args:
+        stub: Triton's gRPC stub.
+        request: A `ModelInferRequest`.
+        timeout: How many seconds the stream may last in all.
+    """
+
+    def __init__(self, stub: Any, request: Any, timeout: float) -> None:
+        self._request = request
+        self._call = stub.ModelStreamInfer(metadata=_METADATA, timeout=timeout)
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether Triton has said its last word about the request."""
+        return self._ended
+
+    async def open(self) -> None:
+        """Sends the request.
+
+        Raises:
+            GatewayError: Triton cannot be reached.
+        """
+        try:
+            await self._call.write(self._request)
+            await self._call.done_writing()
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from None
+        except asyncio.InvalidStateError:
+            # The call failed before the request was written: its status says why.
+            raise error_of_grpc(await self._call.code(), await self._call.details()) from None
+
+    async def read(self, timeout: float) -> Chunk | None:
+        """Returns the next response, or `None` after the last.
+
+        Cancelling this coroutine cancels the stream (gRPC's own rule), so readers that may be
+        cancelled leave the reading to a task of its own.
+
+        Args:
+            timeout: How many seconds to wait for it.
+
+        Raises:
+            GatewayError: The request failed, or the response took longer than `timeout`.
+        """
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            self._call.cancel()
+
+        # A timer costs a microsecond; `asyncio.wait_for` would cost a task per response.
+        timer = asyncio.get_running_loop().call_later(timeout, expire)
+        try:
+            response = await self._call.read()
+        except asyncio.CancelledError:
+            if expired:
+                raise DeadlineError(f"the model was silent for {timeout:g} s") from None
+            raise
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from None
+        finally:
+            timer.cancel()
+        if response is grpc.aio.EOF:
+            self._ended = True
+            return None
+        if response.error_message:
+            self._ended = True
+            raise error_of_grpc(None, response.error_message)
+        chunk = decode_response(response.infer_response)
+        self._ended = self._ended or chunk.final
+        return chunk
+
+    def cancel(self) -> None:
+        """Closes the stream at once, unless Triton has closed it."""
+        if not self._call.done():
+            self._call.cancel()
+
+    def _failure(self, error: Any) -> GatewayError:
+        # Past our own deadline the model may still be at work; any other status is its end.
+        self._ended = error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+        return error_of_grpc(error.code(), error.details())

@@ -1,0 +1,148 @@
+"""Requests and responses as Triton's gRPC messages.
+
+The messages are filled directly rather than through `InferInput`: an answer has hundreds of small
+responses, and arrays of one element are most of the cost of reading them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tritonclient.grpc import service_pb2
+
+from triton_models import tensors
+from triton_models.tensors import TensorSpec, TritonType
+
+Values = Mapping[str, Sequence[Any]]
+"""The inputs of a request by name, each as a flat sequence of Python values."""
+
+_FINAL = "triton_final_response"
+_WANT_FINAL = "triton_enable_empty_final_response"
+
+
+def _encode_text(texts: Sequence[str]) -> bytes:
+    parts = []
+    for text in texts:
+        data = text.encode()
+        parts.append(struct.pack("<I", len(data)))
+        parts.append(data)
+    return b"".join(parts)
+
+
+def _decode_text(data: bytes) -> list[str]:
+    texts = []
+    start = 0
+    while start < len(data):
+        (size,) = struct.unpack_from("<I", data, start)
+        start += 4 + size
+        texts.append(data[start - size : start].decode("utf-8", "replace"))
+    return texts
+
+
+_NUMBER_FORMATS: dict[TritonType, str] = {"BOOL": "?", "INT32": "i", "UINT64": "Q", "FP32": "f"}
+
+
+def _encoder(datatype: TritonType) -> Callable[[Sequence[Any]], bytes]:
+    if datatype == "BYTES":
+        return _encode_text
+    letter = _NUMBER_FORMATS[datatype]
+    return lambda values: struct.pack(f"<{len(values)}{letter}", *values)
+
+
+def _decoder(datatype: str) -> Callable[[bytes], list[Any]]:
+    if datatype == "BYTES":
+        return _decode_text
+    letter = _NUMBER_FORMATS[datatype]  # type: ignore[index]
+    size = struct.calcsize(f"<{letter}")
+    return lambda data: list(struct.unpack(f"<{len(data) // size}{letter}", data))
+
+
+_ENCODERS = {datatype: _encoder(datatype) for datatype in ("BYTES", *_NUMBER_FORMATS)}
+_DECODERS = {datatype: _decoder(datatype) for datatype in ("BYTES", *_NUMBER_FORMATS)}
+
+
+def encode_request(model: str, request_id: str, values: Values) -> Any:
+    """Makes the message that asks a model for an inference.
+
+    Args:
+        model: One of `tensors.MODELS`.
+        request_id: The id that a later `stop` would name.
+        values: The inputs to send.
+
+    Raises:
+        ValueError: A value has no such input, or has the wrong length for it.
+        struct.error: A number does not fit its input's type.
+    """
+    specs = {spec.name: spec for spec in tensors.MODELS[model][0]}
+    request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
+    request.parameters[_WANT_FINAL].bool_param = True
+    for name, value in values.items():
+        spec = specs.get(name)
+        if spec is None or spec.length not in (tensors.ANY, len(value)):
+            raise ValueError(f"{model} takes no {name} of {len(value)} elements")
+        _add_input(request, spec, value)
+    return request
+
+
+def _add_input(request: Any, spec: TensorSpec, value: Sequence[Any]) -> None:
+    tensor = request.inputs.add()
+    tensor.name = spec.name
+    tensor.datatype = spec.datatype
+    tensor.shape.append(len(value))
+    request.raw_input_contents.append(_ENCODERS[spec.datatype](value))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One response of a model: a piece of an answer, or all of it.
+
+    Attributes:
+        text: The new text.
+        finish_reason: `""` unless this is the answer's last piece.
+        num_input_tokens: The prompt's length.
+        num_output_tokens: How many tokens the answer has so far.
+        error: A message for the user when `finish_reason` is `error`.
+        error_code: Its code.
+        description: The JSON that answers a `describe`.
+        final: Whether nothing comes after it.
+    """
+
+    text: str = ""
+    finish_reason: str = ""
+    num_input_tokens: int = 0
+    num_output_tokens: int = 0
+    error: str = ""
+    error_code: str = ""
+    description: str = ""
+    final: bool = False
+
+    def followed_by(self, later: Chunk) -> Chunk:
+        """Returns the one chunk that says what this and the next one say."""
+        return Chunk(
+            text=self.text + later.text,
+            finish_reason=later.finish_reason or self.finish_reason,
+            num_input_tokens=max(self.num_input_tokens, later.num_input_tokens),
+            num_output_tokens=max(self.num_output_tokens, later.num_output_tokens),
+            error=later.error or self.error,
+            error_code=later.error_code or self.error_code,
+            description=later.description or self.description,
+            final=self.final or later.final,
+        )
+
+
+_CHUNK_FIELDS = {tensors.TEXT_OUTPUT.name: "text"} | {
+    spec.name: spec.name for spec in (*tensors.STATUS_OUTPUTS, tensors.DESCRIPTION)
+}
+
+
+def decode_response(response: Any) -> Chunk:
+    """Reads a `ModelInferResponse`; a response that has only a final flag is an empty chunk."""
+    fields: dict[str, Any] = {}
+    for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
+        field = _CHUNK_FIELDS.get(output.name)
+        if field is not None and data:
+            fields[field] = _DECODERS[output.datatype](data)[0]
+    return Chunk(**fields, final=response.parameters[_FINAL].bool_param)

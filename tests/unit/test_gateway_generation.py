@@ -1,0 +1,230 @@
+"""A generation is read to its end or stopped in the engine, whoever gives up and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, cast
+
+import pytest
+
+from gateway.answers import Answer
+from gateway.errors import (
+    DeadlineError,
+    GatewayError,
+    ModelDeadError,
+    UnavailableError,
+    UnknownTraitError,
+)
+from gateway.generation import Deadlines, Generation
+from gateway.triton_stream import TritonStream
+from gateway.triton_wire import Chunk
+
+HELLO = Chunk(text="Hel", num_output_tokens=1, num_input_tokens=4)
+LO = Chunk(text="lo", num_output_tokens=2, num_input_tokens=4, finish_reason="stop", final=True)
+
+
+class ScriptedStream:
+    """Says what a test tells it to, in the place of a `TritonStream`."""
+
+    def __init__(self) -> None:
+        self.responses: asyncio.Queue[Chunk | GatewayError] = asyncio.Queue()
+        self.ended = False
+        self.cancelled = False
+        self.timeouts: list[float] = []
+
+    async def open(self) -> None:
+        pass
+
+    async def read(self, timeout: float) -> Chunk | None:
+        if self.ended:
+            return None
+        self.timeouts.append(timeout)
+        response = await self.responses.get()
+        if isinstance(response, GatewayError):
+            self.ended = not isinstance(response, DeadlineError)
+            raise response
+        self.ended = response.final
+        return response
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ScriptedEngine:
+    """Finds a request to stop only after a few questions, like one still in the tokenizer."""
+
+    def __init__(self, stream: ScriptedStream, misses: int = 0) -> None:
+        self.stream = stream
+        self.misses = misses
+        self.stops: list[str] = []
+        self.background: list[asyncio.Task[None]] = []
+
+    async def stop(self, request_id: str) -> bool:
+        self.stops.append(request_id)
+        if len(self.stops) <= self.misses:
+            return False
+        self.stream.responses.put_nowait(Chunk(finish_reason="cancelled", final=True))
+        return True
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.background.append(asyncio.create_task(work))
+
+    def opened(self, generation: Generation) -> None:
+        pass
+
+    def closed(self, generation: Generation) -> None:
+        pass
+
+    async def settle(self) -> None:
+        await asyncio.gather(*self.background)
+
+
+def make(*responses: Chunk | GatewayError, misses: int = 0) -> tuple[Generation, ScriptedEngine]:
+    stream = ScriptedStream()
+    for response in responses:
+        stream.responses.put_nowait(response)
+    engine = ScriptedEngine(stream, misses)
+    deadlines = Deadlines(first=60, between=20, total=300)
+    return Generation("an-id", cast(TritonStream, stream), deadlines, engine), engine
+
+
+async def read_all(generation: Generation) -> list[Chunk]:
+    async with generation:
+        return [chunk async for chunk in generation]
+
+
+async def test_pieces_come_in_order_and_nothing_is_stopped_after_the_last() -> None:
+    generation, engine = make(HELLO, LO)
+    assert "".join(chunk.text for chunk in await read_all(generation)) == "Hello"
+    assert engine.stops == []
+
+
+async def test_pieces_that_pile_up_are_joined() -> None:
+    generation, _ = make(HELLO, LO)
+    async with generation:
+        await asyncio.sleep(0.01)
+        chunks = [chunk async for chunk in generation]
+    assert chunks == [HELLO.followed_by(LO)]
+
+
+async def test_the_first_piece_may_take_longer_than_later_ones() -> None:
+    generation, engine = make(HELLO, LO)
+    await read_all(generation)
+    assert engine.stream.timeouts == [60, 20]
+
+
+@pytest.mark.parametrize("misses", [0, 3])
+async def test_leaving_early_stops_the_request_until_it_is_found(misses: int) -> None:
+    generation, engine = make(HELLO, misses=misses)
+    async with generation:
+        async for _ in generation:
+            break
+    await engine.settle()
+    assert engine.stops == ["an-id"] * (misses + 1)
+    assert engine.stream.ended
+
+
+async def test_a_cancelled_reader_stops_the_request_too() -> None:
+    generation, engine = make(HELLO)
+
+    task = asyncio.create_task(read_all(generation))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait({task})
+    await engine.settle()
+    assert engine.stops == ["an-id"]
+
+
+async def test_a_request_that_ends_by_itself_is_not_asked_for_any_more() -> None:
+    generation, engine = make(HELLO, misses=1000)
+    async with generation:
+        async for _ in generation:
+            break
+    await asyncio.sleep(0.05)
+    engine.stream.responses.put_nowait(LO)
+    await asyncio.wait_for(engine.settle(), 1)
+    assert len(engine.stops) < 5
+
+
+async def test_a_request_past_its_deadline_is_stopped_and_reported() -> None:
+    generation, engine = make(HELLO, DeadlineError("too long"))
+    with pytest.raises(DeadlineError):
+        await read_all(generation)
+    await engine.settle()
+    assert engine.stops == ["an-id"]
+
+
+async def test_a_dead_model_ends_the_generation_and_is_not_asked_to_stop_it() -> None:
+    generation, engine = make(HELLO)
+    reader = asyncio.create_task(read_all(generation))
+    await asyncio.sleep(0.01)
+    generation.fail(ModelDeadError("steered_qwen"))
+    with pytest.raises(ModelDeadError):
+        await reader
+    assert engine.stops == []
+    assert engine.stream.cancelled
+
+
+async def test_an_error_inside_an_answer_is_raised() -> None:
+    generation, _ = make(
+        Chunk(finish_reason="error", error="unknown trait", error_code="not_found", final=True)
+    )
+    with pytest.raises(UnknownTraitError, match="unknown trait"):
+        await read_all(generation)
+
+
+async def test_a_generation_that_somebody_else_stopped_is_an_error() -> None:
+    generation, _ = make(HELLO, Chunk(finish_reason="cancelled", final=True))
+    with pytest.raises(UnavailableError):
+        await read_all(generation)
+
+
+async def test_an_answer_without_an_end_is_an_error() -> None:
+    generation, _ = make(Chunk(text="x", final=True))
+    with pytest.raises(GatewayError, match="early"):
+        await read_all(generation)
+
+
+async def test_a_whole_answer_has_the_documented_fields() -> None:
+    generation, _ = make(HELLO, LO)
+    log: dict[str, Any] = {}
+    answer = await Answer("sarcasm", 2.0, log).complete(generation)
+    assert answer.model_dump() == {
+        "success": True,
+        "response": "Hello",
+        "trait": "sarcasm",
+        "scalar": 2.0,
+        "tokens_generated": 2,
+        "error": None,
+        "finish_reason": "stop",
+        "prompt_tokens": 4,
+    }
+    assert (log["triton_id"], log["tokens"], log["finish_reason"]) == ("an-id", 2, "stop")
+    assert "Hello" not in str(log)
+
+
+async def test_an_answer_s_events_are_chunks_and_then_done_with_the_whole() -> None:
+    generation, _ = make(HELLO, LO)
+    events = [event async for event in Answer(None, 0.0, {}).events(generation)]
+    assert b"".join(events).count(b"event: chunk") == len(events) - 1
+    assert events[-1].startswith(b'event: done\ndata: {"success":true,"response":"Hello",')
+
+
+async def test_an_error_after_a_chunk_is_the_last_event() -> None:
+    generation, _ = make(HELLO)
+    log: dict[str, Any] = {}
+    events = []
+    async for event in Answer("sarcasm", 2.0, log).events(generation):
+        events.append(event)
+        generation.fail(ModelDeadError("steered_qwen"))
+    assert len(events) == 2
+    assert events[-1].startswith(b'event: error\ndata: {"success":false,"response":"Hel",')
+    assert b'"code":"unavailable"' in events[-1]
+    assert log["finish_reason"] == "error"
+
+
+async def test_an_error_before_any_chunk_is_raised_instead() -> None:
+    generation, _ = make(UnknownTraitError("unknown"))
+    with pytest.raises(UnknownTraitError):
+        _ = [event async for event in Answer("x", 1.0, {}).events(generation)]
