@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def library_path(files: TritonFiles) -> str:
     """Returns an `LD_LIBRARY_PATH` on which the server and the stub find what they need.
 
     Raises:
-        LaunchError: libpython is missing, without which no model would load.
+        LaunchError: A library is missing; without libpython, for one, no model would load.
     """
     folders = [str(files.libraries)]
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
@@ -102,4 +103,29 @@ def library_path(files: TritonFiles) -> str:
                 "PYTHON_CONFIGURE_OPTS=--enable-shared"
             ) from error
     inherited = os.environ.get("LD_LIBRARY_PATH")
-    return ":".join([*folders, inherited] if inherited else folders)
+    path = ":".join([*folders, inherited] if inherited else folders)
+    _check_dependencies(files, path)
+    return path
+
+
+def _check_dependencies(files: TritonFiles, path: str) -> None:
+    """Makes sure that the loader finds every library that the server needs.
+
+    Raises:
+        LaunchError: One is missing; the message names it.
+    """
+    for program in (files.executable, files.python_backend / "libtriton_python.so"):
+        found = subprocess.run(
+            ["ldd", str(program)],
+            env={**os.environ, "LD_LIBRARY_PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        missing = [line.strip() for line in found.stdout.splitlines() if "not found" in line]
+        missing += [line for line in found.stderr.splitlines() if "not found" in line]
+        if missing:
+            raise LaunchError(
+                f"{program.name} lacks system libraries: {'; '.join(missing)}. Install them with "
+                "the system's package manager; Triton 2.51 needs glibc 2.35 or newer (Debian 12, "
+                "Ubuntu 22.04)"
+            )
