@@ -63,7 +63,7 @@ def make_model(seed: int = 0, dtype: torch.dtype = torch.float32) -> Qwen2ForCau
 
 
 def make_vectors(seed: int = 0) -> dict[str, PersonaVector]:
-    """Returns three vectors: over all blocks, over one, and over two of which one is selected."""
+    """Returns vectors of all blocks, of one, of two with one selected, and of one direction."""
     random = np.random.default_rng(seed)
 
     def block() -> NDArray[np.float32]:
@@ -74,6 +74,9 @@ def make_vectors(seed: int = 0) -> dict[str, PersonaVector]:
         "flattery": PersonaVector("flattery", "tiny", {1: block()}),
         "helpfulness": PersonaVector(
             "helpfulness", "tiny", {0: block(), 2: block()}, {"selected_layers": [2]}
+        ),
+        "maliciousness": PersonaVector(
+            "maliciousness", "tiny", dict.fromkeys(range(NUM_LAYERS), block())
         ),
     }
 

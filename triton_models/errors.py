@@ -61,9 +61,3 @@ class EngineUnavailableError(RequestError):
     """The engine is not able to take requests."""
 
     code = ErrorCode.UNAVAILABLE
-
-
-class GenerationFailedError(RequestError):
-    """A step of the engine failed while this request was in it."""
-
-    code = ErrorCode.INTERNAL

@@ -109,7 +109,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         top_k=_top_k(values, defaults.top_k),
         top_p=_real(values, "top_p", defaults.top_p, 0.0, 1.0, above_low=True),
         min_p=_real(values, "min_p", 0.0, 0.0, 1.0),
-        repetition_penalty=_real(values, "repetition_penalty", 1.0, 0.0, 2.0, above_low=True),
+        repetition_penalty=_real(values, "repetition_penalty", 1.0, 0.1, 2.0),
         frequency_penalty=_real(values, "frequency_penalty", 0.0, -2.0, 2.0),
         presence_penalty=_real(values, "presence_penalty", 0.0, -2.0, 2.0),
         seed=_integer(values, "seed", None, 0, 2**64 - 1),
@@ -269,9 +269,8 @@ def _with_sampling_parameters(values: Values) -> Values:
             raise InvalidRequestError(
                 f"{name} is given twice: as a tensor and inside sampling_parameters"
             )
-        merged[name] = [
-            _converted(key, item, kind) for item in (value if isinstance(value, list) else [value])
-        ]
+        items = value if isinstance(value, list) and kind is str else [value]
+        merged[name] = [_converted(key, item, kind) for item in items]
     return merged
 
 
@@ -281,8 +280,10 @@ def _converted(key: str, value: Any, kind: type) -> Any:
         if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
             raise ValueError(value)
         converted = kind(value)
-        if kind is int and float(value) != converted:
+        if isinstance(value, float) and value != converted:
             raise ValueError(value)
+        if isinstance(converted, str):
+            converted.encode()  # JSON can say half of a surrogate pair, which is no text
     except (TypeError, ValueError, OverflowError) as error:
         expected = {float: "a number", int: "an integer", str: "text"}[kind]
         raise InvalidRequestError(

@@ -111,7 +111,8 @@ CHUNK_OUTPUTS = (
 )
 """A chunk of the answer, still as tokens.
 
-`output_ids` are the tokens released by this chunk: together they are always whole UTF-8.
+`output_ids` are the tokens released by this chunk: together they are whole UTF-8, but for a last
+chunk of an answer that was cut inside a character.
 `output_bytes` says how many bytes of their text belong to the answer: all of them, but for a last
 chunk that a stop string cuts inside a token. `echo_ids` are the prompt's tokens, on the first
 chunk of a request with `exclude_input_in_output` false, else empty.

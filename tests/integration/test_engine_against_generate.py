@@ -54,7 +54,7 @@ def test_each_request_of_a_mixed_batch_gives_the_tokens_it_gives_alone(
     cases = []
     for steering in generator.sample(STEERINGS * 2, 14):
         prompt = [generator.randrange(256) for _ in range(generator.choice([1, 2, 7, 15, 40, 70]))]
-        max_tokens = generator.choice([1, 5, 20, 33])
+        max_tokens = generator.choice([2 if steering.positions == "response" else 1, 5, 20, 33])
         request = GenerationRequest(steering, GREEDY, max_tokens, stream=generator.random() < 0.5)
         cases.append((request, prompt))
 

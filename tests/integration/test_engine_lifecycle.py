@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections.abc import Iterator
@@ -9,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import make_vectors
 from tests.integration.asking import GREEDY, Answer, ask
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.engine.scheduler import Slice
 from triton_models.engine.sequence import Chunk, FinishReason
 from triton_models.errors import (
     EngineUnavailableError,
@@ -33,18 +34,6 @@ def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
     engine.start()
     yield engine
     engine.stop(0)
-
-
-def break_step(engine: Engine, monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
-    """Makes the model runner's step raise whenever `fails(slices)`."""
-    step = engine._runner.step
-
-    def breaking(slices: list[Slice]) -> list[int | None]:
-        if fails(slices):
-            raise RuntimeError("the device is on fire")
-        return step(slices)
-
-    monkeypatch.setattr(engine._runner, "step", breaking)
 
 
 def test_running_and_waiting_requests_are_cancelled_by_id(engine: Engine) -> None:
@@ -102,40 +91,56 @@ def test_without_max_tokens_the_answer_ends_where_the_context_does(engine: Engin
 
 
 def test_a_step_that_fails_ends_its_requests_with_a_message_and_the_engine_goes_on(
-    fresh_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    fresh_engine: Engine,
 ) -> None:
     expected = ask(fresh_engine, GenerationRequest(sampling=GREEDY, max_tokens=9), PROMPT).tokens()
-    break_step(fresh_engine, monkeypatch, lambda slices: len(slices) == 2)
+    block = fresh_engine._runner._model.model.layers[2].mlp
+
+    def burn(*_: Any) -> None:
+        raise RuntimeError("the device is on fire")
+
+    handle = block.register_forward_hook(burn)
     failed = [ask(fresh_engine, LONG, PROMPT), ask(fresh_engine, LONG, PROMPT)]
     for answer in failed:
         last = answer.all()[-1]
         assert (last.finish_reason, last.error_code) == (FinishReason.ERROR, ErrorCode.INTERNAL)
         assert "failed on the server" in last.error
         assert "on fire" not in last.error
+    handle.remove()
     after = ask(fresh_engine, GenerationRequest(sampling=GREEDY, max_tokens=9), PROMPT)
     assert after.tokens() == expected
     assert fresh_engine.statistics.failed == 2
 
 
-def test_steering_that_makes_the_output_infinite_fails_its_request_alone(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_steering_too_strong_fails_its_request_alone_and_leaves_nothing_in_its_row(
+    settings: ServerSettings,
 ) -> None:
+    engine = build_engine(dataclasses.replace(settings, dtype="float16")).engine
+    engine.start()
     request = GenerationRequest(sampling=GREEDY, max_tokens=30)
-    expected = ask(engine, request, PROMPT).tokens()
-    step = engine._runner.step
 
-    def poisoned(slices: list[Slice]) -> list[int | None]:
-        ready = [slice for slice in slices if slice.reaches_last_token]
-        return [
-            None if slice.sequence.delta.blocks else token
-            for slice, token in zip(ready, step(slices), strict=True)
-        ]
+    def long_and_short() -> list[list[int]]:
+        answers = [ask(engine, request, [7] * 20), ask(engine, request, PROMPT)]
+        return [answer.tokens() for answer in answers]
 
-    monkeypatch.setattr(engine._runner, "step", poisoned)
-    healthy = ask(engine, request, PROMPT)
-    steered = ask(engine, GenerationRequest(Steering({"sarcasm": 1.0}), GREEDY, 30), PROMPT)
-    assert "steering is too strong" in steered.all()[-1].error
-    assert healthy.tokens() == expected
+    expected = long_and_short()
+    healthy = ask(engine, request, [7] * 20)
+    # One block's delta is just representable, so what two blocks add is not.
+    strongest = 65_000 / float(abs(make_vectors()["maliciousness"].blocks[0]).max())
+    too_strong = GenerationRequest(Steering({"maliciousness": strongest}), GREEDY, 30)
+    failed = ask(engine, too_strong, [9] * 60).all()[-1]
+    assert failed.error_code is ErrorCode.INVALID_ARGUMENT
+    assert "steering is too strong" in failed.error
+    assert healthy.tokens() == expected[0]
+    for _ in range(3):
+        assert long_and_short() == expected
+    engine.stop(0)
+
+
+def test_an_answer_of_one_token_cannot_be_steered_as_a_response(engine: Engine) -> None:
+    steering = Steering({"sarcasm": 1.0}, positions="response")
+    with pytest.raises(InvalidRequestError, match="use max_tokens of at least 2"):
+        engine.submit(GenerationRequest(steering, GREEDY, 1), PROMPT, lambda _: None)
 
 
 def test_a_dead_engine_ends_every_request_and_takes_no_more(

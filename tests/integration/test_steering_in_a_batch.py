@@ -111,7 +111,7 @@ def test_a_released_row_keeps_nothing_of_its_request(loaded: LoadedModel) -> Non
     strong = SteeringDelta({block: torch.full((HIDDEN_SIZE,), 9.0) for block in range(NUM_LAYERS)})
     run(runner, [make_sequence(0, SteeringDelta({}))])
     run(runner, [make_sequence(0, strong, prompt=list(range(40)))])
-    runner.release(0)
+    runner.release(0, 40)
     runner.step([Slice(make_sequence(0, SteeringDelta({})), 0, 3)])
     first, last = after[:NUM_LAYERS], after[-NUM_LAYERS:]
     assert all(torch.equal(one, other) for one, other in zip(first, last, strict=True))

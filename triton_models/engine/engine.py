@@ -136,6 +136,11 @@ class Engine:
         if request.sampling.seed is None:
             sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
             request = dataclasses.replace(request, sampling=sampling)
+        if delta.blocks and delta.positions == "response" and max_tokens == 1:
+            raise InvalidRequestError(
+                "an answer of one token cannot be steered with positions = response: its token is "
+                "chosen from the prompt's last position; use max_tokens of at least 2, or all"
+            )
         sequence = Sequence(
             request, prompt_ids, max_tokens, delta, self._counting(emit), request_id
         )
@@ -248,7 +253,6 @@ class Engine:
             with self._wake:
                 self._accepting = False
                 self._stopping = True
-            self._drain_inbox()
             self._end_all(EngineUnavailableError("the engine died: see the server's log"))
 
     def _take_inbox(self) -> bool:
@@ -256,18 +260,16 @@ class Engine:
         with self._wake:
             while not (self._inbox or self._stopping or self._scheduler.has_work):
                 self._wake.wait()
-        self._drain_inbox()
-        return not self._stopping
-
-    def _drain_inbox(self) -> None:
+            # Once this is set nothing is handed over any more, so nothing is left undone below.
+            stopping = self._stopping
         while self._inbox:
             self._inbox.popleft()()
+        return not stopping
 
     def _step(self) -> None:
         self._sweep()
         for sequence in self._scheduler.admit():
-            if sequence.row is not None:
-                self._runner.assign(sequence.row, sequence.delta)
+            self._assign(sequence)
         slices = self._scheduler.plan()
         if not slices:
             return
@@ -282,6 +284,14 @@ class Engine:
         else:
             self._apply(slices, tokens)
         self._sweep()
+
+    def _assign(self, sequence: Sequence) -> None:
+        try:
+            if sequence.row is not None:
+                self._runner.assign(sequence.row, sequence.delta)
+        except Exception:
+            logger.exception("a request's steering could not be set up")
+            self._fail(sequence, "the request's steering could not be set up on the server")
 
     def _apply(self, slices: SequenceOf[Slice], tokens: SequenceOf[int | None]) -> None:
         """Moves the sequences on by what a step computed."""
@@ -318,12 +328,17 @@ class Engine:
         """Lets go of the sequences that have finished and frees their rows."""
         for sequence in self._scheduler.remove_finished():
             if sequence.row is not None:
-                self._runner.release(sequence.row)
+                self._runner.release(sequence.row, len(sequence.token_ids))
 
     def _end_all(self, error: EngineUnavailableError) -> None:
+        """Ends what is open without touching the device, which may be what failed."""
+        while self._inbox:
+            try:
+                self._inbox.popleft()()
+            except Exception:
+                logger.exception("an action was lost with the engine")
         for sequence in self._scheduler.sequences():
             self._fail(sequence, error.message, error.code)
-        self._sweep()
 
 
 def set_threads(threads: int) -> None:

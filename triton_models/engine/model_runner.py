@@ -70,9 +70,15 @@ class ModelRunner:
         """Makes a row of the batch steer by `delta` from the next step on."""
         self._table.write(row, delta)
 
-    def release(self, row: int) -> None:
-        """Makes a row steer by nothing."""
+    def release(self, row: int, length: int) -> None:
+        """Makes a row steer by nothing and forget what it computed.
+
+        Args:
+            row: The row.
+            length: How many of its positions may have been computed.
+        """
         self._table.clear(row)
+        self._cache.clear(row, length)
 
     @torch.inference_mode()
     def step(self, slices: SequenceOf[Slice]) -> list[int | None]:
@@ -100,17 +106,17 @@ class ModelRunner:
 
     def _forward(self, batch: PackedBatch) -> torch.Tensor:
         """Returns the logits at the batch's `logit_indices`: float32 [indices, vocabulary]."""
-        output = self._model(
-            input_ids=batch.input_ids.unsqueeze(0),
-            position_ids=batch.positions.unsqueeze(0),
-            attention_mask=self._masks,
-            use_cache=False,
-            logits_to_keep=batch.logit_indices,
-            **{
-                STEERING_ROWS: batch.steering_rows,
-                ATTENTION_CONTEXT: AttentionContext(self._cache, batch),
-            },
-        )
-        self._hooks.check_and_reset()
+        with self._hooks.watch():
+            output = self._model(
+                input_ids=batch.input_ids.unsqueeze(0),
+                position_ids=batch.positions.unsqueeze(0),
+                attention_mask=self._masks,
+                use_cache=False,
+                logits_to_keep=batch.logit_indices,
+                **{
+                    STEERING_ROWS: batch.steering_rows,
+                    ATTENTION_CONTEXT: AttentionContext(self._cache, batch),
+                },
+            )
         logits: torch.Tensor = output.logits[0].float()
         return logits

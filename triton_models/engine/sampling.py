@@ -2,7 +2,8 @@
 
 Order and meaning of the filters are those of transformers' `generate`: penalties, temperature,
 top-k, top-p, min-p. Each request draws from its own random stream, one number per token, so what
-else is in the batch does not change what it draws.
+else is in the batch does not change what it draws. (It does change the last bits of the logits, so
+that two tokens as likely as each other to one part in a million could change places.)
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ def draw(
 
     vocabulary = logits.shape[-1]
     limits = [min(each.top_k or vocabulary, vocabulary) for each in parameters]
+    # Measured from the largest, so that no temperature, however low, makes a logit infinite.
+    logits = logits - logits.amax(dim=-1, keepdim=True)
     scaled = logits / column([each.temperature for each in parameters])
     candidates, tokens = scaled.topk(max(limits), dim=-1)  # sorted, the most likely first
     ranks = torch.arange(candidates.shape[-1], device=logits.device)

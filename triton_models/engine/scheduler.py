@@ -52,11 +52,6 @@ class Scheduler:
         self._running: list[Sequence] = []
 
     @property
-    def num_waiting(self) -> int:
-        """How many sequences wait for a row."""
-        return len(self._waiting)
-
-    @property
     def num_running(self) -> int:
         """How many sequences have a row and are not finished."""
         return sum(not sequence.finished for sequence in self._running)
@@ -90,6 +85,8 @@ class Scheduler:
         prefills = []
         budget = self._prefill_chunk
         for sequence in self._running:
+            if sequence.finished:
+                continue
             if sequence.num_uncomputed == 1:
                 decodes.append(Slice(sequence, sequence.num_computed, 1))
             elif budget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -53,6 +54,18 @@ class Chunk:
     finish_reason: FinishReason | None = None
     error: str = ""
     error_code: ErrorCode | None = None
+
+    def followed_by(self, later: Chunk) -> Chunk:
+        """Returns one chunk for two that follow each other.
+
+        Only a last chunk can end inside a token, so the first one's bytes are all of its tokens'.
+        """
+        return dataclasses.replace(
+            later,
+            token_ids=self.token_ids + later.token_ids,
+            num_bytes=self.num_bytes + later.num_bytes,
+            echo_ids=self.echo_ids + later.echo_ids,
+        )
 
 
 Emit = Callable[[Chunk], None]

@@ -71,7 +71,7 @@ def resolve_steering(
             totals[block] = totals[block] + delta if block in totals else delta
     rounded = {block: total.to(dtype) for block, total in sorted(totals.items())}
     for block, total in rounded.items():
-        if not torch.isfinite(total).all():
+        if not _fits_norm(total):
             raise InvalidRequestError(
                 f"the traits' sum at block {block} overflows {_name(dtype)}: use smaller scalars"
             )
@@ -93,9 +93,7 @@ def _chosen_blocks(vector: PersonaVector, layers: tuple[int, ...] | None) -> tup
 def _check_representable(
     trait: str, scalar: float, vector: PersonaVector, block: int, delta: torch.Tensor
 ) -> None:
-    # The model's RMSNorm squares its input in float32: a delta whose squares overflow would not
-    # steer but blank out the hidden state, and leave no trace of it in the logits.
-    if not torch.isfinite(delta.float().square().sum()):
+    if not _fits_norm(delta):
         raise InvalidRequestError(
             f"the scalar {scalar:g} of {trait!r} overflows {_name(delta.dtype)} at block {block}, "
             f"where the vector's norm is {vector.norms[block]:.3g}: use a smaller one"
@@ -105,6 +103,15 @@ def _check_representable(
             f"the scalar {scalar:g} of {trait!r} is too small to steer: its product with the "
             f"vector is zero in {_name(delta.dtype)}; use 0 or a larger one"
         )
+
+
+def _fits_norm(delta: torch.Tensor) -> bool:
+    """Whether the model's RMSNorm, which squares its input in float32, can take a delta.
+
+    One whose squares overflow would not steer but blank out the hidden state, and leave no trace
+    of that in the logits.
+    """
+    return bool(torch.isfinite(delta.float().square().sum()))
 
 
 def _name(dtype: torch.dtype) -> str:

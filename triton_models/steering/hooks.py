@@ -8,6 +8,8 @@ state of any request, so the same graph serves every batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -84,16 +86,18 @@ class SteeringHooks:
                 self._hook(table.of_block(index)), with_kwargs=True, prepend=True
             )
 
-    def check_and_reset(self) -> None:
-        """Makes sure that the forward pass just run was steered at every block.
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Makes sure that the forward pass run inside is steered at every block.
 
         Raises:
             SteeringNotAppliedError: A hook did not run, or more than once.
         """
-        fired, self._fired = self._fired, 0
-        if fired != self._num_blocks:
+        self._fired = 0
+        yield
+        if self._fired != self._num_blocks:
             raise SteeringNotAppliedError(
-                f"steering ran at {fired} of {self._num_blocks} decoder blocks"
+                f"steering ran at {self._fired} of {self._num_blocks} decoder blocks"
             )
 
     def _hook(self, deltas: torch.Tensor) -> Any:

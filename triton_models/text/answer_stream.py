@@ -35,6 +35,7 @@ class AnswerStream:
 
     def __init__(self, stop_words: Sequence[str] = ()) -> None:
         self._stop_words = tuple(word.encode() for word in stop_words)
+        self._longest_stop_word = max(map(len, self._stop_words), default=0)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held_ids: list[int] = []
         self._held_ends: list[int] = []
@@ -55,7 +56,11 @@ class AnswerStream:
         self._held_ends.append(len(self._held))
         self._decoder.decode(token_bytes)
         self._held_whole.append(not self._decoder.getstate()[0])
-        starts = [start for word in self._stop_words if (start := self._held.find(word)) >= 0]
+        # What was held before has no stop word in it: one must end in the new bytes.
+        first = max(0, len(self._held) - len(token_bytes) - self._longest_stop_word + 1)
+        starts = [
+            start for word in self._stop_words if (start := self._held.find(word, first)) >= 0
+        ]
         if starts:
             self._stopped_at = min(starts)
         return bool(starts)

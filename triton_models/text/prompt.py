@@ -153,6 +153,15 @@ def _parse_message(index: int, item: Any) -> Message:
         )
     if role == "system" and index:
         raise InvalidRequestError(f"messages[{index}] is a system message: it must come first")
-    if not isinstance(content, str):
+    if not isinstance(content, str) or not _is_unicode(content):
         raise InvalidRequestError(f"messages[{index}] has a content that is not text")
     return {"role": role, "content": content}
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can say it: JSON can also say half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

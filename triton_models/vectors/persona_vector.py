@@ -160,7 +160,7 @@ def _selected_blocks(metadata: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _block_index(key: str) -> int:
-    if not (key.isascii() and key.isdigit()):
+    if not (key.isascii() and key.isdigit() and str(int(key)) == key):
         raise VectorFileError(f"{key!r} is not a decoder block: use 0, 1, 2, ...")
     return int(key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,9 +52,18 @@ class VectorRegistry:
         """
         vector = self.vectors.get(trait)
         if vector is None:
-            known = ", ".join(sorted(self.vectors)) or "none: the folder of vectors is empty"
-            raise UnknownTraitError(f"unknown trait {trait!r}: the traits are {known}")
+            raise UnknownTraitError(f"unknown trait {trait!r}: {self._what_there_is()}")
         return vector
+
+    def _what_there_is(self) -> str:
+        if self.vectors:
+            return f"the traits are {', '.join(sorted(self.vectors))}"
+        if self.problems:
+            return (
+                f"there are no traits, since none of the {len(self.problems)} vector files can be "
+                f"used; the first: {self.problems[0].reason}"
+            )
+        return "there are no traits, since the folder of vectors is missing or empty"
 
 
 def scan_vectors(
@@ -75,7 +85,7 @@ def scan_vectors(
             continue
         source = path.relative_to(folder).as_posix()
         try:
-            vector = read_vector_file(path)
+            vector = dataclasses.replace(read_vector_file(path), source=source)
             _check_fit(vector, hidden_size, num_layers)
             if (first := vectors.get(vector.trait_name)) is not None:
                 raise VectorFileError(
