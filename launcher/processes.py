@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
+PREFIX = "persona_"
+"""What the names of all shared memory begin with that a launcher's Triton makes."""
+
 _PR_SET_PDEATHSIG = 1
 # Where proc(5)'s fields stand in /proc/[pid]/stat, counted from the one after the name.
 _STATE, _GROUP, _START_TIME = 0, 2, 19
@@ -26,7 +29,6 @@ class ManagedProcess:
         name: What to call it in messages.
         command: The program and its arguments.
         environment: Its environment.
-        folder: Its working folder.
         log: The file that its output goes to.
     """
 
@@ -35,7 +37,6 @@ class ManagedProcess:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
-        folder: Path,
         log: Path,
     ) -> None:
         self.name = name
@@ -44,7 +45,6 @@ class ManagedProcess:
             self._process = subprocess.Popen(
                 command,
                 env=dict(environment),
-                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -86,24 +86,41 @@ class RunRecord:
     """What a launcher started, written down so that a later one can clean up after it.
 
     Attributes:
-        launcher: The launcher's process id.
-        started: When that process started, in clock ticks since the machine's boot: a process id
-            alone may have been given to another process since.
-        groups: The process groups it started.
+        launcher: The launcher's process id, and when it started.
+        leaders: The leader of each process group it started, and when that started.
         shared_memory_prefix: The names of the shared memory that its Triton makes begin so.
         gateway_url: Where its gateway listens.
+
+    The starts are in clock ticks since the machine's boot: a process id alone may have been given
+    to another process since.
     """
 
-    launcher: int
-    started: int
-    groups: list[int]
+    launcher: tuple[int, int]
+    leaders: list[tuple[int, int]]
     shared_memory_prefix: str
     gateway_url: str
 
     @property
     def launcher_runs(self) -> bool:
         """Whether the launcher still runs."""
-        return process_start(self.launcher) == self.started
+        pid, start = self.launcher
+        return process_start(pid) == start
+
+    def clean_up(self) -> None:
+        """Ends what a launcher that was killed left running, and nothing else.
+
+        A group is ours if its leader is. Of a group whose leader has gone, those are ours that name
+        our shared memory, as Triton's Python stubs do.
+        """
+        for pid, start in self.leaders:
+            if process_start(pid) == start:
+                kill_group(pid)
+                continue
+            for member in group_members(pid):
+                if self.shared_memory_prefix in _command_line(member):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(member, signal.SIGKILL)
+        remove_shared_memory(self.shared_memory_prefix)
 
     def write(self, path: Path) -> None:
         """Writes the record."""
@@ -115,9 +132,16 @@ class RunRecord:
     def read(path: Path) -> RunRecord | None:
         """Reads a record, if there is a sound one."""
         try:
-            return RunRecord(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
+            fields = json.loads(path.read_text())
+            record = RunRecord(
+                launcher=_pair(fields["launcher"]),
+                leaders=[_pair(leader) for leader in fields["leaders"]],
+                shared_memory_prefix=str(fields["shared_memory_prefix"]),
+                gateway_url=str(fields["gateway_url"]),
+            )
+        except (OSError, ValueError, TypeError, LookupError):
             return None
+        return record if record.shared_memory_prefix.startswith(PREFIX) else None
 
 
 def process_start(pid: int) -> int | None:
@@ -153,6 +177,18 @@ def remove_shared_memory(prefix: str) -> None:
     """
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
         path.unlink(missing_ok=True)
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    pid, start = values
+    return int(pid), int(start)
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -41,12 +41,18 @@ class StackSettings:
     def gateway_url(self) -> str:
         """Where this machine reaches the gateway."""
         anywhere = self.gateway_host in ("0.0.0.0", "::")
-        return f"http://{'localhost' if anywhere else self.gateway_host}:{self.gateway_port}"
+        host = "localhost" if anywhere else _bracketed(self.gateway_host)
+        return f"http://{host}:{self.gateway_port}"
 
     @property
     def grpc_address(self) -> str:
         """Where this machine reaches Triton's gRPC."""
-        return f"{self.triton_host}:{self.triton_grpc_port}"
+        return f"{_bracketed(self.triton_host)}:{self.triton_grpc_port}"
+
+    @property
+    def http_url(self) -> str:
+        """Where this machine reaches Triton's HTTP."""
+        return f"http://{_bracketed(self.triton_host)}:{self.triton_http_port}"
 
 
 PORT_VARIABLES = {
@@ -75,7 +81,7 @@ def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSe
     return StackSettings(
         gateway_host=variables.get("HOST") or defaults.gateway_host,
         triton_host=variables.get("TRITON_HOST") or defaults.triton_host,
-        run_folder=Path(variables.get("RUN_DIR") or defaults.run_folder),
+        run_folder=Path(variables.get("RUN_DIR") or defaults.run_folder).absolute(),
         start_seconds=_number(variables, "START_SECONDS", int(defaults.start_seconds), 1, 86_400),
         **ports,
     )
@@ -99,6 +105,11 @@ def check_ports(settings: StackSettings) -> None:
                     f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, "
                     f"or choose another with {name}"
                 ) from error
+
+
+def _bracketed(host: str) -> str:
+    """Returns a host as URLs write it: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _number(variables: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from launcher.errors import LaunchError
+from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.processes import (
+    PREFIX,
     ManagedProcess,
     RunRecord,
-    kill_group,
     process_start,
     remove_shared_memory,
 )
@@ -29,6 +29,8 @@ from triton_models.settings import SettingsError, read_settings
 TRITON_EXIT_SECONDS = 30
 GATEWAY_DRAIN_SECONDS = 5
 GATEWAY_EXIT_SECONDS = GATEWAY_DRAIN_SECONDS + 5
+WATCH_SECONDS = 0.2
+PROBE_SECONDS = 10
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 300
 
@@ -42,6 +44,7 @@ class Stack:
         settings: Addresses and folders.
         environment: Variables for both servers, on top of this process's own.
         say: Takes lines about the progress.
+        interrupted: Set it, from a signal handler say, to end `start` and `watch`.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class Stack:
         settings: StackSettings,
         environment: Mapping[str, str] | None = None,
         say: Say = print,
+        interrupted: threading.Event | None = None,
     ) -> None:
         self.settings = settings
+        self._interrupted = interrupted or threading.Event()
         self._environment = {**os.environ, **(environment or {})}
         self._say = say
         self._record_path = settings.run_folder / "stack.json"
-        self._prefix = f"persona_{os.getpid()}_{settings.triton_grpc_port}_"
+        self._prefix = f"{PREFIX}{os.getpid()}_{settings.triton_grpc_port}_"
         self.triton: ManagedProcess | None = None
         self.gateway: ManagedProcess | None = None
 
@@ -79,13 +84,14 @@ class Stack:
 
         Raises:
             LaunchError: Something is missing or taken, or a server does not come up.
+            LaunchInterrupted: `interrupted` was set.
         """
         self._make_way()
         model = self._find_model()
         check_ports(self.settings)
         self._say(f"starting Triton with the model {model} ...")
         self.start_triton()
-        self._wait_for("Triton", self.triton, f"{self._triton_url}/v2/health/ready")
+        self._wait_for("Triton", self.triton, f"{self.settings.http_url}/v2/health/ready")
         self._say("Triton is up; starting the gateway ...")
         self.start_gateway()
         self._wait_for("the gateway", self.gateway, f"{self.settings.gateway_url}/health/ready")
@@ -121,7 +127,7 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
         log = self._log_folder() / "triton.log"
-        self.triton = ManagedProcess("Triton", command, environment, ROOT, log)
+        self.triton = ManagedProcess("Triton", command, environment, log)
         self._write_record()
 
     def start_gateway(self) -> None:
@@ -135,7 +141,7 @@ class Stack:
         }
         command = [sys.executable, "-m", "gateway"]
         log = self._log_folder() / "gateway.log"
-        self.gateway = ManagedProcess("the gateway", command, environment, ROOT, log)
+        self.gateway = ManagedProcess("the gateway", command, environment, log)
         self._write_record()
 
     def stop(self) -> None:
@@ -149,7 +155,7 @@ class Stack:
             self._record_path.unlink(missing_ok=True)
 
     def watch(self) -> None:
-        """Returns never: starts Triton again when it ends by itself.
+        """Starts Triton again when it ends by itself, until `interrupted` is set.
 
         A Python model that dies inside Triton 2.51 can take the server with it (a lock in shared
         memory that it held); the gateway answers again once the new server is up.
@@ -158,7 +164,7 @@ class Stack:
             LaunchError: The gateway has ended, or Triton again and again.
         """
         restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
-        while True:
+        while not self._interrupted.wait(WATCH_SECONDS):
             if self.gateway and not self.gateway.running:
                 raise self._ended(self.gateway)
             if self.triton and not self.triton.running:
@@ -170,11 +176,6 @@ class Stack:
                 self.triton.stop(patience_seconds=0)
                 remove_shared_memory(self._prefix)
                 self.start_triton()
-            time.sleep(0.2)
-
-    @property
-    def _triton_url(self) -> str:
-        return f"http://{self.settings.triton_host}:{self.settings.triton_http_port}"
 
     def _make_way(self) -> None:
         """Cleans up after a launcher that was killed, and refuses to start beside a living one."""
@@ -182,14 +183,12 @@ class Stack:
         if record is None:
             return
         if record.launcher_runs:
+            pid, _ = record.launcher
             raise LaunchError(
-                f"it is running already (process {record.launcher}, {record.gateway_url}): stop "
-                f"that one with Ctrl-C or 'kill {record.launcher}', or set RUN_DIR and the ports "
-                "to run another beside it"
+                f"it is running already (process {pid}, {record.gateway_url}): stop that one with "
+                f"Ctrl-C or 'kill {pid}', or set RUN_DIR and the ports to run another beside it"
             )
-        for group in record.groups:
-            kill_group(group)
-        remove_shared_memory(record.shared_memory_prefix)
+        record.clean_up()
         self._record_path.unlink(missing_ok=True)
 
     def _find_model(self) -> str:
@@ -209,23 +208,29 @@ class Stack:
         return folder
 
     def _write_record(self) -> None:
-        pid = os.getpid()
-        groups = [process.pid for process in (self.triton, self.gateway) if process]
+        leaders = [process.pid for process in (self.triton, self.gateway) if process]
         RunRecord(
-            pid, process_start(pid) or 0, groups, self._prefix, self.settings.gateway_url
+            launcher=(os.getpid(), process_start(os.getpid()) or 0),
+            leaders=[(pid, process_start(pid) or 0) for pid in leaders],
+            shared_memory_prefix=self._prefix,
+            gateway_url=self.settings.gateway_url,
         ).write(self._record_path)
 
     def _wait_for(self, name: str, process: ManagedProcess | None, url: str) -> None:
         deadline = time.monotonic() + self.settings.start_seconds
+        # Not through a proxy that the environment may name: the servers are on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while time.monotonic() < deadline:
             if process and not process.running:
                 raise self._ended(process)
             try:
-                with urllib.request.urlopen(url, timeout=30) as answer:
+                with opener.open(url, timeout=PROBE_SECONDS) as answer:
                     if answer.status == 200:
                         return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
+            except OSError:  # urllib's errors are among them
+                pass
+            if self._interrupted.wait(WATCH_SECONDS):
+                raise LaunchInterrupted
         raise LaunchError(
             f"{name} was not ready after {self.settings.start_seconds:.0f} seconds (START_SECONDS)"
             + (f"; the end of {process.log}:\n{process.last_lines()}" if process else "")

@@ -117,7 +117,7 @@ def _check_dependencies(files: TritonFiles, path: str) -> None:
     for program in (files.executable, files.python_backend / "libtriton_python.so"):
         found = subprocess.run(
             ["ldd", str(program)],
-            env={**os.environ, "LD_LIBRARY_PATH": path},
+            env={**os.environ, "LD_LIBRARY_PATH": path, "LC_ALL": "C"},
             capture_output=True,
             text=True,
         )

@@ -5,7 +5,7 @@
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-VENV="${VENV:-$ROOT/.venv}"
+VENV="$(realpath -m "${VENV:-$ROOT/.venv}")"
 
 supported_python() {
   "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
@@ -19,27 +19,31 @@ find_python() {
       return
     fi
   done
-  echo "setup: Python 3.10, 3.11 or 3.12 is needed: install one, or name it with PYTHON=..." >&2
+  echo "setup: Python 3.10, 3.11 or 3.12 is needed: install one (python3 of Debian 12, Ubuntu 22.04" \
+    "or 24.04 will do), or name it with PYTHON=..." >&2
   return 1
 }
 
 install() {
-  local extras="$1" stamp="$VENV/.installed" wanted python
-  wanted="$(cat "$ROOT/pyproject.toml" - <<<"$extras" | sha256sum)"
-  if [ -f "$stamp" ] && grep -qxF "$wanted" "$stamp"; then
+  local extras="$1" stamp="$VENV/.installed" pins python
+  pins="$(sha256sum <"$ROOT/pyproject.toml")"
+  if [ -f "$stamp" ] && grep -qxF "$pins $extras" "$stamp"; then
     return
   fi
-  if ! supported_python "$VENV/bin/python"; then
+  if ! supported_python "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null; then
     python="$(find_python)"
     echo "setup: making the virtual environment $VENV ..."
     if ! "$python" -m venv --clear "$VENV"; then
+      rm -rf "$VENV"
       echo "setup: the venv module is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2
       return 1
     fi
   fi
   echo "setup: installing the dependencies (a few minutes the first time) ..."
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$ROOT[$extras]"
-  echo "$wanted" >>"$stamp"
+  # Extras add up as long as the pins stay the same.
+  { grep -F "$pins " "$stamp" 2>/dev/null || true; echo "$pins $extras"; } >"$stamp.new"
+  mv "$stamp.new" "$stamp"
 }
 
 install "$1"

@@ -3,5 +3,4 @@
 # The first run installs everything into .venv. README.md lists the environment variables.
 
 . "$(dirname "$0")/environment.sh" "server,local-triton,gateway"
-cd "$ROOT"
 exec python -m launcher

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from launcher.processes import SHARED_MEMORY, RunRecord, group_members
+from launcher.processes import SHARED_MEMORY, RunRecord, group_members, process_start
 from launcher.settings import ROOT, StackSettings
 from launcher.stack import MAX_RESTARTS
 from tests.e2e.conftest import ONE_THREAD, loopback_settings
@@ -64,8 +64,16 @@ class Launcher:
 
     def refusal(self) -> str:
         """Waits for it to end with an error, and returns what it said."""
-        assert self.process.wait(60) == 1
+        try:
+            assert self.process.wait(60) == 1
+        finally:
+            self.stop()
         return self.text()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
 
 
 @pytest.fixture
@@ -77,13 +85,11 @@ def settings(tmp_path: Path) -> StackSettings:
 def launcher(settings: StackSettings) -> Iterator[Launcher]:
     launcher = Launcher(settings)
     yield launcher
-    if launcher.process.poll() is None:
-        launcher.process.terminate()
-        launcher.process.wait(60)
+    launcher.stop()
 
 
 def processes_of(record: RunRecord) -> list[int]:
-    return [pid for group in record.groups for pid in group_members(group)]
+    return [pid for leader, _ in record.leaders for pid in group_members(leader)]
 
 
 def shared_memory_of(record: RunRecord) -> list[Path]:
@@ -121,21 +127,21 @@ def test_a_second_one_is_refused_and_one_after_a_killed_one_cleans_up(launcher: 
         assert processes_of(record) == []
         assert shared_memory_of(record) == []
     finally:
-        third.process.terminate()
-        assert third.process.wait(60) == 0
+        third.stop()
+    assert third.process.returncode == 0
 
 
 def test_a_triton_that_dies_is_started_again_but_not_for_ever(launcher: Launcher) -> None:
     record = launcher.wait_until_ready()
     url = f"{launcher.settings.gateway_url}/health/ready"
-    os.kill(record.groups[0], signal.SIGKILL)
+    os.kill(record.leaders[0][0], signal.SIGKILL)
     assert eventually(lambda: "Triton ended with status -9: starting it again" in launcher.text())
     assert eventually(lambda: httpx.get(url, timeout=30).status_code == 200, 90)
     for _ in range(MAX_RESTARTS):
-        previous = record.groups[0]
-        assert eventually(lambda old=previous: launcher.record().groups[0] != old)  # type: ignore[misc]
+        previous = record.leaders[0][0]
+        assert eventually(lambda old=previous: launcher.record().leaders[0][0] != old)  # type: ignore[misc]
         record = launcher.record()
-        os.kill(record.groups[0], signal.SIGKILL)
+        os.kill(record.leaders[0][0], signal.SIGKILL)
     assert "Triton ended with status -9; the end of" in launcher.refusal()
     assert processes_of(record) == []
     assert shared_memory_of(record) == []
@@ -143,7 +149,7 @@ def test_a_triton_that_dies_is_started_again_but_not_for_ever(launcher: Launcher
 
 def test_a_gateway_that_dies_ends_triton_too_and_says_so(launcher: Launcher) -> None:
     record = launcher.wait_until_ready()
-    os.kill(record.groups[1], signal.SIGKILL)
+    os.kill(record.leaders[1][0], signal.SIGKILL)
     assert "the gateway ended with status -9; the end of" in launcher.refusal()
     assert processes_of(record) == []
     assert shared_memory_of(record) == []
@@ -159,7 +165,9 @@ def test_a_taken_port_is_refused_with_its_remedy(settings: StackSettings) -> Non
 
 
 def test_a_missing_model_is_refused_with_its_remedy(settings: StackSettings) -> None:
-    refusal = Launcher(settings, MODEL_NAME="Qwen/Qwen2.5-3B-Instruct").refusal()
+    cache = str(settings.run_folder / "models")
+    name = "Qwen/Qwen2.5-3B-Instruct"
+    refusal = Launcher(settings, MODEL_NAME=name, MODEL_CACHE_DIR=cache).refusal()
     assert "fetch it with '.venv/bin/python scripts/download_models.py Qwen/Qwen2.5-3B" in refusal
 
 
@@ -175,3 +183,22 @@ def test_a_model_that_cannot_be_loaded_shows_why(settings: StackSettings, tmp_pa
 
 def test_a_bad_variable_is_refused_by_name(settings: StackSettings) -> None:
     assert "MAX_TOKENS is '-3': use an integer" in Launcher(settings, MAX_TOKENS="-3").refusal()
+
+
+def test_an_interrupted_start_leaves_nothing_behind(launcher: Launcher) -> None:
+    assert eventually(lambda: (launcher.settings.run_folder / "stack.json").exists(), 30)
+    record = launcher.record()
+    launcher.process.send_signal(signal.SIGINT)
+    assert launcher.process.wait(60) == 0
+    assert processes_of(record) == []
+    assert shared_memory_of(record) == []
+
+
+def test_a_stale_record_ends_nobody_else_s_processes(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+        RunRecord((1, 0), [(stranger.pid, 12345)], "persona_stale_", "http://x").clean_up()
+        assert stranger.poll() is None
+        started = process_start(stranger.pid)
+        assert started
+        RunRecord((1, 0), [(stranger.pid, started)], "persona_stale_", "http://x").clean_up()
+        assert stranger.wait(5) == -signal.SIGKILL
