@@ -10,6 +10,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from triton_models.settings import DEMO_MODEL_FOLDER, ServerSettings
+from triton_models.text.token_bytes import is_byte_level
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 """The files of a hub repository that serving needs."""
@@ -44,7 +45,24 @@ def find_model(settings: ServerSettings) -> Path:
             f"{settings.shown_model_name} is a {model_type} model: this server runs Qwen2.5 "
             f"(model_type {MODEL_TYPE}) only"
         )
+    _check_weights(folder, settings)
     return folder
+
+
+def _check_weights(folder: Path, settings: ServerSettings) -> None:
+    """Makes sure that no weight file is missing, as after a download that was interrupted."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text())["weight_map"].values())
+    else:
+        names = {"model.safetensors"}
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise ModelNotFoundError(
+            f"the model {settings.shown_model_name} is incomplete, it lacks {', '.join(missing)}: "
+            f"fetch the rest with '.venv/bin/python scripts/download_models.py "
+            f"{settings.shown_model_name}'"
+        )
 
 
 def _locate(settings: ServerSettings) -> Path:
@@ -84,7 +102,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Loads a model folder's tokenizer.
 
     Raises:
-        UnsupportedModelError: The tokenizer is missing or broken.
+        UnsupportedModelError: The tokenizer is missing or broken, or not of Qwen2.5's kind.
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -92,4 +110,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{folder.name} has no usable tokenizer: {error}") from error
+    if not is_byte_level(tokenizer):
+        raise UnsupportedModelError(
+            f"{folder.name} has a tokenizer that is not a byte-level BPE, as Qwen2.5's are"
+        )
     return tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -58,6 +59,20 @@ def test_a_folder_that_holds_no_qwen2_5_model_is_refused(tmp_path: Path) -> None
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UnsupportedModelError, match=r"is a gpt2 model: this server runs Qwen2\.5"):
         find_model(ServerSettings(model_name=str(tmp_path)))
+
+
+def test_a_download_that_was_interrupted_is_told_from_a_whole_model(tmp_path: Path) -> None:
+    settings = ServerSettings(model_name=str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    with pytest.raises(ModelNotFoundError, match=r"it lacks model\.safetensors: fetch the rest"):
+        find_model(settings)
+    shards = {"a.weight": "model-1.safetensors", "b.weight": "model-2.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (tmp_path / "model-1.safetensors").touch()
+    with pytest.raises(ModelNotFoundError, match=r"it lacks model-2\.safetensors"):
+        find_model(settings)
+    (tmp_path / "model-2.safetensors").touch()
+    assert find_model(settings) == tmp_path
 
 
 def test_ports_must_be_numbers_and_differ() -> None:

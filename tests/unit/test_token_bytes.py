@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from tests.conftest import make_tokenizer
-from triton_models.text.token_bytes import TokenBytes
+from triton_models.text.token_bytes import TokenBytes, is_byte_level
 
 TOKENIZER = make_tokenizer()
 TOKEN_BYTES = TokenBytes(TOKENIZER)
@@ -22,6 +25,14 @@ def test_the_bytes_of_a_text_s_tokens_are_its_utf8(text: str) -> None:
 @given(st.lists(st.integers(0, 255), max_size=30))
 def test_any_ids_decode_as_the_tokenizer_decodes_them(ids: list[int]) -> None:
     assert TOKEN_BYTES.join(ids).decode("utf-8", "replace") == TOKENIZER.decode(ids)
+
+
+def test_a_tokenizer_of_another_kind_is_told_apart() -> None:
+    assert is_byte_level(TOKENIZER)
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"a b": 0, "c": 1}, unk_token="c"))
+    )
+    assert not is_byte_level(words)
 
 
 def test_special_tokens_have_no_bytes_but_a_name() -> None:

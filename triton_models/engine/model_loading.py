@@ -12,6 +12,9 @@ from triton_models.engine.attention import ATTENTION_NAME
 from triton_models.model_folder import UnsupportedModelError, load_tokenizer
 from triton_models.settings import ServerSettings
 
+TURN_END = "<|im_end|>"
+"""What ends a turn in ChatML, the chat format of Qwen2.5."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -73,8 +76,14 @@ def _choose_dtype(name: str, device: torch.device) -> torch.dtype | str:
 
 
 def _end_ids(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Returns the tokens that end an answer: the generation config's, and the tokenizer's own."""
+    """Returns the tokens that end an answer.
+
+    They are the generation config's, the tokenizer's own, and the end of a chat turn where there is
+    a chat template: Qwen2.5's base models have the template but do not name that end.
+    """
     configured = model.generation_config.eos_token_id
     ids = set(configured if isinstance(configured, list) else [configured])
     ids.add(tokenizer.eos_token_id)
+    if tokenizer.chat_template:
+        ids.add(tokenizer.get_vocab().get(TURN_END))
     return tuple(sorted(id for id in ids if id is not None))

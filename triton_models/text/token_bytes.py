@@ -54,6 +54,14 @@ class TokenBytes:
         return bytes(_BYTE_OF_CHARACTER[character] for character in token)
 
 
+def is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether every token but the added ones is spelled in the alphabet of byte-level BPE."""
+    added = {str(token.content) for token in tokenizer.added_tokens_decoder.values()}
+    return all(
+        token in added or _BYTE_OF_CHARACTER.keys() >= set(token) for token in tokenizer.get_vocab()
+    )
+
+
 def _byte_level_alphabet() -> dict[str, int]:
     """Returns the byte that each character of a byte-level BPE token stands for.
 
