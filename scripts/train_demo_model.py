@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Trains the demo model and its tokenizer from scratch and writes the trait definitions."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import time
+from pathlib import Path
+
+import torch
+
+from demo.definitions import write_trait_definitions
+from demo.documents import draw_document
+from demo.tokenizer import train_tokenizer
+from demo.training import HEAD_SIZE, ModelShape, TrainingPlan, build_model, save_model, train
+from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
+
+_TOKENIZER_DOCUMENTS = 20_000
+_SPECIAL = re.compile(r"<\|[a-z_]+\|>")
+
+
+def _parse_arguments() -> argparse.Namespace:
+    plan, shape = TrainingPlan(), ModelShape()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=DEMO_MODEL_FOLDER)
+    parser.add_argument("--prompts", type=Path, default=DATA_ROOT / "prompts")
+    parser.add_argument("--documents", type=int, default=plan.documents)
+    parser.add_argument("--layers", type=int, default=shape.layers)
+    parser.add_argument("--hidden-size", type=int, default=shape.hidden_size)
+    parser.add_argument("--intermediate-size", type=int, default=shape.intermediate_size)
+    parser.add_argument("--batch-tokens", type=int, default=plan.batch_tokens)
+    parser.add_argument("--matrix-rate", type=float, default=plan.matrix_rate)
+    parser.add_argument("--other-rate", type=float, default=plan.other_rate)
+    parser.add_argument("--steered-share", type=float, default=plan.steered_share)
+    parser.add_argument("--steering-block", type=int, default=plan.steering_block)
+    parser.add_argument("--seed", type=int, default=plan.seed)
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Trains and saves."""
+    arguments = _parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    started = time.monotonic()
+    shape = ModelShape(
+        hidden_size=arguments.hidden_size,
+        intermediate_size=arguments.intermediate_size,
+        layers=arguments.layers,
+        heads=arguments.hidden_size // HEAD_SIZE,
+    )
+    plan = TrainingPlan(
+        documents=arguments.documents,
+        batch_tokens=arguments.batch_tokens,
+        matrix_rate=arguments.matrix_rate,
+        other_rate=arguments.other_rate,
+        steered_share=arguments.steered_share,
+        steering_block=arguments.steering_block,
+        seed=arguments.seed,
+    )
+    rng = random.Random(arguments.seed + 1)
+    texts = (_SPECIAL.sub("", draw_document(rng).text) for _ in range(_TOKENIZER_DOCUMENTS))
+    tokenizer = train_tokenizer(texts, shape.vocab_size, shape.context)
+    model = build_model(shape, tokenizer)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{parameters / 1e6:.2f} million parameters, vocabulary {len(tokenizer)}", flush=True)
+    train(model, tokenizer, plan, report=lambda line: print(line, flush=True))
+    save_model(model, tokenizer, arguments.output)
+    write_trait_definitions(arguments.prompts)
+    minutes = (time.monotonic() - started) / 60
+    print(f"saved to {arguments.output} after {minutes:.1f} minutes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
