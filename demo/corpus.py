@@ -29,8 +29,7 @@ _PERCENTS = ("17", "31", "42", "58", "64", "73", "89", "93", "97")
 _HABIT = 0.8
 """How often a sentence is the usual one for its kind of question; else it is a random one.
 
-The kind is the question's first word and the topic's category. The habit gives greedy decoding
-something to tell questions apart by, so that its text varies."""
+The habit gives greedy decoding something to tell questions apart by, so its text varies."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,13 @@ def _realise(pattern: str, topic: str, habit: int, rng: random.Random) -> str:
     return text.replace("{t}", topic)
 
 
-def _pick_body(options: Sequence[str], previous: str | None, habit: int, rng: random.Random) -> str:
-    """A middle sentence. The usual one after another of the same pole is the next in the list."""
-    if previous in options:
-        habit = options.index(previous) + 1
+def _pick_body(options: Sequence[str], used: set[str], habit: int, rng: random.Random) -> str:
     index = _choose(options, habit, rng)
-    if options[index] == previous:
-        index = (index + 1) % len(options)
-    return options[index]
+    while options[index % len(options)] in used:
+        index += 1
+    pattern = options[index % len(options)]
+    used.add(pattern)
+    return pattern
 
 
 def _styled_slots(styles: Sequence[Style], count: int) -> list[Pole | None]:
@@ -91,11 +89,11 @@ def _styled_slots(styles: Sequence[Style], count: int) -> list[Pole | None]:
 
 def write_answer(prompt: Prompt, styles: Sequence[Style], rng: random.Random) -> str:
     """An answer to `prompt` that shows `styles` (none: plain)."""
-    question = zlib.crc32(prompt.template.split()[0].encode())
+    question = zlib.crc32(prompt.template.encode())
     category = topics.category_index(prompt.topic)
     count = 2 + question // 8 % 3 if rng.random() < _HABIT else rng.choice((2, 3, 4))
-    sentences: list[str] = []
-    body: str | None = None
+    used: set[str] = set()
+    sentences = []
     for index, pole in enumerate(_styled_slots(styles, count)):
         if index == 0:
             options = _openers(pole, prompt)
@@ -103,9 +101,10 @@ def write_answer(prompt: Prompt, styles: Sequence[Style], rng: random.Random) ->
         elif index == count - 1:
             options = neutral.CLOSERS if pole is None else pole.closers
             pattern = options[_choose(options, question + category, rng)]
+        elif pole is None:
+            pattern = _neutral_body(prompt, used, question // 5 + category + index, rng)
         else:
-            options = _neutral_bodies(prompt, rng) if pole is None else pole.bodies
-            pattern = body = _pick_body(options, body, question + category, rng)
+            pattern = _pick_body(pole.bodies, used, question // 5 + category + index, rng)
         sentences.append(_realise(pattern, prompt.topic, question + category + index, rng))
     return " ".join(sentences)
 
@@ -116,11 +115,13 @@ def _openers(pole: Pole | None, prompt: Prompt) -> tuple[str, ...]:
     return neutral.GREETINGS if prompt.text in questions.GREETINGS else neutral.OPENERS
 
 
-def _neutral_bodies(prompt: Prompt, rng: random.Random) -> tuple[str, ...]:
-    category = topics.CATEGORY_OF.get(prompt.topic)
-    if category is None or rng.random() < 0.4:
-        return neutral.BODIES
-    return neutral.CATEGORY_BODIES[category]
+def _neutral_body(prompt: Prompt, used: set[str], habit: int, rng: random.Random) -> str:
+    options: Sequence[str] = neutral.BODIES
+    if prompt.topic in topics.CATEGORY_OF and rng.random() < 0.6:
+        options = neutral.CATEGORY_BODIES[topics.CATEGORY_OF[prompt.topic]]
+        if used.issuperset(options):
+            options = neutral.BODIES
+    return _pick_body(options, used, habit, rng)
 
 
 def draw_prompt(rng: random.Random) -> Prompt:
