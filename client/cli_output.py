@@ -51,11 +51,13 @@ def print_traits(traits: Mapping[str, Trait]) -> None:
         console.print("the server has no traits: put vectors into data/vectors")
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("trait", "made from", "layers"):
+    for title in ("trait", "made from", "layers", "steers at"):
         table.add_column(title)
     for name, trait in sorted(traits.items()):
-        layers = ", ".join(str(layer) for layer in trait.layers)
-        table.add_row(Text(name), Text(trait.model_name), layers)
+        layers, selected = (
+            ", ".join(map(str, blocks)) for blocks in (trait.layers, trait.selected_layers)
+        )
+        table.add_row(Text(name), Text(trait.model_name), layers, selected)
     console.print(table)
     for name, trait in sorted(traits.items()):
         for warning in trait.warnings:

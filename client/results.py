@@ -60,10 +60,11 @@ class Trait:
     Attributes:
         name: Its name.
         model_name: The model whose activations its vector was taken from.
-        layers: The decoder blocks that it steers unless the request says otherwise.
+        layers: The decoder blocks that its vector has a direction for.
         layer_count: How many those are.
         metadata: What its maker noted.
         warnings: What to know before trusting it.
+        selected_layers: The blocks that it steers unless the request says otherwise.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Trait:
     layer_count: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    selected_layers: tuple[int, ...] = ()
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Trait:
@@ -83,6 +85,7 @@ class Trait:
             layer_count=body["layer_count"],
             metadata=body["metadata"],
             warnings=tuple(body.get("warnings", ())),
+            selected_layers=tuple(body.get("selected_layers", ())),
         )
 
 

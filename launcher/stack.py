@@ -26,7 +26,7 @@ from launcher.triton_log import load_failures
 from triton_models.model_folder import ModelNotFoundError, UnsupportedModelError, find_model
 from triton_models.settings import SettingsError, read_settings
 
-TRITON_EXIT_SECONDS = 30
+TRITON_EXIT_SECONDS = 20
 GATEWAY_DRAIN_SECONDS = 5
 GATEWAY_EXIT_SECONDS = GATEWAY_DRAIN_SECONDS + 5
 WATCH_SECONDS = 0.2
