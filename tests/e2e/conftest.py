@@ -42,7 +42,12 @@ def loopback_settings(run_folder: Path) -> StackSettings:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A running Triton with the demo model, and its gateway."""
+    """A running Triton with the demo model, and its gateway.
+
+    The gateway's watchdog, whose probes are requests like any other, is off: tests count what the
+    engine does. The test that kills a model has a stack of its own with the watchdog on.
+    """
     settings = loopback_settings(tmp_path_factory.mktemp("run"))
-    with Stack(settings, environment=ONE_THREAD, say=lambda _: None) as stack:
+    environment = {**ONE_THREAD, "WATCHDOG": "false"}
+    with Stack(settings, environment, say=lambda _: None) as stack:
         yield stack
