@@ -37,14 +37,6 @@ _ASK_TIMEOUT = 5.0
 
 _ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
 
-_NUMPY_TYPES: dict[str, Any] = {
-    "BYTES": np.object_,
-    "BOOL": np.bool_,
-    "INT32": np.int32,
-    "UINT64": np.uint64,
-    "FP32": np.float32,
-}
-
 Inputs = Mapping[str, Sequence[Any]]
 
 
@@ -245,7 +237,7 @@ def make_tensors(model: str, inputs: Inputs) -> list[Any]:
         datatype = specs[name].datatype
         array = np.array(
             [value.encode() if isinstance(value, str) else value for value in values],
-            dtype=_NUMPY_TYPES[datatype],
+            dtype=tensors.NUMPY_TYPES[datatype],
         )
         tensor = triton_grpc.InferInput(name, [len(array)], datatype)
         tensor.set_data_from_numpy(array)

@@ -12,6 +12,15 @@ from typing import Literal
 
 TritonType = Literal["BYTES", "BOOL", "INT32", "UINT64", "FP32"]
 
+NUMPY_TYPES: dict[TritonType, str] = {
+    "BYTES": "object",
+    "BOOL": "bool",
+    "INT32": "int32",
+    "UINT64": "uint64",
+    "FP32": "float32",
+}
+"""The numpy dtype, by name, that holds each element type; elements of `BYTES` are Python bytes."""
+
 ANY = -1
 """The length of a one-dimensional tensor whose length is free."""
 

@@ -33,7 +33,7 @@ class ResponseStream:
 
     def __init__(self, request: Any) -> None:
         self._sender = request.get_response_sender()
-        self._outputs = tuple(request.requested_output_names())
+        self._outputs = frozenset(request.requested_output_names())
         self._lock = threading.Lock()
         self._closed = False
 

@@ -14,7 +14,7 @@ from typing import Any
 from triton_models import tensors
 from triton_models.adapters.description import describe
 from triton_models.adapters.response_sender import ResponseStream, SenderThread
-from triton_models.adapters.tensor_io import read_values
+from triton_models.adapters.tensor_io import read_values, refuse_parameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.sequence import Chunk, FinishReason, Sequence
 from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
@@ -67,6 +67,7 @@ class SteeredQwenModel:
         self._sender.stop()
 
     def _take(self, request: Any, stream: ResponseStream) -> None:
+        refuse_parameters(request, tensors.STEERED_QWEN_INPUTS)
         values = read_values(request, tensors.STEERED_QWEN_INPUTS)
         if any(values.get(tensors.DESCRIBE.name, ())):
             stream.send(

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
-from triton_models.tensors import TensorSpec
+from triton_models.tensors import NUMPY_TYPES, TensorSpec
 
 TRITON_PARAMETER_PREFIX = "triton_"
 """What the names of parameters begin with that Triton itself reads."""
-
-_NUMPY_TYPES: dict[str, Any] = {
-    "BYTES": np.object_,
-    "BOOL": np.bool_,
-    "INT32": np.int32,
-    "UINT64": np.uint64,
-    "FP32": np.float32,
-}
 
 _TRITON_CODES = {
     ErrorCode.INVALID_ARGUMENT: "INVALID_ARG",
@@ -33,17 +25,30 @@ _TRITON_CODES = {
 """Names in `pb_utils.TritonError`, which the stub provides only once the model is imported."""
 
 
-def read_values(request: Any, specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
-    """Returns the tensors that a request has, each as a flat list; text is decoded.
+def refuse_parameters(request: Any, specs: Iterable[TensorSpec]) -> None:
+    """Makes sure that a request has no parameters but those that Triton itself reads.
+
+    Triton's HTTP `generate` makes parameters of fields that are not inputs, misspelled ones say.
+
+    Args:
+        request: The Triton request.
+        specs: The inputs that it may have.
 
     Raises:
-        InvalidRequestError: A text is not valid UTF-8, or the request has parameters: Triton's HTTP
-            `generate` makes parameters of fields that are not inputs, such as misspelled ones.
+        InvalidRequestError: It has one; the message names the inputs there are.
     """
     for name in json.loads(request.parameters() or "{}"):
         if not name.startswith(TRITON_PARAMETER_PREFIX):
             inputs = ", ".join(spec.name for spec in specs)
             raise InvalidRequestError(f"there is no input {name!r}: the inputs are {inputs}")
+
+
+def read_values(request: Any, specs: Iterable[TensorSpec]) -> dict[str, list[Any]]:
+    """Returns the tensors that a request has, each as a flat list; text is decoded.
+
+    Raises:
+        InvalidRequestError: A text is not valid UTF-8.
+    """
     values = {}
     for spec in specs:
         tensor = pb_utils.get_input_tensor_by_name(request, spec.name)
@@ -59,7 +64,7 @@ def read_values(request: Any, specs: Sequence[TensorSpec]) -> dict[str, list[Any
 
 
 def build_tensors(
-    request_outputs: Iterable[str], specs: Iterable[TensorSpec], values: Mapping[str, Any]
+    requested: Container[str], specs: Iterable[TensorSpec], values: Mapping[str, Any]
 ) -> list[Any]:
     """Returns the tensors that a request asked for.
 
@@ -67,11 +72,10 @@ def build_tensors(
     under concurrency.
 
     Args:
-        request_outputs: The names requested.
+        requested: The names requested.
         specs: The model's outputs.
         values: Each output's value: one element, or a sequence for those of free length.
     """
-    requested = frozenset(request_outputs)
     return [
         pb_utils.Tensor(spec.name, _array(spec, values[spec.name]))
         for spec in specs
@@ -89,7 +93,7 @@ def _array(spec: TensorSpec, value: Any) -> Any:
     elements = [value] if spec.length == 1 else list(value)
     if spec.datatype == "BYTES":
         elements = [element.encode() for element in elements]
-    return np.array(elements, dtype=_NUMPY_TYPES[spec.datatype])
+    return np.array(elements, dtype=NUMPY_TYPES[spec.datatype])
 
 
 def _text(name: str, element: bytes | str) -> str:

@@ -12,7 +12,12 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from triton_models import tensors
-from triton_models.adapters.tensor_io import build_tensors, read_values, triton_error
+from triton_models.adapters.tensor_io import (
+    build_tensors,
+    read_values,
+    refuse_parameters,
+    triton_error,
+)
 from triton_models.errors import RequestError
 from triton_models.model_folder import find_model, load_tokenizer
 from triton_models.request import parse_generation_request
@@ -55,6 +60,7 @@ class TokenizerModel:
         return pb_utils.InferenceResponse(outputs)
 
     def _encode(self, request: Any) -> list[int]:
+        refuse_parameters(request, tensors.PERSONA_INPUTS)
         values = read_values(request, tensors.PERSONA_INPUTS)
         parse_generation_request(values, self._settings.defaults)
 

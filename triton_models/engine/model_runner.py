@@ -99,7 +99,8 @@ class ModelRunner:
         if not logits.shape[0]:
             return []
         finite = torch.isfinite(logits).all(dim=-1).tolist()
-        logits = torch.nan_to_num(logits)
+        if not all(finite):
+            logits = torch.nan_to_num(logits)
         sequences = [slice.sequence for slice in slices if slice.reaches_last_token]
         tokens = sample(logits, sequences, self._end_ids)
         return [token if usable else None for token, usable in zip(tokens, finite, strict=True)]
