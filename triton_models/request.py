@@ -22,6 +22,8 @@ POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
 MAX_TRAITS = 16
 MAX_STOP_WORDS = 16
 MAX_STOP_WORD_BYTES = 256
+MAX_TOP_LOGPROBS = 20
+"""The most alternatives to each token that a request can ask for, as OpenAI's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,9 @@ class GenerationRequest:
         stop_words: Strings that end the answer and are not part of it.
         stream: Whether to answer in chunks rather than once.
         echo_prompt: Whether the text begins with the prompt as the model read it.
+        logprobs: How many of the most likely tokens to report at each generated token, besides the
+            token's own log-probability; `None` reports nothing.
+        monitor: Traits whose projections of the answer's hidden states to report.
     """
 
     steering: Steering = field(default_factory=Steering)
@@ -87,6 +92,8 @@ class GenerationRequest:
     stop_words: tuple[str, ...] = ()
     stream: bool = False
     echo_prompt: bool = False
+    logprobs: int | None = None
+    monitor: tuple[str, ...] = ()
 
 
 Values = Mapping[str, Sequence[Any]]
@@ -129,6 +136,8 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         stop_words=_stop_words(values),
         stream=_boolean(values, "stream", False),
         echo_prompt=not _boolean(values, "exclude_input_in_output", True),
+        logprobs=_integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
+        monitor=_monitor(values),
     )
 
 
@@ -166,6 +175,17 @@ def _layers(values: Values) -> tuple[int, ...] | None:
             f"layers is {layers}: give different 0-based decoder blocks, each once"
         )
     return tuple(sorted(layers))
+
+
+def _monitor(values: Values) -> tuple[str, ...]:
+    traits = [str(trait) for trait in values.get("monitor", ())]
+    if len(traits) > MAX_TRAITS:
+        raise InvalidRequestError(
+            f"{len(traits)} traits are too many to monitor: give at most {MAX_TRAITS}"
+        )
+    if not all(traits):
+        raise InvalidRequestError("a trait to monitor is empty: name one, or leave monitor out")
+    return tuple(dict.fromkeys(traits))
 
 
 def _stop_words(values: Values) -> tuple[str, ...]:
@@ -240,6 +260,7 @@ _SAMPLING_PARAMETERS: dict[str, tuple[str, type]] = {
     "max_tokens": ("max_tokens", int),
     "min_tokens": ("min_tokens", int),
     "seed": ("seed", int),
+    "logprobs": ("logprobs", int),
     "stop": ("stop_words", str),
 }
 """vLLM's names inside `sampling_parameters`, and the tensor each stands for."""

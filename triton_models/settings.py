@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 DEVICES = ("auto", "cpu", "cuda")
+OVERLAPS = ("auto", "on", "off")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+CPU_PREFILL_CHUNK = 64
+GPU_PREFILL_CHUNK = 2048
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = REPOSITORY_ROOT / "data"
@@ -42,12 +46,22 @@ class ServerSettings:
         model_cache: Where hub models are kept.
         vectors: The folder of vector files.
         device: `auto` takes a GPU when there is one.
+        device_index: Which GPU, when there are several.
         dtype: `auto` is float32 on the CPU and the checkpoint's own type on a GPU.
         max_batch_rows: How many requests share a batch.
         max_waiting: How many more may wait for a row before requests are refused.
         max_context: Longest prompt and answer together, in tokens; the model's own limit caps it.
         prefill_chunk: Prompt tokens computed per step at most, so that a long prompt does not
-            hold up the answers that are being streamed.
+            hold up the answers that are being streamed; 0 means what a device computes about as
+            fast per token as any number: `CPU_PREFILL_CHUNK` or `GPU_PREFILL_CHUNK`.
+        kv_cache_tokens: How many tokens' keys and values the cache holds; 0 takes what every row
+            needs at full length, as far as memory allows.
+        prefix_reuse: Whether a prompt's beginning that was computed under the same steering
+            before is copied rather than computed again.
+        cpu_packing: Whether linear layers are laid out for the CPU's fast matrix products.
+        cuda_graphs: Whether steps that only generate are replayed as CUDA graphs.
+        overlap: Whether a step starts before the one before it is read: `auto` does on a GPU, so
+            that it does not wait for Python.
         threads: CPU threads for the model; 0 means one per core.
         defaults: What requests get for values they leave out.
     """
@@ -56,11 +70,17 @@ class ServerSettings:
     model_cache: Path = DATA_ROOT / "models"
     vectors: Path = DATA_ROOT / "vectors"
     device: str = "auto"
+    device_index: int = 0
     dtype: str = "auto"
     max_batch_rows: int = 32
     max_waiting: int = 256
     max_context: int = 4096
-    prefill_chunk: int = 512
+    prefill_chunk: int = 0
+    kv_cache_tokens: int = 0
+    prefix_reuse: bool = True
+    cpu_packing: bool = True
+    cuda_graphs: bool = True
+    overlap: str = "auto"
     threads: int = 0
     defaults: GenerationDefaults = GenerationDefaults()
 
@@ -92,7 +112,12 @@ def read_settings(environment: Mapping[str, str] | None = None) -> ServerSetting
         max_batch_rows=env.integer("MAX_BATCH_ROWS", base.max_batch_rows, 1, 1024),
         max_waiting=env.integer("MAX_WAITING", base.max_waiting, 0, 100_000),
         max_context=env.integer("MAX_CONTEXT", base.max_context, 16, 1_000_000),
-        prefill_chunk=env.integer("PREFILL_CHUNK", base.prefill_chunk, 16, 65_536),
+        prefill_chunk=env.integer("PREFILL_CHUNK", base.prefill_chunk, 0, 65_536),
+        kv_cache_tokens=env.integer("KV_CACHE_TOKENS", base.kv_cache_tokens, 0, 100_000_000),
+        prefix_reuse=env.boolean("PREFIX_REUSE", base.prefix_reuse),
+        cpu_packing=env.boolean("CPU_PACKING", base.cpu_packing),
+        cuda_graphs=env.boolean("CUDA_GRAPHS", base.cuda_graphs),
+        overlap=env.choice("OVERLAP_STEPS", base.overlap, OVERLAPS),
         threads=env.integer("TORCH_THREADS", base.threads, 0, 1024),
         defaults=GenerationDefaults(
             max_tokens=env.integer("MAX_TOKENS", base.defaults.max_tokens, 1, 1_000_000),
@@ -114,6 +139,9 @@ class _Environment:
         if value not in choices:
             raise SettingsError(f"{name} is {value!r}: use one of {', '.join(choices)}")
         return value
+
+    def boolean(self, name: str, default: bool) -> bool:
+        return self.choice(name, str(default).lower(), ("true", "false")) == "true"
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
         return self._number(name, default, low, high, int, "an integer")

@@ -87,6 +87,8 @@ GENERATION_INPUTS = (
     _optional("stream", "BOOL"),
     _optional("exclude_input_in_output", "BOOL"),
     _optional("sampling_parameters", "BYTES"),
+    _optional("logprobs", "INT32"),
+    _optional("monitor", "BYTES", ANY),
 )
 
 REQUEST_INPUTS = STEERING_INPUTS + GENERATION_INPUTS
@@ -108,15 +110,25 @@ STATUS_OUTPUTS = (
     FINISH_REASON,
     TensorSpec("num_input_tokens", "INT32", 1),
     TensorSpec("num_output_tokens", "INT32", 1),
+    TensorSpec("num_reused_tokens", "INT32", 1),
+    TensorSpec("readouts", "BYTES", 1),
     TensorSpec("error", "BYTES", 1),
     TensorSpec("error_code", "BYTES", 1),
 )
-"""What `steered_qwen` says about a request and the detokenizer passes on unchanged."""
+"""What `steered_qwen` says about a request and the detokenizer passes on unchanged.
+
+`num_reused_tokens` says how many of the prompt's tokens were not computed anew. `readouts` is, on
+the last chunk of a request with `monitor`, a JSON object with, for each trait, the mean projection
+at each block: `{"sarcasm": {"15": 1.25}}`; else `""`.
+"""
 
 CHUNK_OUTPUTS = (
     TensorSpec("output_ids", "INT32", ANY),
     TensorSpec("output_bytes", "INT32", 1),
     TensorSpec("echo_ids", "INT32", ANY),
+    TensorSpec("output_logprobs", "FP32", ANY),
+    TensorSpec("top_ids", "INT32", ANY),
+    TensorSpec("top_logprobs", "FP32", ANY),
 )
 """A chunk of the answer, still as tokens.
 
@@ -124,7 +136,9 @@ CHUNK_OUTPUTS = (
 chunk of an answer that was cut inside a character.
 `output_bytes` says how many bytes of their text belong to the answer: all of them, but for a last
 chunk that a stop string cuts inside a token. `echo_ids` are the prompt's tokens, on the first
-chunk of a request with `exclude_input_in_output` false, else empty.
+chunk of a request with `exclude_input_in_output` false, else empty. For a request with `logprobs`,
+`output_logprobs` has the natural logarithm of each token's probability, `top_ids` and
+`top_logprobs` the most likely tokens and theirs, as many for each token, token after token.
 """
 
 DESCRIPTION = TensorSpec("description", "BYTES", 1)
@@ -133,8 +147,16 @@ DESCRIPTION = TensorSpec("description", "BYTES", 1)
 TEXT_OUTPUT = TensorSpec("text_output", "BYTES", 1)
 """The new text of this chunk, or all of it when the request does not stream."""
 
+LOGPROBS = TensorSpec("token_logprobs", "BYTES", 1)
+"""JSON about each token of this chunk, for a request with `logprobs`, else `""`.
+
+As in OpenAI's API: an array of `{"token": "...", "bytes": [...], "logprob": -0.1, "top_logprobs":
+[{"token": "...", "bytes": [...], "logprob": -0.1}]}`. Its name is not that of the input, because
+all tensors of an ensemble share one set of names.
+"""
+
 STEERED_QWEN_OUTPUTS = CHUNK_OUTPUTS + STATUS_OUTPUTS + (DESCRIPTION,)
-PERSONA_OUTPUTS = (TEXT_OUTPUT, *STATUS_OUTPUTS)
+PERSONA_OUTPUTS = (TEXT_OUTPUT, LOGPROBS, *STATUS_OUTPUTS)
 
 MODELS: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
     PERSONA: (PERSONA_INPUTS, PERSONA_OUTPUTS),

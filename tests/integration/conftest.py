@@ -12,9 +12,14 @@ from triton_models.engine.engine import Engine
 from triton_models.settings import ServerSettings
 
 
-@pytest.fixture(scope="session")
-def settings(tiny_model_folder: Path, tiny_vectors_folder: Path) -> ServerSettings:
-    """Few rows and short prefill chunks, so that small tests exercise waiting and chunking."""
+@pytest.fixture(scope="session", params=["off", "on"], ids=["in turn", "overlapping"])
+def settings(
+    request: pytest.FixtureRequest, tiny_model_folder: Path, tiny_vectors_folder: Path
+) -> ServerSettings:
+    """Few rows and short prefill chunks, so that small tests exercise waiting and chunking.
+
+    Steps overlap by default on a GPU only, but the order of things can be tested anywhere.
+    """
     return ServerSettings(
         model_name=str(tiny_model_folder),
         vectors=tiny_vectors_folder,
@@ -22,6 +27,7 @@ def settings(tiny_model_folder: Path, tiny_vectors_folder: Path) -> ServerSettin
         max_batch_rows=5,
         max_waiting=40,
         prefill_chunk=16,
+        overlap=request.param,
         threads=1,
     )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import Qwen2ForCausalLM
+
+NEAR_TIE = 1e-4
 
 
 def generate_alone(
@@ -28,6 +31,51 @@ def generate_alone(
         positions: `all`, `prompt` or `response`.
     """
     num_prompt = len(prompt_ids)
+    with steered(model, num_prompt, deltas, positions):
+        output: Any = model.generate(  # type: ignore[misc]
+            torch.tensor([prompt_ids]),
+            attention_mask=torch.ones(1, num_prompt, dtype=torch.long),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+    tokens: list[int] = output[0, num_prompt:].tolist()
+    return tokens
+
+
+def agree(
+    model: Qwen2ForCausalLM,
+    prompt_ids: list[int],
+    expected: list[int],
+    got: list[int],
+    deltas: Mapping[int, NDArray[np.float32]],
+    positions: str = "all",
+) -> bool:
+    """Whether two greedy answers are the same, but for a tie that rounding may decide either way.
+
+    Sums of float32 in another order differ by about a millionth: two tokens whose logits are nearer
+    to each other than `NEAR_TIE` are equally right, and what follows them is another text.
+    """
+    if got == expected:
+        return True
+    common = next(
+        (i for i, pair in enumerate(zip(expected, got, strict=False)) if len(set(pair)) > 1), None
+    )
+    if common is None:
+        return False
+    with steered(model, len(prompt_ids), deltas, positions):
+        logits = model(torch.tensor([prompt_ids + expected[:common]])).logits[0, -1]
+    return abs(float(logits[expected[common]] - logits[got[common]])) < NEAR_TIE
+
+
+@contextmanager
+def steered(
+    model: Qwen2ForCausalLM,
+    num_prompt: int,
+    deltas: Mapping[int, NDArray[np.float32]],
+    positions: str = "all",
+) -> Iterator[None]:
+    """Steers what the model computes inside by plain forward hooks, for a single request."""
 
     def steer(delta: torch.Tensor, seen: list[int]) -> Any:
         def hook(_module: Any, _args: Any, output: torch.Tensor) -> torch.Tensor:
@@ -50,15 +98,7 @@ def generate_alone(
         for block, delta in deltas.items()
     ]
     try:
-        output: Any = model.generate(  # type: ignore[misc]
-            torch.tensor([prompt_ids]),
-            attention_mask=torch.ones(1, num_prompt, dtype=torch.long),
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    tokens: list[int] = output[0, num_prompt:].tolist()
-    return tokens

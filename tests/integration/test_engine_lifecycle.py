@@ -49,6 +49,24 @@ def test_running_and_waiting_requests_are_cancelled_by_id(engine: Engine) -> Non
     assert counts.get(timeout=5) == 0
 
 
+def test_a_running_request_ends_within_two_steps_of_its_cancellation(engine: Engine) -> None:
+    chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+
+    def emit(chunk: Chunk) -> None:
+        chunks.put(chunk)
+        if chunk.num_generated_tokens == 5 and chunk.finish_reason is None:
+            engine.cancel_by_id("soon", lambda _: None)
+
+    for _ in range(3):
+        engine.submit(LONG, PROMPT, lambda _: None, "beside")
+    engine.submit(LONG, PROMPT, emit, "soon")
+    while (chunk := chunks.get(timeout=30)).finish_reason is None:
+        pass
+    assert chunk.finish_reason is FinishReason.CANCELLED
+    assert 5 <= chunk.num_generated_tokens <= 7
+    engine.cancel_by_id("beside", lambda _: None)
+
+
 def test_a_cancelled_request_leaves_the_others_alone(engine: Engine) -> None:
     request = GenerationRequest(sampling=GREEDY, max_tokens=40)
     alone = ask(engine, request, PROMPT).tokens()
@@ -115,7 +133,7 @@ def test_a_step_that_fails_ends_its_requests_with_a_message_and_the_engine_goes_
 def test_steering_too_strong_fails_its_request_alone_and_leaves_nothing_in_its_row(
     settings: ServerSettings,
 ) -> None:
-    engine = build_engine(dataclasses.replace(settings, dtype="float16")).engine
+    engine = build_engine(dataclasses.replace(settings, dtype="float16", cpu_packing=False)).engine
     engine.start()
     request = GenerationRequest(sampling=GREEDY, max_tokens=30)
 

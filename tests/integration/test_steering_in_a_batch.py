@@ -7,46 +7,29 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import CONTEXT_LENGTH, HIDDEN_SIZE, NUM_LAYERS
+from tests.conftest import HIDDEN_SIZE, NUM_LAYERS
+from tests.integration.stepping import NUM_ROWS, make_runner, make_sequence, start, step
 from triton_models.engine.model_loading import LoadedModel, load_model
-from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.scheduler import Slice
-from triton_models.engine.sequence import Sequence
-from triton_models.request import GenerationRequest, Positions, SamplingParameters
+from triton_models.request import Positions
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.hooks import SteeringNotAppliedError
 
-NUM_ROWS = 6
 
-
-@pytest.fixture(params=["float32", "bfloat16"])
+@pytest.fixture(
+    params=[("float32", True), ("float32", False), ("bfloat16", True), ("bfloat16", False)],
+    ids=lambda param: f"{param[0]}-{'packed' if param[1] else 'plain'}",
+)
 def loaded(request: pytest.FixtureRequest, tiny_model_folder: Path) -> LoadedModel:
-    return load_model(tiny_model_folder, ServerSettings(device="cpu", dtype=request.param))
-
-
-def make_sequence(
-    row: int, delta: SteeringDelta, prompt: list[int] | None = None, generated: int = 0
-) -> Sequence:
-    request = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
-    sequence = Sequence(request, prompt or [1, 2, 3], 50, delta, lambda _: None, "")
-    sequence.row = row
-    for token in range(generated):
-        sequence.append(token, b"x", ends=False)
-    return sequence
+    dtype, packing = request.param
+    settings = ServerSettings(device="cpu", dtype=dtype, cpu_packing=packing)
+    return load_model(tiny_model_folder, settings)
 
 
 def one_hot(dimension: int, dtype: torch.dtype) -> torch.Tensor:
     vector = torch.zeros(HIDDEN_SIZE, dtype=dtype)
     vector[dimension] = 4.0
     return vector
-
-
-def run(runner: ModelRunner, sequences: list[Sequence]) -> list[int | None]:
-    for sequence in sequences:
-        assert sequence.row is not None
-        runner.assign(sequence.row, sequence.delta)
-    return runner.step([Slice(each, 0, len(each.token_ids)) for each in sequences])
 
 
 def capture(loaded: LoadedModel) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -65,7 +48,7 @@ def capture(loaded: LoadedModel) -> tuple[list[torch.Tensor], list[torch.Tensor]
 def test_one_hot_vectors_reach_their_own_tokens_at_their_own_blocks_only(
     loaded: LoadedModel, positions: Positions
 ) -> None:
-    runner = ModelRunner(loaded.model, NUM_ROWS, CONTEXT_LENGTH, [])
+    runner = make_runner(loaded)
     before, after = capture(loaded)
     dtype = runner.dtype
     rounding = 1e-4 if dtype == torch.float32 else 0.25
@@ -74,7 +57,7 @@ def test_one_hot_vectors_reach_their_own_tokens_at_their_own_blocks_only(
         for row, blocks in enumerate([(0,), (), (1, 3), (2,), (), (0, 1, 2, 3)])
     ]
     sequences = [make_sequence(row, delta, generated=2) for row, delta in enumerate(deltas)]
-    run(runner, sequences)
+    start(runner, sequences)
 
     assert len(before) == len(after) == NUM_LAYERS
     for block in range(NUM_LAYERS):
@@ -90,12 +73,14 @@ def test_one_hot_vectors_reach_their_own_tokens_at_their_own_blocks_only(
 
 
 def test_unsteered_rows_of_a_mixed_batch_are_bit_identical(loaded: LoadedModel) -> None:
-    runner = ModelRunner(loaded.model, NUM_ROWS, CONTEXT_LENGTH, [])
+    runner = make_runner(loaded)
     _, after = capture(loaded)
     nothing = SteeringDelta({})
     strong = SteeringDelta({block: torch.full((HIDDEN_SIZE,), 9.0) for block in range(NUM_LAYERS)})
     for delta in (nothing, strong):
-        run(runner, [make_sequence(row, delta if row % 2 else nothing) for row in range(NUM_ROWS)])
+        start(
+            runner, [make_sequence(row, delta if row % 2 else nothing) for row in range(NUM_ROWS)]
+        )
     plain, mixed = (
         [output.view(NUM_ROWS, 3, HIDDEN_SIZE) for output in after[start : start + NUM_LAYERS]]
         for start in (0, NUM_LAYERS)
@@ -106,19 +91,19 @@ def test_unsteered_rows_of_a_mixed_batch_are_bit_identical(loaded: LoadedModel) 
 
 
 def test_a_released_row_keeps_nothing_of_its_request(loaded: LoadedModel) -> None:
-    runner = ModelRunner(loaded.model, NUM_ROWS, CONTEXT_LENGTH, [])
+    runner = make_runner(loaded)
     _, after = capture(loaded)
     strong = SteeringDelta({block: torch.full((HIDDEN_SIZE,), 9.0) for block in range(NUM_LAYERS)})
-    run(runner, [make_sequence(0, SteeringDelta({}))])
-    run(runner, [make_sequence(0, strong, prompt=list(range(40)))])
-    runner.release(0, 40)
-    runner.step([Slice(make_sequence(0, SteeringDelta({})), 0, 3)])
+    start(runner, [make_sequence(0, SteeringDelta({}))])
+    start(runner, [make_sequence(0, strong, prompt=list(range(40)))])
+    runner.release(0)
+    step(runner, [make_sequence(0, SteeringDelta({}))])
     first, last = after[:NUM_LAYERS], after[-NUM_LAYERS:]
     assert all(torch.equal(one, other) for one, other in zip(first, last, strict=True))
 
 
 def test_a_pass_around_a_steering_hook_is_an_error(loaded: LoadedModel) -> None:
-    runner = ModelRunner(loaded.model, NUM_ROWS, CONTEXT_LENGTH, [])
+    runner = make_runner(loaded)
     loaded.model.model.layers[2]._forward_hooks.clear()
     with pytest.raises(SteeringNotAppliedError, match="3 of 4 decoder blocks"):
-        run(runner, [make_sequence(0, SteeringDelta({}))])
+        start(runner, [make_sequence(0, SteeringDelta({}))])

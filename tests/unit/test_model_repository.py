@@ -65,6 +65,17 @@ def test_the_ensemble_passes_every_tensor_to_every_step_that_knows_it() -> None:
     assert set(steps["detokenizer"].output_map) == {s.name for s in tensors.PERSONA_OUTPUTS}
 
 
+def test_no_input_of_the_ensemble_has_an_output_s_name() -> None:
+    # They share one set of names: Triton takes two of one name for the same tensor.
+    config = read_config("persona")
+    assert not {each.name for each in config.input} & {each.name for each in config.output}
+
+
+def test_the_language_model_has_an_instance_for_each_gpu_or_one_on_the_cpu() -> None:
+    (group,) = read_config("steered_qwen").instance_group
+    assert (group.count, group.kind) == (1, model_config_pb2.ModelInstanceGroup.KIND_AUTO)
+
+
 def test_only_the_language_model_is_decoupled_and_the_detokenizer_keeps_order() -> None:
     assert read_config("steered_qwen").model_transaction_policy.decoupled
     assert read_config("detokenizer").instance_group[0].count == 1

@@ -56,9 +56,20 @@ def test_every_unsigned_64_bit_seed_is_taken_as_it_is() -> None:
         assert parse(sampling_parameters=json.dumps({"seed": seed})).sampling.seed == seed
 
 
+def test_nothing_is_reported_unless_asked_for() -> None:
+    assert (parse().logprobs, parse().monitor) == (None, ())
+    request = parse(logprobs=0, monitor=["sarcasm", "flattery", "sarcasm"])
+    assert (request.logprobs, request.monitor) == (0, ("sarcasm", "flattery"))
+    assert parse(sampling_parameters='{"logprobs": 3}').logprobs == 3
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"logprobs": 21}, "logprobs is 21: give an integer from 0 to 20"),
+        ({"logprobs": -1}, "from 0 to 20"),
+        ({"monitor": [""]}, "a trait to monitor is empty"),
+        ({"monitor": [str(i) for i in range(17)]}, "17 traits are too many to monitor"),
         ({"trait": ["a"], "scalar": [1.0, 2.0]}, "one scalar for each trait"),
         ({"trait": ["a"]}, "trait has 1 elements and scalar has 0"),
         ({"trait": [""], "scalar": [1.0]}, "a trait is empty"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from triton_models.engine.sampling import draw, penalize, sample
+from triton_models.engine.sampling import SamplingRow, draw, likelihoods, penalize, sample
 from triton_models.engine.sequence import Sequence
 from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
@@ -18,7 +18,7 @@ END_IDS = torch.tensor([9])
 NO_IDS: Any = torch.zeros(1, 1, dtype=torch.long)
 
 
-def sequence(prompt: list[int], generated: list[int], **options: float) -> Sequence:
+def row(prompt: list[int], generated: list[int], **options: float) -> SamplingRow:
     sampling = SamplingParameters(**{"temperature": 0.0, "seed": 1, **options})  # type: ignore[arg-type]
     made = Sequence(
         GenerationRequest(sampling=sampling, min_tokens=2),
@@ -26,11 +26,10 @@ def sequence(prompt: list[int], generated: list[int], **options: float) -> Seque
         10,
         SteeringDelta({}),
         lambda _: None,
-        "",
     )
     for token in generated:
         made.append(token, b"x", ends=False)
-    return made
+    return SamplingRow(made)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +69,13 @@ def test_a_very_low_temperature_takes_the_likeliest_token(temperature: float) ->
 
 def test_repetition_is_penalized_over_prompt_and_answer() -> None:
     logits = torch.tensor([2.0, -2.0, 2.0, 2.0])
-    penalize(logits, sequence([0, 1], [2], repetition_penalty=2.0))
+    penalize(logits, row([0, 1], [2], repetition_penalty=2.0))
     assert logits.tolist() == [1.0, -4.0, 1.0, 2.0]
 
 
 def test_frequency_and_presence_are_penalized_over_the_answer() -> None:
     logits = torch.zeros(4)
-    penalize(logits, sequence([0], [2, 2, 3], frequency_penalty=0.5, presence_penalty=0.25))
+    penalize(logits, row([0], [2, 2, 3], frequency_penalty=0.5, presence_penalty=0.25))
     assert logits.tolist() == [0.0, 0.0, -1.25, -0.75]
 
 
@@ -84,14 +83,38 @@ def test_the_end_is_held_back_until_min_tokens() -> None:
     logits = torch.zeros(2, 10)
     logits[:, 9] = 5.0
     logits[:, 4] = 1.0
-    rows = [sequence([1], [3]), sequence([1], [3, 3])]
-    assert sample(logits, rows, END_IDS) == [4, 9]
+    rows = [row([1], [3]), row([1], [3, 3])]
+    assert sample(logits, rows, END_IDS).tolist() == [4, 9]
 
 
 def test_what_a_request_draws_does_not_depend_on_its_batch() -> None:
     logits = torch.randn(40, generator=torch.Generator().manual_seed(3))
     options = {"temperature": 1.0, "seed": 42, "top_k": 0}
-    alone = [sample(logits[None].clone(), [sequence([1], [], **options)], END_IDS)[0]]
-    others = [sequence([1], [], temperature=1.0, seed=seed, top_k=5) for seed in range(4)]
-    rows = [*others, sequence([1], [], **options)]
-    assert sample(logits.expand(5, -1).clone(), rows, END_IDS)[-1:] == alone
+    alone = sample(logits[None].clone(), [row([1], [], **options)], END_IDS)
+    others = [row([1], [], temperature=1.0, seed=seed, top_k=5) for seed in range(4)]
+    rows = [*others, row([1], [], **options)]
+    assert sample(logits.expand(5, -1).clone(), rows, END_IDS)[-1:].equal(alone)
+
+
+def test_a_token_in_flight_counts_as_generated() -> None:
+    options = {"frequency_penalty": 0.5, "presence_penalty": 0.25, "repetition_penalty": 2.0}
+    known, pending = row([0], [2, 3], **options), row([0], [2], **options)
+    in_flight = SamplingRow(pending.sequence, torch.tensor([3]))
+    assert in_flight.num_generated == known.num_generated == 2
+    both = []
+    for each in (known, in_flight):
+        logits = torch.ones(5)
+        penalize(logits, each)
+        both.append(logits)
+    assert both[0].equal(both[1])
+
+
+def test_likelihoods_are_log_probabilities_of_the_whole_vocabulary() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0], [3.0, 0.0, 0.0, 0.0]])
+    likely = likelihoods(logits, torch.tensor([1, 0]), 2)
+    expected = logits.log_softmax(-1)
+    torch.testing.assert_close(likely.chosen, torch.stack([expected[0, 1], expected[1, 0]]))
+    assert likely.top_ids[:, 0].tolist() == [2, 0]
+    assert likely.top_ids.shape == likely.top.shape == (2, 2)
+    everything = likelihoods(logits, torch.tensor([1, 0]), 9).top
+    torch.testing.assert_close(everything.exp().sum(-1), torch.ones(2))

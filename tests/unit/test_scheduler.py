@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.rows import RowPool
-from triton_models.engine.scheduler import Scheduler, Slice
-from triton_models.engine.sequence import Chunk, FinishReason, Sequence
+from triton_models.engine.scheduler import Plan, Scheduler
+from triton_models.engine.sequence import Chunk, FinishReason, Sequence, TokenLogprobs
 from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
@@ -17,17 +18,20 @@ def make(prompt_length: int, chunks: list[Chunk] | None = None) -> Sequence:
     return Sequence(request, [1] * prompt_length, 10, SteeringDelta({}), emitted.append, "")
 
 
-def compute(slices: list[Slice]) -> None:
+def make_scheduler(num_rows: int, num_slots: int = 1000, chunk: int = 8) -> Scheduler:
+    return Scheduler(num_rows, chunk, KVRoom(num_slots))
+
+
+def compute(plan: Plan) -> None:
     """Does to the sequences what a step of the engine does."""
-    for each in slices:
-        ready = each.reaches_last_token
-        each.sequence.num_computed = each.end
-        if ready:
+    for each in plan.slices:
+        if each.gives_token:
+            each.sequence.num_in_flight -= 1
             each.sequence.append(65, b"A", ends=False)
 
 
 def test_a_long_prompt_is_computed_in_chunks_beside_running_answers() -> None:
-    scheduler = Scheduler(num_rows=4, prefill_chunk=8)
+    scheduler = make_scheduler(4)
     short, long = make(2), make(20)
     scheduler.add(short)
     scheduler.admit()
@@ -35,16 +39,16 @@ def test_a_long_prompt_is_computed_in_chunks_beside_running_answers() -> None:
     scheduler.add(long)
     scheduler.admit()
     lengths = []
-    while long.num_uncomputed > 1:
-        slices = scheduler.plan()
-        assert slices[0].sequence is short
-        lengths.append(slices[1].length)
-        compute(slices)
+    while not long.num_generated:
+        plan = scheduler.plan()
+        assert plan.slices[0].sequence is short
+        lengths.append(plan.slices[1].length)
+        compute(plan)
     assert lengths == [8, 8, 4]
 
 
 def test_sequences_wait_for_a_row_in_the_order_they_came() -> None:
-    scheduler = Scheduler(num_rows=1, prefill_chunk=8)
+    scheduler = make_scheduler(1)
     first, second, third = make(1), make(1), make(1)
     for sequence in (first, second, third):
         scheduler.add(sequence)
@@ -58,12 +62,18 @@ def test_sequences_wait_for_a_row_in_the_order_they_came() -> None:
 
 
 def test_generating_sequences_are_planned_by_row_before_prompts() -> None:
-    scheduler = Scheduler(num_rows=3, prefill_chunk=8)
+    scheduler = make_scheduler(3)
     sequences = [make(1), make(5), make(1)]
     for sequence in sequences:
         scheduler.add(sequence)
     scheduler.admit()
-    assert [slice.sequence.row for slice in scheduler.plan()] == [0, 2, 1]
+    compute(scheduler.plan())
+    late = make(5)
+    sequences[1].finish(FinishReason.STOP)
+    scheduler.remove_finished()
+    scheduler.add(late)
+    scheduler.admit()
+    assert [slice.sequence.row for slice in scheduler.plan().slices] == [0, 2, 1]
 
 
 def test_the_lowest_free_row_is_taken_and_only_taken_ones_come_back() -> None:
@@ -77,9 +87,12 @@ def test_the_lowest_free_row_is_taken_and_only_taken_ones_come_back() -> None:
 
 
 def test_chunks_that_wait_together_join_to_one() -> None:
-    first = Chunk((1, 2), 5, 3, 2, echo_ids=(7,))
-    last = Chunk((3,), 1, 3, 3, finish_reason=FinishReason.STOP)
-    assert first.followed_by(last) == Chunk((1, 2, 3), 6, 3, 3, (7,), FinishReason.STOP)
+    one, other = TokenLogprobs(-0.1), TokenLogprobs(-0.2)
+    first = Chunk((1, 2), 5, 3, 2, 0, (7,), (one, one))
+    last = Chunk((3,), 1, 3, 3, 0, (), (other,), finish_reason=FinishReason.STOP)
+    assert first.followed_by(last) == Chunk(
+        (1, 2, 3), 6, 3, 3, 0, (7,), (one, one, other), finish_reason=FinishReason.STOP
+    )
 
 
 def test_every_sequence_ends_with_exactly_one_final_chunk() -> None:

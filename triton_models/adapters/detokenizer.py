@@ -14,6 +14,7 @@ from triton_models import tensors
 from triton_models.adapters.tensor_io import build_tensors, read_values
 from triton_models.model_folder import find_model, load_tokenizer
 from triton_models.settings import read_settings
+from triton_models.text.logprobs import logprobs_json
 from triton_models.text.token_bytes import TokenBytes
 
 
@@ -25,7 +26,7 @@ class DetokenizerModel:
         self._token_bytes = TokenBytes(load_tokenizer(find_model(read_settings())))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers each chunk with its text, and with what the engine says about the request."""
+        """Answers each chunk with its text, and with what the engine says about its tokens."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
@@ -33,11 +34,18 @@ class DetokenizerModel:
         answer = self._token_bytes.join(values["output_ids"])[: values["output_bytes"][0]]
         echo = self._token_bytes.join_with_special(values["echo_ids"])
         text = echo.decode("utf-8", "replace") + answer.decode("utf-8", "replace")
+        logprobs = logprobs_json(
+            self._token_bytes,
+            values["output_ids"],
+            values["output_logprobs"],
+            values["top_ids"],
+            values["top_logprobs"],
+        )
         status = {spec.name: values[spec.name][0] for spec in tensors.STATUS_OUTPUTS}
         return pb_utils.InferenceResponse(
             build_tensors(
                 request.requested_output_names(),
                 tensors.PERSONA_OUTPUTS,
-                {tensors.TEXT_OUTPUT.name: text, **status},
+                {tensors.TEXT_OUTPUT.name: text, tensors.LOGPROBS.name: logprobs, **status},
             )
         )

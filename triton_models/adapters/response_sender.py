@@ -15,6 +15,7 @@ from typing import Any
 import triton_python_backend_utils as pb_utils
 
 from triton_models import tensors
+from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.adapters.tensor_io import build_tensors
 from triton_models.engine.sequence import Chunk
 
@@ -49,19 +50,10 @@ class ResponseStream:
             chunk: What to send.
             description: The answer to `describe`.
         """
-        values = {
-            "output_ids": chunk.token_ids,
-            "output_bytes": chunk.num_bytes,
-            "echo_ids": chunk.echo_ids,
-            "finish_reason": chunk.finish_reason.value if chunk.finish_reason else "",
-            "num_input_tokens": chunk.num_prompt_tokens,
-            "num_output_tokens": chunk.num_generated_tokens,
-            "error": chunk.error,
-            "error_code": chunk.error_code.value if chunk.error_code else "",
-            tensors.DESCRIPTION.name: description,
-        }
         response = pb_utils.InferenceResponse(
-            build_tensors(self._outputs, tensors.STEERED_QWEN_OUTPUTS, values)
+            build_tensors(
+                self._outputs, tensors.STEERED_QWEN_OUTPUTS, chunk_values(chunk, description)
+            )
         )
         final = chunk.finish_reason is not None
         with self._lock:

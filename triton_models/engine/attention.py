@@ -1,20 +1,26 @@
-"""Attention of a packed batch over a KV cache with one row per running request.
+"""Attention of a packed batch over one KV cache that all running requests share.
 
 Registered as an attention function of transformers, so that the model's own code calls it in place
-of its own: it stores the new keys and values, then lets every token attend to its own row only.
+of its own: it stores the new keys and values, then lets every token attend to its own sequence up
+to itself. Half precision on a GPU is one call of PyTorch's variable-length attention, which reads
+each sequence in place; elsewhere it is scaled-dot-product attention, once for all generating
+sequences and once for each prompt's chunk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from triton_models.engine.packed_batch import PackedBatch, Prefill
+from triton_models.engine.kv_room import FIRST_SLOT
+from triton_models.engine.packed_batch import PackedBatch, Span
 
 ATTENTION_NAME = "persona_packed"
 """The name to load a model with: `attn_implementation=ATTENTION_NAME`."""
@@ -22,50 +28,69 @@ ATTENTION_NAME = "persona_packed"
 ATTENTION_CONTEXT = "attention_context"
 """The keyword of the model's forward that carries the `AttentionContext`."""
 
+_WHOLE_PAST = (-1, 0)
+"""The window of causal attention: all tokens before, none after."""
+
 
 class KVCache:
-    """Keys and values of every row, block by block.
+    """Keys and values of all requests, block by block, one slot for each token.
 
     Args:
         num_layers: How many decoder blocks the model has.
-        num_rows: How many requests can run at once.
+        num_slots: How many tokens of requests it holds.
         num_heads: How many key/value heads a block has.
-        capacity: The most tokens of a row.
         head_size: The width of a head.
-        dtype: The model's dtype.
+        dtype: The dtype of keys and values.
         device: The model's device.
     """
 
     def __init__(
         self,
         num_layers: int,
-        num_rows: int,
+        num_slots: int,
         num_heads: int,
-        capacity: int,
         head_size: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (num_layers, num_rows, num_heads, capacity, head_size)
+        shape = (num_layers, FIRST_SLOT + num_slots, num_heads, head_size)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
 
-    def clear(self, row: int, length: int) -> None:
-        """Zeroes a row's first positions.
-
-        Attention reads a row past its end and masks what it finds; but what a steering too strong
-        left there may not be finite, and no mask hides that: 0 times infinity is not a number.
-        """
-        self.keys[:, row, :, :length] = 0
-        self.values[:, row, :, :length] = 0
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copies `length` slots from `source` on to those from `target` on."""
+        for cache in (self.keys, self.values):
+            cache[:, target : target + length] = cache[:, source : source + length]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class AttentionContext:
     """What the attention function needs besides queries, keys and values."""
 
     cache: KVCache
     batch: PackedBatch
+
+    @property
+    def reads_in_place(self) -> bool:
+        """Whether the device has the attention that needs no padding."""
+        keys = self.cache.keys
+        return keys.is_cuda and keys.dtype in (torch.float16, torch.bfloat16)
+
+    @cached_property
+    def decode_reach(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The slots that each generating token attends to.
+
+        Two tensors [decodes, longest]: int64 slots, filled up with the one of nobody; and bool,
+        whether they count. What is stale is so never read: a mask would not hide keys and values
+        that are not finite.
+        """
+        count = len(self.batch.decodes)
+        firsts = self.batch.first_slots[:count, None].long()
+        reaches = self.batch.reaches[:count, None]
+        longest = max(span.reach for span in self.batch.decodes)
+        positions = torch.arange(longest, device=firsts.device)
+        counts = positions < reaches
+        return torch.where(counts, firsts + positions, 0), counts
 
 
 def packed_attention(
@@ -78,7 +103,7 @@ def packed_attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attends each packed token to the tokens of its own row up to itself.
+    """Attends each packed token to the tokens of its own sequence up to itself.
 
     Args:
         module: The attention module, whose `layer_idx` says which block of the cache is meant.
@@ -96,17 +121,33 @@ def packed_attention(
     context: AttentionContext = kwargs[ATTENTION_CONTEXT]
     batch = context.batch
     block = cast(int, module.layer_idx)
-    keys = context.cache.keys[block]  # [rows, key/value heads, capacity, head size]
+    keys = context.cache.keys[block]  # [slots, key/value heads, head size]
     values = context.cache.values[block]
-    keys[batch.rows, :, batch.positions] = key[0].transpose(0, 1)
-    values[batch.rows, :, batch.positions] = value[0].transpose(0, 1)
+    keys.index_copy_(0, batch.slots, key[0].transpose(0, 1))
+    values.index_copy_(0, batch.slots, value[0].transpose(0, 1))
+    by_token = query[0].transpose(0, 1)  # [tokens, query heads, head size]
+    if context.reads_in_place:
+        attended = varlen_attn(
+            by_token,
+            keys,
+            values,
+            batch.token_starts,
+            batch.first_slots,
+            batch.longest_slice,
+            batch.longest_reach,
+            scale=scaling,
+            window_size=_WHOLE_PAST,
+            enable_gqa=True,
+            seqused_k=batch.reaches,
+        )
+        return cast(torch.Tensor, attended).unsqueeze(0), None
 
     parts = []
-    if batch.num_decodes:
-        parts.append(_decode(query[0, :, : batch.num_decodes], keys, values, batch, scaling))
-    for prefill in batch.prefills:
-        span = slice(prefill.offset, prefill.offset + prefill.length)
-        parts.append(_prefill(query[:, :, span], keys, values, prefill, scaling))
+    if batch.decodes:
+        parts.append(_decode(by_token[: len(batch.decodes)], keys, values, context, scaling))
+    for span in batch.prefills:
+        chunk = query[:, :, span.offset : span.offset + span.length]
+        parts.append(_prefill(chunk, keys, values, span, scaling))
     return torch.cat(parts).unsqueeze(0), None
 
 
@@ -114,47 +155,52 @@ def _decode(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    batch: PackedBatch,
+    context: AttentionContext,
     scaling: float,
 ) -> torch.Tensor:
-    """Attends one token of each generating row; query is [query heads, decodes, head size]."""
-    count, longest = batch.num_decodes, batch.longest_decode
-    if batch.decode_rows_are_first:
-        keys, values = keys[:count, :, :longest], values[:count, :, :longest]
+    """Attends one token of each generating sequence; query is [decodes, query heads, head size]."""
+    spans = context.batch.decodes
+    mask = None
+    if len(spans) == 1:
+        keys, values = (_in_place(cache, spans[0]) for cache in (keys, values))
     else:
-        rows = batch.rows[:count]
-        keys, values = keys[rows, :, :longest], values[rows, :, :longest]
-    num_heads, head_size = keys.shape[1], keys.shape[3]
+        slots, counts = context.decode_reach
+        keys, values = (
+            cache.index_select(0, slots.flatten()).unflatten(0, slots.shape).transpose(1, 2)
+            for cache in (keys, values)
+        )
+        mask = counts[:, None, None, :]
+    count, num_heads, _, head_size = keys.shape
     # The query heads that share a key/value head stand where the queries of one head do: all of
     # them attend to the same keys, so none has to be repeated.
-    grouped = query.transpose(0, 1).reshape(count, num_heads, -1, head_size)
-    reach = torch.arange(longest, device=query.device)
-    mask = reach <= batch.positions[:count, None]  # [decodes, longest]
-    attended = scaled_dot_product_attention(
-        grouped, keys, values, attn_mask=mask[:, None, None, :], scale=scaling
-    )
+    grouped = query.reshape(count, num_heads, -1, head_size)
+    attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
     return attended.reshape(count, -1, head_size)
 
 
 def _prefill(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, prefill: Prefill, scaling: float
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, span: Span, scaling: float
 ) -> torch.Tensor:
     """Attends a prompt's chunk; query is [1, query heads, length, head size]."""
-    end = prefill.start + prefill.length
     mask = None
-    if prefill.start:
-        mask = torch.ones(prefill.length, end, dtype=torch.bool, device=query.device)
-        mask = mask.tril(diagonal=prefill.start)
+    if span.reach > span.length:
+        mask = torch.ones(span.length, span.reach, dtype=torch.bool, device=query.device)
+        mask = mask.tril(diagonal=span.reach - span.length)
     attended = scaled_dot_product_attention(
         query,
-        keys[prefill.row : prefill.row + 1, :, :end],
-        values[prefill.row : prefill.row + 1, :, :end],
+        _in_place(keys, span),
+        _in_place(values, span),
         attn_mask=mask,
         is_causal=mask is None,
         scale=scaling,
         enable_gqa=True,
     )
     return attended[0].transpose(0, 1)
+
+
+def _in_place(cache: torch.Tensor, span: Span) -> torch.Tensor:
+    """Returns a sequence's keys or values, [1, key/value heads, reach, head size], as a view."""
+    return cache[span.first_slot : span.first_slot + span.reach].transpose(0, 1).unsqueeze(0)
 
 
 AttentionInterface.register(ATTENTION_NAME, packed_attention)

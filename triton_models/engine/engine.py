@@ -14,13 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
 
 import torch
 
+from triton_models.engine.kv_room import KVRoom
+from triton_models.engine.launched_step import LaunchedStep, SampledToken
 from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.scheduler import Scheduler, Slice
+from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence
+from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
 from triton_models.errors import (
     EngineUnavailableError,
     ErrorCode,
@@ -30,22 +32,11 @@ from triton_models.errors import (
 from triton_models.request import GenerationRequest
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import resolve_steering
+from triton_models.steering.readout import resolve_readout
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.registry import VectorRegistry
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
-    """What the engine is doing and has done."""
-
-    running: int
-    waiting: int
-    finished: int
-    cancelled: int
-    failed: int
-    generated_tokens: int
 
 
 class Engine:
@@ -53,6 +44,7 @@ class Engine:
 
     Args:
         runner: Runs the steps.
+        room: The room of the runner's KV cache.
         token_bytes: The bytes of each token.
         registry: The vectors that requests can name.
         end_ids: The tokens that end an answer.
@@ -63,6 +55,7 @@ class Engine:
     def __init__(
         self,
         runner: ModelRunner,
+        room: KVRoom,
         token_bytes: TokenBytes,
         registry: VectorRegistry,
         end_ids: SequenceOf[int],
@@ -75,14 +68,17 @@ class Engine:
         self._end_ids = frozenset(end_ids)
         self._context_length = context_length
         self._settings = settings
-        self._scheduler = Scheduler(settings.max_batch_rows, settings.prefill_chunk)
+        self._scheduler = Scheduler(settings.max_batch_rows, settings.prefill_chunk, room)
+        self._overlaps = settings.overlap == "on" or (
+            settings.overlap == "auto" and runner.device.type == "cuda"
+        )
+        self._launched: tuple[Plan, LaunchedStep] | None = None
         self._wake = threading.Condition()
         self._inbox: deque[Callable[[], None]] = deque()
         self._num_open = 0
         self._accepting = True
         self._stopping = False
-        self._counts = dict.fromkeys(FinishReason, 0)
-        self._generated_tokens = 0
+        self._recorder = StatisticsRecorder()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -96,15 +92,15 @@ class Engine:
 
     @property
     def statistics(self) -> EngineStatistics:
-        """The engine's counters, as of its last step."""
-        completed = self._counts[FinishReason.STOP] + self._counts[FinishReason.LENGTH]
-        return EngineStatistics(
-            running=self._scheduler.num_running,
-            waiting=max(self._num_open - self._scheduler.num_running, 0),
-            finished=completed,
-            cancelled=self._counts[FinishReason.CANCELLED],
-            failed=self._counts[FinishReason.ERROR],
-            generated_tokens=self._generated_tokens,
+        """What the engine is doing, and what it has done up to its last step."""
+        running = self._scheduler.num_running
+        room = self._scheduler.room
+        return self._recorder.snapshot(
+            running=running,
+            waiting=max(self._num_open - running, 0),
+            kv_tokens_used=room.used_slots,
+            kv_tokens_retained=room.retained_slots,
+            kv_tokens_total=room.num_slots,
         )
 
     def submit(
@@ -127,7 +123,7 @@ class Engine:
 
         Raises:
             InvalidRequestError: The prompt does not fit the model, or the steering cannot work.
-            UnknownTraitError: A trait has no vector.
+            UnknownTraitError: A trait to steer or to monitor has no vector.
             OverloadedError: Too many requests wait already.
             EngineUnavailableError: The engine is stopping or dead.
         """
@@ -141,8 +137,9 @@ class Engine:
                 "an answer of one token cannot be steered with positions = response: its token is "
                 "chosen from the prompt's last position; use max_tokens of at least 2, or all"
             )
+        readout = resolve_readout(request.monitor, self._registry)
         sequence = Sequence(
-            request, prompt_ids, max_tokens, delta, self._counting(emit), request_id
+            request, prompt_ids, max_tokens, delta, self._counting(emit), request_id, readout
         )
         with self._wake:
             if not self._accepting:
@@ -154,6 +151,7 @@ class Engine:
                     f"{room} are the most; try again later"
                 )
             self._num_open += 1
+            self._recorder.submitted(sequence)
             self._inbox.append(lambda: self._scheduler.add(sequence))
             self._wake.notify()
         return sequence
@@ -205,7 +203,7 @@ class Engine:
             if chunk.finish_reason is not None:
                 with self._wake:
                     self._num_open -= 1
-                    self._counts[chunk.finish_reason] += 1
+                    self._recorder.finished(chunk.finish_reason)
             emit(chunk)
 
         return counted
@@ -270,20 +268,41 @@ class Engine:
         self._sweep()
         for sequence in self._scheduler.admit():
             self._assign(sequence)
-        slices = self._scheduler.plan()
-        if not slices:
-            return
-        try:
-            tokens = self._runner.step(slices)
-        except Exception:
-            logger.exception("a step failed")
-            for each in slices:
-                self._fail(
-                    each.sequence, "the step that computed this request failed on the server"
-                )
+        plan = self._scheduler.plan()
+        launched = self._launch(plan) if plan.slices else None
+        if not self._overlaps:
+            self._collect(launched)
         else:
-            self._apply(slices, tokens)
+            # The device goes on with the new step while the one before it is read.
+            earlier, self._launched = self._launched, launched
+            self._collect(earlier)
         self._sweep()
+
+    def _launch(self, plan: Plan) -> tuple[Plan, LaunchedStep] | None:
+        try:
+            return plan, self._runner.launch(plan)
+        except Exception:
+            self._fail_step(plan)
+            return None
+
+    def _collect(self, launched: tuple[Plan, LaunchedStep] | None) -> None:
+        """Waits for a launched step and moves its sequences on by the tokens it gives."""
+        if launched is None:
+            return
+        plan, step = launched
+        try:
+            tokens = step.wait()
+        except Exception:
+            self._fail_step(plan)
+            return
+        self._recorder.stepped(plan)
+        for token in tokens:
+            self._take(token)
+
+    def _fail_step(self, plan: Plan) -> None:
+        logger.exception("a step failed")
+        for each in plan.slices:
+            self._fail(each.sequence, "the step that computed this request failed on the server")
 
     def _assign(self, sequence: Sequence) -> None:
         try:
@@ -293,26 +312,27 @@ class Engine:
             logger.exception("a request's steering could not be set up")
             self._fail(sequence, "the request's steering could not be set up on the server")
 
-    def _apply(self, slices: SequenceOf[Slice], tokens: SequenceOf[int | None]) -> None:
-        """Moves the sequences on by what a step computed."""
-        results = iter(tokens)
-        for each in slices:
-            sequence = each.sequence
-            ready = each.reaches_last_token
-            sequence.num_computed = each.end
-            if not ready:
-                continue
-            token = next(results)
-            if token is None:
-                self._fail(
-                    sequence,
-                    "the model's output is not finite: the steering is too strong for its number "
-                    "format; use smaller scalars",
-                    ErrorCode.INVALID_ARGUMENT,
-                )
-                continue
-            self._generated_tokens += 1
-            sequence.append(token, self._token_bytes[token], ends=token in self._end_ids)
+    def _take(self, token: SampledToken) -> None:
+        """Gives a sequence its next token."""
+        sequence, token_id = token.sequence, token.token_id
+        sequence.num_in_flight -= 1
+        if sequence.finished:
+            return  # it was cancelled, or its end was not known yet, when the step was launched
+        if token_id is None:
+            self._fail(
+                sequence,
+                "the model's output is not finite: the steering is too strong for its number "
+                "format; use smaller scalars",
+                ErrorCode.INVALID_ARGUMENT,
+            )
+            return
+        self._recorder.generated(sequence)
+        sequence.append(
+            token_id,
+            self._token_bytes[token_id],
+            ends=token_id in self._end_ids,
+            logprobs=token.logprobs,
+        )
 
     def _cancel_all(self, sequences: SequenceOf[Sequence]) -> None:
         for sequence in sequences:
@@ -328,7 +348,7 @@ class Engine:
         """Lets go of the sequences that have finished and frees their rows."""
         for sequence in self._scheduler.remove_finished():
             if sequence.row is not None:
-                self._runner.release(sequence.row, len(sequence.token_ids))
+                self._runner.release(sequence.row)
 
     def _end_all(self, error: EngineUnavailableError) -> None:
         """Ends what is open without touching the device, which may be what failed."""

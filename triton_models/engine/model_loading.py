@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from triton_models.engine.attention import ATTENTION_NAME
+from triton_models.engine.packed_linear import pack_linears
 from triton_models.model_folder import UnsupportedModelError, load_tokenizer
 from triton_models.settings import ServerSettings
 
@@ -24,6 +25,9 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     context_length: int
     end_ids: tuple[int, ...]
+    dtype: torch.dtype
+    """What it computes in; its weights may be held in another dtype."""
+    num_parameters: int
 
 
 def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
@@ -39,7 +43,7 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
             f"{settings.shown_model_name} uses sliding-window attention, which is not supported: "
             "set use_sliding_window to false in its config.json"
         )
-    device = choose_device(settings.device)
+    device = choose_device(settings.device, settings.device_index)
     model = Qwen2ForCausalLM.from_pretrained(
         folder,
         dtype=_choose_dtype(settings.dtype, device),
@@ -48,16 +52,24 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
     )
     model.eval().requires_grad_(False).to(device)
     tokenizer = load_tokenizer(folder)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    packs = settings.cpu_packing and device.type == "cpu"
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         context_length=min(config.max_position_embeddings, settings.max_context),
         end_ids=_end_ids(model, tokenizer),
+        dtype=pack_linears(model) if packs else model.dtype,
+        num_parameters=num_parameters,
     )
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, index: int = 0) -> torch.device:
     """Returns the device that a setting means.
+
+    Args:
+        name: `auto`, `cpu` or `cuda`.
+        index: Which GPU, if it is one.
 
     Raises:
         UnsupportedModelError: It asks for a GPU and there is none.
@@ -65,7 +77,7 @@ def choose_device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UnsupportedModelError("DEVICE is cuda, but no GPU is visible: set DEVICE=cpu or auto")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return torch.device("cuda", index) if available and name != "cpu" else torch.device("cpu")
 
 
 def _choose_dtype(name: str, device: torch.device) -> torch.dtype | str:

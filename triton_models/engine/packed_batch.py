@@ -12,24 +12,25 @@ from dataclasses import dataclass
 import torch
 
 from triton_models.engine.scheduler import Slice
+from triton_models.engine.sequence import Sequence
 from triton_models.steering.hooks import UNSTEERED_LINE, SteeringTable
 
 
 @dataclass(frozen=True, slots=True)
-class Prefill:
-    """A prompt's chunk inside the packed tokens.
+class Span:
+    """A slice's place in the packed tokens and in the KV cache.
 
     Attributes:
-        row: The sequence's row of the KV cache.
-        offset: Where the chunk begins in the packed tokens.
-        start: The position of its first token in the sequence.
+        offset: Where its first token stands in the packed tokens.
         length: How many tokens it has.
+        first_slot: The cache slot of its sequence's first token.
+        reach: How many tokens its last token attends to: all of its sequence up to itself.
     """
 
-    row: int
     offset: int
-    start: int
     length: int
+    first_slot: int
+    reach: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,64 +40,84 @@ class PackedBatch:
     Attributes:
         input_ids: int64 [tokens].
         positions: int64 [tokens]: each token's position in its own sequence.
-        rows: int64 [tokens]: each token's row of the KV cache.
+        slots: int64 [tokens]: where in the cache each token's keys and values go.
         steering_rows: int64 [tokens]: each token's line of the steering table.
-        logit_indices: int64 [slices that reach their last token]: where those tokens stand.
-        num_decodes: How many tokens at the front are single tokens of generating sequences.
-        decode_rows_are_first: Whether those sequences have rows 0, 1, 2, ... in this order.
-        longest_decode: The most tokens that any of them attends to.
-        prefills: The prompts' chunks behind them.
+        logit_indices: int64 [slices that give a token]: where their last tokens stand.
+        decodes: The slices at the front that have a single token.
+        prefills: The slices behind them.
+        token_starts: int32 [slices + 1]: where each slice begins in the packed tokens.
+        first_slots: int32 [slices + 1]: each slice's `first_slot`, and one that is not used.
+        reaches: int32 [slices]: each slice's `reach`.
+        longest_slice: The most tokens in a slice.
+        longest_reach: The most tokens that one attends to, or more.
     """
 
     input_ids: torch.Tensor
     positions: torch.Tensor
-    rows: torch.Tensor
+    slots: torch.Tensor
     steering_rows: torch.Tensor
     logit_indices: torch.Tensor
-    num_decodes: int
-    decode_rows_are_first: bool
-    longest_decode: int
-    prefills: tuple[Prefill, ...]
+    decodes: tuple[Span, ...]
+    prefills: tuple[Span, ...]
+    token_starts: torch.Tensor
+    first_slots: torch.Tensor
+    reaches: torch.Tensor
+    longest_slice: int
+    longest_reach: int
 
 
-def pack(slices: SequenceOf[Slice], device: torch.device) -> PackedBatch:
-    """Packs a step's slices, single tokens first, as `Scheduler.plan` orders them."""
+def pack(slices: SequenceOf[Slice], last_tokens: torch.Tensor, device: torch.device) -> PackedBatch:
+    """Packs a step's slices, single tokens first, as `Scheduler.plan` orders them.
+
+    Args:
+        slices: The slices.
+        last_tokens: int64 [batch rows], on the device: each row's newest token, which takes the
+            place of a token that is still in flight.
+        device: Where the tensors go.
+    """
     input_ids: list[int] = []
     positions: list[int] = []
-    rows: list[int] = []
+    slots: list[int] = []
     steering_rows: list[int] = []
     logit_indices: list[int] = []
-    prefills: list[Prefill] = []
-    decode_rows: list[int] = []
-    longest_decode = 0
+    spans: list[Span] = []
+    in_flight: list[tuple[int, int]] = []
+    num_decodes = 0
     for slice in slices:
         sequence = slice.sequence
-        row = _row_of(slice)
-        if slice.length == 1 and not prefills:
-            decode_rows.append(row)
-            longest_decode = max(longest_decode, slice.end)
-        else:
-            prefills.append(Prefill(row, len(input_ids), slice.start, slice.length))
+        row, first_slot = _place(sequence)
+        num_decodes += slice.length == 1 and num_decodes == len(spans)
+        spans.append(Span(len(input_ids), slice.length, first_slot, slice.end))
         input_ids += sequence.token_ids[slice.start : slice.end]
+        if len(input_ids) < spans[-1].offset + slice.length:
+            in_flight.append((len(input_ids), row))
+            input_ids.append(0)
         positions += range(slice.start, slice.end)
-        rows += [row] * slice.length
+        slots += range(first_slot + slice.start, first_slot + slice.end)
         steering_rows += _steering_rows(slice, row)
-        if slice.reaches_last_token:
+        if slice.gives_token:
             logit_indices.append(len(input_ids) - 1)
 
-    def tensor(values: list[int]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=device)
+    def tensor(values: list[int], dtype: torch.dtype = torch.int64) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)
 
+    ids = tensor(input_ids)
+    if in_flight:
+        places, rows = zip(*in_flight, strict=True)
+        ids[tensor(list(places))] = last_tokens[tensor(list(rows))]
     return PackedBatch(
-        input_ids=tensor(input_ids),
+        input_ids=ids,
         positions=tensor(positions),
-        rows=tensor(rows),
+        slots=tensor(slots),
         steering_rows=tensor(steering_rows),
         logit_indices=tensor(logit_indices),
-        num_decodes=len(decode_rows),
-        decode_rows_are_first=decode_rows == list(range(len(decode_rows))),
-        longest_decode=longest_decode,
-        prefills=tuple(prefills),
+        decodes=tuple(spans[:num_decodes]),
+        prefills=tuple(spans[num_decodes:]),
+        token_starts=tensor([*(span.offset for span in spans), len(input_ids)], torch.int32),
+        first_slots=tensor([*(span.first_slot for span in spans), 0], torch.int32),
+        reaches=tensor([span.reach for span in spans], torch.int32),
+        longest_slice=max(span.length for span in spans),
+        longest_reach=max(span.reach for span in spans),
     )
 
 
@@ -110,7 +131,7 @@ def _steering_rows(slice: Slice, row: int) -> list[int]:
     return [prompt_line] * num_of_prompt + [response_line] * (slice.length - num_of_prompt)
 
 
-def _row_of(slice: Slice) -> int:
-    if slice.sequence.row is None:
-        raise ValueError("a sequence without a row cannot be computed")
-    return slice.sequence.row
+def _place(sequence: Sequence) -> tuple[int, int]:
+    if sequence.row is None or sequence.extent is None:
+        raise ValueError("a sequence without a row and room in the cache cannot be computed")
+    return sequence.row, sequence.extent.start

@@ -9,6 +9,7 @@ that two tokens as likely as each other to one part in a million could change pl
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
 
 import torch
 
@@ -18,38 +19,65 @@ from triton_models.request import SamplingParameters
 _NEVER = float("-inf")
 
 
+@dataclass(frozen=True, slots=True)
+class SamplingRow:
+    """A row of logits and the sequence that it continues.
+
+    Attributes:
+        sequence: The sequence.
+        in_flight: int64 [1], on the device: its newest token, if that is not among its known ones.
+    """
+
+    sequence: Sequence
+    in_flight: torch.Tensor | None = None
+
+    @property
+    def num_generated(self) -> int:
+        """How many tokens were generated before the one to choose."""
+        return self.sequence.num_generated + (self.in_flight is not None)
+
+    def tokens(self, start: int, device: torch.device) -> torch.Tensor:
+        """Returns the sequence's tokens from a position on, the newest among them."""
+        known = torch.tensor(self.sequence.token_ids[start:], dtype=torch.int64, device=device)
+        return known if self.in_flight is None else torch.cat([known, self.in_flight])
+
+
 def sample(
-    logits: torch.Tensor, sequences: SequenceOf[Sequence], end_ids: torch.Tensor
-) -> list[int]:
-    """Chooses one token for each sequence.
+    logits: torch.Tensor, rows: SequenceOf[SamplingRow], end_ids: torch.Tensor
+) -> torch.Tensor:
+    """Chooses one token for each row.
 
     Args:
-        logits: [sequences, vocabulary], float32; changed in place.
-        sequences: The sequences, in the order of the logits.
+        logits: [rows, vocabulary], float32; changed in place.
+        rows: What the logits continue, in their order.
         end_ids: int64 [any]: the tokens that end an answer.
 
     Returns:
-        The chosen tokens.
+        int64 [rows]: the chosen tokens, on the device.
     """
-    for row, sequence in enumerate(sequences):
-        penalize(logits[row], sequence)
-        if sequence.num_generated < sequence.request.min_tokens:
-            logits[row, end_ids] = _NEVER
+    for index, row in enumerate(rows):
+        penalize(logits[index], row)
+        if row.num_generated < row.sequence.request.min_tokens:
+            logits[index, end_ids] = _NEVER
     chosen = logits.argmax(dim=-1)
     drawing = [
-        row for row, sequence in enumerate(sequences) if sequence.request.sampling.temperature > 0
+        index for index, row in enumerate(rows) if row.sequence.request.sampling.temperature > 0
     ]
     for unbounded in (False, True):
-        rows = [row for row in drawing if (sequences[row].request.sampling.top_k == 0) == unbounded]
-        if rows:
-            parameters = [sequences[row].request.sampling for row in rows]
-            draws = [sequences[row].random.random() for row in rows]
-            chosen[rows] = draw(logits[rows], parameters, draws)
-    tokens: list[int] = chosen.tolist()
-    return tokens
+        indices = [
+            index
+            for index in drawing
+            if (rows[index].sequence.request.sampling.top_k == 0) == unbounded
+        ]
+        if indices:
+            sequences = [rows[index].sequence for index in indices]
+            parameters = [sequence.request.sampling for sequence in sequences]
+            draws = [sequence.random.random() for sequence in sequences]
+            chosen[indices] = draw(logits[indices], parameters, draws)
+    return chosen
 
 
-def penalize(logits: torch.Tensor, sequence: Sequence) -> None:
+def penalize(logits: torch.Tensor, row: SamplingRow) -> None:
     """Lowers the logits of tokens that the sequence has already, in place.
 
     Repetition is penalized as in CTRL (Keskar et al. 2019) over prompt and answer; frequency and
@@ -57,18 +85,16 @@ def penalize(logits: torch.Tensor, sequence: Sequence) -> None:
 
     Args:
         logits: [vocabulary], float32.
-        sequence: The sequence that the logits continue.
+        row: What the logits continue.
     """
-    sampling = sequence.request.sampling
+    sampling = row.sequence.request.sampling
     if sampling.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted(set(sequence.token_ids)), device=logits.device)
+        seen = row.tokens(0, logits.device).unique()
         values = logits[seen]
         factor = sampling.repetition_penalty
         logits[seen] = torch.where(values < 0, values * factor, values / factor)
-    if (sampling.frequency_penalty or sampling.presence_penalty) and sequence.num_generated:
-        generated = torch.tensor(
-            sequence.token_ids[sequence.num_prompt_tokens :], device=logits.device
-        )
+    if (sampling.frequency_penalty or sampling.presence_penalty) and row.num_generated:
+        generated = row.tokens(row.sequence.num_prompt_tokens, logits.device)
         tokens, counts = generated.unique(return_counts=True)
         logits[tokens] -= sampling.frequency_penalty * counts + sampling.presence_penalty
 
@@ -92,10 +118,11 @@ def draw(
 
     vocabulary = logits.shape[-1]
     limits = [min(each.top_k or vocabulary, vocabulary) for each in parameters]
+    # Temperature keeps the order, so the candidates can be chosen before it is applied.
+    candidates, tokens = logits.topk(max(limits), dim=-1)  # sorted, the most likely first
     # Measured from the largest, so that no temperature, however low, makes a logit infinite.
-    logits = logits - logits.amax(dim=-1, keepdim=True)
-    scaled = logits / column([each.temperature for each in parameters])
-    candidates, tokens = scaled.topk(max(limits), dim=-1)  # sorted, the most likely first
+    candidates = candidates - candidates[:, :1]
+    candidates = candidates / column([each.temperature for each in parameters])
     ranks = torch.arange(candidates.shape[-1], device=logits.device)
     candidates = candidates.masked_fill(ranks >= column(limits), _NEVER)
     candidates = top_p_filter(candidates, column([each.top_p for each in parameters]))
@@ -106,6 +133,34 @@ def draw(
     targets = column(draws).to(torch.float64) * cumulative[:, -1:]
     picks = torch.searchsorted(cumulative, targets, right=True)
     return tokens.gather(1, picks.clamp_(max=candidates.shape[-1] - 1)).squeeze(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihoods:
+    """How likely some rows' chosen tokens and their best alternatives are, on the device.
+
+    Attributes:
+        chosen: float32 [rows]: log-probabilities of the chosen tokens.
+        top_ids: int64 [rows, most alternatives asked for]: the most likely tokens.
+        top: float32, of the same shape: theirs.
+    """
+
+    chosen: torch.Tensor
+    top_ids: torch.Tensor
+    top: torch.Tensor
+
+
+def likelihoods(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> Likelihoods:
+    """Works out log-probabilities, natural logarithms of the softmax of unchanged logits.
+
+    Args:
+        logits: [rows, vocabulary], float32, as the model gave them.
+        tokens: int64 [rows]: the chosen tokens.
+        num_top: How many of the most likely tokens to tell.
+    """
+    logprobs = logits.log_softmax(dim=-1)
+    top, top_ids = logprobs.topk(min(num_top, logits.shape[-1]), dim=-1)
+    return Likelihoods(logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1), top_ids, top)
 
 
 def top_p_filter(candidates: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:

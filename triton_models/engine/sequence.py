@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
+from triton_models.engine.kv_room import Content, Extent
 from triton_models.errors import ErrorCode
 from triton_models.request import GenerationRequest
 from triton_models.steering.delta import SteeringDelta
-from triton_models.text.answer_stream import AnswerStream
+from triton_models.steering.readout import Readout
+from triton_models.text.answer_stream import AnswerStream, Release
 
 
 class FinishReason(str, Enum):
@@ -32,6 +34,20 @@ class FinishReason(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """How likely a generated token was.
+
+    Attributes:
+        logprob: The natural logarithm of its probability under the (steered) model, before
+            penalties, temperature and filters.
+        top: The most likely tokens and theirs, the likeliest first.
+    """
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of an answer. Every request gets exactly one with a `finish_reason`, its last.
 
@@ -40,7 +56,10 @@ class Chunk:
         num_bytes: How many bytes of the tokens' text belong to the answer.
         num_prompt_tokens: The length of the prompt.
         num_generated_tokens: How many tokens were generated so far, shown or not.
+        num_reused_tokens: How many of the prompt's tokens were not computed anew.
         echo_ids: The prompt, on the first chunk of a request that asked for it.
+        logprobs: For each of the tokens, if the request asked for it.
+        readouts: For each monitored trait its mean projection at each block, on the last chunk.
         finish_reason: `None` until the last chunk.
         error: What went wrong, for the user, when the reason is `ERROR`.
         error_code: How a transport should report the error.
@@ -50,7 +69,10 @@ class Chunk:
     num_bytes: int = 0
     num_prompt_tokens: int = 0
     num_generated_tokens: int = 0
+    num_reused_tokens: int = 0
     echo_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    readouts: Mapping[str, Mapping[int, float]] | None = None
     finish_reason: FinishReason | None = None
     error: str = ""
     error_code: ErrorCode | None = None
@@ -65,6 +87,7 @@ class Chunk:
             token_ids=self.token_ids + later.token_ids,
             num_bytes=self.num_bytes + later.num_bytes,
             echo_ids=self.echo_ids + later.echo_ids,
+            logprobs=self.logprobs + later.logprobs,
         )
 
 
@@ -73,7 +96,10 @@ Emit = Callable[[Chunk], None]
 
 
 class Sequence:
-    """A request's state: its tokens, what of them is computed, and its row of the batch.
+    """A request's state: its tokens, what of them is computed, and its place in the batch.
+
+    A step that was launched counts as computed. The token it will give is `in_flight` until the
+    step is read, and the next step can be launched before that.
 
     Args:
         request: What was asked for.
@@ -82,6 +108,7 @@ class Sequence:
         delta: What to add to the residual stream.
         emit: Takes the chunks.
         request_id: The client's name for the request, or "".
+        readout: What to read from the residual stream, if the request monitors traits.
     """
 
     def __init__(
@@ -91,84 +118,154 @@ class Sequence:
         max_tokens: int,
         delta: SteeringDelta,
         emit: Emit,
-        request_id: str,
+        request_id: str = "",
+        readout: Readout | None = None,
     ) -> None:
         self.request = request
         self.request_id = request_id
         self.delta = delta
+        self.readout = readout
         self.max_tokens = max_tokens
         self.token_ids = list(prompt_ids)
         self.num_prompt_tokens = len(prompt_ids)
-        self.num_computed = 0
-        """How many tokens have their keys and values in the cache."""
+        self.content = Content(
+            self.token_ids,
+            self.num_prompt_tokens,
+            delta.key if delta.steers_prompt else "",
+            delta.key if delta.steers_response else "",
+        )
+        """What its keys and values are computed from; the tokens are its own, as they grow."""
+        self.num_in_flight = 0
+        """How many generated tokens, behind `token_ids`, are not known yet."""
+        self.num_reused = 0
+        """How many of the prompt's tokens were copied from another request's cache."""
         self.row: int | None = None
+        """The line of the steering table, while it runs."""
+        self.extent: Extent | None = None
+        """The room for keys and values, while it runs."""
+        self.awaited: tuple[Sequence, int] | None = None
+        """A sequence that is computing the same beginning, and how much of it is shared."""
         self.finish_reason: FinishReason | None = None
+        self.last_event = 0.0
+        """When it was submitted or got its newest token, in seconds of the monotonic clock."""
         self.random = np.random.Generator(np.random.PCG64(request.sampling.seed))
         self._emit = emit
         self._answer = AnswerStream(request.stop_words)
+        self._held_logprobs: list[TokenLogprobs] = []
         self._echo_ids = tuple(prompt_ids) if request.echo_prompt else ()
 
     @property
+    def num_computed(self) -> int:
+        """How many tokens have their keys and values in the cache, or will by a launched step."""
+        return self.extent.num_computed if self.extent else 0
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens there are, with those that are in flight."""
+        return len(self.token_ids) + self.num_in_flight
+
+    @property
     def num_generated(self) -> int:
-        """How many tokens were generated."""
+        """How many tokens were generated and are known."""
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def num_uncomputed(self) -> int:
         """How many tokens the model has yet to see."""
-        return len(self.token_ids) - self.num_computed
+        return self.num_tokens - self.num_computed
+
+    @property
+    def has_last_token_in_flight(self) -> bool:
+        """Whether the launched steps give all tokens that the answer may have."""
+        return self.num_generated + self.num_in_flight >= self.max_tokens
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error."""
+        return self.finish_reason is FinishReason.ERROR
 
     @property
     def finished(self) -> bool:
         """Whether its last chunk was emitted."""
         return self.finish_reason is not None
 
-    def append(self, token_id: int, token_bytes: bytes, *, ends: bool) -> None:
+    def launch(self, length: int, gives_token: bool) -> None:
+        """Counts its next tokens as computed.
+
+        Args:
+            length: How many.
+            gives_token: Whether that gives a token.
+
+        Raises:
+            ValueError: It has no room for them.
+        """
+        if self.extent is None or self.extent.num_computed + length > self.extent.length:
+            raise ValueError("a sequence without room in the KV cache cannot be computed")
+        self.extent.num_computed += length
+        self.num_in_flight += gives_token
+
+    def append(
+        self,
+        token_id: int,
+        token_bytes: bytes,
+        *,
+        ends: bool,
+        logprobs: TokenLogprobs | None = None,
+    ) -> None:
         """Adds a generated token, and emits what it allows to be shown.
 
         Args:
             token_id: The token.
             token_bytes: Its bytes.
             ends: Whether it is the model's end of an answer, which is not part of the text.
+            logprobs: How likely it was, if the request asked for that.
         """
         self.token_ids.append(token_id)
-        if ends or self._answer.push(token_id, token_bytes):
+        if ends:
+            self.finish(FinishReason.STOP)
+            return
+        if logprobs is not None:
+            self._held_logprobs.append(logprobs)
+        if self._answer.push(token_id, token_bytes):
             self.finish(FinishReason.STOP)
         elif self.num_generated >= self.max_tokens:
             self.finish(FinishReason.LENGTH)
         elif self.request.stream:
             release = self._answer.take()
             if release.token_ids:
-                self._send(release.token_ids, release.num_bytes)
+                self._send(release)
 
     def finish(self, reason: FinishReason) -> None:
         """Ends the answer and emits what is left of it."""
-        release = self._answer.finish()
-        self._send(release.token_ids, release.num_bytes, reason)
+        self._send(self._answer.finish(), reason)
 
     def fail(self, message: str, code: ErrorCode) -> None:
         """Ends the answer with an error."""
-        self._send((), 0, FinishReason.ERROR, message, code)
+        self._send(Release(), FinishReason.ERROR, message, code)
 
     def _send(
         self,
-        token_ids: tuple[int, ...],
-        num_bytes: int,
+        release: Release,
         reason: FinishReason | None = None,
         error: str = "",
         code: ErrorCode | None = None,
     ) -> None:
         self.finish_reason = reason
         echo_ids, self._echo_ids = self._echo_ids, ()
+        logprobs = tuple(self._held_logprobs[: len(release.token_ids)])
+        del self._held_logprobs[: len(release.token_ids)]
         self._emit(
             Chunk(
-                token_ids,
-                num_bytes,
-                self.num_prompt_tokens,
-                self.num_generated,
-                echo_ids,
-                reason,
-                error,
-                code,
+                token_ids=release.token_ids,
+                num_bytes=release.num_bytes,
+                num_prompt_tokens=self.num_prompt_tokens,
+                num_generated_tokens=self.num_generated,
+                num_reused_tokens=self.num_reused,
+                echo_ids=echo_ids,
+                logprobs=logprobs,
+                readouts=self.readout.means() if self.readout and reason else None,
+                finish_reason=reason,
+                error=error,
+                error_code=code,
             )
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -21,10 +22,16 @@ class SteeringDelta:
         blocks: For each steered 0-based decoder block, a tensor of shape [hidden_size] in the
             model's dtype.
         positions: Which of the request's tokens it is added to.
+        key: Names what is added: the same for the same numbers at the same blocks, wherever they
+            came from, and `""` for nothing.
     """
 
     blocks: Mapping[int, torch.Tensor]
     positions: Positions = "all"
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", _digest(self.blocks))
 
     @property
     def steers_prompt(self) -> bool:
@@ -76,6 +83,16 @@ def resolve_steering(
                 f"the traits' sum at block {block} overflows {_name(dtype)}: use smaller scalars"
             )
     return SteeringDelta(rounded, steering.positions)
+
+
+def _digest(blocks: Mapping[int, torch.Tensor]) -> str:
+    if not blocks:
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for block, vector in sorted(blocks.items()):
+        digest.update(f"{block} {vector.dtype} ".encode())
+        digest.update(vector.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _chosen_blocks(vector: PersonaVector, layers: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ state of any request, so the same graph serves every batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,11 +20,45 @@ from triton_models.steering.delta import SteeringDelta
 STEERING_ROWS = "steering_rows"
 """The keyword of the forward pass that carries each token's line: int64 [tokens]."""
 
+RESIDUAL_TAP = "residual_tap"
+"""The keyword of the forward pass that carries a `ResidualTap`, if a request is monitored."""
+
 UNSTEERED_LINE = 0
 
 
 class SteeringNotAppliedError(RuntimeError):
     """A forward pass ran without steering every block: its logits must not be used."""
+
+
+class ResidualTap:
+    """Keeps some tokens' hidden states at the output of some blocks in one forward pass.
+
+    They are the steered ones, `hidden_states[block + 1]` of transformers.
+
+    Args:
+        blocks: The 0-based decoder blocks.
+        token_indices: int64 [kept]: the tokens' places in the packed batch.
+    """
+
+    def __init__(self, blocks: Iterable[int], token_indices: torch.Tensor) -> None:
+        self._states: dict[int, torch.Tensor | None] = dict.fromkeys(blocks)
+        self._token_indices = token_indices
+
+    def read(self, block: int, hidden_states: torch.Tensor) -> None:
+        """Keeps what is wanted of a block's output, [1, tokens, hidden_size]."""
+        if block in self._states:
+            self._states[block] = hidden_states[0].index_select(0, self._token_indices)
+
+    def states(self) -> dict[int, torch.Tensor]:
+        """Returns for each block the kept tokens' hidden states, [kept, hidden_size].
+
+        Raises:
+            SteeringNotAppliedError: The forward pass went past one of the blocks.
+        """
+        states = {block: state for block, state in self._states.items() if state is not None}
+        if len(states) < len(self._states):
+            raise SteeringNotAppliedError("a monitored block was not computed")
+        return states
 
 
 class SteeringTable:
@@ -83,7 +117,7 @@ class SteeringHooks:
         self._num_blocks = len(blocks)
         for index, block in enumerate(blocks):
             block.register_forward_hook(
-                self._hook(table.of_block(index)), with_kwargs=True, prepend=True
+                self._hook(index, table.of_block(index)), with_kwargs=True, prepend=True
             )
 
     @contextmanager
@@ -100,12 +134,16 @@ class SteeringHooks:
                 f"steering ran at {self._fired} of {self._num_blocks} decoder blocks"
             )
 
-    def _hook(self, deltas: torch.Tensor) -> Any:
+    def _hook(self, block: int, deltas: torch.Tensor) -> Any:
         def add_steering(
             _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor
         ) -> torch.Tensor:
             self._fired += 1
             # output: [1, tokens, hidden]; deltas[rows]: [tokens, hidden]
-            return output + deltas[kwargs[STEERING_ROWS]]
+            steered = output + deltas[kwargs[STEERING_ROWS]]
+            tap: ResidualTap | None = kwargs.get(RESIDUAL_TAP)
+            if tap is not None:
+                tap.read(block, steered)
+            return steered
 
         return add_steering

@@ -1,0 +1,55 @@
+"""A chunk as the values of `steered_qwen`'s output tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from triton_models import tensors
+from triton_models.engine.sequence import Chunk, TokenLogprobs
+
+_NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logprobs": ()}
+
+
+def chunk_values(chunk: Chunk, description: str = "") -> dict[str, Any]:
+    """Returns the value of each output: one element, or a sequence for those of free length.
+
+    Args:
+        chunk: The chunk.
+        description: The answer to `describe`.
+    """
+    return {
+        "output_ids": chunk.token_ids,
+        "output_bytes": chunk.num_bytes,
+        "echo_ids": chunk.echo_ids,
+        # Most requests do not ask, and every token of theirs comes through here.
+        **(_logprobs(chunk.logprobs) if chunk.logprobs else _NO_LOGPROBS),
+        "finish_reason": chunk.finish_reason.value if chunk.finish_reason else "",
+        "num_input_tokens": chunk.num_prompt_tokens,
+        "num_output_tokens": chunk.num_generated_tokens,
+        "num_reused_tokens": chunk.num_reused_tokens,
+        "readouts": "" if chunk.readouts is None else _readouts(chunk.readouts),
+        "error": chunk.error,
+        "error_code": chunk.error_code.value if chunk.error_code else "",
+        tensors.DESCRIPTION.name: description,
+    }
+
+
+def _logprobs(logprobs: tuple[TokenLogprobs, ...]) -> dict[str, Any]:
+    top = [pair for each in logprobs for pair in each.top]
+    return {
+        "output_logprobs": [each.logprob for each in logprobs],
+        "top_ids": [token_id for token_id, _ in top],
+        "top_logprobs": [logprob for _, logprob in top],
+    }
+
+
+def _readouts(readouts: Mapping[str, Mapping[int, float]]) -> str:
+    # The sums are of float32 products: more digits than these would be noise.
+    return json.dumps(
+        {
+            trait: {str(block): float(f"{mean:.6g}") for block, mean in means.items()}
+            for trait, means in readouts.items()
+        }
+    )

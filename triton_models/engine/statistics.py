@@ -1,0 +1,174 @@
+"""What the engine counts and times, in plain numbers that other threads can read."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from triton_models.engine.scheduler import Plan
+from triton_models.engine.sequence import FinishReason, Sequence
+
+FIRST_TOKEN_SECONDS = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""Upper bounds of the histogram of the time from a request's arrival to its first token."""
+
+BETWEEN_TOKENS_SECONDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+)  # fmt: skip
+"""Upper bounds of the histogram of the time between two tokens of an answer."""
+
+BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+"""Upper bounds of the histogram of the requests in a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSnapshot:
+    """A histogram as Prometheus has it.
+
+    Attributes:
+        bounds: The buckets' upper bounds, rising; one more bucket takes what is above the last.
+        counts: How many values each bucket has, on its own; one more than `bounds`.
+        total: The sum of all values.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+class Histogram:
+    """Counts values by size.
+
+    Args:
+        bounds: The buckets' upper bounds, rising.
+    """
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def snapshot(self) -> HistogramSnapshot:
+        """Returns what was counted so far."""
+        return HistogramSnapshot(self._bounds, tuple(self._counts), self._total)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """What the engine is doing and has done since it started.
+
+    Attributes:
+        running: Requests in the batch.
+        waiting: Requests that wait for a row or for room in the KV cache.
+        finished: Requests that ended as they should.
+        cancelled: Requests that their clients ended.
+        failed: Requests that ended with an error.
+        prompt_tokens: Prompt tokens computed.
+        reused_tokens: Prompt tokens copied instead, from what was computed before.
+        generated_tokens: Tokens generated.
+        steps: Steps of the model.
+        kv_tokens_used: Token slots of the KV cache that belong to running requests.
+        kv_tokens_retained: Those kept for reuse, free for any request that needs room.
+        kv_tokens_total: All of them.
+        steered_requests: For each trait, how many requests were steered by it.
+        first_token_seconds: Times from arrival to first token.
+        between_tokens_seconds: Times between two tokens of an answer.
+        batch_rows: Requests per step.
+    """
+
+    running: int
+    waiting: int
+    finished: int
+    cancelled: int
+    failed: int
+    prompt_tokens: int
+    reused_tokens: int
+    generated_tokens: int
+    steps: int
+    kv_tokens_used: int
+    kv_tokens_retained: int
+    kv_tokens_total: int
+    steered_requests: Mapping[str, int]
+    first_token_seconds: HistogramSnapshot
+    between_tokens_seconds: HistogramSnapshot
+    batch_rows: HistogramSnapshot
+
+
+@dataclass(slots=True)
+class StatisticsRecorder:
+    """Counts what happens, on the engine's thread but for `submitted`."""
+
+    _ended: Counter[FinishReason] = field(default_factory=Counter)
+    _tokens: Counter[str] = field(default_factory=Counter)
+    _steered: Counter[str] = field(default_factory=Counter)
+    _steps: int = 0
+    _first_token: Histogram = field(default_factory=lambda: Histogram(FIRST_TOKEN_SECONDS))
+    _between_tokens: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS_SECONDS))
+    _batch_rows: Histogram = field(default_factory=lambda: Histogram(BATCH_ROWS))
+
+    def submitted(self, sequence: Sequence) -> None:
+        """Counts a request that was taken; the caller holds the engine's lock."""
+        sequence.last_event = time.monotonic()
+        for trait, scalar in sequence.request.steering.scalars.items():
+            if scalar:
+                self._steered[trait] += 1
+
+    def stepped(self, plan: Plan) -> None:
+        """Counts a step that was computed."""
+        self._steps += 1
+        self._batch_rows.observe(len(plan.slices))
+        for each in plan.slices:
+            of_prompt = min(each.end, each.sequence.num_prompt_tokens) - each.start
+            self._tokens["prompt"] += max(of_prompt, 0)
+        for copy in plan.copies:
+            self._tokens["reused"] += copy.length
+
+    def generated(self, sequence: Sequence) -> None:
+        """Counts a token that was generated, before the sequence has it."""
+        now = time.monotonic()
+        histogram = self._between_tokens if sequence.num_generated else self._first_token
+        histogram.observe(now - sequence.last_event)
+        sequence.last_event = now
+        self._tokens["generated"] += 1
+
+    def finished(self, reason: FinishReason) -> None:
+        """Counts a request that ended; the caller holds the engine's lock."""
+        self._ended[reason] += 1
+
+    def snapshot(
+        self,
+        *,
+        running: int,
+        waiting: int,
+        kv_tokens_used: int,
+        kv_tokens_retained: int,
+        kv_tokens_total: int,
+    ) -> EngineStatistics:
+        """Returns the counts so far, with the gauges given."""
+        return EngineStatistics(
+            running=running,
+            waiting=waiting,
+            finished=self._ended[FinishReason.STOP] + self._ended[FinishReason.LENGTH],
+            cancelled=self._ended[FinishReason.CANCELLED],
+            failed=self._ended[FinishReason.ERROR],
+            prompt_tokens=self._tokens["prompt"],
+            reused_tokens=self._tokens["reused"],
+            generated_tokens=self._tokens["generated"],
+            steps=self._steps,
+            kv_tokens_used=kv_tokens_used,
+            kv_tokens_retained=kv_tokens_retained,
+            kv_tokens_total=kv_tokens_total,
+            steered_requests=dict(self._steered),
+            first_token_seconds=self._first_token.snapshot(),
+            between_tokens_seconds=self._between_tokens.snapshot(),
+            batch_rows=self._batch_rows.snapshot(),
+        )

@@ -1,0 +1,83 @@
+"""Readouts: how far an answer's hidden states point along traits' directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triton_models.errors import InvalidRequestError
+from triton_models.vectors.registry import VectorRegistry
+
+
+@dataclass(slots=True)
+class Readout:
+    """What one request reads, and what it has read.
+
+    Attributes:
+        traits: For each direction the trait it belongs to.
+        blocks: For each direction the decoder block at whose output it is read.
+        directions: float32 [directions, hidden_size]: unit vectors.
+    """
+
+    traits: tuple[str, ...]
+    blocks: tuple[int, ...]
+    directions: NDArray[np.float32]
+    _totals: NDArray[np.float64] = field(init=False)
+    _num_tokens: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._totals = np.zeros(len(self.traits), dtype=np.float64)
+
+    def add(self, projections: NDArray[np.float32]) -> None:
+        """Adds tokens of the answer.
+
+        Args:
+            projections: float32 [tokens, directions]: their hidden states' dot products with the
+                directions.
+        """
+        self._totals += projections.sum(axis=0, dtype=np.float64)
+        self._num_tokens += len(projections)
+
+    def means(self) -> dict[str, dict[int, float]]:
+        """Returns for each trait the mean projection at each of its blocks.
+
+        Empty for every trait when the answer had a single token: a token has a hidden state only
+        once the one after it is computed.
+        """
+        means: dict[str, dict[int, float]] = {trait: {} for trait in self.traits}
+        if self._num_tokens:
+            for trait, block, total in zip(self.traits, self.blocks, self._totals, strict=True):
+                means[trait][block] = float(total / self._num_tokens)
+        return means
+
+
+def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout | None:
+    """Works out what a request that monitors traits reads, at each vector's own selected blocks.
+
+    Args:
+        traits: The traits.
+        registry: The vectors there are.
+
+    Raises:
+        UnknownTraitError: A trait has no vector.
+        InvalidRequestError: A vector is zero, so that it has no direction.
+    """
+    names, blocks, directions = [], [], []
+    for trait in traits:
+        vector = registry.get(trait)
+        for block in vector.selected_blocks:
+            norm = np.linalg.norm(vector.blocks[block])
+            if not norm:
+                raise InvalidRequestError(
+                    f"the vector of {trait!r} is zero at block {block}: it has no direction to "
+                    "monitor"
+                )
+            names.append(trait)
+            blocks.append(block)
+            directions.append(vector.blocks[block] / norm)
+    if not names:
+        return None
+    return Readout(tuple(names), tuple(blocks), np.stack(directions))

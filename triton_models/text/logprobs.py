@@ -1,0 +1,59 @@
+"""How likely tokens were, as JSON in the form of OpenAI's API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from triton_models.text.token_bytes import TokenBytes
+
+LEAST_LOGPROB = -9999.0
+"""Stands for the logarithm of zero, which JSON has no number for."""
+
+
+def logprobs_json(
+    token_bytes: TokenBytes,
+    token_ids: Sequence[int],
+    logprobs: Sequence[float],
+    top_ids: Sequence[int],
+    top_logprobs: Sequence[float],
+) -> str:
+    """Returns a JSON array with an object for each token, or `""` when there are no logprobs.
+
+    A token that is a part of a character has U+FFFD in its `token`; its `bytes` are exact, and
+    those of all tokens together are the text. A special token has its name and no bytes, as it is
+    no part of the text.
+
+    Args:
+        token_bytes: The bytes of each token.
+        token_ids: The tokens of a chunk.
+        logprobs: The logarithm of each one's probability, or none at all.
+        top_ids: The most likely tokens instead of each, as many for each, token after token.
+        top_logprobs: Theirs.
+    """
+    if not logprobs:
+        return ""
+    count = len(top_ids) // len(token_ids)
+    return json.dumps(
+        [
+            {
+                **_token(token_bytes, token_id, logprob),
+                "top_logprobs": [
+                    _token(token_bytes, top_ids[place], top_logprobs[place])
+                    for place in range(index * count, (index + 1) * count)
+                ],
+            }
+            for index, (token_id, logprob) in enumerate(zip(token_ids, logprobs, strict=True))
+        ],
+        ensure_ascii=False,
+    )
+
+
+def _token(token_bytes: TokenBytes, token_id: int, logprob: float) -> dict[str, Any]:
+    return {
+        "token": token_bytes.join_with_special((token_id,)).decode("utf-8", "replace"),
+        "bytes": list(token_bytes[token_id]),
+        # float32 has no more digits, and rounding may leave a negative zero.
+        "logprob": round(max(logprob, LEAST_LOGPROB), 6) + 0.0,
+    }
