@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from triton_models.engine.build import BuiltEngine
+from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
 from triton_models.vectors.registry import VectorRegistry
 
@@ -19,13 +20,13 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
         {
             "model": settings.shown_model_name,
             "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": str(built.loaded.dtype).removeprefix("torch."),
             "model_info": {
                 "num_layers": config.num_hidden_layers,
                 "hidden_size": config.hidden_size,
                 "vocab_size": config.vocab_size,
                 "context_length": built.loaded.context_length,
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "parameters": built.loaded.num_parameters,
             },
             "traits": _traits(built.registry),
             "problems": [dataclasses.asdict(problem) for problem in built.registry.problems],
@@ -33,10 +34,20 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
                 "alive": built.engine.alive,
                 "max_batch_rows": settings.max_batch_rows,
                 "max_waiting": settings.max_waiting,
-                **dataclasses.asdict(built.engine.statistics),
+                **_counts(built.engine.statistics),
             },
         }
     )
+
+
+def _counts(statistics: EngineStatistics) -> dict[str, Any]:
+    """Returns all counters and gauges; histograms are for Triton's metrics endpoint."""
+    values = {
+        field.name: getattr(statistics, field.name) for field in dataclasses.fields(statistics)
+    }
+    return {
+        name: value for name, value in values.items() if not isinstance(value, HistogramSnapshot)
+    }
 
 
 def _traits(registry: VectorRegistry) -> dict[str, Any]:

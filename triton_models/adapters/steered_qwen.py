@@ -1,8 +1,9 @@
 """The `steered_qwen` model: tokens in, chunks of steered tokens out (decoupled).
 
 Threads: Triton calls `execute` on its own, which only validates and hands over; the engine steps on
-another; a third sends responses; a fourth asks Triton which clients have gone. Errors of a request
-go out in-band (`error`, `error_code`): a Triton error from inside an ensemble could leak it.
+another; a third sends responses; a fourth asks Triton which clients have gone; a fifth mirrors the
+engine's statistics to Triton's metrics. Errors of a request go out in-band (`error`, `error_code`):
+a Triton error from inside an ensemble could leak it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import logging
 import threading
 from typing import Any
 
+import triton_python_backend_utils as pb_utils
+
 from triton_models import tensors
 from triton_models.adapters.description import describe
+from triton_models.adapters.instance import metric_labels, settings_of_instance
+from triton_models.adapters.metrics import MetricsMirror, MetricsThread
 from triton_models.adapters.response_sender import ResponseStream, SenderThread
 from triton_models.adapters.tensor_io import read_values, refuse_parameters
 from triton_models.engine.build import build_engine
@@ -32,7 +37,7 @@ class SteeredQwenModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the model and starts the engine; an error here fails the model's loading."""
-        self._settings = read_settings()
+        self._settings = settings_of_instance(read_settings(), args)
         self._built = build_engine(self._settings)
         self._engine = self._built.engine
         self._sender = SenderThread()
@@ -43,6 +48,10 @@ class SteeredQwenModel:
         )
         self._engine.start()
         self._canceller.start()
+        self._metrics = MetricsThread(
+            lambda: MetricsMirror(pb_utils.MetricFamily, metric_labels(args)),
+            lambda: self._engine.statistics,
+        )
 
     def execute(self, requests: list[Any]) -> None:
         """Takes requests; their responses follow from other threads."""
@@ -65,6 +74,7 @@ class SteeredQwenModel:
         self._stopping.set()
         self._engine.stop(DRAIN_SECONDS)
         self._sender.stop()
+        self._metrics.stop()
 
     def _take(self, request: Any, stream: ResponseStream) -> None:
         refuse_parameters(request, tensors.STEERED_QWEN_INPUTS)

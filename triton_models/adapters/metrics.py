@@ -1,0 +1,214 @@
+"""The engine's statistics as metrics on Triton's metrics endpoint.
+
+A thread of its own mirrors them every 100 ms, so that the engine never waits for Triton: its
+counters are plain numbers. Triton's Python backend cannot set a histogram's buckets, only observe
+one value after the other, so histograms are counters that are named as Prometheus names the parts
+of a histogram: `histogram_quantile` reads them like any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
+
+logger = logging.getLogger(__name__)
+
+UPDATE_SECONDS = 0.1
+STOP_SECONDS = 2.0
+
+GAUGES = {
+    "persona_requests_running": "Requests in the batch.",
+    "persona_requests_waiting": "Requests that wait for a row or for room in the KV cache.",
+    "persona_kv_cache_used_tokens": "Token slots of the KV cache that running requests hold.",
+    "persona_kv_cache_retained_tokens": "Token slots kept for reuse, free for who needs room.",
+    "persona_kv_cache_capacity_tokens": "All token slots of the KV cache.",
+    "persona_kv_cache_used_ratio": "Part of the KV cache that running requests hold, 0 to 1.",
+}
+
+COUNTERS = {
+    "persona_tokens_total": "Tokens by kind: prompt computed, prompt reused, generated.",
+    "persona_requests_total": "Requests that ended, by outcome: finished, cancelled, failed.",
+    "persona_steered_requests_total": "Requests steered by a trait.",
+    "persona_steps_total": "Steps of the model.",
+}
+
+HISTOGRAMS = {
+    "persona_time_to_first_token_seconds": "From a request's arrival to its first token",
+    "persona_time_between_tokens_seconds": "Between two tokens of an answer",
+    "persona_batch_rows": "Requests in a step",
+}
+
+
+Labels = tuple[tuple[str, str], ...]
+Key = tuple[str, Labels]
+"""What identifies a metric: its family's name, and its own labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The present value of one metric.
+
+    Attributes:
+        name: The name of its family.
+        value: The value.
+        labels: What tells it from others of its family.
+    """
+
+    name: str
+    value: float
+    labels: Labels = ()
+
+    @property
+    def key(self) -> Key:
+        """What identifies its metric."""
+        return self.name, self.labels
+
+
+def gauge_samples(statistics: EngineStatistics) -> Iterator[Sample]:
+    """Yields the values that go up and down."""
+    yield Sample("persona_requests_running", statistics.running)
+    yield Sample("persona_requests_waiting", statistics.waiting)
+    yield Sample("persona_kv_cache_used_tokens", statistics.kv_tokens_used)
+    yield Sample("persona_kv_cache_retained_tokens", statistics.kv_tokens_retained)
+    yield Sample("persona_kv_cache_capacity_tokens", statistics.kv_tokens_total)
+    ratio = statistics.kv_tokens_used / max(statistics.kv_tokens_total, 1)
+    yield Sample("persona_kv_cache_used_ratio", ratio)
+
+
+def counter_samples(statistics: EngineStatistics) -> Iterator[Sample]:
+    """Yields the values that only rise, those of histograms among them."""
+    for kind, count in (
+        ("prompt", statistics.prompt_tokens),
+        ("reused", statistics.reused_tokens),
+        ("generated", statistics.generated_tokens),
+    ):
+        yield Sample("persona_tokens_total", count, (("kind", kind),))
+    for outcome in ("finished", "cancelled", "failed"):
+        count = getattr(statistics, outcome)
+        yield Sample("persona_requests_total", count, (("outcome", outcome),))
+    for trait, count in statistics.steered_requests.items():
+        yield Sample("persona_steered_requests_total", count, (("trait", trait),))
+    yield Sample("persona_steps_total", statistics.steps)
+    yield from _histogram("persona_time_to_first_token_seconds", statistics.first_token_seconds)
+    yield from _histogram("persona_time_between_tokens_seconds", statistics.between_tokens_seconds)
+    yield from _histogram("persona_batch_rows", statistics.batch_rows)
+
+
+def _histogram(name: str, histogram: HistogramSnapshot) -> Iterator[Sample]:
+    # The widest bucket first: who reads between two updates finds no bucket that is fuller than a
+    # wider one.
+    total = sum(histogram.counts)
+    yield Sample(f"{name}_count", total)
+    yield Sample(f"{name}_sum", histogram.total)
+    limits = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    for limit, count in zip(reversed(limits), reversed(histogram.counts), strict=True):
+        yield Sample(f"{name}_bucket", total, (("le", limit),))
+        total -= count
+
+
+class MetricsMirror:
+    """Brings Triton's metrics to the statistics' values.
+
+    Args:
+        families: `pb_utils.MetricFamily`, which exists only once the model is imported.
+        labels: What every metric has besides its own labels.
+    """
+
+    def __init__(self, families: Any, labels: Mapping[str, str]) -> None:
+        self._labels = dict(labels)
+        self._metrics: dict[Key, Any] = {}
+        self._shown: dict[Key, float] = {}
+        self._families = {
+            name: families(name=name, description=text, kind=kind)
+            for kind, texts in (
+                (families.GAUGE, GAUGES),
+                (families.COUNTER, {**COUNTERS, **_histogram_texts()}),
+            )
+            for name, text in texts.items()
+        }
+
+    def update(self, statistics: EngineStatistics) -> None:
+        """Shows the values that have changed; each costs a round trip to Triton."""
+        for sample in gauge_samples(statistics):
+            # A process that was killed has left its gauges as they were: the first value is shown
+            # even if it is 0. Its counters are left to go on rising.
+            if sample.value != self._shown.get(sample.key):
+                self._metric(sample).set(sample.value)
+                self._shown[sample.key] = sample.value
+        for sample in counter_samples(statistics):
+            metric = self._metric(sample)
+            increase = sample.value - self._shown.get(sample.key, 0.0)
+            if increase > 0:
+                metric.increment(increase)
+                self._shown[sample.key] = sample.value
+
+    def close(self) -> None:
+        """Takes the metrics away; Triton wants each gone before its family is."""
+        self._metrics.clear()
+        self._families.clear()
+
+    def _metric(self, sample: Sample) -> Any:
+        metric = self._metrics.get(sample.key)
+        if metric is None:
+            labels = {**self._labels, **dict(sample.labels)}
+            metric = self._metrics[sample.key] = self._families[sample.name].Metric(labels=labels)
+        return metric
+
+
+def _histogram_texts() -> dict[str, str]:
+    parts = (("bucket", "up to each bound"), ("sum", "sum"), ("count", "count"))
+    return {
+        f"{name}_{part}": f"{text}: {what}."
+        for name, text in HISTOGRAMS.items()
+        for part, what in parts
+    }
+
+
+class MetricsThread:
+    """Updates the metrics for as long as the model is loaded; nothing that fails here matters.
+
+    Args:
+        make_mirror: Makes the mirror, on the thread.
+        statistics: Returns the engine's statistics.
+        interval: Seconds between two updates.
+    """
+
+    def __init__(
+        self,
+        make_mirror: Callable[[], MetricsMirror],
+        statistics: Callable[[], EngineStatistics],
+        interval: float = UPDATE_SECONDS,
+    ) -> None:
+        self._make_mirror = make_mirror
+        self._statistics = statistics
+        self._interval = interval
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Shows the last values and ends the thread, unless Triton does not answer any more."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        mirror: MetricsMirror | None = None
+        failing = False
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(self._interval)
+            try:
+                mirror = mirror or self._make_mirror()
+                mirror.update(self._statistics())
+                failing = False
+            except Exception:
+                if not failing:
+                    logger.exception("the metrics could not be updated")
+                failing = True
+        if mirror is not None:
+            mirror.close()
