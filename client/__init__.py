@@ -14,7 +14,7 @@ from client.errors import (
 )
 from client.rest import PersonaClient
 from client.rest_async import AsyncPersonaClient
-from client.results import Chunk, Completion, Status, Trait
+from client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
 
 __all__ = [
     "AsyncPersonaClient",
@@ -22,12 +22,14 @@ __all__ = [
     "Completion",
     "ConnectionFailedError",
     "InvalidRequestError",
+    "LikelyToken",
     "NotFoundError",
     "OverloadedError",
     "PersonaClient",
     "PersonaError",
     "ServerError",
     "Status",
+    "TokenLogprob",
     "Trait",
     "UnavailableError",
 ]

@@ -35,6 +35,14 @@ TopP = Annotated[float | None, typer.Option(help="Probability that the candidate
 TopK = Annotated[int | None, typer.Option(help="Number of candidates; 0 is all.")]
 Seed = Annotated[int | None, typer.Option(help="Makes the answer reproducible.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Ends the answer; may be repeated.")]
+Monitor = Annotated[
+    list[str] | None,
+    typer.Option(help="Shows how far the answer points along a trait; may be repeated."),
+]
+Logprobs = Annotated[
+    int | None,
+    typer.Option(help="Shows each token's probability, and so many of the likeliest; 0 to 20."),
+]
 Raw = Annotated[bool, typer.Option(help="Send the prompt without the chat template.")]
 
 
@@ -53,13 +61,17 @@ def generate(
     seed: Seed = None,
     stop: Stop = None,
     raw: Raw = False,
+    monitor: Monitor = None,
+    logprobs: Logprobs = None,
     as_json: Json = False,
     url: Url = protocol.DEFAULT_URL,
 ) -> None:
     """Answer a prompt, printing the text as it arrives."""
     if (trait is None) != (scalar is None):
         raise typer.BadParameter("give --trait and --scalar together, or neither for a baseline")
-    options = _options(system, max_tokens, temperature, top_p, top_k, seed, stop, raw)
+    options = _options(
+        system, max_tokens, temperature, top_p, top_k, seed, stop, raw, monitor, logprobs
+    )
 
     def run(client: PersonaClient) -> None:
         if as_json:
@@ -70,6 +82,7 @@ def generate(
             for chunk in stream:
                 output.write(chunk.text)
         output.write("\n")
+        output.print_details(stream.completion)
 
     _call(url, run)
 
@@ -89,12 +102,13 @@ def compare(
     seed: Seed = None,
     stop: Stop = None,
     raw: Raw = False,
+    monitor: Monitor = None,
     as_json: Json = False,
     url: Url = protocol.DEFAULT_URL,
 ) -> None:
     """Answer one prompt at several strengths of a trait, shown side by side."""
     strengths = _numbers(scalars)
-    options = _options(system, max_tokens, temperature, top_p, top_k, seed, stop, raw)
+    options = _options(system, max_tokens, temperature, top_p, top_k, seed, stop, raw, monitor)
 
     def run(client: PersonaClient) -> None:
         text = _read(prompt)
@@ -185,6 +199,8 @@ def _options(
     seed: int | None,
     stop: list[str] | None,
     raw: bool,
+    monitor: list[str] | None = None,
+    logprobs: int | None = None,
 ) -> protocol.Options:
     given: dict[str, Any] = {
         "system_prompt": system,
@@ -195,6 +211,8 @@ def _options(
         "seed": seed,
         "stop": stop or None,
         "raw": raw or None,
+        "monitor": monitor or None,
+        "logprobs": logprobs,
     }
     options: protocol.Options = {}
     for name, value in given.items():

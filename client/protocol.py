@@ -51,6 +51,8 @@ class Options(TypedDict, total=False):
     stop: str | list[str]
     layers: list[int]
     positions: Literal["all", "prompt", "response"]
+    logprobs: int
+    monitor: list[str]
 
 
 def generation_call(
@@ -176,7 +178,7 @@ def read_event(event: Event) -> Chunk | Completion | None:
     """
     body = json.loads(event.data)
     if event.name == "chunk":
-        return Chunk(body["text"], body["tokens_generated"])
+        return Chunk.from_json(body)
     if event.name == "done":
         return Completion.from_json(body)
     if event.name == "error":

@@ -2,9 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True)
+class LikelyToken:
+    """A token, and how likely it was.
+
+    Attributes:
+        token: Its text, or a special token's name.
+        bytes: Its bytes, which can be a part of a character; a special token has none.
+        logprob: The natural logarithm of its probability under the steered model.
+    """
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob(LikelyToken):
+    """A token of an answer, and how likely it was.
+
+    Attributes:
+        top_logprobs: The most likely tokens at its place, the likeliest first.
+    """
+
+    top_logprobs: tuple[LikelyToken, ...] = ()
+
+
+def read_logprobs(items: Iterable[Mapping[str, Any]]) -> tuple[TokenLogprob, ...]:
+    """Reads what the server says about tokens."""
+    return tuple(
+        TokenLogprob(
+            item["token"],
+            tuple(item["bytes"]),
+            item["logprob"],
+            tuple(
+                LikelyToken(top["token"], tuple(top["bytes"]), top["logprob"])
+                for top in item["top_logprobs"]
+            ),
+        )
+        for item in items
+    )
+
+
+Readouts = Mapping[str, Mapping[int, float]]
+"""For each monitored trait its mean projection at each block."""
+
+
+def read_readouts(body: Mapping[str, Mapping[str, float]]) -> Readouts:
+    """Reads what the server says about monitored traits."""
+    return {
+        trait: {int(block): mean for block, mean in means.items()} for trait, means in body.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -14,10 +67,21 @@ class Chunk:
     Attributes:
         text: The new text.
         tokens_generated: How many tokens the answer has so far.
+        logprobs: How likely each of the new tokens was, if asked for.
     """
 
     text: str
     tokens_generated: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Chunk:
+        """Reads the data of a `chunk` event."""
+        return cls(
+            text=body["text"],
+            tokens_generated=body["tokens_generated"],
+            logprobs=read_logprobs(body.get("logprobs") or ()),
+        )
 
 
 @dataclass(frozen=True)
@@ -31,6 +95,9 @@ class Completion:
         tokens_generated: How many tokens it has.
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed.
         prompt_tokens: How many tokens the prompt had.
+        reused_tokens: How many of those were not computed anew.
+        logprobs: How likely each token was, if asked for.
+        readouts: What was read of the monitored traits, if any were.
     """
 
     response: str
@@ -39,10 +106,14 @@ class Completion:
     tokens_generated: int
     finish_reason: str
     prompt_tokens: int
+    reused_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    readouts: Readouts | None = None
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:
         """Reads the body of a successful answer."""
+        logprobs, readouts = body.get("logprobs"), body.get("readouts")
         return cls(
             response=body["response"],
             trait=body["trait"],
@@ -50,6 +121,9 @@ class Completion:
             tokens_generated=body["tokens_generated"],
             finish_reason=body.get("finish_reason", ""),
             prompt_tokens=body.get("prompt_tokens", 0),
+            reused_tokens=body.get("reused_tokens", 0),
+            logprobs=None if logprobs is None else read_logprobs(logprobs),
+            readouts=None if readouts is None else read_readouts(readouts),
         )
 
 

@@ -23,7 +23,7 @@ from client.errors import (
     error_of_code,
 )
 from client.protocol import Options
-from client.results import Chunk, Completion
+from client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
 from triton_models import tensors
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "localhost:8001"
 
-_STOP_INTERVAL = 0.1
-_STOP_PATIENCE = 2.0
+_STOP_INTERVAL = 0.05
+_STOP_PATIENCE = 5.0
 _ASK_TIMEOUT = 5.0
 
 _ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
@@ -73,6 +73,8 @@ class TritonPersonaClient:
         steering = dict(traits or {})
         answers = [fields for fields in self._run(inputs) if fields]
         last = answers[-1]
+        logprobs = [item for fields in answers for item in _logprobs(fields)]
+        readouts = last["readouts"]
         return Completion(
             response="".join(fields[tensors.TEXT_OUTPUT.name] for fields in answers),
             trait=", ".join(steering) or None,
@@ -80,6 +82,9 @@ class TritonPersonaClient:
             tokens_generated=last["num_output_tokens"],
             finish_reason=last[tensors.FINISH_REASON.name],
             prompt_tokens=last["num_input_tokens"],
+            reused_tokens=last["num_reused_tokens"],
+            logprobs=None if options.get("logprobs") is None else tuple(logprobs),
+            readouts=read_readouts(json.loads(readouts)) if readouts else None,
         )
 
     def stream(
@@ -102,8 +107,11 @@ class TritonPersonaClient:
         inputs = make_inputs(prompt, traits or {}, options, stream=True)
         with contextlib.closing(self._run(inputs)) as answers:
             for fields in answers:
-                if fields[tensors.TEXT_OUTPUT.name]:
-                    yield Chunk(fields[tensors.TEXT_OUTPUT.name], fields["num_output_tokens"])
+                logprobs = _logprobs(fields)
+                if fields[tensors.TEXT_OUTPUT.name] or logprobs:
+                    yield Chunk(
+                        fields[tensors.TEXT_OUTPUT.name], fields["num_output_tokens"], logprobs
+                    )
 
     def describe(self) -> dict[str, Any]:
         """Returns what the model says about itself, its traits and its engine.
@@ -144,7 +152,7 @@ class TritonPersonaClient:
             call.close()
 
     def _stop_for_sure(self, request_id: str) -> None:
-        # The request may still be on its way to the engine.
+        # The request may still be on its way, or with the engine of another GPU.
         give_up = time.monotonic() + _STOP_PATIENCE
         with contextlib.suppress(PersonaError):
             while not self.stop(request_id) and time.monotonic() < give_up:
@@ -243,6 +251,11 @@ def make_tensors(model: str, inputs: Inputs) -> list[Any]:
         tensor.set_data_from_numpy(array)
         made.append(tensor)
     return made
+
+
+def _logprobs(fields: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    text = fields[tensors.LOGPROBS.name]
+    return read_logprobs(json.loads(text)) if text else ()
 
 
 def _value(result: Any, output: Any) -> Any:

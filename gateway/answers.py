@@ -21,12 +21,15 @@ class Answer:
         trait: The trait to be echoed, or `None` for a baseline.
         scalar: The scalar to be echoed.
         log_fields: What the request's log line will say.
+        logprobs: Whether to say how likely each token was.
     """
 
     trait: str | None
     scalar: float
     log_fields: dict[str, Any]
+    logprobs: bool = False
     _texts: list[str] = field(default_factory=list)
+    _logprobs: list[Any] = field(default_factory=list)
     _last: Chunk = field(default_factory=Chunk)
 
     async def complete(self, generation: Generation) -> GenerateResponse:
@@ -57,10 +60,10 @@ class Answer:
             try:
                 async for chunk in generation:
                     self._add(chunk)
-                    if chunk.text:
+                    # A special token has no text, but a probability.
+                    if chunk.text or chunk.logprobs:
                         begun = True
-                        data = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
-                        yield format_event("chunk", data)
+                        yield format_event("chunk", self._event(chunk))
                 yield format_event("done", self._response().model_dump())
             except GatewayError as error:
                 if not begun:
@@ -84,8 +87,13 @@ class Answer:
             finish_reason="abandoned",
         )
 
+    def _event(self, chunk: Chunk) -> dict[str, Any]:
+        data = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
+        return {**data, "logprobs": chunk.logprobs} if self.logprobs else data
+
     def _add(self, chunk: Chunk) -> None:
         self._texts.append(chunk.text)
+        self._logprobs.extend(chunk.logprobs)
         self._last = chunk
         self.log_fields["tokens"] = chunk.num_output_tokens
         if chunk.finish_reason:
@@ -99,6 +107,9 @@ class Answer:
             tokens_generated=self._last.num_output_tokens,
             finish_reason=self._last.finish_reason,
             prompt_tokens=self._last.num_input_tokens,
+            reused_tokens=self._last.num_reused_tokens,
+            logprobs=self._logprobs if self.logprobs else None,
+            readouts=self._last.readouts,
         )
 
     def _note(self, error: GatewayError) -> None:

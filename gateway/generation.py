@@ -15,8 +15,8 @@ from gateway.triton_wire import Chunk
 
 _logger = logging.getLogger(__name__)
 
-_STOP_INTERVAL = 0.1
-_STOP_PATIENCE = 2.0
+_STOP_INTERVAL = 0.05
+_STOP_PATIENCE = 5.0
 
 
 class Engine(Protocol):
@@ -139,8 +139,9 @@ class Generation:
     async def _abandon(self) -> None:
         """Stops the request in the engine, then closes its stream.
 
-        The request may not have reached the engine yet, so it is asked for until it is found or
-        its stream has ended.
+        The request may not have reached the engine yet, and with several GPUs Triton may have
+        asked the engine of another one, so it is asked for until it is found, its stream has ended
+        or patience has.
         """
         assert self._reader is not None
         loop = asyncio.get_running_loop()

@@ -26,6 +26,7 @@ _SAME_NAME = (
     "frequency_penalty",
     "presence_penalty",
     "seed",
+    "logprobs",
     "stream",
     "positions",
 )
@@ -56,6 +57,8 @@ def triton_inputs(body: BaselineRequest, settings: Settings) -> Values:
         inputs["raw"] = [True]
     if body.stop is not None:
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
+    if body.monitor is not None:
+        inputs["monitor"] = body.monitor
     if isinstance(body, GenerateRequest):
         inputs["trait"] = [body.trait]
         inputs["scalar"] = [body.scalar]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
+from typing_extensions import TypedDict
 
 INT32_MAX = 2**31 - 1
 
@@ -124,6 +125,19 @@ class BaselineRequest(BaseModel):
     stop: Text | list[Text] | None = Field(
         default=None, description="Strings that end the answer and are not part of it."
     )
+    logprobs: Int32 | None = Field(
+        default=None,
+        description=(
+            "Report how likely each token of the answer was, and this many of the most likely "
+            "ones at its place, from 0 to 20."
+        ),
+    )
+    monitor: list[Text] | None = Field(
+        default=None,
+        description=(
+            "Traits to read while the model answers, steered or not: see `readouts` in the answer."
+        ),
+    )
     stream: bool = Field(
         default=False,
         description="Answer with server-sent events: `chunk` events, then one `done` or `error`.",
@@ -172,6 +186,27 @@ class GenerateRequest(BaselineRequest):
     )
 
 
+class LikelyToken(TypedDict):
+    """A token, and how likely it was."""
+
+    token: Annotated[str, Field(description="Its text; a special token's name.")]
+    bytes: Annotated[list[int], Field(description="Its bytes: the text's are those of all tokens.")]
+    logprob: Annotated[float, Field(description="The natural logarithm of its probability.")]
+
+
+class TokenLogprob(LikelyToken):
+    """A token of the answer, and how likely it was under the steered model.
+
+    Penalties, temperature and the choice among the best tokens come after that.
+    """
+
+    top_logprobs: Annotated[list[LikelyToken], Field(description="The likeliest, best first.")]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class GenerateResponse(BaseModel):
     """An answer; also the data of a `done` event."""
 
@@ -187,6 +222,8 @@ class GenerateResponse(BaseModel):
                     "error": None,
                     "finish_reason": "stop",
                     "prompt_tokens": 21,
+                    "reused_tokens": 0,
+                    "readouts": {"sarcasm": {"15": 3.1}},
                 }
             ]
         }
@@ -200,6 +237,22 @@ class GenerateResponse(BaseModel):
     error: str | None = None
     finish_reason: str = Field(description="`stop` at a natural end, `length` at max_tokens.")
     prompt_tokens: int
+    reused_tokens: int = Field(
+        default=0,
+        description="How many of the prompt's tokens were not computed anew, but kept from before.",
+    )
+    logprobs: list[TokenLogprob] | None = Field(
+        default=None, exclude_if=_is_none, description="Only if the request asks for `logprobs`."
+    )
+    readouts: dict[str, dict[str, float]] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description=(
+            "Only if the request asks to `monitor` traits: for each trait, and each decoder block "
+            "that its vector selects, the mean over the answer's tokens of their hidden states' "
+            "projection on the vector's direction. Empty for an answer of one token."
+        ),
+    )
 
 
 class ErrorResponse(BaseModel):

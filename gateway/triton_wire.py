@@ -6,6 +6,7 @@ responses, and arrays of one element are most of the cost of reading them.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ class Chunk:
         finish_reason: `""` unless this is the answer's last piece.
         num_input_tokens: The prompt's length.
         num_output_tokens: How many tokens the answer has so far.
+        num_reused_tokens: How many of the prompt's tokens were not computed anew.
+        logprobs: How likely each token of this piece was, as the API shows it, if asked for.
+        readouts: For each monitored trait its mean projection at each block, on the last piece.
         error: A message for the user when `finish_reason` is `error`.
         error_code: Its code.
         description: The JSON that answers a `describe`.
@@ -114,6 +118,9 @@ class Chunk:
     finish_reason: str = ""
     num_input_tokens: int = 0
     num_output_tokens: int = 0
+    num_reused_tokens: int = 0
+    logprobs: tuple[Any, ...] = ()
+    readouts: dict[str, Any] | None = None
     error: str = ""
     error_code: str = ""
     description: str = ""
@@ -126,6 +133,9 @@ class Chunk:
             finish_reason=later.finish_reason or self.finish_reason,
             num_input_tokens=max(self.num_input_tokens, later.num_input_tokens),
             num_output_tokens=max(self.num_output_tokens, later.num_output_tokens),
+            num_reused_tokens=max(self.num_reused_tokens, later.num_reused_tokens),
+            logprobs=self.logprobs + later.logprobs,
+            readouts=later.readouts or self.readouts,
             error=later.error or self.error,
             error_code=later.error_code or self.error_code,
             description=later.description or self.description,
@@ -133,9 +143,15 @@ class Chunk:
         )
 
 
-_CHUNK_FIELDS = {tensors.TEXT_OUTPUT.name: "text"} | {
+_CHUNK_FIELDS = {tensors.TEXT_OUTPUT.name: "text", tensors.LOGPROBS.name: "logprobs"} | {
     spec.name: spec.name for spec in (*tensors.STATUS_OUTPUTS, tensors.DESCRIPTION)
 }
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "logprobs": lambda text: tuple(json.loads(text)) if text else (),
+    "readouts": lambda text: json.loads(text) if text else None,
+}
+"""How to read the fields that are JSON."""
 
 
 def decode_response(response: Any) -> Chunk:
@@ -144,5 +160,6 @@ def decode_response(response: Any) -> Chunk:
     for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
         field = _CHUNK_FIELDS.get(output.name)
         if field is not None and data:
-            fields[field] = _DECODERS[output.datatype](data)[0]
+            value = _DECODERS[output.datatype](data)[0]
+            fields[field] = _READERS[field](value) if field in _READERS else value
     return Chunk(**fields, final=response.parameters[_FINAL].bool_param)

@@ -57,7 +57,7 @@ async def _answer(
     body: BaselineRequest, trait: str | None, scalar: float, request: Request, gateway: Gateway
 ) -> GenerateResponse | Response:
     generation = gateway.triton.generate(triton_inputs(body, gateway.settings))
-    answer = Answer(trait, scalar, request.state.log_fields)
+    answer = Answer(trait, scalar, request.state.log_fields, logprobs=body.logprobs is not None)
     if body.stream:
         return EventStream(
             answer.events(generation),

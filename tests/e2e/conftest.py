@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transformers import Qwen2ForCausalLM
 
 from launcher.settings import StackSettings
 from launcher.stack import Stack
+from tests.e2e.demo import TRAITS
+from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
+from triton_models.vectors.persona_vector import PersonaVector, read_vector_file
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCH_THREADS": "1"}
 
@@ -51,3 +55,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment = {**ONE_THREAD, "WATCHDOG": "false"}
     with Stack(settings, environment, say=lambda _: None) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dict[str, PersonaVector]:
+    """The demo model's vectors by trait."""
+    return {trait: read_vector_file(DATA_ROOT / "vectors" / f"{trait}.json") for trait in TRAITS}
+
+
+@pytest.fixture(scope="session")
+def plain_model() -> Qwen2ForCausalLM:
+    """The demo model without anything of the engine's."""
+    model = Qwen2ForCausalLM.from_pretrained(DEMO_MODEL_FOLDER, dtype="float32")
+    model.eval()
+    return model

@@ -109,6 +109,19 @@ def test_the_command_line_generates_compares_and_lists(url: str) -> None:
     assert "persona-demo" in persona(url, "status").stdout
 
 
+def test_the_command_line_shows_readouts_and_probabilities_below_the_text(url: str) -> None:
+    with PersonaClient(url) as client:
+        text = client.baseline(PROMPT, temperature=0.0, max_tokens=5).response
+    options = ("--temperature", "0", "--max-tokens", "5", "--monitor", "sarcasm", "--logprobs", "1")
+    shown = persona(url, "generate", PROMPT, *options)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith(text + "\n\ntoken")
+    assert shown.stdout.count("%") == 2 * 5  # the token's, and the likeliest one's
+    assert shown.stdout.splitlines()[-1].split()[:2] == ["sarcasm", "1"]
+    whole = json.loads(persona(url, "generate", PROMPT, *options, "--json").stdout)
+    assert (len(whole["logprobs"]), list(whole["readouts"])) == (5, ["sarcasm"])
+
+
 def test_the_command_line_fails_with_one_line(url: str) -> None:
     unknown = persona(url, "generate", PROMPT, "--trait", "rudeness", "--scalar", "1")
     assert unknown.returncode == 1

@@ -13,26 +13,18 @@ import pytest
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 from launcher.stack import Stack
+from tests.e2e.demo import TRAITS, deltas_of
 from tests.e2e.triton_call import Call, call, describe, error_of
 from tests.e2e.waiting import eventually
-from tests.integration.reference import generate_alone
-from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
-from triton_models.vectors.persona_vector import PersonaVector, read_vector_file
+from tests.integration.reference import agree, generate_alone
+from triton_models.settings import DEMO_MODEL_FOLDER
+from triton_models.vectors.persona_vector import PersonaVector
 
 PROMPT = "How do I bake bread?"
 GREEDY: dict[str, Any] = {"text_input": PROMPT, "temperature": 0.0}
 LONG: dict[str, Any] = {**GREEDY, "max_tokens": 900, "min_tokens": 900}
 ONCE: dict[str, Any] = {}
 STREAMED: dict[str, Any] = {"stream": True}
-TRAITS = (
-    "flattery",
-    "hallucination",
-    "helpfulness",
-    "maliciousness",
-    "racism",
-    "sarcasm",
-    "sexism",
-)
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +36,6 @@ def address(stack: Stack) -> str:
 def url(stack: Stack) -> str:
     settings = stack.settings
     return f"http://{settings.triton_host}:{settings.triton_http_port}/v2/models/persona"
-
-
-@pytest.fixture(scope="module")
-def vectors() -> dict[str, PersonaVector]:
-    return {trait: read_vector_file(DATA_ROOT / "vectors" / f"{trait}.json") for trait in TRAITS}
-
-
-@pytest.fixture(scope="module")
-def plain_model() -> Qwen2ForCausalLM:
-    model = Qwen2ForCausalLM.from_pretrained(DEMO_MODEL_FOLDER, dtype="float32")
-    model.eval()
-    return model
 
 
 def test_a_request_gets_one_response_with_text_and_counts(address: str) -> None:
@@ -120,20 +100,18 @@ def test_requests_of_a_mixed_batch_give_the_tokens_they_give_alone(
         )
         return [token for response in responses for token in response["output_ids"]]
 
-    def alone(case: dict[str, Any]) -> list[int]:
-        deltas: dict[int, Any] = {}
-        for trait, scalar in case["traits"].items():
-            for block in vectors[trait].selected_blocks:
-                delta = scalar * vectors[trait].blocks[block]
-                deltas[block] = deltas.get(block, 0) + delta
-        tokens = generate_alone(plain_model, case["ids"], 40, deltas, case["positions"])
-        return tokens[:-1] if tokens[-1] in ends else tokens
+    def is_as_alone(case: dict[str, Any], answer: list[int]) -> bool:
+        ids, positions = case["ids"], case["positions"]
+        deltas = deltas_of(vectors, case["traits"])
+        tokens = generate_alone(plain_model, ids, 40, deltas, positions)
+        tokens = tokens[:-1] if tokens[-1] in ends else tokens
+        return agree(plain_model, ids, tokens, answer, deltas, positions)
 
     cases = [case() for _ in range(24)]
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(through_triton, cases))
     for each, answer in zip(cases, answers, strict=True):
-        assert answer == alone(each), each
+        assert is_as_alone(each, answer), each
 
 
 def test_the_same_seed_gives_the_same_text_whatever_else_runs(address: str) -> None:

@@ -19,6 +19,8 @@ TYPES: dict[type, tuple[str, Any]] = {
     float: ("FP32", np.float32),
 }
 
+OF_FREE_LENGTH = ("output_ids", "echo_ids", "output_logprobs", "top_ids", "top_logprobs")
+
 
 class Call:
     """One request on a gRPC stream of its own.
@@ -107,4 +109,4 @@ def _input(name: str, value: Any) -> Any:
 def _value(result: Any, name: str) -> Any:
     elements = result.as_numpy(name).tolist()
     elements = [each.decode() if isinstance(each, bytes) else each for each in elements]
-    return elements if name in ("output_ids", "echo_ids") else elements[0]
+    return elements if name in OF_FREE_LENGTH else elements[0]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from client import cli, cli_output
-from client.results import Completion, Status, Trait
+from client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
@@ -24,6 +26,8 @@ def invoke(*arguments: str) -> Any:
         ("generate", "hi"),
         ("generate", "hi", "--trait", "sarcasm", "--scalar", "-2"),
         ("generate", "hi", "--json"),
+        ("generate", "hi", "--monitor", "sarcasm", "--monitor", "flattery", "--logprobs", "3"),
+        ("compare", "hi", "--trait", "sarcasm", "--monitor", "sarcasm"),
         ("compare", "hi", "--trait", "sarcasm", "--scalars", "-1,1"),
         ("traits",),
         ("status",),
@@ -76,6 +80,53 @@ def test_a_comparison_that_is_piped_is_one_answer_after_the_other(
     )
 
 
+def lines(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_readouts_are_a_line_for_each_trait_and_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    readouts = {"sarcasm": {1: 2.5, 2: -0.125}, "flattery": {1: 0.0}}
+    cli_output.print_details(dataclasses.replace(completion(2, "x"), readouts=readouts))
+    assert lines(capsys.readouterr().out) == [
+        [],
+        ["monitored", "layer", "mean", "projection"],
+        ["sarcasm", "1", "+2.50"],
+        ["sarcasm", "2", "-0.12"],
+        ["flattery", "1", "+0.00"],
+    ]
+
+
+def test_a_comparison_has_a_column_of_readouts_for_each_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = [
+        dataclasses.replace(completion(scalar, "x"), readouts={"sarcasm": {1: scalar * 3}})
+        for scalar in (-2.0, 0.0, 2.0)
+    ]
+    cli_output.print_comparison("sarcasm", answers)
+    assert lines(capsys.readouterr().out)[-2:] == [
+        ["monitored", "layer", "sarcasm", "-2", "baseline", "sarcasm", "+2"],
+        ["sarcasm", "1", "-6.00", "+0.00", "+6.00"],
+    ]
+
+
+def test_an_answer_too_short_to_read_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    cli_output.print_readouts({"baseline": {"sarcasm": {}}})
+    assert "one token" in capsys.readouterr().out
+
+
+def test_logprobs_are_a_line_for_each_token(capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = (
+        TokenLogprob(" a", (32, 97), math.log(0.75), (LikelyToken("\n", (10,), math.log(0.2)),)),
+        TokenLogprob("日", (), math.log(0.5)),
+    )
+    cli_output.print_details(dataclasses.replace(completion(0, "x"), logprobs=tokens))
+    assert lines(capsys.readouterr().out)[2:] == [
+        ['"', 'a"', "75.0%", '"\\n"', "20.0%"],
+        ['"日"', "50.0%"],
+    ]
+
+
 def test_json_keeps_text_readable(capsys: pytest.CaptureFixture[str]) -> None:
     cli_output.print_json({"response": "日本"})
     out = capsys.readouterr().out
@@ -92,6 +143,13 @@ def test_a_status_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> Non
     assert "not ready" in out
     assert "it is starting" in out
     assert "x.json: the hidden size is 8" in out
+    assert "KV cache" not in out
+
+
+def test_a_status_says_how_full_the_server_is(capsys: pytest.CaptureFixture[str]) -> None:
+    engine = {"running": 3, "waiting": 0, "kv_tokens_used": 120, "kv_tokens_total": 4096}
+    cli_output.print_status(Status(True, "demo", "cpu", (), engine=engine))
+    assert "120 of 4096 tokens" in capsys.readouterr().out
 
 
 def test_traits_come_with_their_warnings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from client import errors, protocol
-from client.results import Chunk, Completion, Status, Trait
+from client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
 from gateway.event_stream import format_event
 
 DONE = {
@@ -50,6 +50,32 @@ def test_the_last_event_is_the_whole_answer() -> None:
     assert protocol.read_event(protocol.Event("done", json.dumps(DONE))) == Completion(
         "Hello", "sarcasm", 2.0, 2, "stop", 4
     )
+
+
+TOKEN = {
+    "token": "Hi",
+    "bytes": [72, 105],
+    "logprob": -0.5,
+    "top_logprobs": [{"token": "He", "bytes": [72, 101], "logprob": -1.0}],
+}
+LOGPROB = TokenLogprob("Hi", (72, 105), -0.5, (LikelyToken("He", (72, 101), -1.0),))
+
+
+def test_what_was_asked_for_besides_the_text_is_typed() -> None:
+    chunk = {"text": "Hi", "tokens_generated": 1, "logprobs": [TOKEN]}
+    assert protocol.read_event(protocol.Event("chunk", json.dumps(chunk))) == Chunk(
+        "Hi", 1, (LOGPROB,)
+    )
+    done = {**DONE, "reused_tokens": 3, "logprobs": [TOKEN], "readouts": {"sarcasm": {"15": 1.5}}}
+    completion = protocol.read_event(protocol.Event("done", json.dumps(done)))
+    assert isinstance(completion, Completion)
+    assert (completion.reused_tokens, completion.logprobs) == (3, (LOGPROB,))
+    assert completion.readouts == {"sarcasm": {15: 1.5}}
+
+
+def test_what_was_not_asked_for_is_none_and_an_older_server_is_understood() -> None:
+    completion = Completion.from_json(DONE)
+    assert (completion.logprobs, completion.readouts, completion.reused_tokens) == (None, None, 0)
 
 
 def test_an_error_event_is_raised_by_its_code() -> None:

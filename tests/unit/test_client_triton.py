@@ -13,7 +13,14 @@ def test_options_become_the_inputs_of_the_contract() -> None:
     inputs = triton.make_inputs(
         "hi",
         {"sarcasm": 2.0, "flattery": -1.0},
-        {"stop": "END", "max_tokens": 5, "layers": [1, 2], "messages": [{"role": "user"}]},
+        {
+            "stop": "END",
+            "max_tokens": 5,
+            "layers": [1, 2],
+            "messages": [{"role": "user"}],
+            "logprobs": 0,
+            "monitor": ["sarcasm"],
+        },
         stream=True,
     )
     assert inputs == {
@@ -25,6 +32,8 @@ def test_options_become_the_inputs_of_the_contract() -> None:
         "max_tokens": [5],
         "layers": [1, 2],
         "messages": ['[{"role": "user"}]'],
+        "logprobs": [0],
+        "monitor": ["sarcasm"],
     }
 
 

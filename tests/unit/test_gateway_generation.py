@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -21,7 +23,14 @@ from gateway.triton_stream import TritonStream
 from gateway.triton_wire import Chunk
 
 HELLO = Chunk(text="Hel", num_output_tokens=1, num_input_tokens=4)
-LO = Chunk(text="lo", num_output_tokens=2, num_input_tokens=4, finish_reason="stop", final=True)
+LO = Chunk(
+    text="lo",
+    num_output_tokens=2,
+    num_input_tokens=4,
+    num_reused_tokens=3,
+    finish_reason="stop",
+    final=True,
+)
 
 
 class ScriptedStream:
@@ -199,6 +208,7 @@ async def test_a_whole_answer_has_the_documented_fields() -> None:
         "error": None,
         "finish_reason": "stop",
         "prompt_tokens": 4,
+        "reused_tokens": 3,
     }
     assert (log["triton_id"], log["tokens"], log["finish_reason"]) == ("an-id", 2, "stop")
     assert "Hello" not in str(log)
@@ -209,6 +219,36 @@ async def test_an_answer_s_events_are_chunks_and_then_done_with_the_whole() -> N
     events = [event async for event in Answer(None, 0.0, {}).events(generation)]
     assert b"".join(events).count(b"event: chunk") == len(events) - 1
     assert events[-1].startswith(b'event: done\ndata: {"success":true,"response":"Hello",')
+
+
+def likely(token: str) -> dict[str, Any]:
+    return {"token": token, "bytes": list(token.encode()), "logprob": -0.5, "top_logprobs": []}
+
+
+async def test_logprobs_are_in_each_event_and_readouts_only_in_the_last() -> None:
+    generation, engine = make(dataclasses.replace(HELLO, logprobs=(likely("Hel"),)))
+    rest = [
+        # A special token has no text.
+        Chunk(num_output_tokens=2, logprobs=(likely("<|im_start|>"),)),
+        dataclasses.replace(LO, logprobs=(likely("lo"),), readouts={"sarcasm": {"1": 0.5}}),
+    ]
+    events = []
+    async for event in Answer(None, 0.0, {}, logprobs=True).events(generation):
+        events.append(json.loads(event.decode().split("data: ")[1]))
+        if rest:
+            engine.stream.responses.put_nowait(rest.pop(0))
+    *chunks, done = events
+    tokens = [[each["token"] for each in chunk["logprobs"]] for chunk in chunks]
+    assert tokens == [["Hel"], ["<|im_start|>"], ["lo"]]
+    assert done["logprobs"] == [each for chunk in chunks for each in chunk["logprobs"]]
+    assert done["readouts"] == {"sarcasm": {"1": 0.5}}
+    assert not any("readouts" in chunk for chunk in chunks)
+
+
+async def test_an_answer_without_tokens_has_an_empty_list_of_logprobs() -> None:
+    generation, _ = make(Chunk(finish_reason="stop", final=True))
+    answer = await Answer(None, 0.0, {}, logprobs=True).complete(generation)
+    assert answer.model_dump()["logprobs"] == []
 
 
 async def test_an_error_after_a_chunk_is_the_last_event() -> None:

@@ -50,6 +50,8 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "presence_penalty": 0.1,
         "seed": 1,
         "stop": ["a", "b"],
+        "logprobs": 3,
+        "monitor": ["sarcasm", "flattery"],
         "stream": True,
         "layers": [1, 2],
         "positions": "response",
@@ -57,6 +59,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     inputs = inputs_of(**body)
     assert inputs["stop_words"] == ["a", "b"]
     assert inputs["layers"] == [1, 2]
+    assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])
     known = {spec.name for spec in tensors.PERSONA_INPUTS}
     assert set(inputs) <= known
     not_of_rest = {"messages", "exclude_input_in_output", "sampling_parameters"}
@@ -68,6 +71,16 @@ def test_messages_take_the_place_of_the_prompt() -> None:
     inputs = triton_inputs(body, Settings())
     assert inputs["text_input"] == [""]
     assert inputs["messages"] == ['[{"role": "user", "content": "hallo \\u00fc"}]']
+
+
+def test_to_monitor_no_trait_is_to_monitor_nothing() -> None:
+    assert "monitor" not in inputs_of(monitor=[])
+
+
+def test_a_baseline_can_be_monitored() -> None:
+    body = BaselineRequest(prompt="hi", monitor=["sarcasm"], logprobs=0)
+    inputs = triton_inputs(body, Settings())
+    assert (inputs["monitor"], inputs["logprobs"]) == (["sarcasm"], [0])
 
 
 def test_one_stop_string_need_not_be_a_list() -> None:
@@ -83,6 +96,8 @@ def test_one_stop_string_need_not_be_a_list() -> None:
         ("layers", [1, 1], "each once"),
         ("stop", "", "empty"),
         ("min_tokens", 300, "must not exceed max_tokens"),
+        ("logprobs", 21, "from 0 to 20"),
+        ("monitor", [""], "a trait to monitor is empty"),
     ],
 )
 def test_values_out_of_range_are_refused_by_the_model_server_s_rules(

@@ -84,10 +84,24 @@ def test_a_response_is_read_as_a_chunk() -> None:
         text_output=text_tensor("日本"),
         finish_reason=text_tensor("stop"),
         num_output_tokens=("INT32", struct.pack("<i", 5)),
+        num_reused_tokens=("INT32", struct.pack("<i", 3)),
+        token_logprobs=text_tensor('[{"token": "日"}]'),
+        readouts=text_tensor('{"sarcasm": {"1": 0.5}}'),
     )
     assert decode_response(message) == Chunk(
-        text="日本", finish_reason="stop", num_output_tokens=5, final=True
+        text="日本",
+        finish_reason="stop",
+        num_output_tokens=5,
+        num_reused_tokens=3,
+        logprobs=({"token": "日"},),
+        readouts={"sarcasm": {"1": 0.5}},
+        final=True,
     )
+
+
+def test_what_was_not_asked_for_is_not_there() -> None:
+    message = response(False, token_logprobs=text_tensor(""), readouts=text_tensor(""))
+    assert decode_response(message) == Chunk(logprobs=(), readouts=None)
 
 
 def test_a_response_of_the_final_flag_alone_is_an_empty_chunk() -> None:
@@ -95,8 +109,21 @@ def test_a_response_of_the_final_flag_alone_is_an_empty_chunk() -> None:
 
 
 def test_joined_chunks_say_what_both_say() -> None:
-    first = Chunk(text="a", num_input_tokens=3, num_output_tokens=1)
-    last = Chunk(text="b", finish_reason="length", num_output_tokens=2, final=True)
+    first = Chunk(text="a", num_input_tokens=3, num_output_tokens=1, logprobs=("of a",))
+    last = Chunk(
+        text="b",
+        finish_reason="length",
+        num_output_tokens=2,
+        logprobs=("of b",),
+        readouts={"sarcasm": {}},
+        final=True,
+    )
     assert first.followed_by(last) == Chunk(
-        text="ab", finish_reason="length", num_input_tokens=3, num_output_tokens=2, final=True
+        text="ab",
+        finish_reason="length",
+        num_input_tokens=3,
+        num_output_tokens=2,
+        logprobs=("of a", "of b"),
+        readouts={"sarcasm": {}},
+        final=True,
     )
