@@ -22,7 +22,7 @@ ROOM = 60
 def make_runner(loaded: LoadedModel) -> ModelRunner:
     """Returns a runner with `NUM_ROWS` rows and `ROOM` slots for each."""
     sizes = RunnerSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH)
-    return ModelRunner(loaded.model, loaded.dtype, sizes, [])
+    return ModelRunner(loaded.model, loaded.compute_dtype, sizes, [])
 
 
 def make_sequence(

@@ -95,6 +95,15 @@ def test_sharing_ends_where_tokens_or_steering_differ() -> None:
     assert content(range(50), 30, "a", "").shared_with(steered) == 30
 
 
+@given(st.lists(st.integers(0, 1), max_size=90), st.lists(st.integers(0, 1), max_size=90))
+def test_the_shared_beginning_is_the_longest(first: list[int], second: list[int]) -> None:
+    beginning = [0] * 40
+    one, other = content([*beginning, *first]), content([*beginning, *second])
+    pairs = zip(one.token_ids, other.token_ids, strict=False)
+    equal = next((i for i, (a, b) in enumerate(pairs) if a != b), 40 + min(len(first), len(second)))
+    assert one.shared_with(other) == min(equal, 40 + len(second) - 1)
+
+
 def test_nothing_is_kept_without_reuse() -> None:
     room = KVRoom(100, reuse=False)
     room.release(take(room, 40, content(range(40)), 40), keep=True)

@@ -1,0 +1,47 @@
+"""What the ratios have to reach: set for the 0.5B shape in bfloat16, and shown beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Rate = Literal["tokens_per_second", "decode_tokens_per_second"]
+"""Which rate of a measurement a ratio is of: end to end, or while every stream generates."""
+
+BAR_SHAPE = "0.5b"
+BAR_DTYPE = "bfloat16"
+
+ONE_AT_A_TIME: dict[int, float] = {1: 1.6, 4: 5.5, 16: 18.0, 64: 35.0}
+"""By streams: how many times as many tokens per second as serving one request at a time."""
+
+STEERING = 0.98
+"""Steered against unsteered, and mixed against uniform steering."""
+
+SERVED = 0.95
+SERVED_STREAMS = 16
+"""Through Triton, directly and through the ensemble, against the engine alone."""
+
+SINGLE_STREAM = 0.7
+"""One stream's decoding against reading the weights once per token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The least that a ratio should be.
+
+    Attributes:
+        least: The least.
+        rate: Which rate's ratio it is for.
+    """
+
+    least: float
+    rate: Rate = "tokens_per_second"
+
+    def is_met(self, ratio: float) -> bool:
+        """Whether a ratio reaches it."""
+        return ratio >= self.least
+
+
+def bars_apply(shape: str, dtype: str) -> bool:
+    """Whether there are bars for a model at all."""
+    return (shape, dtype) == (BAR_SHAPE, BAR_DTYPE)

@@ -1,0 +1,53 @@
+"""Steering as plain tensors, for the contenders that know nothing of persona vector files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import Qwen2ForCausalLM
+
+from benchmarks.shapes import BenchmarkModel
+from benchmarks.workload import StreamSteering
+from triton_models.vectors.persona_vector import PersonaVector, read_vector_file
+
+Vectors = Mapping[str, PersonaVector]
+"""Persona vectors by trait."""
+
+
+def read_vectors(model: BenchmarkModel) -> dict[str, PersonaVector]:
+    """Returns a model's vectors by trait."""
+    vectors = (read_vector_file(path) for path in sorted(model.vectors.glob("*.json")))
+    return {vector.trait_name: vector for vector in vectors}
+
+
+@contextmanager
+def plain_hooks(
+    model: Qwen2ForCausalLM, vectors: Vectors, steering: StreamSteering | None
+) -> Iterator[None]:
+    """Steers everything that a model computes meanwhile, by a forward hook on each steered block.
+
+    Args:
+        model: The model.
+        vectors: The vectors that the steering can name.
+        steering: How to steer; `None` installs nothing.
+    """
+    handles = []
+    if steering is not None:
+        for block, vector in vectors[steering.trait].blocks.items():
+            delta = (torch.from_numpy(vector) * steering.scalar).to(model.dtype)
+            handles.append(model.model.layers[block].register_forward_hook(_adding(delta)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _adding(delta: torch.Tensor) -> Any:
+    def hook(_module: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        return output + delta
+
+    return hook

@@ -1,0 +1,1 @@
+"""The questions that the benchmark answers, each with its contenders and its tables."""

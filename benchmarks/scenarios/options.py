@@ -1,0 +1,56 @@
+"""What the command line can change about a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.contenders.contender import Contender
+from benchmarks.results import Result
+from benchmarks.rounds import Sample, Say, interleave, warm_up
+from benchmarks.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much to measure.
+
+    Attributes:
+        streams: Numbers of streams.
+        prompts: Lengths of prompts, in tokens.
+        new_tokens: How many tokens each request generates.
+        rounds: How often each contender has its turn.
+        threads: CPU threads of every contender.
+        patience: The most seconds that the prompts of one turn may take.
+        contenders: Which contenders take part, by their short names.
+        say: Takes lines about the progress.
+    """
+
+    streams: tuple[int, ...]
+    prompts: tuple[int, ...]
+    new_tokens: int
+    rounds: int
+    threads: int
+    patience: float
+    contenders: tuple[str, ...]
+    say: Say
+
+    @property
+    def workloads(self) -> list[Workload]:
+        """Every combination of prompt length and number of streams."""
+        return [
+            Workload(streams, prompt, self.new_tokens)
+            for prompt in self.prompts
+            for streams in self.streams
+        ]
+
+
+def run_rounds(
+    contenders: Sequence[Contender], workload: Workload, options: Options, result: Result
+) -> list[Sample]:
+    """Warms up, measures one workload and keeps its samples in the result."""
+    able, skipped = warm_up(contenders, workload, options.patience)
+    samples = interleave(able, workload, options.rounds, options.say)
+    result.skipped += skipped
+    result.samples += samples
+    return samples

@@ -1,0 +1,120 @@
+"""What is lost on the way to the engine: through Triton, the ensemble and the gateway.
+
+The servers run on this machine, and so do the clients. The engine alone runs in this process while
+the server is idle, and the server's while the one here is: an idle engine waits and computes
+nothing, so the two take turns with all of the machine.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.bars import SERVED, SERVED_STREAMS, Bar, bars_apply
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.engine import MAX_BATCH_ROWS, EngineAlone, running_engine
+from benchmarks.contenders.triton_streams import STREAM_SECONDS, GatewayStreams, TritonStreams
+from benchmarks.results import Result, compare, deliver
+from benchmarks.roofline import MachineRates, step_bound
+from benchmarks.scenarios.options import Options, run_rounds
+from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
+from launcher.settings import StackSettings
+from launcher.stack import Stack
+from triton_models import tensors
+
+ENGINE, TRITON, ENSEMBLE, GATEWAY = "engine alone", "Triton", "ensemble", "gateway"
+
+_START_SECONDS = 300.0
+_IDLE_SECONDS = 1.0
+
+
+def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+    """Measures every workload."""
+    result = Result("paths", model, rates)
+    with (
+        tempfile.TemporaryDirectory(prefix="persona-benchmark-") as folder,
+        Stack(_settings(Path(folder)), _environment(model, options), say=options.say) as stack,
+        running_engine(model, options.threads) as engine,
+    ):
+        address = stack.settings.grpc_address
+        contenders: list[Contender] = [
+            EngineAlone(engine, "mixed", ENGINE),
+            TritonStreams(address, tensors.STEERED_QWEN, "mixed", TRITON),
+            TritonStreams(address, tensors.PERSONA, "mixed", ENSEMBLE),
+            GatewayStreams(stack.settings.gateway_url, "mixed", GATEWAY),
+        ]
+        result.notes.append(
+            f"the idle engine in this process took {_idle_share():.1%} of one core."
+        )
+        for workload in options.workloads:
+            samples = run_rounds(contenders, workload, options, result)
+            result.ratios += [
+                compare(samples, workload, name, ENGINE, _bar(model, name, workload.streams))
+                for name in (TRITON, ENSEMBLE, GATEWAY)
+            ]
+            bound = step_bound(model, rates, workload.streams)
+            result.deliveries += [
+                deliver(samples, workload, contender.name, bound) for contender in contenders
+            ]
+    return result
+
+
+def _bar(model: BenchmarkModel, name: str, streams: int) -> Bar | None:
+    applies = (
+        bars_apply(model.shape.name, model.dtype)
+        and name in (TRITON, ENSEMBLE)
+        and streams == SERVED_STREAMS
+    )
+    return Bar(SERVED) if applies else None
+
+
+def _environment(model: BenchmarkModel, options: Options) -> dict[str, str]:
+    """Returns the server's configuration: that of the engine in this process."""
+    return {
+        "MODEL_NAME": str(model.folder),
+        "VECTORS_DIR": str(model.vectors),
+        "DEVICE": "cpu",
+        "DTYPE": model.dtype,
+        "MAX_BATCH_ROWS": str(MAX_BATCH_ROWS),
+        "MAX_CONTEXT": str(MAX_CONTEXT),
+        "TORCH_THREADS": str(options.threads),
+        # The watchdog's probes are requests like any other, and would be in the batch.
+        "WATCHDOG": "false",
+        "FIRST_CHUNK_TIMEOUT": str(STREAM_SECONDS),
+        "CHUNK_TIMEOUT": str(STREAM_SECONDS),
+        "REQUEST_TIMEOUT": str(STREAM_SECONDS),
+    }
+
+
+def _settings(run_folder: Path) -> StackSettings:
+    """Returns settings for a stack of its own, on free loopback ports."""
+    gateway, http, grpc, metrics = _free_ports(4)
+    return StackSettings(
+        gateway_host="127.0.0.1",
+        gateway_port=gateway,
+        triton_http_port=http,
+        triton_grpc_port=grpc,
+        triton_metrics_port=metrics,
+        run_folder=run_folder,
+        start_seconds=_START_SECONDS,
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _idle_share() -> float:
+    """Returns how much of a core this process takes while nothing is asked of it."""
+    before = time.process_time()
+    time.sleep(_IDLE_SECONDS)
+    return (time.process_time() - before) / _IDLE_SECONDS

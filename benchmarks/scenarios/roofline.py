@@ -1,0 +1,40 @@
+"""How near the engine's steps come to what the machine allows."""
+
+from __future__ import annotations
+
+from benchmarks.bars import SINGLE_STREAM, Bar, bars_apply
+from benchmarks.contenders.engine import EngineAlone, running_engine
+from benchmarks.results import Delivery, Ratio, Result, deliver
+from benchmarks.roofline import MachineRates, step_bound
+from benchmarks.scenarios.options import Options, run_rounds
+from benchmarks.shapes import BenchmarkModel
+
+ENGINE = "engine"
+
+
+def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+    """Measures every workload."""
+    result = Result("roofline", model, rates)
+    with running_engine(model, options.threads) as engine:
+        contenders = [EngineAlone(engine, "mixed", ENGINE)]
+        for workload in options.workloads:
+            samples = run_rounds(contenders, workload, options, result)
+            bound = step_bound(model, rates, workload.streams)
+            delivery = deliver(samples, workload, ENGINE, bound)
+            result.deliveries.append(delivery)
+            result.ratios += _ratios(model, delivery)
+    return result
+
+
+def _ratios(model: BenchmarkModel, delivery: Delivery) -> list[Ratio]:
+    """Returns the decode rate over what memory allows and over what arithmetic allows."""
+    if not delivery.step_seconds:
+        return []
+    has_bar = delivery.workload.streams == 1 and bars_apply(model.shape.name, model.dtype)
+    bar = Bar(SINGLE_STREAM, "decode_tokens_per_second") if has_bar else None
+    memory = delivery.bound.memory_seconds / delivery.step_seconds
+    arithmetic = delivery.bound.compute_seconds / delivery.step_seconds
+    return [
+        Ratio(delivery.workload, ENGINE, "memory bound", None, memory, bar),
+        Ratio(delivery.workload, ENGINE, "arithmetic bound", None, arithmetic),
+    ]

@@ -1,0 +1,36 @@
+"""What steering costs the engine, and what it costs that every stream is steered differently."""
+
+from __future__ import annotations
+
+from benchmarks.bars import STEERING, Bar, bars_apply
+from benchmarks.contenders.engine import EngineAlone, running_engine
+from benchmarks.results import Result, compare, deliver
+from benchmarks.roofline import MachineRates, step_bound
+from benchmarks.scenarios.options import Options, run_rounds
+from benchmarks.shapes import BenchmarkModel
+
+UNSTEERED, UNIFORM, MIXED = "unsteered", "uniform steering", "mixed steering"
+
+
+def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+    """Measures every workload."""
+    result = Result("steering", model, rates)
+    bar = Bar(STEERING) if bars_apply(model.shape.name, model.dtype) else None
+    with running_engine(model, options.threads) as engine:
+        contenders = [
+            EngineAlone(engine, "not", UNSTEERED),
+            EngineAlone(engine, "uniformly", UNIFORM),
+            EngineAlone(engine, "mixed", MIXED),
+        ]
+        for workload in options.workloads:
+            samples = run_rounds(contenders, workload, options, result)
+            result.ratios += [
+                compare(samples, workload, UNIFORM, UNSTEERED, bar),
+                compare(samples, workload, MIXED, UNSTEERED, bar),
+                compare(samples, workload, MIXED, UNIFORM, bar),
+            ]
+            bound = step_bound(model, rates, workload.streams)
+            result.deliveries += [
+                deliver(samples, workload, contender.name, bound) for contender in contenders
+            ]
+    return result

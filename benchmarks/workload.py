@@ -1,0 +1,74 @@
+"""What the contenders are given: how many streams, with which prompts, steered how."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.shapes import trait_name
+
+Steered = Literal["not", "uniformly", "mixed"]
+"""Whether the streams are steered: not at all, all in the same way, or each in a way of its own."""
+
+Prompts = list[list[int]]
+"""The token ids of each stream's prompt."""
+
+_LETTERS = np.frombuffer(string.ascii_letters.encode(), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A batch of greedy requests that come at the same moment.
+
+    Attributes:
+        streams: How many.
+        prompt_tokens: The length of each prompt.
+        new_tokens: How many tokens each generates, exactly.
+    """
+
+    streams: int
+    prompt_tokens: int
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSteering:
+    """How one stream is steered.
+
+    Attributes:
+        trait: The trait's name.
+        scalar: What its vector is multiplied by.
+    """
+
+    trait: str
+    scalar: float
+
+
+def steering_of(steered: Steered, stream: int) -> StreamSteering | None:
+    """Returns how a stream is steered, or `None` if it is not."""
+    if steered == "not":
+        return None
+    if steered == "uniformly":
+        return StreamSteering(trait_name(0), 1.0)
+    return StreamSteering(trait_name(stream), 1.0 + stream / 32)
+
+
+def random_prompts(workload: Workload, *seed: int) -> Prompts:
+    """Returns prompts of random letters, all different: no two share a computed beginning.
+
+    Args:
+        workload: How many and how long.
+        *seed: Non-negative numbers that name this run among all others.
+    """
+    random = np.random.default_rng([workload.streams, workload.prompt_tokens, *seed])
+    ids = random.choice(_LETTERS, size=(workload.streams, workload.prompt_tokens))
+    prompts: Prompts = ids.tolist()
+    return prompts
+
+
+def prompt_text(prompt: list[int]) -> str:
+    """Returns the text whose tokens a random prompt is."""
+    return bytes(prompt).decode("ascii")
