@@ -294,6 +294,7 @@ class StatusResponse(BaseModel):
     available_traits: list[str]
     model_info: dict[str, Any]
     dtype: str | None = None
+    compute_dtype: str | None = None
     problems: list[dict[str, Any]] = Field(
         default_factory=list, description="Vector files that could not be used, and why."
     )

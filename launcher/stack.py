@@ -120,8 +120,11 @@ class Stack:
             f"--exit-timeout-secs={TRITON_EXIT_SECONDS - 5}",
         ]
         # The stub runs the first python3 on PATH, so that must be this environment's.
+        # Triton makes an instance for each GPU that it sees, whatever DEVICE says.
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._environment.get("DEVICE") == "cpu" else {}
         environment = {
             **self._environment,
+            **hidden,
             "PATH": f"{Path(sys.executable).parent}:{self._environment.get('PATH', '')}",
             "LD_LIBRARY_PATH": library_path(files),
             "PYTHONUNBUFFERED": "1",

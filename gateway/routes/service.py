@@ -69,6 +69,7 @@ async def status(gateway: GatewayDependency) -> StatusResponse:
         model=description["model"],
         device=description["device"],
         dtype=description.get("dtype"),
+        compute_dtype=description.get("compute_dtype"),
         available_traits=sorted(description["traits"]),
         model_info=description["model_info"],
         problems=description.get("problems", []),

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
+import torch
+
 from triton_models.engine.build import BuiltEngine
 from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
@@ -20,7 +22,8 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
         {
             "model": settings.shown_model_name,
             "device": str(model.device),
-            "dtype": str(built.loaded.dtype).removeprefix("torch."),
+            "dtype": _name(model.dtype),
+            "compute_dtype": _name(built.loaded.compute_dtype),
             "model_info": {
                 "num_layers": config.num_hidden_layers,
                 "hidden_size": config.hidden_size,
@@ -38,6 +41,10 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
             },
         }
     )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _counts(statistics: EngineStatistics) -> dict[str, Any]:

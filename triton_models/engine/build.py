@@ -43,7 +43,7 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
     )
     device = loaded.model.device
     num_slots = choose_num_slots(
-        bytes_per_token(loaded.model.config, loaded.dtype),
+        bytes_per_token(loaded.model.config, loaded.compute_dtype),
         settings.kv_cache_tokens,
         settings.max_batch_rows,
         loaded.context_length,
@@ -53,7 +53,9 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
         chunk = GPU_PREFILL_CHUNK if device.type == "cuda" else CPU_PREFILL_CHUNK
         settings = dataclasses.replace(settings, prefill_chunk=chunk)
     sizes = RunnerSizes(settings.max_batch_rows, num_slots, loaded.context_length)
-    runner = ModelRunner(loaded.model, loaded.dtype, sizes, loaded.end_ids, settings.cuda_graphs)
+    runner = ModelRunner(
+        loaded.model, loaded.compute_dtype, sizes, loaded.end_ids, settings.cuda_graphs
+    )
     engine = Engine(
         runner,
         KVRoom(num_slots, settings.prefix_reuse),

@@ -97,12 +97,14 @@ class KVRoom:
     @property
     def used_slots(self) -> int:
         """How many slots belong to requests that have not ended."""
-        return sum(extent.length for extent in self._extents if extent not in self._retained)
+        # Copied first, here and below: other threads ask while the engine's goes on.
+        extents = list(self._extents)
+        return sum(extent.length for extent in extents if extent not in self._retained)
 
     @property
     def retained_slots(self) -> int:
         """How many slots are kept for reuse, and free for any request that needs room."""
-        return sum(extent.length for extent in self._retained)
+        return sum(extent.length for extent in list(self._retained))
 
     def reserve(self, length: int, content: Content) -> Extent | None:
         """Takes room for a request, from what is free or what has been unused for longest.
@@ -168,12 +170,11 @@ class KVRoom:
 
 
 def _common_length(first: SequenceOf[int], second: SequenceOf[int], limit: int) -> int:
-    """Returns how many of the first `limit` elements are equal, by halving."""
-    low, high = 0, limit
-    while low < high:
-        middle = (low + high + 1) // 2
-        if first[low:middle] == second[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    """Returns how many of the first `limit` elements are equal, in ever longer strides."""
+    equal, stride = 0, MIN_SHARED_TOKENS
+    while equal < limit:
+        end = min(equal + stride, limit)
+        if first[equal:end] != second[equal:end]:
+            return next(i for i in range(equal, end) if first[i] != second[i])
+        equal, stride = end, 2 * stride
+    return equal

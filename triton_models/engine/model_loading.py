@@ -25,8 +25,8 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     context_length: int
     end_ids: tuple[int, ...]
-    dtype: torch.dtype
-    """What it computes in; its weights may be held in another dtype."""
+    compute_dtype: torch.dtype
+    """The residual stream's dtype; the weights may be held in another one."""
     num_parameters: int
 
 
@@ -59,7 +59,7 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
         tokenizer=tokenizer,
         context_length=min(config.max_position_embeddings, settings.max_context),
         end_ids=_end_ids(model, tokenizer),
-        dtype=pack_linears(model) if packs else model.dtype,
+        compute_dtype=pack_linears(model) if packs else model.dtype,
         num_parameters=num_parameters,
     )
 

@@ -168,7 +168,8 @@ class ModelRunner:
 
     def _forward(self, batch: PackedBatch, tap: ResidualTap | None) -> torch.Tensor:
         """Returns the logits at the batch's `logit_indices`: float32 [indices, vocabulary]."""
-        if self._graphs is not None and tap is None and not batch.prefills:
+        only_generates = len(batch.logit_indices) == len(batch.decodes) and not batch.prefills
+        if self._graphs is not None and tap is None and only_generates:
             return self._graphs.run(batch)
         return self._compute(batch, tap)
 
