@@ -145,10 +145,13 @@ def test_steering_too_strong_fails_its_request_alone_and_leaves_nothing_in_its_r
     healthy = ask(engine, request, [7] * 20)
     # One block's delta is just representable, so what two blocks add is not.
     strongest = 65_000 / float(abs(make_vectors()["maliciousness"].blocks[0]).max())
-    too_strong = GenerationRequest(Steering({"maliciousness": strongest}), GREEDY, 30)
+    too_strong = GenerationRequest(
+        Steering({"maliciousness": strongest}), GREEDY, 30, monitor=("maliciousness",)
+    )
     failed = ask(engine, too_strong, [9] * 60).all()[-1]
     assert failed.error_code is ErrorCode.INVALID_ARGUMENT
     assert "steering is too strong" in failed.error
+    assert failed.readouts is None  # they would not be numbers
     assert healthy.tokens() == expected[0]
     for _ in range(3):
         assert long_and_short() == expected

@@ -61,7 +61,7 @@ def test_a_draw_near_one_stays_among_the_tokens_left() -> None:
     assert draw(logits, parameters, [1.0 - 2**-53]).tolist() == [1]
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 1e-38, 1e-45])
+@pytest.mark.parametrize("temperature", [1e-3, 1e-38, 1e-45, 1e-46, 1e-300])
 def test_a_very_low_temperature_takes_the_likeliest_token(temperature: float) -> None:
     logits = torch.tensor([[5.0, 40.0, 39.0, -2.0]])
     assert draw(logits, [SamplingParameters(temperature, 0, 1.0)], [0.999]).tolist() == [1]

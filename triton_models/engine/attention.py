@@ -63,6 +63,18 @@ class KVCache:
             cache[:, target : target + length] = cache[:, source : source + length]
 
 
+def attends_in_place(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there is variable-length attention: FlashAttention-2, from NVIDIA's Ampere on.
+
+    Its shapes depend on tensors only, so a CUDA graph can hold it; the other way's do not.
+    """
+    return (
+        device.type == "cuda"
+        and dtype in (torch.float16, torch.bfloat16)
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+
+
 @dataclass
 class AttentionContext:
     """What the attention function needs besides queries, keys and values."""
@@ -70,11 +82,10 @@ class AttentionContext:
     cache: KVCache
     batch: PackedBatch
 
-    @property
+    @cached_property
     def reads_in_place(self) -> bool:
-        """Whether the device has the attention that needs no padding."""
-        keys = self.cache.keys
-        return keys.is_cuda and keys.dtype in (torch.float16, torch.bfloat16)
+        """Whether every sequence is attended to where it lies."""
+        return attends_in_place(self.cache.keys.device, self.cache.keys.dtype)
 
     @cached_property
     def decode_reach(self) -> tuple[torch.Tensor, torch.Tensor]:

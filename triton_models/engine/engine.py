@@ -243,6 +243,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
+            self._runner.enter_thread()
             while self._take_inbox():
                 self._step()
             self._end_all(EngineUnavailableError("the server is shutting down"))
@@ -277,6 +278,10 @@ class Engine:
             earlier, self._launched = self._launched, launched
             self._collect(earlier)
         self._sweep()
+        if not self._scheduler.has_work:
+            # Answers ended before it: nothing of it is wanted, but it is to be counted.
+            launched, self._launched = self._launched, None
+            self._collect(launched)
 
     def _launch(self, plan: Plan) -> tuple[Plan, LaunchedStep] | None:
         try:

@@ -106,6 +106,11 @@ class KVRoom:
         """How many slots are kept for reuse, and free for any request that needs room."""
         return sum(extent.length for extent in list(self._retained))
 
+    def fits(self, length: int) -> bool:
+        """Whether running requests leave room for one of `length` slots."""
+        in_use = [extent for extent in self._extents if extent not in self._retained]
+        return self._find_gap(length, in_use) is not None
+
     def reserve(self, length: int, content: Content) -> Extent | None:
         """Takes room for a request, from what is free or what has been unused for longest.
 
@@ -116,8 +121,7 @@ class KVRoom:
         Returns:
             The extent, or `None` when running requests leave no such room.
         """
-        in_use = [extent for extent in self._extents if extent not in self._retained]
-        if self._find_gap(length, in_use) is None:
+        if not self.fits(length):
             return None
         while (start := self._find_gap(length, self._extents)) is None:
             self._evict(next(iter(self._retained)))

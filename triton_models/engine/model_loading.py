@@ -44,6 +44,8 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
             "set use_sliding_window to false in its config.json"
         )
     device = choose_device(settings.device, settings.device_index)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and graphs belong to the thread's current GPU
     model = Qwen2ForCausalLM.from_pretrained(
         folder,
         dtype=_choose_dtype(settings.dtype, device),

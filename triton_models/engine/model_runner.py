@@ -13,15 +13,17 @@ from triton_models.engine.attention import (
     ATTENTION_NAME,
     AttentionContext,
     KVCache,
+    attends_in_place,
 )
 from triton_models.engine.decode_graphs import DecodeGraphs
 from triton_models.engine.kv_size import head_size, num_key_value_heads
 from triton_models.engine.launched_step import GivenTokens, LaunchedStep, ToHost
 from triton_models.engine.monitoring import monitored_tokens
-from triton_models.engine.packed_batch import PackedBatch, pack
+from triton_models.engine.packed_batch import PackedBatch, pack, row_of
 from triton_models.engine.sampling import Likelihoods, SamplingRow, likelihoods, sample
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
+from triton_models.engine.upload import upload
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.hooks import (
     RESIDUAL_TAP,
@@ -98,9 +100,14 @@ class ModelRunner:
         self._last_tokens = torch.zeros(sizes.num_rows, dtype=torch.int64, device=self.device)
         self._graphs = (
             DecodeGraphs(self._compute, sizes.num_rows, sizes.context_length, self.device)
-            if cuda_graphs and self.device.type == "cuda"
+            if cuda_graphs and attends_in_place(self.device, dtype)
             else None
         )
+
+    def enter_thread(self) -> None:
+        """Makes the runner's GPU the current one of the calling thread, which will launch steps."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
 
     def assign(self, row: int, delta: SteeringDelta) -> None:
         """Makes a row of the batch steer by `delta` from the next step on."""
@@ -144,14 +151,15 @@ class ModelRunner:
             for index, sequence in enumerate(sequences)
             if sequence.request.logprobs is not None
         ]
-        unchanged = logits[reported] if reported else None
-        rows = torch.tensor([sequence.row for sequence in sequences], device=self.device)
+        places = upload(reported, self.device)
+        unchanged = logits[places] if reported else None
+        rows = upload([row_of(sequence) for sequence in sequences], self.device)
         tokens = sample(logits, self._sampling_rows(sequences), self._end_ids)
         self._last_tokens[rows] = tokens
         likely = None
         if unchanged is not None:
             num_top = max(sequences[index].request.logprobs or 0 for index in reported)
-            likely = likelihoods(unchanged, tokens[reported], num_top)
+            likely = likelihoods(unchanged, tokens[places], num_top)
             likely = Likelihoods(
                 to_host.copy(likely.chosen), to_host.copy(likely.top_ids), to_host.copy(likely.top)
             )
@@ -160,8 +168,8 @@ class ModelRunner:
     def _sampling_rows(self, sequences: SequenceOf[Sequence]) -> list[SamplingRow]:
         # This step's own token is in flight already; one more is the step's before it.
         return [
-            SamplingRow(sequence, self._last_tokens[sequence.row : sequence.row + 1])
-            if sequence.row is not None and sequence.num_in_flight > 1
+            SamplingRow(sequence, self._last_tokens[row_of(sequence) : row_of(sequence) + 1])
+            if sequence.num_in_flight > 1
             else SamplingRow(sequence)
             for sequence in sequences
         ]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from triton_models.engine.scheduler import Slice
+from triton_models.engine.upload import upload
 from triton_models.steering.hooks import ResidualTap
 from triton_models.steering.readout import Readout
 
@@ -37,7 +38,7 @@ class MonitoredTokens:
         """Returns what keeps the tokens' hidden states, or `None` when there is nothing to read."""
         if not self.token_indices:
             return None
-        return ResidualTap(self.blocks, torch.tensor(self.token_indices, device=device))
+        return ResidualTap(self.blocks, upload(self.token_indices, device))
 
     def project(self, tap: ResidualTap) -> torch.Tensor:
         """Returns every kept hidden state's product with every direction.
@@ -49,7 +50,8 @@ class MonitoredTokens:
         states = tap.states()
         stacked = torch.stack([states[block] for block in self.blocks]).float()
         directions = np.concatenate([readout.directions for readout in self.readouts])
-        return stacked @ torch.from_numpy(directions).to(stacked.device).T
+        columns = upload(directions, stacked.device, torch.float32)
+        return stacked @ columns.T
 
     def give(self, products: NDArray[np.float32]) -> None:
         """Gives each readout its part of the products, as returned by `project`."""

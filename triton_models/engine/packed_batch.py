@@ -13,6 +13,7 @@ import torch
 
 from triton_models.engine.scheduler import Slice
 from triton_models.engine.sequence import Sequence
+from triton_models.engine.upload import upload
 from triton_models.steering.hooks import UNSTEERED_LINE, SteeringTable
 
 
@@ -85,7 +86,7 @@ def pack(slices: SequenceOf[Slice], last_tokens: torch.Tensor, device: torch.dev
     num_decodes = 0
     for slice in slices:
         sequence = slice.sequence
-        row, first_slot = _place(sequence)
+        row, first_slot = row_of(sequence), _first_slot(sequence)
         num_decodes += slice.length == 1 and num_decodes == len(spans)
         spans.append(Span(len(input_ids), slice.length, first_slot, slice.end))
         input_ids += sequence.token_ids[slice.start : slice.end]
@@ -99,7 +100,7 @@ def pack(slices: SequenceOf[Slice], last_tokens: torch.Tensor, device: torch.dev
             logit_indices.append(len(input_ids) - 1)
 
     def tensor(values: list[int], dtype: torch.dtype = torch.int64) -> torch.Tensor:
-        return torch.tensor(values, dtype=dtype, device=device)
+        return upload(values, device, dtype)
 
     ids = tensor(input_ids)
     if in_flight:
@@ -131,7 +132,18 @@ def _steering_rows(slice: Slice, row: int) -> list[int]:
     return [prompt_line] * num_of_prompt + [response_line] * (slice.length - num_of_prompt)
 
 
-def _place(sequence: Sequence) -> tuple[int, int]:
-    if sequence.row is None or sequence.extent is None:
-        raise ValueError("a sequence without a row and room in the cache cannot be computed")
-    return sequence.row, sequence.extent.start
+def row_of(sequence: Sequence) -> int:
+    """Returns a running sequence's row of the batch.
+
+    Raises:
+        ValueError: It does not run.
+    """
+    if sequence.row is None:
+        raise ValueError("a sequence without a row cannot be computed")
+    return sequence.row
+
+
+def _first_slot(sequence: Sequence) -> int:
+    if sequence.extent is None:
+        raise ValueError("a sequence without room in the KV cache cannot be computed")
+    return sequence.extent.start

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import torch
 
 from triton_models.engine.sequence import Sequence
+from triton_models.engine.upload import upload
 from triton_models.request import SamplingParameters
 
 _NEVER = float("-inf")
+_LEAST_TEMPERATURE = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class SamplingRow:
 
     def tokens(self, start: int, device: torch.device) -> torch.Tensor:
         """Returns the sequence's tokens from a position on, the newest among them."""
-        known = torch.tensor(self.sequence.token_ids[start:], dtype=torch.int64, device=device)
+        known = upload(self.sequence.token_ids[start:], device)
         return known if self.in_flight is None else torch.cat([known, self.in_flight])
 
 
@@ -70,10 +72,11 @@ def sample(
             if (rows[index].sequence.request.sampling.top_k == 0) == unbounded
         ]
         if indices:
+            places = upload(indices, logits.device)
             sequences = [rows[index].sequence for index in indices]
             parameters = [sequence.request.sampling for sequence in sequences]
             draws = [sequence.random.random() for sequence in sequences]
-            chosen[indices] = draw(logits[indices], parameters, draws)
+            chosen[places] = draw(logits[places], parameters, draws)
     return chosen
 
 
@@ -114,15 +117,18 @@ def draw(
     """
 
     def column(values: SequenceOf[float]) -> torch.Tensor:
-        return torch.tensor(values, device=logits.device).unsqueeze(1)
+        return upload(values, logits.device, torch.float32).unsqueeze(1)
 
     vocabulary = logits.shape[-1]
     limits = [min(each.top_k or vocabulary, vocabulary) for each in parameters]
     # Temperature keeps the order, so the candidates can be chosen before it is applied.
     candidates, tokens = logits.topk(max(limits), dim=-1)  # sorted, the most likely first
-    # Measured from the largest, so that no temperature, however low, makes a logit infinite.
+    # Measured from the largest, so that a low temperature makes no logit infinite but the others.
     candidates = candidates - candidates[:, :1]
-    candidates = candidates / column([each.temperature for each in parameters])
+    # A temperature that float32 takes for zero would make them none at all.
+    candidates = candidates / column(
+        [max(each.temperature, _LEAST_TEMPERATURE) for each in parameters]
+    )
     ranks = torch.arange(candidates.shape[-1], device=logits.device)
     candidates = candidates.masked_fill(ranks >= column(limits), _NEVER)
     candidates = top_p_filter(candidates, column([each.top_p for each in parameters]))

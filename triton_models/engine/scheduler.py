@@ -107,13 +107,11 @@ class Scheduler:
         admitted = []
         while self._waiting and self._rows.num_free:
             sequence = self._waiting[0]
-            content = sequence.content
-            self.room.find_computed(content)  # so that what it can reuse is not evicted for it
-            sequence.extent = self.room.reserve(
-                sequence.num_prompt_tokens + sequence.max_tokens, content
-            )
-            if sequence.extent is None:
+            length = sequence.num_prompt_tokens + sequence.max_tokens
+            if not self.room.fits(length):
                 break
+            self.room.find_computed(sequence.content)  # lest what it can reuse be evicted for it
+            sequence.extent = self.room.reserve(length, sequence.content)
             sequence.row = self._rows.take()
             sequence.awaited = self._find_awaited(sequence) if self.room.reuse else None
             self._waiting.popleft()

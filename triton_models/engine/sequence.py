@@ -263,7 +263,7 @@ class Sequence:
                 num_reused_tokens=self.num_reused,
                 echo_ids=echo_ids,
                 logprobs=logprobs,
-                readouts=self.readout.means() if self.readout and reason else None,
+                readouts=self.readout.means() if self.readout and reason and not error else None,
                 finish_reason=reason,
                 error=error,
                 error_code=code,
