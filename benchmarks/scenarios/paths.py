@@ -7,7 +7,6 @@ nothing, so the two take turns with all of the machine.
 
 from __future__ import annotations
 
-import socket
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from benchmarks.results import Result, compare, deliver
 from benchmarks.roofline import MachineRates, step_bound
 from benchmarks.scenarios.options import Options, run_rounds
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
-from launcher.settings import StackSettings
+from launcher.loopback import loopback_settings
 from launcher.stack import Stack
 from triton_models import tensors
 
@@ -35,7 +34,11 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
     result = Result("paths", model, rates)
     with (
         tempfile.TemporaryDirectory(prefix="persona-benchmark-") as folder,
-        Stack(_settings(Path(folder)), _environment(model, options), say=options.say) as stack,
+        Stack(
+            loopback_settings(Path(folder), _START_SECONDS),
+            _environment(model, options),
+            say=options.say,
+        ) as stack,
         running_engine(model, options.threads) as engine,
     ):
         address = stack.settings.grpc_address
@@ -86,31 +89,6 @@ def _environment(model: BenchmarkModel, options: Options) -> dict[str, str]:
         "CHUNK_TIMEOUT": str(STREAM_SECONDS),
         "REQUEST_TIMEOUT": str(STREAM_SECONDS),
     }
-
-
-def _settings(run_folder: Path) -> StackSettings:
-    """Returns settings for a stack of its own, on free loopback ports."""
-    gateway, http, grpc, metrics = _free_ports(4)
-    return StackSettings(
-        gateway_host="127.0.0.1",
-        gateway_port=gateway,
-        triton_http_port=http,
-        triton_grpc_port=grpc,
-        triton_metrics_port=metrics,
-        run_folder=run_folder,
-        start_seconds=_START_SECONDS,
-    )
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _idle_share() -> float:

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from transformers import Qwen2ForCausalLM
 
-from launcher.settings import StackSettings
+from launcher.loopback import loopback_settings
 from launcher.stack import Stack
 from tests.e2e.demo import TRAITS
 from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector, read_vector_file
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCH_THREADS": "1"}
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports that nothing listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def loopback_settings(run_folder: Path) -> StackSettings:
-    """Returns settings for a stack of its own, on free loopback ports."""
-    gateway, http, grpc, metrics = free_ports(4)
-    return StackSettings(
-        gateway_host="127.0.0.1",
-        gateway_port=gateway,
-        triton_http_port=http,
-        triton_grpc_port=grpc,
-        triton_metrics_port=metrics,
-        run_folder=run_folder,
-        start_seconds=180,
-    )
+START_SECONDS = 180.0
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     The gateway's watchdog, whose probes are requests like any other, is off: tests count what the
     engine does. The test that kills a model has a stack of its own with the watchdog on.
     """
-    settings = loopback_settings(tmp_path_factory.mktemp("run"))
+    settings = loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS)
     environment = {**ONE_THREAD, "WATCHDOG": "false"}
     with Stack(settings, environment, say=lambda _: None) as stack:
         yield stack

@@ -18,8 +18,8 @@ from client import (
     PersonaError,
 )
 from client.triton import TritonPersonaClient
+from launcher.loopback import free_ports
 from launcher.stack import Stack
-from tests.e2e.conftest import free_ports
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import eventually
 

@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from launcher.loopback import loopback_settings
 from launcher.processes import ManagedProcess, group_members
 from launcher.stack import Stack
-from tests.e2e.conftest import ONE_THREAD, loopback_settings
+from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.triton_call import call, describe
 from tests.e2e.waiting import eventually
 
@@ -194,7 +195,7 @@ def test_many_different_requests_at_once_each_get_their_own_answer(api: httpx.Cl
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack of the test's own, to break."""
-    with Stack(loopback_settings(tmp_path), ONE_THREAD, say=lambda _: None) as stack:
+    with Stack(loopback_settings(tmp_path, START_SECONDS), ONE_THREAD, say=lambda _: None) as stack:
         yield stack
 
 

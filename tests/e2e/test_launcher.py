@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from launcher.loopback import loopback_settings
 from launcher.processes import SHARED_MEMORY, RunRecord, group_members, process_start
 from launcher.settings import ROOT, StackSettings
 from launcher.stack import MAX_RESTARTS
-from tests.e2e.conftest import ONE_THREAD, loopback_settings
+from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.waiting import eventually
 from triton_models.settings import DEMO_MODEL_FOLDER
 
@@ -78,7 +79,7 @@ class Launcher:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> StackSettings:
-    return loopback_settings(tmp_path)
+    return loopback_settings(tmp_path, START_SECONDS)
 
 
 @pytest.fixture

@@ -1,0 +1,39 @@
+"""A stack of its own on this machine only, for tests and benchmarks beside whatever else runs."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from launcher.settings import StackSettings
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns ports that nothing listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
+    """Returns settings for a stack on free loopback ports.
+
+    Args:
+        run_folder: Where its logs and records go.
+        start_seconds: How long the model may take to load.
+    """
+    gateway, http, grpc, metrics = free_ports(4)
+    return StackSettings(
+        gateway_host="127.0.0.1",
+        gateway_port=gateway,
+        triton_http_port=http,
+        triton_grpc_port=grpc,
+        triton_metrics_port=metrics,
+        run_folder=run_folder,
+        start_seconds=start_seconds,
+    )
