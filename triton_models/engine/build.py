@@ -60,7 +60,7 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
         runner,
         KVRoom(num_slots, settings.prefix_reuse),
         TokenBytes(loaded.tokenizer),
-        registry,
+        lambda: registry,
         loaded.end_ids,
         loaded.context_length,
         settings,

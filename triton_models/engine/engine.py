@@ -46,7 +46,8 @@ class Engine:
         runner: Runs the steps.
         room: The room of the runner's KV cache.
         token_bytes: The bytes of each token.
-        registry: The vectors that requests can name.
+        registry: Gives the vectors that requests can name at the moment; a request keeps those it
+            began with.
         end_ids: The tokens that end an answer.
         context_length: The most tokens of a prompt and its answer together.
         settings: Sizes and defaults.
@@ -57,7 +58,7 @@ class Engine:
         runner: ModelRunner,
         room: KVRoom,
         token_bytes: TokenBytes,
-        registry: VectorRegistry,
+        registry: Callable[[], VectorRegistry],
         end_ids: SequenceOf[int],
         context_length: int,
         settings: ServerSettings,
@@ -128,7 +129,8 @@ class Engine:
             EngineUnavailableError: The engine is stopping or dead.
         """
         max_tokens = self._check_room(request, prompt_ids)
-        delta = resolve_steering(request.steering, self._registry, self._runner.dtype)
+        registry = self._registry()
+        delta = resolve_steering(request.steering, registry, self._runner.dtype)
         if request.sampling.seed is None:
             sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
             request = dataclasses.replace(request, sampling=sampling)
@@ -137,7 +139,7 @@ class Engine:
                 "an answer of one token cannot be steered with positions = response: its token is "
                 "chosen from the prompt's last position; use max_tokens of at least 2, or all"
             )
-        readout = resolve_readout(request.monitor, self._registry)
+        readout = resolve_readout(request.monitor, registry)
         sequence = Sequence(
             request, prompt_ids, max_tokens, delta, self._counting(emit), request_id, readout
         )
