@@ -46,7 +46,9 @@ class ServerSettings:
         model_cache: Where hub models are kept.
         vectors: The folder of vector files.
         device: `auto` takes a GPU when there is one.
-        device_index: Which GPU, when there are several.
+        device_index: Which GPU, when there are several; the first of those that share a model.
+        tensor_parallel: How many GPUs share the model, for one that does not fit one of them. On
+            the CPU it is a way to test that.
         dtype: `auto` is float32 on the CPU and the checkpoint's own type on a GPU.
         max_batch_rows: How many requests share a batch.
         max_waiting: How many more may wait for a row before requests are refused.
@@ -71,6 +73,7 @@ class ServerSettings:
     vectors: Path = DATA_ROOT / "vectors"
     device: str = "auto"
     device_index: int = 0
+    tensor_parallel: int = 1
     dtype: str = "auto"
     max_batch_rows: int = 32
     max_waiting: int = 256
@@ -108,6 +111,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> ServerSetting
         model_cache=Path(env.text("MODEL_CACHE_DIR", str(base.model_cache))),
         vectors=Path(env.text("VECTORS_DIR", str(base.vectors))),
         device=env.choice("DEVICE", base.device, DEVICES),
+        tensor_parallel=env.integer("TENSOR_PARALLEL", base.tensor_parallel, 1, 64),
         dtype=env.choice("DTYPE", base.dtype, DTYPES),
         max_batch_rows=env.integer("MAX_BATCH_ROWS", base.max_batch_rows, 1, 1024),
         max_waiting=env.integer("MAX_WAITING", base.max_waiting, 0, 100_000),

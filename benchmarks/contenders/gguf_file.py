@@ -98,8 +98,10 @@ def write_gguf(folder: Path, path: Path) -> None:
     config = Qwen2Config.from_pretrained(folder)
     writer = gguf.GGUFWriter(partial, ARCHITECTURE)
     for key, value in metadata(config).items():
-        add = writer.add_uint32 if isinstance(value, int) else writer.add_float32
-        add(f"{ARCHITECTURE}.{key}", value)
+        if isinstance(value, int):
+            writer.add_uint32(f"{ARCHITECTURE}.{key}", value)
+        else:
+            writer.add_float32(f"{ARCHITECTURE}.{key}", value)
     _add_tokenizer(writer, folder, config.vocab_size)
     with safe_open(folder / "model.safetensors", framework="pt") as weights:
         for name in weights.keys():  # noqa: SIM118 - not a mapping: it cannot be iterated over

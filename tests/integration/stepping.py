@@ -8,7 +8,8 @@ from tests.conftest import CONTEXT_LENGTH
 from triton_models.engine.kv_room import FIRST_SLOT, Extent
 from triton_models.engine.launched_step import SampledToken
 from triton_models.engine.model_loading import LoadedModel
-from triton_models.engine.model_runner import ModelRunner, RunnerSizes
+from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.model_shard import ModelShard, ShardSizes
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.engine.sequence import Sequence
 from triton_models.request import GenerationRequest, SamplingParameters
@@ -19,10 +20,15 @@ ROOM = 60
 """How many slots each row gets."""
 
 
+def make_shard(loaded: LoadedModel) -> ModelShard:
+    """Returns a shard that is all of the model."""
+    sizes = ShardSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH)
+    return ModelShard(loaded.model, loaded.compute_dtype, sizes)
+
+
 def make_runner(loaded: LoadedModel) -> ModelRunner:
     """Returns a runner with `NUM_ROWS` rows and `ROOM` slots for each."""
-    sizes = RunnerSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH)
-    return ModelRunner(loaded.model, loaded.compute_dtype, sizes, [])
+    return ModelRunner(make_shard(loaded), NUM_ROWS, [])
 
 
 def make_sequence(

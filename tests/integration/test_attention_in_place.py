@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.integration.stepping import make_runner, make_sequence, start
+from tests.integration.stepping import NUM_ROWS, make_sequence, make_shard, start
 from triton_models.engine import attention
 from triton_models.engine.model_loading import LoadedModel, load_model
 from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.packed_batch import PackedBatch, pack
+from triton_models.engine.model_shard import ModelShard
+from triton_models.engine.packed_batch import PackedBatch, pack, upload_batch
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
@@ -66,8 +67,9 @@ def loaded(tiny_model_folder: Path) -> LoadedModel:
     return load_model(tiny_model_folder, ServerSettings(device="cpu", dtype="float32"))
 
 
-def mixed_batch(runner: ModelRunner) -> PackedBatch:
+def mixed_batch(shard: ModelShard) -> PackedBatch:
     """Returns a step of two generating sequences, a prompt's later chunk and a whole prompt."""
+    runner = ModelRunner(shard, NUM_ROWS, [])
     steered = SteeringDelta({1: torch.full((64,), 2.0)})
     generating = [make_sequence(row, steered, list(range(5 + row))) for row in range(2)]
     start(runner, generating)
@@ -79,17 +81,17 @@ def mixed_batch(runner: ModelRunner) -> PackedBatch:
     fresh = make_sequence(2, steered, list(range(50, 61)))
     slices = [Slice(each, each.num_computed, 1, True) for each in generating]
     slices += [Slice(chunked, 20, 10, True), Slice(fresh, 0, 11, True)]
-    return pack(slices, runner._last_tokens, runner.device)
+    return upload_batch(pack(slices), torch.zeros(NUM_ROWS), shard.device)
 
 
 @torch.inference_mode()
 def test_both_ways_of_attending_give_the_same_logits(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = make_runner(loaded)
-    batch = mixed_batch(runner)
+    shard = make_shard(loaded)
+    batch = mixed_batch(shard)
     assert (len(batch.decodes), len(batch.prefills)) == (2, 2)
-    expected = runner._compute(batch)
+    expected = shard.compute(batch)
     called = []
 
     def attend(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -98,5 +100,5 @@ def test_both_ways_of_attending_give_the_same_logits(
 
     monkeypatch.setattr(attention, "varlen_attn", attend)
     monkeypatch.setattr(attention.AttentionContext, "reads_in_place", True)
-    torch.testing.assert_close(runner._compute(batch), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(shard.compute(batch), expected, atol=1e-4, rtol=1e-4)
     assert len(called) == loaded.model.config.num_hidden_layers

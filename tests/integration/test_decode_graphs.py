@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.integration.stepping import make_runner, make_sequence, start
+from tests.integration.stepping import NUM_ROWS, make_sequence, make_shard, start
 from triton_models.engine.decode_graphs import batch_sizes, pad, padding_batch
 from triton_models.engine.model_loading import load_model
-from triton_models.engine.packed_batch import pack
+from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.packed_batch import pack, upload_batch
 from triton_models.engine.scheduler import Slice
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
@@ -24,7 +25,8 @@ def test_sizes_are_few_and_reach_the_most_rows() -> None:
 @torch.inference_mode()
 def test_a_padded_batch_gives_the_logits_of_the_batch(tiny_model_folder: Path) -> None:
     settings = ServerSettings(device="cpu", dtype="float32")
-    runner = make_runner(load_model(tiny_model_folder, settings))
+    shard = make_shard(load_model(tiny_model_folder, settings))
+    runner = ModelRunner(shard, NUM_ROWS, [])
     steered = SteeringDelta({1: torch.full((64,), 2.0)})
     sequences = [
         make_sequence(row, delta) for row, delta in enumerate([steered, SteeringDelta({})])
@@ -34,15 +36,15 @@ def test_a_padded_batch_gives_the_logits_of_the_batch(tiny_model_folder: Path) -
         sequence.num_in_flight = 0
         sequence.append(5, b"x", ends=False)
     slices = [Slice(each, 3, 1, True) for each in sequences]
-    batch = pack(slices, runner._last_tokens, runner.device)
-    padding = padding_batch(4, 64, runner.device)
+    batch = upload_batch(pack(slices), torch.zeros(NUM_ROWS), shard.device)
+    padding = padding_batch(4, 64, shard.device)
     padded = pad(batch, padding)
     assert padded.input_ids.tolist() == [5, 5, 0, 0]
     assert padded.token_starts.tolist() == [0, 1, 2, 3, 4]
-    expected = runner._compute(batch)
-    torch.testing.assert_close(runner._compute(padded)[:2], expected)
+    expected = shard.compute(batch)
+    torch.testing.assert_close(shard.compute(padded)[:2], expected)
     assert not torch.equal(expected[0], expected[1])
-    torch.testing.assert_close(runner._compute(batch), expected)  # nobody's slot hurts no one
+    torch.testing.assert_close(shard.compute(batch), expected)  # nobody's slot hurts no one
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")

@@ -22,6 +22,7 @@ from triton_models.engine.launched_step import LaunchedStep, SampledToken
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence
+from triton_models.engine.shard_workers import ShardsLostError
 from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
 from triton_models.errors import (
     EngineUnavailableError,
@@ -181,6 +182,18 @@ class Engine:
         if not self._hand_over(cancel_matching):
             report(0)
 
+    def fail(self, reason: str) -> None:
+        """Makes the engine die, and with it every open request, of what another thread found.
+
+        Args:
+            reason: For the log.
+        """
+
+        def die() -> None:
+            raise ShardsLostError(reason)
+
+        self._hand_over(die)
+
     def stop(self, drain_seconds: float) -> None:
         """Takes no more requests, lets the open ones finish for a while, then ends them.
 
@@ -255,6 +268,8 @@ class Engine:
                 self._accepting = False
                 self._stopping = True
             self._end_all(EngineUnavailableError("the engine died: see the server's log"))
+        finally:
+            self._runner.close()
 
     def _take_inbox(self) -> bool:
         """Does what was handed over, waiting for something to do; false when it is time to stop."""
@@ -288,6 +303,8 @@ class Engine:
     def _launch(self, plan: Plan) -> tuple[Plan, LaunchedStep] | None:
         try:
             return plan, self._runner.launch(plan)
+        except ShardsLostError:
+            raise
         except Exception:
             self._fail_step(plan)
             return None
@@ -315,6 +332,8 @@ class Engine:
         try:
             if sequence.row is not None:
                 self._runner.assign(sequence.row, sequence.delta)
+        except ShardsLostError:
+            raise
         except Exception:
             logger.exception("a request's steering could not be set up")
             self._fail(sequence, "the request's steering could not be set up on the server")

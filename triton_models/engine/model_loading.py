@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from triton_models.engine.attention import ATTENTION_NAME
 from triton_models.engine.packed_linear import pack_linears
+from triton_models.engine.sharded_linear import WHOLE_MODEL, ShardPlace, shard_model
 from triton_models.model_folder import UnsupportedModelError, load_tokenizer
 from triton_models.settings import ServerSettings
 
@@ -30,12 +31,19 @@ class LoadedModel:
     num_parameters: int
 
 
-def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
-    """Loads a model for the engine, with `persona_packed` attention.
+def load_model(
+    folder: Path, settings: ServerSettings, place: ShardPlace = WHOLE_MODEL
+) -> LoadedModel:
+    """Loads a model, or a device's share of it, for the engine, with `persona_packed` attention.
+
+    Args:
+        folder: The model's folder.
+        settings: How to load it.
+        place: Which share; the GPUs of the shares follow each other.
 
     Raises:
         UnsupportedModelError: It uses sliding-window attention, or there is no GPU where one is
-            asked for.
+            asked for, or it cannot be shared by so many devices.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if set(config.layer_types) != {"full_attention"}:
@@ -43,7 +51,7 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
             f"{settings.shown_model_name} uses sliding-window attention, which is not supported: "
             "set use_sliding_window to false in its config.json"
         )
-    device = choose_device(settings.device, settings.device_index)
+    device = choose_device(settings.device, settings.device_index + place.index)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams and graphs belong to the thread's current GPU
     model = Qwen2ForCausalLM.from_pretrained(
@@ -52,9 +60,11 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
         attn_implementation=ATTENTION_NAME,
         local_files_only=True,
     )
-    model.eval().requires_grad_(False).to(device)
-    tokenizer = load_tokenizer(folder)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    model.eval().requires_grad_(False)
+    shard_model(model, place)
+    model.to(device)  # type: ignore[arg-type] # its wrapper loses the signature
+    tokenizer = load_tokenizer(folder)
     packs = settings.cpu_packing and device.type == "cpu"
     return LoadedModel(
         model=model,

@@ -67,15 +67,34 @@ class PackedBatch:
     longest_reach: int
 
 
-def pack(slices: SequenceOf[Slice], last_tokens: torch.Tensor, device: torch.device) -> PackedBatch:
-    """Packs a step's slices, single tokens first, as `Scheduler.plan` orders them.
+@dataclass(frozen=True, slots=True)
+class HostBatch:
+    """A step's tokens on the host: what `PackedBatch` holds as tensors, as lists.
 
-    Args:
-        slices: The slices.
-        last_tokens: int64 [batch rows], on the device: each row's newest token, which takes the
-            place of a token that is still in flight.
-        device: Where the tensors go.
+    Attributes:
+        input_ids: See `PackedBatch`, as for the next four.
+        positions: See there.
+        slots: See there.
+        steering_rows: See there.
+        logit_indices: See there.
+        spans: Every slice, single tokens first.
+        num_decodes: How many of the spans have a single token.
+        in_flight: For each token that is not known on the host yet: its place in the packed
+            tokens, and the row of the batch whose newest token it is.
     """
+
+    input_ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    slots: tuple[int, ...]
+    steering_rows: tuple[int, ...]
+    logit_indices: tuple[int, ...]
+    spans: tuple[Span, ...]
+    num_decodes: int
+    in_flight: tuple[tuple[int, int], ...]
+
+
+def pack(slices: SequenceOf[Slice]) -> HostBatch:
+    """Packs a step's slices, single tokens first, as `Scheduler.plan` orders them."""
     input_ids: list[int] = []
     positions: list[int] = []
     slots: list[int] = []
@@ -98,23 +117,45 @@ def pack(slices: SequenceOf[Slice], last_tokens: torch.Tensor, device: torch.dev
         steering_rows += _steering_rows(slice, row)
         if slice.gives_token:
             logit_indices.append(len(input_ids) - 1)
+    return HostBatch(
+        input_ids=tuple(input_ids),
+        positions=tuple(positions),
+        slots=tuple(slots),
+        steering_rows=tuple(steering_rows),
+        logit_indices=tuple(logit_indices),
+        spans=tuple(spans),
+        num_decodes=num_decodes,
+        in_flight=tuple(in_flight),
+    )
 
-    def tensor(values: list[int], dtype: torch.dtype = torch.int64) -> torch.Tensor:
+
+def upload_batch(batch: HostBatch, last_tokens: torch.Tensor, device: torch.device) -> PackedBatch:
+    """Brings a batch to the device.
+
+    Args:
+        batch: The batch.
+        last_tokens: int64 [batch rows], on the device: each row's newest token, which takes the
+            place of a token that is still in flight.
+        device: Where the tensors go.
+    """
+
+    def tensor(values: SequenceOf[int], dtype: torch.dtype = torch.int64) -> torch.Tensor:
         return upload(values, device, dtype)
 
-    ids = tensor(input_ids)
-    if in_flight:
-        places, rows = zip(*in_flight, strict=True)
-        ids[tensor(list(places))] = last_tokens[tensor(list(rows))]
+    ids = tensor(batch.input_ids)
+    if batch.in_flight:
+        places, rows = zip(*batch.in_flight, strict=True)
+        ids[tensor(places)] = last_tokens[tensor(rows)]
+    spans = batch.spans
     return PackedBatch(
         input_ids=ids,
-        positions=tensor(positions),
-        slots=tensor(slots),
-        steering_rows=tensor(steering_rows),
-        logit_indices=tensor(logit_indices),
-        decodes=tuple(spans[:num_decodes]),
-        prefills=tuple(spans[num_decodes:]),
-        token_starts=tensor([*(span.offset for span in spans), len(input_ids)], torch.int32),
+        positions=tensor(batch.positions),
+        slots=tensor(batch.slots),
+        steering_rows=tensor(batch.steering_rows),
+        logit_indices=tensor(batch.logit_indices),
+        decodes=spans[: batch.num_decodes],
+        prefills=spans[batch.num_decodes :],
+        token_starts=tensor([*(span.offset for span in spans), len(batch.input_ids)], torch.int32),
         first_slots=tensor([*(span.first_slot for span in spans), 0], torch.int32),
         reaches=tensor([span.reach for span in spans], torch.int32),
         longest_slice=max(span.length for span in spans),
