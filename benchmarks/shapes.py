@@ -21,7 +21,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from triton_models.vectors.persona_vector import PersonaVector, write_vector_file
+from triton_models.vectors.formats import write_vector
+from triton_models.vectors.persona_vector import PersonaVector
 
 MAX_CONTEXT = 1024
 """Longest prompt and answer together, in tokens, that the engine and the server are set up for."""
@@ -151,7 +152,7 @@ def make_model_folder(shape: Shape, dtype: str, cache: Path) -> BenchmarkModel:
         _save_tokenizer(make_tokenizer(shape.vocabulary_size), folder)
         (partial / "vectors").mkdir()
         for vector in make_vectors(shape):
-            write_vector_file(vector, partial / "vectors" / f"{vector.trait_name}.json")
+            write_vector(vector, partial / "vectors" / f"{vector.trait_name}.json")
         # Renamed only when whole: an interrupted run leaves nothing that looks like a model.
         os.replace(partial, home)
     finally:

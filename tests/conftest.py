@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from triton_models.vectors.persona_vector import PersonaVector, write_vector_file
+from triton_models.vectors.formats import write_vector
+from triton_models.vectors.persona_vector import PersonaVector
 
 NUM_LAYERS = 4
 HIDDEN_SIZE = 64
@@ -95,5 +96,5 @@ def tiny_vectors_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of vector files for the tiny model."""
     folder = tmp_path_factory.mktemp("vectors")
     for name, vector in make_vectors().items():
-        write_vector_file(vector, folder / f"{name}.json")
+        write_vector(vector, folder / f"{name}.json")
     return folder

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 DEVICES = ("auto", "cpu", "cuda")
 OVERLAPS = ("auto", "on", "off")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS = ("text", "json")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 CPU_PREFILL_CHUNK = 64
@@ -65,6 +67,8 @@ class ServerSettings:
         overlap: Whether a step starts before the one before it is read: `auto` does on a GPU, so
             that it does not wait for Python.
         threads: CPU threads for the model; 0 means one per core.
+        log_level: The least severe level that is logged.
+        log_format: `text` for people, `json` for machines.
         defaults: What requests get for values they leave out.
     """
 
@@ -85,6 +89,8 @@ class ServerSettings:
     cuda_graphs: bool = True
     overlap: str = "auto"
     threads: int = 0
+    log_level: str = "INFO"
+    log_format: str = "text"
     defaults: GenerationDefaults = GenerationDefaults()
 
     @property
@@ -123,6 +129,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> ServerSetting
         cuda_graphs=env.boolean("CUDA_GRAPHS", base.cuda_graphs),
         overlap=env.choice("OVERLAP_STEPS", base.overlap, OVERLAPS),
         threads=env.integer("TORCH_THREADS", base.threads, 0, 1024),
+        log_level=env.choice("LOG_LEVEL", base.log_level, LOG_LEVELS, fold=str.upper),
+        log_format=env.choice("LOG_FORMAT", base.log_format, LOG_FORMATS),
         defaults=GenerationDefaults(
             max_tokens=env.integer("MAX_TOKENS", base.defaults.max_tokens, 1, 1_000_000),
             temperature=env.real("TEMPERATURE", base.defaults.temperature, 0.0, 2.0),
@@ -138,8 +146,14 @@ class _Environment:
     def text(self, name: str, default: str) -> str:
         return self._variables.get(name, "").strip() or default
 
-    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, default)
+    def choice(
+        self,
+        name: str,
+        default: str,
+        choices: tuple[str, ...],
+        fold: Callable[[str], str] = lambda text: text,
+    ) -> str:
+        value = fold(self.text(name, default))
         if value not in choices:
             raise SettingsError(f"{name} is {value!r}: use one of {', '.join(choices)}")
         return value

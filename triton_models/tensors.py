@@ -112,6 +112,8 @@ STATUS_OUTPUTS = (
     TensorSpec("num_output_tokens", "INT32", 1),
     TensorSpec("num_reused_tokens", "INT32", 1),
     TensorSpec("readouts", "BYTES", 1),
+    TensorSpec("warnings", "BYTES", 1),
+    TensorSpec("timings", "BYTES", 1),
     TensorSpec("error", "BYTES", 1),
     TensorSpec("error_code", "BYTES", 1),
 )
@@ -119,7 +121,10 @@ STATUS_OUTPUTS = (
 
 `num_reused_tokens` says how many of the prompt's tokens were not computed anew. `readouts` is, on
 the last chunk of a request with `monitor`, a JSON object with, for each trait, the mean projection
-at each block: `{"sarcasm": {"15": 1.25}}`; else `""`.
+at each block: `{"sarcasm": {"15": 1.25}}`; else `""`. `warnings` is, on the last chunk of a request
+whose steering there is something to say about, a JSON array of sentences; else `""`. `timings` is,
+on the last chunk of a request that the engine took, a JSON object with the seconds of each phase it
+came to: `{"queue": 0.001, "prefill": 0.02, "decode": 0.5}`; else `""`.
 """
 
 CHUNK_OUTPUTS = (

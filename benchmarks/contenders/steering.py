@@ -11,7 +11,8 @@ from transformers import Qwen2ForCausalLM
 
 from benchmarks.shapes import BenchmarkModel
 from benchmarks.workload import StreamSteering
-from triton_models.vectors.persona_vector import PersonaVector, read_vector_file
+from triton_models.vectors.formats import read_vector
+from triton_models.vectors.persona_vector import PersonaVector
 
 Vectors = Mapping[str, PersonaVector]
 """Persona vectors by trait."""
@@ -19,7 +20,7 @@ Vectors = Mapping[str, PersonaVector]
 
 def read_vectors(model: BenchmarkModel) -> dict[str, PersonaVector]:
     """Returns a model's vectors by trait."""
-    vectors = (read_vector_file(path) for path in sorted(model.vectors.glob("*.json")))
+    vectors = (read_vector(path) for path in sorted(model.vectors.glob("*.json")))
     return {vector.trait_name: vector for vector in vectors}
 
 

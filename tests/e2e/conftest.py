@@ -11,7 +11,8 @@ from launcher.loopback import loopback_settings
 from launcher.stack import Stack
 from tests.e2e.demo import TRAITS
 from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
-from triton_models.vectors.persona_vector import PersonaVector, read_vector_file
+from triton_models.vectors.formats import read_vector
+from triton_models.vectors.persona_vector import PersonaVector
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCH_THREADS": "1"}
 START_SECONDS = 180.0
@@ -33,7 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def vectors() -> dict[str, PersonaVector]:
     """The demo model's vectors by trait."""
-    return {trait: read_vector_file(DATA_ROOT / "vectors" / f"{trait}.json") for trait in TRAITS}
+    return {trait: read_vector(DATA_ROOT / "vectors" / f"{trait}.json") for trait in TRAITS}
 
 
 @pytest.fixture(scope="session")

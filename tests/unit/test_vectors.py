@@ -13,13 +13,10 @@ import torch
 from triton_models.errors import InvalidRequestError, UnknownTraitError
 from triton_models.request import Steering
 from triton_models.steering.delta import resolve_steering
-from triton_models.vectors.persona_vector import (
-    PersonaVector,
-    VectorFileError,
-    read_vector_file,
-    write_vector_file,
-)
-from triton_models.vectors.registry import VectorRegistry, scan_vectors
+from triton_models.vectors.formats import read_vector, write_vector
+from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
+from triton_models.vectors.registry import ModelFit, VectorRegistry
+from triton_models.vectors.vector_folder import VectorFolder
 
 VALID: dict[str, Any] = {
     "trait_name": "sarcasm",
@@ -48,7 +45,7 @@ def registry(**blocks: dict[int, list[float]]) -> VectorRegistry:
 
 
 def test_a_documented_file_is_read_with_its_metadata_kept(tmp_path: Path) -> None:
-    vector = read_vector_file(write(tmp_path, VALID))
+    vector = read_vector(write(tmp_path, VALID))
     assert vector.blocks[15].tolist() == [0.5, -1.0]
     assert vector.blocks[15].dtype == np.float32
     assert vector.selected_blocks == (20,)
@@ -59,15 +56,15 @@ def test_a_documented_file_is_read_with_its_metadata_kept(tmp_path: Path) -> Non
 
 def test_metadata_and_version_are_optional(tmp_path: Path) -> None:
     document = {key: VALID[key] for key in ("trait_name", "model_name", "vectors")}
-    assert read_vector_file(write(tmp_path, document)).selected_blocks == (15, 20)
+    assert read_vector(write(tmp_path, document)).selected_blocks == (15, 20)
 
 
 def test_a_written_file_reads_the_same(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=32).astype(np.float32) * 100
     vector = PersonaVector("t", "m", {3: values}, {"selected_layers": [3]})
-    write_vector_file(vector, tmp_path / "t.json")
-    read = read_vector_file(tmp_path / "t.json")
-    np.testing.assert_allclose(read.blocks[3], values, rtol=1e-6)
+    write_vector(vector, tmp_path / "t.json")
+    read = read_vector(tmp_path / "t.json")
+    assert read.blocks[3].tobytes() == values.tobytes()
     assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
 
 
@@ -96,7 +93,7 @@ def test_a_bad_file_is_refused_by_name_and_reason(
 ) -> None:
     document = {**VALID, **change} if isinstance(change, dict) else change
     with pytest.raises(VectorFileError, match=f"sarcasm.json: .*{message}"):
-        read_vector_file(write(tmp_path, document))
+        read_vector(write(tmp_path, document))
 
 
 def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: Path) -> None:
@@ -110,7 +107,7 @@ def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: P
     write(tmp_path, other("far", {"40": [1, 2]}), "f.json")
     write(tmp_path, other("wide", {"1": [1]}), "w.json")
     write(tmp_path, {"persona_vectors": {}}, "sarcasm_extended.json")
-    found = scan_vectors(tmp_path, model_name="other", hidden_size=2, num_layers=36)
+    found = VectorFolder(tmp_path, ModelFit("other", 2, 36)).refresh()
     assert sorted(found.vectors) == ["flattery", "sarcasm"]
     assert "made from Qwen/Qwen2.5-3B-Instruct, used on other" in found.warnings["sarcasm"][0]
     reasons = {problem.source: problem.reason for problem in found.problems}
@@ -122,7 +119,7 @@ def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: P
 
 def test_without_a_usable_vector_an_unknown_trait_says_why(tmp_path: Path) -> None:
     def message() -> str:
-        found = scan_vectors(tmp_path / "v", model_name="m", hidden_size=9, num_layers=36)
+        found = VectorFolder(tmp_path / "v", ModelFit("m", 9, 36)).refresh()
         with pytest.raises(UnknownTraitError) as raised:
             found.get("sarcasm")
         return raised.value.message

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from triton_models import tensors
 from triton_models.engine.sequence import Chunk, TokenLogprobs
+from triton_models.engine.timeline import Phases
 
 _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logprobs": ()}
 
@@ -30,6 +32,8 @@ def chunk_values(chunk: Chunk, description: str = "") -> dict[str, Any]:
         "num_output_tokens": chunk.num_generated_tokens,
         "num_reused_tokens": chunk.num_reused_tokens,
         "readouts": "" if chunk.readouts is None else _readouts(chunk.readouts),
+        "warnings": json.dumps(chunk.warnings) if chunk.warnings else "",
+        "timings": "" if chunk.phases is None else _timings(chunk.phases),
         "error": chunk.error,
         "error_code": chunk.error_code.value if chunk.error_code else "",
         tensors.DESCRIPTION.name: description,
@@ -43,6 +47,11 @@ def _logprobs(logprobs: tuple[TokenLogprobs, ...]) -> dict[str, Any]:
         "top_ids": [token_id for token_id, _ in top],
         "top_logprobs": [logprob for _, logprob in top],
     }
+
+
+def _timings(phases: Phases) -> str:
+    reached = {name: value for name, value in asdict(phases).items() if value is not None}
+    return json.dumps({name: round(value, 6) for name, value in reached.items()})
 
 
 def _readouts(readouts: Mapping[str, Mapping[int, float]]) -> str:

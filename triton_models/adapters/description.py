@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from triton_models.engine.build import BuiltEngine
 from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
+from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
 
@@ -18,6 +20,7 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
     """Returns a JSON object about the loaded model, its traits and the engine."""
     model = built.loaded.model
     config = model.config
+    registry = built.registry.current()
     return json.dumps(
         {
             "model": settings.shown_model_name,
@@ -30,9 +33,10 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
                 "vocab_size": config.vocab_size,
                 "context_length": built.loaded.context_length,
                 "parameters": built.loaded.num_parameters,
+                "residual_norms": _by_block(built.residual_norms),
             },
-            "traits": _traits(built.registry),
-            "problems": [dataclasses.asdict(problem) for problem in built.registry.problems],
+            "traits": describe_traits(registry, built.residual_norms),
+            "problems": [dataclasses.asdict(problem) for problem in registry.problems],
             "engine": {
                 "alive": built.engine.alive,
                 "max_batch_rows": settings.max_batch_rows,
@@ -57,19 +61,50 @@ def _counts(statistics: EngineStatistics) -> dict[str, Any]:
     }
 
 
-def _traits(registry: VectorRegistry) -> dict[str, Any]:
+def describe_traits(
+    registry: VectorRegistry, residual_norms: Mapping[int, float]
+) -> dict[str, Any]:
+    """Returns what there is to say about each trait, by name.
+
+    Args:
+        registry: The traits' vectors.
+        residual_norms: How long the model's residual stream is at each block's output.
+    """
     return {
-        name: {
-            "trait_name": name,
-            "model_name": vector.model_name,
-            "layers": sorted(vector.blocks),
-            "layer_count": len(vector.blocks),
-            "selected_layers": list(vector.selected_blocks),
-            "norms": {str(block): norm for block, norm in vector.norms.items()},
-            "source": vector.source,
-            "sha256": vector.sha256,
-            "warnings": list(registry.warnings[name]),
-            "metadata": vector.metadata,
-        }
+        name: _trait(registry, vector, residual_norms)
         for name, vector in sorted(registry.vectors.items())
     }
+
+
+def _trait(
+    registry: VectorRegistry, vector: PersonaVector, residual_norms: Mapping[int, float]
+) -> dict[str, Any]:
+    name = vector.trait_name
+    # Its maker's measure is of the texts it was made from; the server's own is for want of that.
+    residuals = {**residual_norms, **vector.residual_norms}
+    norms = vector.norms
+    return {
+        "trait_name": name,
+        "model_name": vector.model_name,
+        "layers": sorted(vector.blocks),
+        "layer_count": len(vector.blocks),
+        "selected_layers": list(vector.selected_blocks),
+        "recommended_range": vector.recommended_range,
+        "norms": _by_block(norms),
+        "relative_norms": _by_block(
+            {
+                block: norm / residuals[block]
+                for block, norm in norms.items()
+                if residuals.get(block)
+            }
+        ),
+        "source": vector.source,
+        "sha256": vector.sha256,
+        "state": "kept" if name in registry.kept else "loaded",
+        "warnings": list(registry.warnings[name]),
+        "metadata": vector.metadata,
+    }
+
+
+def _by_block(norms: Mapping[int, float]) -> dict[str, float]:
+    return {str(block): float(f"{norm:.6g}") for block, norm in norms.items()}

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 class ResponseStream:
     """The way back of one request.
 
+    Attributes:
+        request_id: The client's name for the request, or "".
+
     Sending and asking whether the client has gone exclude each other: Triton frees what the
     question needs with the final response, and Triton 2.51 crashes when asked after or during it.
 
@@ -33,6 +36,7 @@ class ResponseStream:
     """
 
     def __init__(self, request: Any) -> None:
+        self.request_id: str = request.request_id()
         self._sender = request.get_response_sender()
         self._outputs = frozenset(request.requested_output_names())
         self._lock = threading.Lock()

@@ -2,8 +2,8 @@
 
 Threads: Triton calls `execute` on its own, which only validates and hands over; the engine steps on
 another; a third sends responses; a fourth asks Triton which clients have gone; a fifth mirrors the
-engine's statistics to Triton's metrics. Errors of a request go out in-band (`error`, `error_code`):
-a Triton error from inside an ensemble could leak it.
+engine's statistics to Triton's metrics; a sixth follows the vector files. Errors of a request go
+out in-band (`error`, `error_code`): a Triton error from inside an ensemble could leak it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from triton_models import tensors
 from triton_models.adapters.description import describe
 from triton_models.adapters.instance import metric_labels, settings_of_instance
 from triton_models.adapters.metrics import MetricsMirror, MetricsThread
+from triton_models.adapters.request_log import log_end, log_refusal
 from triton_models.adapters.response_sender import ResponseStream, SenderThread
 from triton_models.adapters.tensor_io import read_values, refuse_parameters
 from triton_models.engine.build import build_engine
-from triton_models.engine.sequence import Chunk, FinishReason, Sequence
+from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence
 from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
+from triton_models.logs import configure_logging
 from triton_models.request import parse_generation_request
 from triton_models.settings import read_settings
 
@@ -38,6 +40,7 @@ class SteeredQwenModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the model and starts the engine; an error here fails the model's loading."""
         self._settings = settings_of_instance(read_settings(), args)
+        configure_logging(self._settings.log_level, self._settings.log_format)
         self._built = build_engine(self._settings)
         self._engine = self._built.engine
         self._sender = SenderThread()
@@ -46,6 +49,7 @@ class SteeredQwenModel:
         self._canceller = threading.Thread(
             target=self._cancel_abandoned, name="cancellation", daemon=True
         )
+        self._built.registry.start()
         self._engine.start()
         self._canceller.start()
         self._metrics = MetricsThread(
@@ -60,9 +64,12 @@ class SteeredQwenModel:
             try:
                 self._take(request, stream)
             except RequestError as error:
+                log_refusal(stream.request_id, error)
                 self._refuse(stream, error.message, error.code)
             except Exception:
-                logger.exception("a request could not be taken")
+                logger.exception(
+                    "a request could not be taken", extra={"request_id": stream.request_id}
+                )
                 self._refuse(
                     stream,
                     "the request could not be taken: see the server's log",
@@ -72,6 +79,7 @@ class SteeredQwenModel:
     def finalize(self) -> None:
         """Lets the open requests finish for a while, then ends them."""
         self._stopping.set()
+        self._built.registry.stop()
         self._engine.stop(DRAIN_SECONDS)
         self._sender.stop()
         self._metrics.stop()
@@ -85,17 +93,29 @@ class SteeredQwenModel:
             )
             return
         if any(values.get(tensors.STOP.name, ())):
-            self._cancel_by_id(request.request_id(), stream)
+            self._cancel_by_id(stream)
             return
         sequence = self._engine.submit(
             parse_generation_request(values, self._settings.defaults),
             values.get(tensors.INPUT_IDS.name, []),
-            self._sender.emitter(stream),
-            request.request_id(),
+            self._reporting(stream),
+            stream.request_id,
         )
         self._open[sequence] = stream
 
-    def _cancel_by_id(self, request_id: str, stream: ResponseStream) -> None:
+    def _reporting(self, stream: ResponseStream) -> Emit:
+        """Returns what takes a generation's chunks, and logs how it ended."""
+        emit = self._sender.emitter(stream)
+
+        def report(chunk: Chunk) -> None:
+            emit(chunk)
+            if chunk.finish_reason is not None:
+                log_end(stream.request_id, chunk.finish_reason, chunk)
+
+        return report
+
+    def _cancel_by_id(self, stream: ResponseStream) -> None:
+        request_id = stream.request_id
         if not request_id:
             raise InvalidRequestError(
                 "stop needs a request id: give the id of the request to be cancelled"

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
@@ -160,6 +159,13 @@ def packed_attention(
         chunk = query[:, :, span.offset : span.offset + span.length]
         parts.append(_prefill(chunk, keys, values, span, scaling))
     return torch.cat(parts).unsqueeze(0), None
+
+
+def varlen_attn(*args: Any, **kwargs: Any) -> Any:
+    """Calls PyTorch's, imported where it is used: it takes the compiler along, and so a second."""
+    from torch.nn.attention import varlen
+
+    return varlen.varlen_attn(*args, **kwargs)
 
 
 def _decode(

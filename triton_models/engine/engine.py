@@ -34,6 +34,7 @@ from triton_models.request import GenerationRequest
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import resolve_steering
 from triton_models.steering.readout import resolve_readout
+from triton_models.steering.recommended_range import range_warnings
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.registry import VectorRegistry
 
@@ -142,7 +143,14 @@ class Engine:
             )
         readout = resolve_readout(request.monitor, registry)
         sequence = Sequence(
-            request, prompt_ids, max_tokens, delta, self._counting(emit), request_id, readout
+            request,
+            prompt_ids,
+            max_tokens,
+            delta,
+            self._counting(emit),
+            request_id,
+            readout,
+            range_warnings(request.steering, registry),
         )
         with self._wake:
             if not self._accepting:
@@ -285,6 +293,7 @@ class Engine:
     def _step(self) -> None:
         self._sweep()
         for sequence in self._scheduler.admit():
+            sequence.timeline.admit()
             self._assign(sequence)
         plan = self._scheduler.plan()
         launched = self._launch(plan) if plan.slices else None

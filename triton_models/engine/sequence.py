@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
 from triton_models.engine.kv_room import Content, Extent
+from triton_models.engine.timeline import Phases, Timeline
 from triton_models.errors import ErrorCode
 from triton_models.request import GenerationRequest
 from triton_models.steering.delta import SteeringDelta
@@ -60,9 +61,11 @@ class Chunk:
         echo_ids: The prompt, on the first chunk of a request that asked for it.
         logprobs: For each of the tokens, if the request asked for it.
         readouts: For each monitored trait its mean projection at each block, on the last chunk.
+        warnings: What the user should know about the steering, on the last chunk.
         finish_reason: `None` until the last chunk.
         error: What went wrong, for the user, when the reason is `ERROR`.
         error_code: How a transport should report the error.
+        phases: How long the request was in each phase, on the last chunk.
     """
 
     token_ids: tuple[int, ...] = ()
@@ -73,9 +76,11 @@ class Chunk:
     echo_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprobs, ...] = ()
     readouts: Mapping[str, Mapping[int, float]] | None = None
+    warnings: tuple[str, ...] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
     error_code: ErrorCode | None = None
+    phases: Phases | None = field(default=None, compare=False)
 
     def followed_by(self, later: Chunk) -> Chunk:
         """Returns one chunk for two that follow each other.
@@ -109,6 +114,7 @@ class Sequence:
         emit: Takes the chunks.
         request_id: The client's name for the request, or "".
         readout: What to read from the residual stream, if the request monitors traits.
+        warnings: What to tell the user with the last chunk.
     """
 
     def __init__(
@@ -120,11 +126,13 @@ class Sequence:
         emit: Emit,
         request_id: str = "",
         readout: Readout | None = None,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.request = request
         self.request_id = request_id
         self.delta = delta
         self.readout = readout
+        self.warnings = warnings
         self.max_tokens = max_tokens
         self.token_ids = list(prompt_ids)
         self.num_prompt_tokens = len(prompt_ids)
@@ -146,8 +154,7 @@ class Sequence:
         self.awaited: tuple[Sequence, int] | None = None
         """A sequence that is computing the same beginning, and how much of it is shared."""
         self.finish_reason: FinishReason | None = None
-        self.last_event = 0.0
-        """When it was submitted or got its newest token, in seconds of the monotonic clock."""
+        self.timeline = Timeline()
         self.random = np.random.Generator(np.random.PCG64(request.sampling.seed))
         self._emit = emit
         self._answer = AnswerStream(request.stop_words)
@@ -264,8 +271,10 @@ class Sequence:
                 echo_ids=echo_ids,
                 logprobs=logprobs,
                 readouts=self.readout.means() if self.readout and reason and not error else None,
+                warnings=self.warnings if reason else (),
                 finish_reason=reason,
                 error=error,
                 error_code=code,
+                phases=self.timeline.phases() if reason else None,
             )
         )

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from triton_models.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import FinishReason, Sequence
-
-FIRST_TOKEN_SECONDS = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
-"""Upper bounds of the histogram of the time from a request's arrival to its first token."""
-
-BETWEEN_TOKENS_SECONDS = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-)  # fmt: skip
-"""Upper bounds of the histogram of the time between two tokens of an answer."""
 
 BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 """Upper bounds of the histogram of the requests in a step."""
@@ -117,7 +107,7 @@ class StatisticsRecorder:
 
     def submitted(self, sequence: Sequence) -> None:
         """Counts a request that was taken; the caller holds the engine's lock."""
-        sequence.last_event = time.monotonic()
+        sequence.timeline.submit()
         for trait, scalar in sequence.request.steering.scalars.items():
             if scalar:
                 self._steered[trait] += 1
@@ -134,10 +124,8 @@ class StatisticsRecorder:
 
     def generated(self, sequence: Sequence) -> None:
         """Counts a token that was generated, before the sequence has it."""
-        now = time.monotonic()
         histogram = self._between_tokens if sequence.num_generated else self._first_token
-        histogram.observe(now - sequence.last_event)
-        sequence.last_event = now
+        histogram.observe(sequence.timeline.token())
         self._tokens["generated"] += 1
 
     def finished(self, reason: FinishReason) -> None:

@@ -1,27 +1,21 @@
-"""A persona vector and its JSON file.
+"""A persona vector: the value that every vector file becomes, whatever its format.
 
-The file's format is the one the first release of this service documented, kept so that existing
-files go on working: `{"trait_name", "model_name", "vectors": {"<block>": [floats]}, "metadata",
-"version"}`. Keys of `vectors` are 0-based decoder blocks; the vector is added to the *output* of
-its block, which transformers calls `hidden_states[block + 1]`.
+Blocks are 0-based decoder blocks; a vector is added to the *output* of its block, which
+transformers calls `hidden_states[block + 1]`. Files are read and written by
+`triton_models.vectors.formats`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import re
+import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT_VERSION = "1.0"
-
-_SIGNIFICANT_DIGITS = 7
-"""Enough that writing and reading a float32 loses less than one part in a million."""
+_FILE_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class VectorFileError(ValueError):
@@ -38,7 +32,8 @@ class PersonaVector:
         blocks: For each 0-based decoder block, a float32 vector of shape [hidden_size] to be added
             to that block's output, times the request's scalar.
         metadata: How it was made; unknown keys are kept. `selected_layers` (or `selected_layer`)
-            names the blocks to steer when a request does not.
+            names the blocks to steer when a request does not; `recommended_range` the least and
+            the greatest scalar that it is known to work with.
         source: The file it came from, or "".
         sha256: The SHA-256 of that file's bytes in hexadecimal: the vector's identity, or "".
     """
@@ -58,7 +53,26 @@ class PersonaVector:
     @property
     def selected_blocks(self) -> tuple[int, ...]:
         """The blocks to steer when a request names none: the selected ones, else all."""
-        return _selected_blocks(self.metadata) or tuple(sorted(self.blocks))
+        return selected_blocks_of(self.metadata) or tuple(sorted(self.blocks))
+
+    @property
+    def recommended_range(self) -> tuple[float, float] | None:
+        """The least and the greatest scalar that its maker recommends, if known."""
+        return recommended_range_of(self.metadata)
+
+    @property
+    def residual_norms(self) -> dict[int, float]:
+        """The mean norm of the residual stream at each block's output, as far as its maker noted.
+
+        What is no such number is left out: it is a note, and the vector works without it.
+        """
+        noted = self.metadata.get("residual_norms")
+        if not isinstance(noted, dict):
+            return {}
+        norms: dict[int, Any] = {block: noted.get(str(block)) for block in sorted(self.blocks)}
+        return {
+            block: float(norm) for block, norm in norms.items() if _is_finite(norm) and norm > 0
+        }
 
     @property
     def norms(self) -> dict[int, float]:
@@ -66,90 +80,49 @@ class PersonaVector:
         return {block: float(np.linalg.norm(self.blocks[block])) for block in sorted(self.blocks)}
 
 
-def read_vector_file(path: Path | str) -> PersonaVector:
-    """Reads a vector file.
+def check_trait_name(name: str) -> str:
+    """Returns a trait's name if it may become part of a file's name.
 
     Raises:
-        VectorFileError: The file cannot be read, is not JSON, or is not a vector file; a vector is
-            empty, not finite or not a list of numbers; two blocks differ in length; or the
-            selected layers are not among the blocks.
+        VectorFileError: It may not: a name like `../x` would leave the folder of vectors.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        document = json.loads(content)
-    except OSError as error:
-        raise VectorFileError(f"{path.name}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise VectorFileError(f"{path.name}: is not valid JSON: {error}") from error
-    try:
-        vector = _parse(document)
-    except VectorFileError as error:
-        raise VectorFileError(f"{path.name}: {error}") from error
-    return PersonaVector(
-        trait_name=vector.trait_name,
-        model_name=vector.model_name,
-        blocks=vector.blocks,
-        metadata=vector.metadata,
-        source=path.name,
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
-
-
-def write_vector_file(vector: PersonaVector, path: Path | str) -> None:
-    """Writes a vector file so that a reader sees the old file or the new one, never a part.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    path = Path(path)
-    document = {
-        "trait_name": vector.trait_name,
-        "model_name": vector.model_name,
-        "vectors": {
-            str(block): [
-                float(f"{value:.{_SIGNIFICANT_DIGITS}g}") for value in vector.blocks[block].tolist()
-            ]
-            for block in sorted(vector.blocks)
-        },
-        "metadata": vector.metadata,
-        "version": FORMAT_VERSION,
-    }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _parse(document: Any) -> PersonaVector:
-    if not isinstance(document, dict):
-        raise VectorFileError('must be an object with "trait_name" and "vectors"')
-    trait_name = document.get("trait_name")
-    if not isinstance(trait_name, str) or not trait_name.strip():
-        raise VectorFileError('"trait_name" must be a non-empty string')
-    model_name = document.get("model_name", "")
-    if not isinstance(model_name, str):
-        raise VectorFileError('"model_name" must be a string')
-    metadata = document.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise VectorFileError('"metadata" must be an object')
-    vectors = document.get("vectors")
-    if not isinstance(vectors, dict) or not vectors:
-        raise VectorFileError('"vectors" must map decoder blocks to lists of numbers')
-
-    blocks = {_block_index(key): _block_vector(key, values) for key, values in vectors.items()}
-    lengths = {len(values) for values in blocks.values()}
-    if len(lengths) > 1:
-        raise VectorFileError(f"its vectors differ in length: {sorted(lengths)}")
-    vector = PersonaVector(trait_name, model_name, blocks, metadata)
-    missing = set(_selected_blocks(metadata)) - set(blocks)
-    if missing:
+    if _FILE_SAFE_NAME.fullmatch(name) is None:
         raise VectorFileError(
-            f"its metadata selects layers {sorted(missing)}, but it has only {sorted(blocks)}"
+            f"{name!r} cannot name a trait's file: use 1 to 64 of the letters a to z and A to Z, "
+            "the digits, and _ . -, beginning with a letter or a digit"
         )
-    return vector
+    return name
 
 
-def _selected_blocks(metadata: dict[str, Any]) -> tuple[int, ...]:
+def recommended_range_of(metadata: dict[str, Any]) -> tuple[float, float] | None:
+    """The least and the greatest scalar that a vector's metadata recommends, if it does.
+
+    Raises:
+        VectorFileError: It is not two finite numbers, the lower one first.
+    """
+    given = metadata.get("recommended_range")
+    if given is None:
+        return None
+    if not (isinstance(given, list) and len(given) == 2 and all(map(_is_finite, given))):
+        raise VectorFileError(f'"recommended_range" must be two numbers, not {given!r}')
+    low, high = map(float, given)
+    if low > high:
+        raise VectorFileError(f'"recommended_range" must begin with the lower number: {given!r}')
+    return low, high
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value of a JSON document is a number that a float can hold."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
+
+
+def selected_blocks_of(metadata: dict[str, Any]) -> tuple[int, ...]:
+    """The blocks that a vector's metadata selects for steering, in order; none if it does not say.
+
+    Raises:
+        VectorFileError: What it selects are not integers.
+    """
     selected = metadata.get("selected_layers", metadata.get("selected_layer"))
     if selected is None:
         return ()
@@ -157,24 +130,3 @@ def _selected_blocks(metadata: dict[str, Any]) -> tuple[int, ...]:
     if not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in layers):
         raise VectorFileError(f'"selected_layers" must be integers, not {selected!r}')
     return tuple(sorted(set(layers)))
-
-
-def _block_index(key: str) -> int:
-    if not (key.isascii() and key.isdigit() and str(int(key)) == key):
-        raise VectorFileError(f"{key!r} is not a decoder block: use 0, 1, 2, ...")
-    return int(key)
-
-
-def _block_vector(key: str, values: Any) -> NDArray[np.float32]:
-    if not isinstance(values, list) or not values:
-        raise VectorFileError(f"the vector of block {key} must be a non-empty list of numbers")
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        raise VectorFileError(f"the vector of block {key} holds something that is not a number")
-    try:
-        with np.errstate(over="ignore"):
-            vector = np.asarray(values, dtype=np.float64).astype(np.float32)
-    except OverflowError as error:
-        raise VectorFileError(f"the vector of block {key} holds a number too large") from error
-    if not np.isfinite(vector).all():
-        raise VectorFileError(f"the vector of block {key} holds a number that is not finite")
-    return vector

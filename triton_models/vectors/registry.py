@@ -1,33 +1,39 @@
-"""The persona vectors that a loaded model can be steered with."""
+"""The persona vectors that a loaded model can be steered with: one unchanging snapshot of them."""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from triton_models.errors import UnknownTraitError
-from triton_models.vectors.persona_vector import PersonaVector, VectorFileError, read_vector_file
+from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
-logger = logging.getLogger(__name__)
+MAX_METADATA_BYTES = 2**18
+MAX_METADATA_DEPTH = 32
 
-ANALYSIS_SUFFIX = "_extended.json"
-"""Files of this name beside a vector file hold the analysis of a vector, not a vector."""
+ProblemState = Literal["not used", "kept the version loaded before"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A vector file that cannot be used.
+    """A vector file that cannot be used as it is.
 
     Attributes:
         source: The file's path within the folder of vectors.
         reason: What is wrong with it.
+        state: What that means: whether the vector of the file's last good content is still in use.
+        trait: The trait that the file would give, where that much is known.
+        sha256: The SHA-256 of a file that is sound, but whose trait another one gives already.
     """
 
     source: str
     reason: str
+    state: ProblemState = "not used"
+    trait: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,13 @@ class VectorRegistry:
         vectors: The usable vectors by trait.
         warnings: By trait, what a user should know about its vector.
         problems: The files that cannot be used.
+        kept: The traits whose file has become unusable since its vector was loaded.
     """
 
     vectors: Mapping[str, PersonaVector]
     warnings: Mapping[str, tuple[str, ...]]
     problems: tuple[Problem, ...]
+    kept: frozenset[str] = frozenset()
 
     def get(self, trait: str) -> PersonaVector:
         """Returns a trait's vector.
@@ -66,55 +74,72 @@ class VectorRegistry:
         return "there are no traits, since the folder of vectors is missing or empty"
 
 
-def scan_vectors(
-    folder: Path, *, model_name: str, hidden_size: int, num_layers: int
-) -> VectorRegistry:
-    """Reads every vector file below a folder and keeps those that fit the model.
+@dataclass(frozen=True, slots=True)
+class ModelFit:
+    """Which vectors fit a model.
 
-    Args:
-        folder: Where to look; one that is missing is empty.
-        model_name: The loaded model's name; vectors made from another are taken with a warning.
-        hidden_size: The width of the model's residual stream.
-        num_layers: How many decoder blocks the model has.
+    Attributes:
+        model_name: The model's name; vectors made from another are taken with a warning.
+        hidden_size: The width of its residual stream.
+        num_layers: How many decoder blocks it has.
     """
-    vectors: dict[str, PersonaVector] = {}
-    warnings: dict[str, tuple[str, ...]] = {}
-    problems: list[Problem] = []
-    for path in sorted(folder.rglob("*.json")):
-        if path.name.endswith(ANALYSIS_SUFFIX):
-            continue
-        source = path.relative_to(folder).as_posix()
-        try:
-            vector = dataclasses.replace(read_vector_file(path), source=source)
-            _check_fit(vector, hidden_size, num_layers)
-            if (first := vectors.get(vector.trait_name)) is not None:
-                raise VectorFileError(
-                    f"the trait {vector.trait_name!r} already comes from {first.source}"
-                )
-        except VectorFileError as error:
-            problems.append(Problem(source, str(error)))
-            logger.warning("vector file %s is not used: %s", source, error)
-            continue
-        vectors[vector.trait_name] = vector
-        warnings[vector.trait_name] = _warnings(vector, model_name)
-    return VectorRegistry(vectors, warnings, tuple(problems))
+
+    model_name: str
+    hidden_size: int
+    num_layers: int
+
+    def check(self, vector: PersonaVector) -> None:
+        """Makes sure that a vector can be added to the model's residual stream, and be described.
+
+        Raises:
+            VectorFileError: It has another width, or a block that the model has not; or its
+                metadata cannot be shown.
+        """
+        if vector.hidden_size != self.hidden_size:
+            raise VectorFileError(
+                f"its vectors have {vector.hidden_size} elements, but the model's hidden size is "
+                f"{self.hidden_size}: it was made for another model "
+                f"({vector.model_name or 'unnamed'})"
+            )
+        outside = [block for block in sorted(vector.blocks) if block >= self.num_layers]
+        if outside:
+            raise VectorFileError(
+                f"it has vectors for blocks {outside}, but the model's are 0 to "
+                f"{self.num_layers - 1}"
+            )
+        _check_metadata(vector.metadata)
+
+    def warnings(self, vector: PersonaVector) -> tuple[str, ...]:
+        """Returns what a user should know about a vector that fits."""
+        made_for = vector.model_name
+        if made_for and Path(made_for).name != Path(self.model_name).name:
+            return (
+                f"made from {made_for}, used on {self.model_name}: check that it steers as it "
+                "should",
+            )
+        return ()
 
 
-def _check_fit(vector: PersonaVector, hidden_size: int, num_layers: int) -> None:
-    if vector.hidden_size != hidden_size:
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    """Makes sure that metadata can be shown: all traits are described in one JSON document.
+
+    Raises:
+        VectorFileError: They cannot, and would keep every other trait from being described.
+    """
+    try:
+        size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise VectorFileError(f"its metadata cannot be shown as JSON: {error}") from error
+    if size > MAX_METADATA_BYTES or _depth(metadata) > MAX_METADATA_DEPTH:
         raise VectorFileError(
-            f"its vectors have {vector.hidden_size} elements, but the model's hidden size is "
-            f"{hidden_size}: it was made for another model ({vector.model_name or 'unnamed'})"
-        )
-    outside = [block for block in sorted(vector.blocks) if block >= num_layers]
-    if outside:
-        raise VectorFileError(
-            f"it has vectors for blocks {outside}, but the model's are 0 to {num_layers - 1}"
+            f"its metadata have {size} bytes as JSON: they may have {MAX_METADATA_BYTES}, and "
+            f"{MAX_METADATA_DEPTH} levels"
         )
 
 
-def _warnings(vector: PersonaVector, model_name: str) -> tuple[str, ...]:
-    made_for = vector.model_name
-    if made_for and Path(made_for).name != Path(model_name).name:
-        return (f"made from {made_for}, used on {model_name}: check that it steers as it should",)
-    return ()
+def _depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0

@@ -1,0 +1,218 @@
+"""The `persona vectors` commands: vector files, without a server.
+
+They need more than the client does, so what they need is imported when they run: `persona generate`
+goes on working where only the client is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client import vectors_output
+
+if TYPE_CHECKING:
+    from triton_models.vectors.persona_vector import PersonaVector
+
+vectors_app = typer.Typer(
+    help="Import, export, show and compare persona vector files.",
+    no_args_is_help=True,
+)
+
+DEFAULT_FOLDER = Path("data/vectors")
+
+
+class ConventionName(str, Enum):
+    """What the indices in a file count."""
+
+    BLOCK = "block"
+    HIDDEN_STATE = "hidden-state"
+
+
+class OwnFormat(str, Enum):
+    """The formats in which a server's folder keeps vectors."""
+
+    JSON = "json"
+    SAFETENSORS = "safetensors"
+
+
+File = Annotated[Path, typer.Argument(help="A .json, .safetensors, .gguf, .pt or .svec file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ConventionOption = Annotated[
+    ConventionName | None,
+    typer.Option(help="What the file's indices count; without it, what its format usually means."),
+]
+
+
+@vectors_app.command("import")
+def import_vector(
+    file: File,
+    trait: Annotated[
+        str | None, typer.Option(help="The trait's name; none: as the file, or its name, says.")
+    ] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="The model the vector was made from.")
+    ] = None,
+    convention: ConventionOption = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="The blocks to steer when a request names none, like 15,20."),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="The server's folder of vectors.")] = DEFAULT_FOLDER,
+    form: Annotated[
+        OwnFormat, typer.Option("--format", help="safetensors is smaller, for large models.")
+    ] = OwnFormat.JSON,
+    overwrite: Annotated[bool, typer.Option(help="Replace the trait's vector.")] = False,
+) -> None:
+    """Put a vector of any format into a server's folder, in the project's own."""
+    selected = _blocks(layers)
+    with _failures():
+        from triton_models.vectors.editing import with_selected
+        from triton_models.vectors.formats import read_vector, write_vector
+        from triton_models.vectors.persona_vector import check_trait_name
+
+        vector = read_vector(
+            file,
+            trait_name=trait,
+            model_name=model_name,
+            convention=None if convention is None else convention.value,
+        )
+        if selected:
+            vector = with_selected(vector, selected)
+        target = to / f"{check_trait_name(vector.trait_name)}.{form.value}"
+        _check_free(target, vector.trait_name, overwrite)
+        to.mkdir(parents=True, exist_ok=True)
+        write_vector(vector, target)
+    vectors_output.print_written(vector, str(target), vectors_output.import_notes(vector))
+
+
+@vectors_app.command("export")
+def export_vector(
+    vector: Annotated[str, typer.Argument(help="A trait of the folder, or a vector file.")],
+    out: Annotated[Path, typer.Argument(help="The file to write; its suffix says the format.")],
+    folder: Annotated[Path, typer.Option(help="The folder of vectors.")] = DEFAULT_FOLDER,
+    layers: Annotated[
+        str | None, typer.Option(help="The blocks to write, like 1,2,3 or 1-35; none: all.")
+    ] = None,
+    for_llama_cpp: Annotated[
+        bool, typer.Option(help="Refuse to write what llama.cpp refuses to read.")
+    ] = False,
+) -> None:
+    """Write a vector in another format, for another tool."""
+    blocks = _blocks(layers)
+    with _failures():
+        from triton_models.vectors.editing import only_blocks
+        from triton_models.vectors.formats import write_vector
+
+        found = _find(vector, folder)
+        if blocks:
+            found = only_blocks(found, blocks)
+        _check_for_llama_cpp(found, out, for_llama_cpp)
+        write_vector(found, out)
+    vectors_output.print_written(found, str(out), vectors_output.export_notes(found, out.suffix))
+
+
+@vectors_app.command("show")
+def show_vector(
+    file: Annotated[str, typer.Argument(help="A vector file, or a trait of the folder.")],
+    folder: Annotated[Path, typer.Option(help="The folder of vectors.")] = DEFAULT_FOLDER,
+    convention: ConventionOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a vector file holds: its blocks, their norms, its hash and its metadata."""
+    with _failures():
+        found = _find(file, folder, convention)
+    vectors_output.print_vector(found, as_json)
+
+
+@vectors_app.command("diff")
+def diff_vectors(
+    first: Annotated[str, typer.Argument(help="A vector file, or a trait of the folder.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    folder: Annotated[Path, typer.Option(help="The folder of vectors.")] = DEFAULT_FOLDER,
+    as_json: Json = False,
+) -> None:
+    """Compare two vectors, block by block; if they differ, exit with status 1."""
+    with _failures():
+        from triton_models.vectors.difference import difference
+
+        found = difference(_find(first, folder), _find(second, folder))
+    vectors_output.print_difference(found, as_json)
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turns what can go wrong into one line and exit status 1."""
+    try:
+        try:
+            from triton_models.vectors.persona_vector import VectorFileError
+        except ImportError as error:
+            vectors_output.fail(
+                f"this needs the package {error.name}: pip install 'persona-triton[server]'"
+            )
+        try:
+            yield
+        except VectorFileError as error:
+            vectors_output.fail(str(error))
+    except OSError as error:
+        vectors_output.fail(f"{error.filename or 'the file'}: {error.strerror}")
+
+
+def _find(named: str, folder: Path, convention: ConventionName | None = None) -> PersonaVector:
+    """Reads a file, or a trait's file in a folder."""
+    from triton_models.vectors.formats import VECTOR_SUFFIXES, read_vector
+
+    path = Path(named)
+    if path.suffix.lower() not in VECTOR_SUFFIXES and path.name == named:
+        candidates = [folder / f"{named}{suffix}" for suffix in VECTOR_SUFFIXES]
+        path = next((each for each in candidates if each.is_file()), candidates[0])
+    return read_vector(path, convention=None if convention is None else convention.value)
+
+
+def _check_free(target: Path, trait: str, overwrite: bool) -> None:
+    """Keeps a trait from being replaced by accident, or from having two files."""
+    from triton_models.vectors.formats import VECTOR_SUFFIXES
+    from triton_models.vectors.persona_vector import VectorFileError
+
+    files = [target.with_name(f"{trait}{suffix}") for suffix in VECTOR_SUFFIXES]
+    for file in files:
+        if not file.exists() or (overwrite and file == target):
+            continue
+        hint = "add --overwrite to replace it" if file == target else "remove it first"
+        raise VectorFileError(f"{file} is there already: {hint}, or give another --trait")
+
+
+def _check_for_llama_cpp(vector: PersonaVector, out: Path, wanted: bool) -> None:
+    from triton_models.vectors.persona_vector import VectorFileError
+
+    if not wanted:
+        return
+    if out.suffix != ".gguf":
+        raise VectorFileError(f"{out.name}: llama.cpp reads .gguf only")
+    if 0 in vector.blocks:
+        last = max(vector.blocks)
+        raise VectorFileError(
+            f"{out.name}: llama.cpp refuses a file that steers block 0: leave it out with "
+            f"--layers 1-{last}"
+        )
+
+
+def _blocks(text: str | None) -> list[int]:
+    """The blocks that an option names, like `15,20` or `1-35`."""
+    blocks: list[int] = []
+    for part in (text or "").split(",") if text else []:
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 12:
+            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
+        end = int(last or first)
+        if end < int(first) or end > 9999:
+            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
+        blocks.extend(range(int(first), end + 1))
+    return blocks

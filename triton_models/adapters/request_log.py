@@ -1,0 +1,60 @@
+"""What the log says about a request: its id, how it ended and how long it took, never its text.
+
+The id is the one that the gateway gives a generation, so that its lines are found from a client's
+`X-Request-ID`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+
+from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.errors import RequestError
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_REASON = 300
+"""Messages quote values of the request, which may be as long as the request itself."""
+
+_ENDINGS = {
+    FinishReason.ERROR: (logging.WARNING, "a request failed"),
+    FinishReason.CANCELLED: (logging.INFO, "a request was cancelled"),
+}
+# This runs on the engine's thread: what goes as it should is told only to those who debug.
+_FINISHED = (logging.DEBUG, "a request finished")
+
+
+def log_refusal(request_id: str, error: RequestError) -> None:
+    """Logs a request that was not taken."""
+    logger.info("a request was refused", extra=_fields(request_id, error.code.value, error.message))
+
+
+def log_end(request_id: str, reason: FinishReason, chunk: Chunk) -> None:
+    """Logs a request that has ended.
+
+    Args:
+        request_id: Its id.
+        reason: Why it ended.
+        chunk: Its last chunk.
+    """
+    level, message = _ENDINGS.get(reason, _FINISHED)
+    if not logger.isEnabledFor(level):
+        return
+    fields = _fields(request_id, chunk.error_code.value if chunk.error_code else "", chunk.error)
+    fields |= {
+        "finish_reason": reason.value,
+        "prompt_tokens": chunk.num_prompt_tokens,
+        "tokens": chunk.num_generated_tokens,
+    }
+    for phase, seconds in asdict(chunk.phases).items() if chunk.phases else ():
+        if seconds is not None:
+            fields[f"{phase}_ms"] = round(seconds * 1000, 1)
+    logger.log(level, message, extra=fields)
+
+
+def _fields(request_id: str, code: str, reason: str) -> dict[str, object]:
+    fields: dict[str, object] = {"request_id": request_id}
+    if code:
+        fields |= {"code": code, "reason": reason[:_LONGEST_REASON]}
+    return fields

@@ -1,0 +1,56 @@
+"""Persona vectors with other blocks, or others selected, than the one they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from triton_models.vectors.persona_vector import (
+    PersonaVector,
+    VectorFileError,
+    selected_blocks_of,
+)
+
+_SELECTION_KEYS = ("selected_layers", "selected_layer")
+
+
+def with_selected(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector:
+    """The vector that steers these blocks when a request names none.
+
+    Raises:
+        VectorFileError: A block is not there.
+    """
+    _check_there(vector, blocks)
+    metadata = _without_selection(vector.metadata)
+    metadata["selected_layers"] = sorted(set(blocks))
+    return dataclasses.replace(vector, metadata=metadata, source="", sha256="")
+
+
+def only_blocks(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector:
+    """The vector of these blocks alone, selected as far as they were.
+
+    Raises:
+        VectorFileError: A block is not there.
+    """
+    _check_there(vector, blocks)
+    kept = {block: vector.blocks[block] for block in sorted(set(blocks))}
+    metadata = _without_selection(vector.metadata)
+    if selected := [block for block in selected_blocks_of(vector.metadata) if block in kept]:
+        metadata["selected_layers"] = selected
+    return dataclasses.replace(vector, blocks=kept, metadata=metadata, source="", sha256="")
+
+
+def _without_selection(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key not in _SELECTION_KEYS}
+
+
+def _check_there(vector: PersonaVector, blocks: Sequence[int]) -> None:
+    missing = sorted(set(blocks) - set(vector.blocks))
+    if not missing:
+        return
+    note = vector.metadata.get("import_note")
+    because = f"; {note}" if isinstance(note, str) else ""
+    raise VectorFileError(
+        f"{vector.trait_name} has no blocks {missing}: it has {sorted(vector.blocks)}{because}"
+    )

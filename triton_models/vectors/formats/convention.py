@@ -1,0 +1,42 @@
+"""What the index in a vector file counts: decoder blocks, or the hidden states between them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from triton_models.vectors.persona_vector import VectorFileError
+
+
+class Convention(str, Enum):
+    """How a file's index relates to the decoder block that its vector is added to.
+
+    A vector is added to the output of decoder block b, counted from 0. That output is
+    `hidden_states[b + 1]` to transformers, whose `hidden_states[0]` are the embeddings, and it is
+    the input of block b + 1.
+    """
+
+    BLOCK = "block"
+    """Index k is added to the output of block k."""
+
+    HIDDEN_STATE = "hidden-state"
+    """Index k is added to `hidden_states[k]`: the output of block k - 1, the input of block k."""
+
+    def block_of(self, index: int) -> int:
+        """The decoder block whose output a file's index means.
+
+        Raises:
+            VectorFileError: The index means the embeddings, which are no decoder block's output.
+        """
+        if self is Convention.BLOCK:
+            return index
+        if index == 0:
+            raise VectorFileError(
+                "its index 0 means the embeddings, before the first decoder block, where nothing "
+                "is steered; if its indices count decoder blocks, read it with the convention "
+                '"block"'
+            )
+        return index - 1
+
+    def index_of(self, block: int) -> int:
+        """The index under which a file holds the vector of a decoder block."""
+        return block if self is Convention.BLOCK else block + 1

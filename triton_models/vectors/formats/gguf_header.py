@@ -1,0 +1,192 @@
+"""GGUF files read with every number in them checked against the file's size.
+
+The gguf package maps the file and trusts its numbers, which is right for files of one's own; what
+is read here comes from anywhere. The layout is that of GGUF 2 and 3: magic, version, two counts,
+key-value pairs, tensor descriptions, and the tensors' data at the next multiple of the alignment.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from triton_models.vectors.persona_vector import VectorFileError
+
+MAGIC = b"GGUF"
+FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 30
+"""The types of tensors that hold plain floats; the others are quantized, or integers."""
+
+_VERSIONS = (2, 3)
+_MAX_ENTRIES = 4096
+_MAX_STRING = 2**24
+_MAX_DIMENSIONS = 4
+_DEFAULT_ALIGNMENT = 32
+_MAX_ALIGNMENT = 2**16
+_BYTES_PER_ELEMENT = {FLOAT32: 4, FLOAT16: 2, BFLOAT16: 2}
+
+_SCALARS = {
+    0: struct.Struct("<B"),
+    1: struct.Struct("<b"),
+    2: struct.Struct("<H"),
+    3: struct.Struct("<h"),
+    4: struct.Struct("<I"),
+    5: struct.Struct("<i"),
+    6: struct.Struct("<f"),
+    7: struct.Struct("<?"),
+    10: struct.Struct("<Q"),
+    11: struct.Struct("<q"),
+    12: struct.Struct("<d"),
+}
+_STRING, _ARRAY = 8, 9
+_UINT32, _UINT64 = _SCALARS[4], _SCALARS[10]
+
+
+@dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """One tensor.
+
+    Attributes:
+        name: Its name.
+        shape: Its dimensions, the innermost first.
+        type: GGML's number for its type.
+        data: Its bytes; empty if its type is none of plain floats.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GgufContent:
+    """The content of a GGUF file: its values but arrays, and its tensors."""
+
+    values: dict[str, Any]
+    tensors: tuple[GgufTensor, ...]
+
+
+def parse_gguf(content: bytes) -> GgufContent:
+    """Parses a little-endian GGUF file.
+
+    Raises:
+        VectorFileError: It is none, or a part of it lies beyond its end.
+    """
+    reader = _Reader(content)
+    if reader.take(len(MAGIC)) != MAGIC:
+        raise VectorFileError("is not a GGUF file: it does not begin with GGUF")
+    version = reader.number(_UINT32)
+    if version not in _VERSIONS:
+        raise VectorFileError(f"is GGUF of version {version}: use 2 or 3, little-endian")
+    num_tensors = reader.count("tensors")
+    num_values = reader.count("values")
+    values: dict[str, Any] = {}
+    for _ in range(num_values):
+        key = reader.string()
+        if key in values:
+            raise VectorFileError(f"has the key {key[:40]!r} twice")
+        values[key] = reader.value(reader.number(_UINT32))
+    descriptions = [reader.description() for _ in range(num_tensors)]
+    start = reader.aligned(_alignment(values))
+    tensors = tuple(description(start) for description in descriptions)
+    names = [tensor.name for tensor in tensors]
+    if len(set(names)) < len(names):
+        raise VectorFileError("has two tensors of one name")
+    return GgufContent(values, tensors)
+
+
+def _alignment(values: dict[str, Any]) -> int:
+    alignment = values.get("general.alignment", _DEFAULT_ALIGNMENT)
+    if type(alignment) is not int or not 1 <= alignment <= _MAX_ALIGNMENT:
+        raise VectorFileError(f"has the alignment {str(alignment)[:40]}: use 1 to {_MAX_ALIGNMENT}")
+    return alignment
+
+
+class _Reader:
+    """Takes one thing after the other from bytes, never from beyond their end."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._place = 0
+
+    def take(self, size: int) -> bytes:
+        return self.slice(self.skip(size), size)
+
+    def skip(self, size: int) -> int:
+        """Moves on by a size that must still be there, and returns where it was."""
+        place = self._place
+        if size > len(self._content) - place:
+            raise VectorFileError("is truncated: its header goes on beyond its end")
+        self._place += size
+        return place
+
+    def slice(self, start: int, size: int) -> bytes:
+        if start + size > len(self._content):
+            raise VectorFileError("is truncated: a tensor goes on beyond its end")
+        return self._content[start : start + size]
+
+    def number(self, layout: struct.Struct) -> Any:
+        (value,) = layout.unpack(self.take(layout.size))
+        return value
+
+    def count(self, what: str) -> int:
+        count: int = self.number(_UINT64)
+        if count > _MAX_ENTRIES:
+            raise VectorFileError(
+                f"claims {count} {what}: a vector file has {_MAX_ENTRIES} at most"
+            )
+        return count
+
+    def string(self) -> str:
+        length: int = self.number(_UINT64)
+        if length > _MAX_STRING:
+            raise VectorFileError(f"has a string of {length} bytes, more than {_MAX_STRING}")
+        try:
+            return self.take(length).decode()
+        except UnicodeDecodeError as error:
+            raise VectorFileError(f"has a string that is not UTF-8: {error.reason}") from error
+
+    def value(self, kind: int) -> Any:
+        """A value, or `None` for an array, which no control vector needs."""
+        if kind == _STRING:
+            return self.string()
+        if kind == _ARRAY:
+            return self._skip_array()
+        if kind in _SCALARS:
+            return self.number(_SCALARS[kind])
+        raise VectorFileError(f"has a value of the unknown type {kind}")
+
+    def _skip_array(self) -> None:
+        kind: int = self.number(_UINT32)
+        count: int = self.number(_UINT64)
+        if kind in _SCALARS:
+            self.skip(count * _SCALARS[kind].size)
+        elif kind == _STRING:
+            # Each takes eight bytes at least, so the file's size ends this loop.
+            for _ in range(count):
+                self.skip(self.number(_UINT64))
+        else:
+            raise VectorFileError(f"has an array of the type {kind}, which no control vector needs")
+
+    def description(self) -> Callable[[int], GgufTensor]:
+        """A tensor's description, to be completed with where the tensors' data start."""
+        name = self.string()
+        num_dimensions: int = self.number(_UINT32)
+        if num_dimensions > _MAX_DIMENSIONS:
+            raise VectorFileError(f"{name[:40]} has {num_dimensions} dimensions")
+        shape = tuple(self.number(_UINT64) for _ in range(num_dimensions))
+        kind: int = self.number(_UINT32)
+        offset: int = self.number(_UINT64)
+        size = _BYTES_PER_ELEMENT.get(kind, 0)
+        for dimension in shape:
+            size *= dimension
+
+        def complete(start: int) -> GgufTensor:
+            return GgufTensor(name, shape, kind, self.slice(start + offset, size))
+
+        return complete
+
+    def aligned(self, alignment: int) -> int:
+        return self._place + -self._place % alignment

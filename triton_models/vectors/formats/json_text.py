@@ -1,0 +1,79 @@
+"""JSON from anywhere: no key twice, no text but UTF-8, no depth that breaks the parser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triton_models.vectors.formats.limits import (
+    MAX_TEXT_BYTES,
+    as_float32,
+    check_hidden_size,
+    checked_index,
+)
+from triton_models.vectors.persona_vector import VectorFileError
+
+
+def parse_json(content: bytes) -> Any:
+    """Parses JSON.
+
+    Raises:
+        VectorFileError: It is too large, not UTF-8, not JSON, too deep, or has a key twice.
+    """
+    if len(content) > MAX_TEXT_BYTES:
+        raise VectorFileError(
+            f"has {len(content)} bytes, more than the {MAX_TEXT_BYTES} that JSON may have: "
+            "use safetensors"
+        )
+    try:
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_doubles)
+    except VectorFileError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise VectorFileError(f"is not valid JSON: {error}") from error
+
+
+def parse_vectors(vectors: dict[str, Any]) -> dict[int, NDArray[np.float32]]:
+    """The vectors of a JSON object that maps indices to lists of numbers, by index.
+
+    Raises:
+        VectorFileError: A key is not an index, or a value not a list of finite numbers.
+    """
+    return {checked_index(key): _vector(key, values) for key, values in vectors.items()}
+
+
+def exact_numbers(vector: NDArray[np.float32]) -> list[float]:
+    """Numbers whose JSON is as short as it can be and still gives back every bit of a float32."""
+    numbers = [float(str(value)) for value in vector]
+    # Shortest digits are shortest for a parser straight to float32; ours goes by way of a float64.
+    exact = np.array(numbers, dtype=np.float64).astype(np.float32) == vector
+    return [
+        number if same else float(value)
+        for number, same, value in zip(numbers, exact, vector, strict=True)
+    ]
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise VectorFileError(f"has the key {twice[:40]!r} twice in one object")
+    return document
+
+
+def _vector(key: str, values: Any) -> NDArray[np.float32]:
+    what = f"the vector of block {key}"
+    if not isinstance(values, list) or not values:
+        raise VectorFileError(f"{what} must be a non-empty list of numbers")
+    check_hidden_size(len(values), what)
+    if not all(type(value) in (int, float) for value in values):
+        raise VectorFileError(f"{what} holds something that is not a number")
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except OverflowError as error:
+        raise VectorFileError(f"{what} holds a number too large") from error
+    return as_float32(numbers, what)
