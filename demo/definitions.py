@@ -1,4 +1,4 @@
-"""The trait definition files that the extractor reads, made from the demo's traits."""
+"""Trait definitions and candidate prompts that `research` reads, made from the demo's traits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from demo.questions import development_prompts
 from demo.traits import TRAITS, Trait
+from research.definitions import CANDIDATES_PREFIX, DEFINITION_SUFFIX
 
 PROMPTS_PER_POLE = 5
 QUESTIONS_PER_TRAIT = 20
@@ -26,16 +27,25 @@ def trait_definition(trait: Trait, index: int) -> dict[str, object]:
         "positive_prompts": list(trait.positive.prompts[:PROMPTS_PER_POLE]),
         "negative_prompts": list(trait.negative.prompts[:PROMPTS_PER_POLE]),
         "evaluation_questions": [question.text for question in questions],
+        "cues": {"positive": list(trait.positive.cues), "negative": list(trait.negative.cues)},
     }
 
 
-def write_trait_definitions(folder: Path) -> list[Path]:
-    """Writes `{trait}_trait.json` for every trait and returns the paths."""
+def candidate_prompts(trait: Trait) -> dict[str, object]:
+    """The content of a trait's file of candidates: every system prompt there is."""
+    return {
+        "positive_prompts": list(trait.positive.prompts),
+        "negative_prompts": list(trait.negative.prompts),
+    }
+
+
+def write_trait_definitions(folder: Path) -> None:
+    """Writes `{trait}_trait.json` and `candidate_{trait}.json` for every trait."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
     for index, trait in enumerate(TRAITS.values()):
-        path = folder / f"{trait.name}_trait.json"
-        text = json.dumps(trait_definition(trait, index), indent=2, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
-        paths.append(path)
-    return paths
+        _write(folder / f"{trait.name}{DEFINITION_SUFFIX}", trait_definition(trait, index))
+        _write(folder / f"{CANDIDATES_PREFIX}{trait.name}.json", candidate_prompts(trait))
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,36 +1,49 @@
-"""Measures how far a vector turns a trait, and what that does to the text."""
+"""Measures how far a vector turns a trait on held-out prompts, and what that does to the text.
+
+This is what only the demo can have: prompts that training never saw, and a grammar that says
+whether a sentence is well-formed. Answers and perplexities are those of `research.evaluation`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-
-import torch
-from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from demo.grammar import well_formed_share
 from demo.questions import Prompt
 from demo.score import SHOWS_AT, trait_score
 from demo.traits import TRAITS
-from triton_models.text.prompt import render_chat
-from triton_models.vectors.extraction import block_output_hooks, generate_responses
+from research.evaluation.conditions import (
+    Condition,
+    Sampling,
+    answer_questions,
+    chat,
+    unsteered_losses,
+)
+from research.model import Answer, ResearchModel
+from research.progress import AnswerStore
 from triton_models.vectors.persona_vector import PersonaVector
 
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-MAX_NEW_TOKENS = 120
+SAMPLING = Sampling(max_new_tokens=120)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A steered answer and the ids it was made from and of."""
+class Perplexities:
+    """Perplexities per token of steered answers for the unsteered model.
 
-    prompt: Prompt
-    text: str
-    prompt_ids: list[int]
-    response_ids: list[int]
+    Attributes:
+        plain: Given the same prompt, so that the model expects plain text.
+        styled: Given a system prompt that asks for the pole steered to as well.
+    """
+
+    plain: float = math.nan
+    styled: float = math.nan
+
+
+UNKNOWN = Perplexities()
 
 
 @dataclass(frozen=True)
@@ -50,9 +63,8 @@ class Measurement:
         ended: Share of answers that ended by themselves.
         tokens: Mean length in tokens.
         distinct: Share of answers that are unlike every other once the topic is taken out.
-        perplexity: Perplexity of the answers for the unsteered model, given the same prompt (so
-            the model expects plain text).
-        styled_perplexity: The same, given a system prompt that asks for the pole steered to.
+        perplexity: Perplexity given the same prompt; NaN when it was not measured.
+        styled_perplexity: Perplexity given a system prompt that asks for the style, or NaN.
     """
 
     trait: str
@@ -77,114 +89,61 @@ class Measurement:
         }
 
 
-def encode_chat(
-    tokenizer: PreTrainedTokenizerBase, text: str, system_prompt: str | None = None
-) -> list[int]:
-    """Token ids of one user turn, with the default system prompt unless one is given."""
-    messages = [{"role": "user", "content": text}]
-    if system_prompt:
-        messages.insert(0, {"role": "system", "content": system_prompt})
-    rendered = render_chat(tokenizer, messages)
-    return list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
-
-
 def steered_answers(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    steering: Sequence[tuple[PersonaVector, float]],
-    batch_size: int = 64,
-) -> list[Answer]:
-    """Greedy answers, every position of prompt and answer steered on the vectors' blocks."""
-    deltas: dict[int, Tensor] = {}
-    for vector, scalar in steering:
-        for block in vector.selected_blocks if scalar else ():
-            delta = scalar * torch.from_numpy(vector.blocks[block])
-            deltas[block] = deltas[block] + delta if block in deltas else delta
-    cast = {block: delta.to(model.dtype).to(model.device) for block, delta in deltas.items()}
-
-    def change(block: int, residual: Tensor) -> Tensor | None:
-        return residual + cast[block] if block in cast else None
-
-    answers = []
-    with block_output_hooks(model, change):
-        for start in range(0, len(prompts), batch_size):
-            batch = prompts[start : start + batch_size]
-            ids = [encode_chat(tokenizer, prompt.text) for prompt in batch]
-            responses = generate_responses(model, tokenizer, ids, MAX_NEW_TOKENS)
-            answers += [
-                Answer(prompt, str(tokenizer.decode(response)), prompt_ids, response)
-                for prompt, prompt_ids, response in zip(batch, ids, responses, strict=True)
-            ]
-    return answers
+    model: ResearchModel, vector: PersonaVector, prompts: Sequence[Prompt], store: AnswerStore
+) -> Mapping[float, list[Answer]]:
+    """Greedy answers to the prompts at every scalar, steered at the vector's own blocks."""
+    conditions = {
+        scalar: Condition(vector.selected_blocks, scalar) if scalar else Condition()
+        for scalar in SCALARS
+    }
+    questions = [prompt.text for prompt in prompts]
+    answers = answer_questions(model, vector, questions, list(conditions.values()), SAMPLING, store)
+    return {scalar: answers[condition] for scalar, condition in conditions.items()}
 
 
-@torch.inference_mode()
-def perplexity(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    answers: Sequence[Answer],
-    system_prompt: str | None = None,
-) -> float:
-    """Perplexity per token of the answers, end token included, for the model as it is."""
-    loss, count = 0.0, 0
-    for answer in answers:
-        prompt_ids = encode_chat(tokenizer, answer.prompt.text, system_prompt)
-        response = answer.response_ids
-        if len(response) < MAX_NEW_TOKENS:
-            response = [*response, tokenizer.eos_token_id]
-        ids = torch.tensor([[*prompt_ids, *response]], device=model.device)
-        logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1].float()
-        loss += float(
-            torch.nn.functional.cross_entropy(logits, ids[0, len(prompt_ids) :], reduction="sum")
-        )
-        count += len(response)
-    return math.exp(loss / max(count, 1))
-
-
-def measure(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    vector: PersonaVector,
-    prompts: Sequence[Prompt],
+def perplexities(
+    model: ResearchModel,
+    trait_name: str,
     scalar: float,
-    with_perplexity: bool = True,
-) -> tuple[Measurement, list[Answer]]:
-    """Steers the prompts' answers by `scalar` and measures them."""
-    answers = steered_answers(model, tokenizer, prompts, [(vector, scalar)])
-    measured_by = (model, tokenizer) if with_perplexity else None
-    return summarise(vector.trait_name, scalar, answers, measured_by), answers
+    prompts: Sequence[Prompt],
+    answers: Sequence[Answer],
+) -> Perplexities:
+    """Perplexities of the answers, end token included, for the model as it is."""
+    trait = TRAITS[trait_name]
+    pole = trait.positive if scalar > 0 else trait.negative
+
+    def given(system_prompt: str) -> float:
+        ids = [model.encode_chat(chat(prompt.text, system_prompt)) for prompt in prompts]
+        losses = unsteered_losses(model, ids, answers)
+        return math.exp(sum(loss for loss, _ in losses) / sum(tokens for _, tokens in losses))
+
+    return Perplexities(given(""), given(pole.prompts[0] if scalar else ""))
 
 
 def summarise(
     trait_name: str,
     scalar: float,
+    prompts: Sequence[Prompt],
     answers: Sequence[Answer],
-    measured_by: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
+    measured: Perplexities = UNKNOWN,
 ) -> Measurement:
-    """Measures answers; the perplexities, which need the model, are NaN without it."""
-    trait = TRAITS[trait_name]
-    scores = [trait_score(trait.name, answer.text) for answer in answers]
-    shapes = [answer.text.replace(answer.prompt.topic, "{t}") for answer in answers]
-    pole_prompt = None
-    if scalar:
-        pole_prompt = (trait.positive if scalar > 0 else trait.negative).prompts[0]
-    plain_perplexity = styled_perplexity = math.nan
-    if measured_by is not None:
-        plain_perplexity = perplexity(*measured_by, answers)
-        styled_perplexity = perplexity(*measured_by, answers, pole_prompt)
+    """Measures the answers to the prompts."""
+    scores = [trait_score(trait_name, answer.text) for answer in answers]
+    pairs = list(zip(prompts, answers, strict=True))
+    shapes = {answer.text.replace(prompt.topic, "{t}") for prompt, answer in pairs}
     return Measurement(
-        trait=trait.name,
+        trait=trait_name,
         scalar=scalar,
         prompts=len(answers),
         score=fmean(scores),
         shows=fmean(score >= SHOWS_AT for score in scores),
         opposite=fmean(score <= -SHOWS_AT for score in scores),
         plain=fmean(score == 0 for score in scores),
-        well_formed=fmean(well_formed_share(a.text, a.prompt.topic) for a in answers),
-        ended=fmean(len(answer.response_ids) < MAX_NEW_TOKENS for answer in answers),
+        well_formed=fmean(well_formed_share(answer.text, p.topic) for p, answer in pairs),
+        ended=fmean(answer.ended for answer in answers),
         tokens=fmean(len(answer.response_ids) for answer in answers),
-        distinct=len(set(shapes)) / len(shapes),
-        perplexity=plain_perplexity,
-        styled_perplexity=styled_perplexity,
+        distinct=len(shapes) / len(answers),
+        perplexity=measured.plain,
+        styled_perplexity=measured.styled,
     )

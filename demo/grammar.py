@@ -11,7 +11,7 @@ from functools import cache
 
 from demo import neutral
 from demo.corpus import all_poles
-from demo.score import split_sentences
+from research.judges.rule import split_sentences
 
 
 def _patterns() -> list[str]:

@@ -6,8 +6,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from demo.evaluation import SCALARS, Answer, Measurement
+from matplotlib.figure import Figure
+
+from demo.evaluation import SCALARS, Measurement
+from demo.questions import Prompt
 from demo.traits import TRAITS
+from research.evaluation.plots.figure import COLOURS, MARKERS, style
+from research.evaluation.tables import markdown_table, scalar_text
+from research.model import Answer
 
 GROUP_TITLES: dict[str, str] = {
     "pairs": "question and topic each seen, never together",
@@ -15,15 +21,8 @@ GROUP_TITLES: dict[str, str] = {
     "templates": "neither question nor topic ever seen",
 }
 
-
 EXAMPLE_INDEX = 3
 """The held-out prompt whose answers are shown; any would do."""
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def _of(measurements: Sequence[Measurement], trait: str, scalar: float) -> Measurement:
@@ -31,7 +30,7 @@ def _of(measurements: Sequence[Measurement], trait: str, scalar: float) -> Measu
 
 
 def _scalar_names() -> list[str]:
-    return [f"{scalar:+g}" if scalar else "0" for scalar in SCALARS]
+    return [scalar_text(scalar) for scalar in SCALARS]
 
 
 def score_table(measurements: Sequence[Measurement]) -> str:
@@ -45,7 +44,7 @@ def score_table(measurements: Sequence[Measurement]) -> str:
             + [f"{cells[-1].shows:.2f}", f"{cells[0].shows:.2f}", f"{cells[2].plain:.2f}"]
         )
     header = ["trait", *_scalar_names(), "show it at +2", "show it at -2", "plain at 0"]
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def form_table(measurements: Sequence[Measurement]) -> str:
@@ -58,7 +57,7 @@ def form_table(measurements: Sequence[Measurement]) -> str:
         rows[-1] += [f"{cell.styled_perplexity:.1f}" for cell in cells]
     names = _scalar_names()
     header = ["trait", *(f"well-formed {n}" for n in names), *(f"ppl {n}" for n in names)]
-    return _table([*header, *(f"styled ppl {n}" for n in names)], rows)
+    return markdown_table([*header, *(f"styled ppl {n}" for n in names)], rows)
 
 
 def group_table(groups: Mapping[str, Sequence[Measurement]]) -> str:
@@ -72,25 +71,29 @@ def group_table(groups: Mapping[str, Sequence[Measurement]]) -> str:
             shares.append(f"{min(cell.well_formed for cell in cells):.2f}")
             rows.append([GROUP_TITLES[group], trait, *scores, *shares])
     header = ["held-out prompts", "trait", *_scalar_names(), "show it at +2", "show it at -2"]
-    return _table([*header, "lowest well-formed"], rows)
+    return markdown_table([*header, "lowest well-formed"], rows)
 
 
-def example_table(answers: Mapping[str, Mapping[str, Sequence[Answer]]], index: int) -> str:
+Answers = Mapping[str, Mapping[float, Sequence[Answer]]]
+"""The answers to the held-out prompts, in their order, by trait and scalar."""
+
+
+def example_table(answers: Answers, index: int) -> str:
     """The answers to one prompt at every scalar, for every trait."""
     rows = [
-        [trait, *(by_scalar[f"{scalar:g}"][index].text for scalar in SCALARS)]
+        [trait, *(by_scalar[scalar][index].text for scalar in SCALARS)]
         for trait, by_scalar in answers.items()
     ]
-    return _table(["trait", *_scalar_names()], rows)
+    return markdown_table(["trait", *_scalar_names()], rows)
 
 
 def measured_section(
     overall: Sequence[Measurement],
     groups: Mapping[str, Sequence[Measurement]],
-    answers: Mapping[str, Mapping[str, Sequence[Answer]]],
+    prompts: Sequence[Prompt],
+    answers: Answers,
 ) -> str:
     """Everything that the evaluation measures, in Markdown."""
-    example = next(iter(answers.values()))["0"][EXAMPLE_INDEX]
     lowest = min(m.ended for m in overall)
     parts = [
         f"### Score, over all {overall[0].prompts} held-out prompts of each trait",
@@ -100,7 +103,7 @@ def measured_section(
         "### Form of the text",
         f"At least {lowest:.2f} of the answers at every scalar end by themselves.",
         form_table(overall),
-        f'### Answers to "{example.prompt.text}"',
+        f'### Answers to "{prompts[EXAMPLE_INDEX].text}"',
         example_table(answers, EXAMPLE_INDEX),
     ]
     return "\n\n".join(parts)
@@ -124,30 +127,21 @@ def is_strictly_rising(measurements: Sequence[Measurement], trait: str) -> bool:
 
 
 def plot(measurements: Sequence[Measurement], path: Path) -> None:
-    """Draws score and perplexity over the scalar, one line per trait."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
-    for trait in TRAITS:
-        cells = [_of(measurements, trait, scalar) for scalar in SCALARS]
-        left.plot(SCALARS, [cell.score for cell in cells], marker="o", label=trait)
-        right.plot(SCALARS, [cell.well_formed for cell in cells], marker="o", label=trait)
-    left.set_title("Trait score of answers to held-out prompts")
-    left.set_ylabel("score (-1 opposite, 1 trait)")
-    left.set_ylim(-1.05, 1.05)
-    left.axhline(0, color="0.8", linewidth=0.8)
-    left.legend(fontsize=8)
-    right.set_title("Well-formed share of sentences")
-    right.set_ylabel("share")
-    right.set_ylim(0, 1.03)
-    for axes in (left, right):
-        axes.set_xlabel("scalar")
-        axes.set_xticks(SCALARS)
-        axes.grid(alpha=0.25)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    """Draws score and well-formed share over the scalar, one line per trait."""
+    with style():
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for trait, colour, marker in zip(TRAITS, COLOURS, MARKERS, strict=True):
+            cells = [_of(measurements, trait, scalar) for scalar in SCALARS]
+            look = {"color": colour, "marker": marker, "markersize": 4, "label": trait}
+            left.plot(SCALARS, [cell.score for cell in cells], **look)
+            right.plot(SCALARS, [cell.well_formed for cell in cells], **look)
+        left.set(title="Trait score of answers to held-out prompts", ylim=(-1.05, 1.05))
+        left.set_ylabel("score (-1 opposite, 1 trait)")
+        left.legend(fontsize=8)
+        right.set(title="Well-formed sentences", ylabel="share of sentences", ylim=(0, 1.03))
+        for axes in (left, right):
+            axes.set_xlabel("scalar")
+            axes.set_xticks(SCALARS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)

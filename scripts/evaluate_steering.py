@@ -8,38 +8,25 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-
 from demo import report
-from demo.evaluation import SCALARS, Answer, Measurement, measure, summarise
-from demo.questions import Prompt, development_prompts, held_out_prompts
-from demo.sweep import Setting, sweep
+from demo.evaluation import SCALARS, Measurement, perplexities, steered_answers, summarise
+from demo.questions import Prompt, held_out_prompts
 from demo.traits import TRAITS
-from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
-from triton_models.vectors.persona_vector import read_vector_file
-
-_SWEEP_FIRST, _SWEEP_PROMPTS = 300, 24
-"""Development prompts after those that extraction uses."""
+from research.model import ResearchModel
+from research.progress import AnswerStore
+from triton_models.settings import DATA_ROOT
+from triton_models.vectors.formats import read_vector
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=DEMO_MODEL_FOLDER)
+    parser.add_argument("--model", help="folder or hub id (default: the demo model)")
     parser.add_argument("--vectors", type=Path, default=DATA_ROOT / "vectors")
     parser.add_argument("--prompts-per-group", type=int, default=40)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
     parser.add_argument(
-        "--sweep",
-        nargs="+",
-        metavar="BLOCKS:SCALE",
-        help="compare settings such as 1:0.4 or 1,2:0.3 on development prompts, then stop",
+        "--runs", type=Path, default=Path("runs/steering"), help="folder for finished answers"
     )
     parser.add_argument("--json", type=Path, help="write every measurement and answer here")
     parser.add_argument("--docs", type=Path, help="put the tables between this page's markers")
@@ -50,64 +37,57 @@ def _parse_arguments() -> argparse.Namespace:
 def main() -> int:
     """Measures; the exit status is 1 when a trait misses its target."""
     arguments = _parse_arguments()
-    torch.set_num_threads(arguments.threads)
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=arguments.dtype).eval()
-    if arguments.sweep:
-        _sweep(model, tokenizer, arguments.vectors, arguments.sweep)
-        return 0
+    with (
+        ResearchModel.open(
+            arguments.model, device="cpu", dtype=arguments.dtype, threads=arguments.threads
+        ) as model,
+        AnswerStore(arguments.runs / "answers.jsonl") as store,
+    ):
+        return _evaluate(model, store, arguments)
+
+
+def _evaluate(model: ResearchModel, store: AnswerStore, arguments: argparse.Namespace) -> int:
     groups = held_out_prompts(arguments.prompts_per_group)
     everything: list[Prompt] = [prompt for prompts in groups.values() for prompt in prompts]
     overall: list[Measurement] = []
     by_group: dict[str, list[Measurement]] = {name: [] for name in groups}
-    answers: dict[str, dict[str, list[Answer]]] = {}
+    answers = {}
     for trait in TRAITS:
-        vector = read_vector_file(arguments.vectors / f"{trait}.json")
-        answers[trait] = {}
+        vector = read_vector(arguments.vectors / f"{trait}.json")
+        answers[trait] = steered_answers(model, vector, everything, store)
         for scalar in SCALARS:
-            measurement, texts = measure(model, tokenizer, vector, everything, scalar)
-            overall.append(measurement)
-            answers[trait][f"{scalar:g}"] = texts
+            texts = answers[trait][scalar]
+            measured = perplexities(model, trait, scalar, everything, texts)
+            overall.append(summarise(trait, scalar, everything, texts, measured))
             start = 0
             for name, prompts in groups.items():
                 part = texts[start : start + len(prompts)]
-                by_group[name].append(summarise(trait, scalar, part))
+                by_group[name].append(summarise(trait, scalar, prompts, part))
                 start += len(prompts)
-            print(
-                f"{trait} {scalar:+g}: score {measurement.score:+.2f}, "
-                f"shows {measurement.shows:.2f}, opposite {measurement.opposite:.2f}, "
-                f"well-formed {measurement.well_formed:.2f}, ended {measurement.ended:.2f}, "
-                f"perplexity {measurement.perplexity:.1f} "
-                f"({measurement.styled_perplexity:.1f} in style) | {texts[0].text}",
-                flush=True,
-            )
+            _print(overall[-1], texts[0].text)
     failures = _failures(overall)
-    tables = report.measured_section(overall, by_group, answers)
+    tables = report.measured_section(overall, by_group, everything, answers)
     if arguments.docs:
         report.update_page(arguments.docs, tables)
     if arguments.plot:
         report.plot(overall, arguments.plot)
     if arguments.json:
-        arguments.json.write_text(_as_json(overall, by_group, answers), encoding="utf-8")
+        document = _as_json(overall, by_group, everything, answers)
+        arguments.json.write_text(document, encoding="utf-8")
     print(tables)
     print("\n".join(failures) or "every trait meets its target")
     return 1 if failures else 0
 
 
-def _sweep(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vectors: Path, texts: list[str]
-) -> None:
-    """Prints score, share showing the trait, and well-formed share at each scalar."""
-    prompts = development_prompts(_SWEEP_FIRST + _SWEEP_PROMPTS)[_SWEEP_FIRST:]
-    settings = [
-        Setting(tuple(int(block) for block in blocks.split(",")), float(scale))
-        for blocks, scale in (text.split(":") for text in texts)
-    ]
-    for trait in TRAITS:
-        vector = read_vector_file(vectors / f"{trait}.json")
-        for setting, measurements in sweep(model, tokenizer, vector, prompts, settings):
-            cells = (f"{m.score:+.2f} {m.shows:.2f} {m.well_formed:.2f}" for m in measurements)
-            print(f"{trait} {setting.layers} {setting.scale:g}: " + " | ".join(cells), flush=True)
+def _print(measured: Measurement, example: str) -> None:
+    print(
+        f"{measured.trait} {measured.scalar:+g}: score {measured.score:+.2f}, "
+        f"shows {measured.shows:.2f}, opposite {measured.opposite:.2f}, "
+        f"well-formed {measured.well_formed:.2f}, ended {measured.ended:.2f}, "
+        f"perplexity {measured.perplexity:.1f} ({measured.styled_perplexity:.1f} in style) "
+        f"| {example}",
+        flush=True,
+    )
 
 
 def _failures(measurements: list[Measurement]) -> list[str]:
@@ -128,14 +108,18 @@ def _failures(measurements: list[Measurement]) -> list[str]:
 def _as_json(
     overall: list[Measurement],
     by_group: dict[str, list[Measurement]],
-    answers: dict[str, dict[str, list[Answer]]],
+    prompts: list[Prompt],
+    answers: report.Answers,
 ) -> str:
     document = {
         "overall": [measurement.as_dict() for measurement in overall],
         "groups": {name: [m.as_dict() for m in items] for name, items in by_group.items()},
         "answers": {
             trait: {
-                scalar: [{"prompt": answer.prompt.text, "text": answer.text} for answer in items]
+                f"{scalar:g}": [
+                    {"prompt": prompt.text, "text": answer.text}
+                    for prompt, answer in zip(prompts, items, strict=True)
+                ]
                 for scalar, items in by_scalar.items()
             }
             for trait, by_scalar in answers.items()

@@ -9,7 +9,8 @@ import pytest
 from demo.corpus import Style, all_poles, write_answer
 from demo.grammar import sentence_topics, well_formed_share
 from demo.questions import Prompt
-from demo.score import sentence_pole, split_sentences, trait_score
+from demo.score import sentence_pole, trait_score
+from research.judges.rule import split_sentences
 
 
 def test_sentences_are_split_at_their_ends() -> None:

@@ -1,0 +1,1 @@
+"""Making persona vectors and judging them: trait definitions, answers, judges, extraction."""

@@ -1,0 +1,122 @@
+"""Answers and scores through a store, so that a run that was cut off does nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+
+from research.definitions import TraitDefinition
+from research.judges.judge import Judge
+from research.model import Answer, AnswerRequest, ResearchModel
+from research.progress import AnswerStore, OnDone, StoredAnswer, digest, ignore_progress
+
+_JUDGED_AT_ONCE = 32
+"""How many scores a run that is cut off can lose."""
+
+_SEED_DIGITS = 15
+
+
+def derived_seed(seed: int, *parts: str | int) -> int:
+    """Returns an answer's own seed: it depends on what the answer is, not on its batch."""
+    return int(digest(seed, *parts)[:_SEED_DIGITS], 16)
+
+
+def stored_answers(
+    model: ResearchModel,
+    requests: Sequence[AnswerRequest],
+    store: AnswerStore,
+    on_done: OnDone = ignore_progress,
+) -> list[Answer]:
+    """Generates the answers that the store does not have yet, and returns all.
+
+    Args:
+        model: The model.
+        requests: What to answer.
+        store: Where answers are kept.
+        on_done: Takes how many requests are answered.
+    """
+    keys = [model.request_key(request) for request in requests]
+    missing = {
+        key: request
+        for key, request in zip(keys, requests, strict=True)
+        if store.answer(key) is None
+    }
+    waiting = list(missing)
+    done = len(requests) - len(waiting)
+    on_done(done)
+    with closing(model.answers_as_finished(list(missing.values()))) as finished:
+        for index, answer in finished:
+            kept = StoredAnswer(tuple(answer.response_ids), answer.text, answer.ended)
+            store.add_answer(waiting[index], kept)
+            done += 1
+            on_done(done)
+    return [
+        _as_answer(request, store.answer(key)) for key, request in zip(keys, requests, strict=True)
+    ]
+
+
+def check_judge(judge: Judge, trait: TraitDefinition) -> None:
+    """Finds out before the work, and not after it, whether a judge can judge a trait.
+
+    Raises:
+        JudgeError: It cannot.
+    """
+    judge.scores(trait, [], [])
+
+
+def stored_scores(
+    judge: Judge,
+    trait: TraitDefinition,
+    questions: Sequence[str],
+    answers: Sequence[str],
+    store: AnswerStore,
+    on_done: OnDone = ignore_progress,
+) -> list[float | None]:
+    """Judges the answers that the store has no score of yet, and returns all scores.
+
+    Args:
+        judge: The judge.
+        trait: The trait.
+        questions: What was asked.
+        answers: The answer to each question.
+        store: Where scores are kept.
+        on_done: Takes how many answers are judged.
+
+    Raises:
+        JudgeError: The judge cannot judge.
+    """
+    keys = [
+        _score_key(judge, trait, question, answer)
+        for question, answer in zip(questions, answers, strict=True)
+    ]
+    missing = {key: index for index, key in enumerate(keys) if not store.has_score(key)}
+    waiting = list(missing.values())
+    for start in range(0, len(waiting), _JUDGED_AT_ONCE):
+        batch = waiting[start : start + _JUDGED_AT_ONCE]
+        on_done(len(answers) - len(waiting) + start)
+        scores = judge.scores(
+            trait, [questions[index] for index in batch], [answers[index] for index in batch]
+        )
+        for index, score in zip(batch, scores, strict=True):
+            store.add_score(keys[index], score)
+    on_done(len(answers))
+    return [store.score(key) for key in keys]
+
+
+def _as_answer(request: AnswerRequest, kept: StoredAnswer | None) -> Answer:
+    if kept is None:
+        raise RuntimeError("the engine left a request without an answer")
+    return Answer(request.prompt_ids, list(kept.response_ids), kept.text, kept.ended)
+
+
+def _score_key(judge: Judge, trait: TraitDefinition, question: str, answer: str) -> str:
+    cues = trait.cues and [trait.cues.positive, trait.cues.negative]
+    return digest(
+        judge.identity,
+        trait.trait_name,
+        trait.description,
+        trait.eval_prompt,
+        cues,
+        question,
+        answer,
+    )

@@ -1,0 +1,107 @@
+"""A whole evaluation of candidate prompts, from options to the definition's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from research.candidates import RankedPrompt, Ranking, keep_best, rank_candidates
+from research.definitions import (
+    CANDIDATES_PREFIX,
+    find_definition,
+    read_candidates,
+    read_trait_definition,
+)
+from research.extraction_run import DEFAULT_PROMPTS, ModelOptions
+from research.judges.choice import JudgeChoice, make_judge
+from research.progress import AnswerStore
+
+DEFAULT_RUNS = Path("runs/candidates")
+
+
+@dataclass(frozen=True)
+class CandidatesRun:
+    """What to rank.
+
+    Attributes:
+        trait: The trait.
+        prompts: The folder with its definition and its candidates.
+        runs: The folder for answers that a later run takes up.
+        keep: How many candidates of each pole to put into the definition.
+        dry_run: Rank only.
+        model: The model.
+        judge: The judge.
+        max_new_tokens: Longest answer, in tokens.
+        temperature: 0 takes the most likely answer.
+        seed: Seed of the sampling.
+        quiet: Show no progress.
+    """
+
+    trait: str
+    prompts: Path = DEFAULT_PROMPTS
+    runs: Path = DEFAULT_RUNS
+    keep: int = 5
+    dry_run: bool = False
+    model: ModelOptions = field(default_factory=ModelOptions)
+    judge: JudgeChoice = field(default_factory=JudgeChoice)
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+    quiet: bool = False
+
+
+def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
+    """Ranks the candidates of a trait and puts the best into its definition.
+
+    Args:
+        run: What to rank.
+        say: Takes the lines of the ranking.
+
+    Raises:
+        CandidateError: See `rank_candidates` and `keep_best`.
+        JudgeError: The judge cannot judge.
+        TraitDefinitionError: The definition or the candidates cannot be used.
+        ModelNotFoundError: The model is not on this machine.
+        UnsupportedModelError: It cannot be served.
+    """
+    path = find_definition(run.prompts, run.trait)
+    definition = read_trait_definition(path)
+    candidates = read_candidates(run.prompts / f"{CANDIDATES_PREFIX}{run.trait}.json")
+    with run.model.open() as model:
+        folder = run.runs / model.name.replace("/", "--")
+        with AnswerStore(folder / f"{run.trait}.jsonl") as store:
+            ranking = rank_candidates(
+                model,
+                definition,
+                candidates,
+                make_judge(run.judge, model),
+                store,
+                max_new_tokens=run.max_new_tokens,
+                temperature=run.temperature,
+                seed=run.seed,
+                quiet=run.quiet,
+            )
+    for line in _lines(ranking, run.keep):
+        say(line)
+    if not run.dry_run:
+        backup = keep_best(path, ranking, run.keep)
+        say(f"wrote {path}; the old one is {backup.name}")
+    return ranking
+
+
+def _lines(ranking: Ranking, keep: int) -> Iterator[str]:
+    for title, ranked in (
+        ("positive prompts, highest first", ranking.positive),
+        ("negative prompts, lowest first", ranking.negative),
+    ):
+        if ranked:
+            yield f"{title}: mean score, spread, answers, without a score"
+        for place, each in enumerate(ranked):
+            yield _line(each, place < keep)
+
+
+def _line(each: RankedPrompt, kept: bool) -> str:
+    mark = "keep" if kept else "    "
+    numbers = f"{each.mean:6.1f} {each.spread:5.1f} {each.scored:4d} {each.unparsable:3d}"
+    return f"  {mark} {numbers}  {each.prompt}"

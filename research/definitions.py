@@ -1,0 +1,260 @@
+"""Trait definitions: how a trait is brought out, asked about, and recognised.
+
+Two forms of file are read. Ours is `{trait}_trait.json`:
+
+    {"trait_name", "description", "positive_prompts", "negative_prompts", "evaluation_questions",
+     "eval_prompt" (optional), "cues": {"positive": [...], "negative": [...]} (optional)}
+
+persona_vectors' is `{trait}.json`: {"instruction": [{"pos", "neg"}, ...], "questions",
+"eval_prompt"}, where a system prompt is "You are a {name} assistant. {instruction}" and the name is
+the trait's for the positive instructions and "helpful" for the negative ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+DEFINITION_SUFFIX = "_trait.json"
+"""What the name of a definition file ends with, after the trait's."""
+
+CANDIDATES_PREFIX = "candidate_"
+"""What the name of a file of candidate prompts begins with."""
+
+LONGEST_CUE = 200
+MOST_CUES = 200
+MOST_OPEN_REPEATS = 2
+"""Unbounded repetitions in one cue: each multiplies the time by the sentence's length."""
+
+_NEGATIVE_NAME = "helpful"
+
+_Result = TypeVar("_Result")
+
+
+class TraitDefinitionError(ValueError):
+    """A trait definition cannot be used; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Cues:
+    """Regular expressions, case ignored, for the wording that gives each pole away."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TraitDefinition:
+    """What a trait is, how to bring it out, and how to recognise it.
+
+    Attributes:
+        trait_name: The name that requests use.
+        description: What the trait is, in words.
+        positive_prompts: System prompts that ask for the trait.
+        negative_prompts: System prompts that ask for its opposite.
+        evaluation_questions: What the model is asked.
+        eval_prompt: The rubric for a judge that is a model, with `{question}` and `{answer}`, or
+            "" for the project's own.
+        cues: The wording that a rule judge counts, if any.
+    """
+
+    trait_name: str
+    description: str
+    positive_prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
+    evaluation_questions: tuple[str, ...]
+    eval_prompt: str = ""
+    cues: Cues | None = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """System prompts that may become a trait's: the content of `candidate_{trait}.json`."""
+
+    positive_prompts: tuple[str, ...]
+    negative_prompts: tuple[str, ...]
+
+
+def read_trait_definition(path: Path | str) -> TraitDefinition:
+    """Reads a trait's definition file, in the project's form or persona_vectors'.
+
+    Raises:
+        TraitDefinitionError: The file cannot be read, is not JSON or not a definition, or a value
+            of it cannot be used.
+    """
+    path = Path(path)
+
+    def parse(document: Mapping[str, Any]) -> TraitDefinition:
+        if "instruction" in document:
+            return _parse_persona_vectors(document, _trait_of_file(path))
+        return _parse_own(document)
+
+    return _read(path, parse)
+
+
+def read_candidates(path: Path | str) -> Candidates:
+    """Reads a file of candidate prompts: `positive_prompts`, `negative_prompts`, or one of them.
+
+    Raises:
+        TraitDefinitionError: The file cannot be read, is not JSON, or names no prompt.
+    """
+
+    def parse(document: Mapping[str, Any]) -> Candidates:
+        positive = _texts(document, "positive_prompts", default=())
+        negative = _texts(document, "negative_prompts", default=())
+        if not positive and not negative:
+            raise TraitDefinitionError("has neither positive_prompts nor negative_prompts")
+        return Candidates(positive, negative)
+
+    return _read(Path(path), parse)
+
+
+def find_definition(folder: Path, trait: str) -> Path:
+    """Returns the definition file of a trait in a folder.
+
+    Raises:
+        TraitDefinitionError: There is none; the message names those there are.
+    """
+    path = folder / f"{trait}{DEFINITION_SUFFIX}"
+    if not path.is_file():
+        known = ", ".join(sorted(_trait_of_file(each) for each in definition_files(folder)))
+        raise TraitDefinitionError(
+            f"there is no {path.name} in {folder}: the traits defined there are {known or 'none'}"
+        )
+    return path
+
+
+def definition_files(folder: Path) -> list[Path]:
+    """Returns the definition files in a folder, by name."""
+    return sorted(folder.glob(f"*{DEFINITION_SUFFIX}"))
+
+
+def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Result]) -> _Result:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TraitDefinitionError(f"{path.name}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise TraitDefinitionError(f"{path.name}: is not valid JSON: {error}") from error
+    try:
+        if not isinstance(document, dict):
+            raise TraitDefinitionError("must be a JSON object")
+        return parse(document)
+    except TraitDefinitionError as error:
+        raise TraitDefinitionError(f"{path.name}: {error}") from error
+
+
+def _trait_of_file(path: Path) -> str:
+    return path.name.removesuffix(".json").removesuffix("_trait")
+
+
+def _parse_own(document: Mapping[str, Any]) -> TraitDefinition:
+    return TraitDefinition(
+        trait_name=_text(document, "trait_name"),
+        description=_text(document, "description", default=""),
+        positive_prompts=_texts(document, "positive_prompts"),
+        negative_prompts=_texts(document, "negative_prompts"),
+        evaluation_questions=_texts(document, "evaluation_questions"),
+        eval_prompt=_rubric(document),
+        cues=_cues(document),
+    )
+
+
+def _parse_persona_vectors(document: Mapping[str, Any], trait: str) -> TraitDefinition:
+    pairs = document["instruction"]
+    if not isinstance(pairs, list) or not pairs:
+        raise TraitDefinitionError("instruction must be a list of pos and neg, and not empty")
+    for pair in pairs:
+        if not isinstance(pair, dict):
+            raise TraitDefinitionError("instruction holds something that is not an object")
+    return TraitDefinition(
+        trait_name=trait,
+        description=_text(document, "description", default=""),
+        positive_prompts=tuple(_system_prompt(trait, _text(pair, "pos")) for pair in pairs),
+        negative_prompts=tuple(
+            _system_prompt(_NEGATIVE_NAME, _text(pair, "neg")) for pair in pairs
+        ),
+        evaluation_questions=_texts(document, "questions"),
+        eval_prompt=_rubric(document),
+        cues=_cues(document),
+    )
+
+
+def _system_prompt(name: str, instruction: str) -> str:
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    return f"You are {article} {name} assistant. {instruction}"
+
+
+def _text(document: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    value = document.get(key, default)
+    if not isinstance(value, str) or (default is None and not value.strip()):
+        raise TraitDefinitionError(f"{key} is missing or is not text")
+    return value
+
+
+def _texts(
+    document: Mapping[str, Any], key: str, default: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    if default is not None and key not in document:
+        return default
+    values = document.get(key)
+    if not isinstance(values, list):
+        raise TraitDefinitionError(f"{key} is missing or is not a list")
+    if not values:
+        raise TraitDefinitionError(f"{key} is empty")
+    if not all(isinstance(value, str) and value.strip() for value in values):
+        raise TraitDefinitionError(f"{key} holds something that is not text")
+    return tuple(values)
+
+
+def _rubric(document: Mapping[str, Any]) -> str:
+    rubric = _text(document, "eval_prompt", default="")
+    for place in ("{question}", "{answer}"):
+        if rubric and place not in rubric:
+            raise TraitDefinitionError(f"eval_prompt does not say where {place} goes")
+    return rubric
+
+
+def _cues(document: Mapping[str, Any]) -> Cues | None:
+    if "cues" not in document:
+        return None
+    cues = document["cues"]
+    if not isinstance(cues, dict):
+        raise TraitDefinitionError("cues must be an object with positive and negative")
+    poles = [_texts(cues, pole) for pole in ("positive", "negative")]
+    for pole in poles:
+        if len(pole) > MOST_CUES:
+            raise TraitDefinitionError(f"cues has more than {MOST_CUES} of one pole")
+        for cue in pole:
+            _check_cue(cue)
+    return Cues(*poles)
+
+
+def _check_cue(cue: str) -> None:
+    """Refuses what is not a regular expression, and what could take for ever to search for.
+
+    Python's search cannot be given a time limit, so what makes it explode is not let in at all: a
+    repeated group, a back reference, or more than a few unbounded repetitions.
+    """
+    shown = cue if len(cue) <= 60 else f"{cue[:60]}..."
+    if len(cue) > LONGEST_CUE:
+        raise TraitDefinitionError(f"the cue {shown!r} is longer than {LONGEST_CUE} characters")
+    try:
+        re.compile(cue)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise TraitDefinitionError(
+            f"the cue {shown!r} is not a regular expression: {error}"
+        ) from error
+    if re.search(r"\\[1-9]|\(\?P=|\(\?\(", cue):
+        raise TraitDefinitionError(f"the cue {shown!r} refers back to a group: write it out")
+    bare = re.sub(r"\[\^?\]?[^\]]*\]", "_", re.sub(r"\\.", "_", cue))
+    if re.search(r"\)[*+{]", bare):
+        raise TraitDefinitionError(f"the cue {shown!r} repeats a group, which can take for ever")
+    if len(re.findall(r"[*+]|\{\d*,?\d*\}", bare)) > MOST_OPEN_REPEATS:
+        raise TraitDefinitionError(
+            f"the cue {shown!r} has more than {MOST_OPEN_REPEATS} repetitions"
+        )

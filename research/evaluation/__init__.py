@@ -1,0 +1,1 @@
+"""How strong a vector is, where it works best, and what else it moves."""

@@ -1,0 +1,205 @@
+"""The rule that chooses the blocks to steer and the range of scalars to recommend.
+
+In short: of the blocks that turn the trait about as far as the best one, take the one whose answers
+stay the most like the model's own; recommend the scalars from 0 outwards for as long as the text
+holds and the score goes on moving.
+
+The range, for one curve, in each direction from 0:
+
+1. Walk outwards over the grid while the answers stay *coherent* (below) and the score does not fall
+   back by more than `fall` points from the best so far. Past the first dose that fails, nothing is
+   recommended, even if a later one happens to pass.
+2. Of the doses walked, the end is the one nearest to 0 whose score is within `plateau` points of
+   the best: what lies beyond it costs coherence and gains nothing.
+3. If even that moves the score by less than `least_gain` points, the end is 0: the vector does not
+   turn the trait that way. (Of a judge whose scale ends at "not at all", there is no way down.)
+
+A dose is coherent when, compared with the unsteered answers,
+
+- its perplexity for the unsteered model is at most `perplexity` times theirs, or that of answers
+  which a system prompt asked to show the same pole, whichever is higher. A style that nobody asked
+  for is surprising even when it is written perfectly; what the model writes when asked for it is
+  the yardstick for how surprising it may be;
+- at most `repetition` more of its text repeats itself;
+- its mean length is within a factor of `length`;
+- at most `unended` more of its answers run into the token limit.
+
+The blocks: a curve's *gain* is the score at the range's upper end less that at its lower end; its
+*loss* is the mean over the ends other than 0 of ln(perplexity / unsteered perplexity), in nats per
+token. Curves whose gain is at least `near_best` of the largest compete. Of those whose loss is
+within `same_loss` of the least, which no set of prompts could tell apart, the one wins whose range
+needs the smaller push: the mean over the ends of |scalar| * norm / residual norm. Gain comes before
+loss because a ratio of the two would prefer a block that hardly does anything at hardly any cost.
+Scalars themselves are not compared: norms differ among blocks, and so does what a scalar adds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from research.evaluation.doses import Dose, DoseCurve
+from research.evaluation.estimates import spearman
+
+GRID_ENDS = "the grid ends"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The numbers of the rule, as the module describes them."""
+
+    perplexity: float = 2.0
+    repetition: float = 0.1
+    length: float = 2.0
+    unended: float = 0.1
+    fall: float = 5.0
+    plateau: float = 2.0
+    least_gain: float = 10.0
+    near_best: float = 0.9
+    same_loss: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Answers of the unsteered model when a system prompt asks for a pole, None where not known.
+
+    Attributes:
+        trait: It asks for the trait.
+        opposite: It asks for the trait's opposite.
+    """
+
+    trait: Dose | None = None
+    opposite: Dose | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The recommended scalars of one curve.
+
+    Attributes:
+        low: The lowest, at most 0.
+        high: The highest, at least 0.
+        why_low: What keeps it from going lower.
+        why_high: What keeps it from going higher.
+    """
+
+    low: float
+    high: float
+    why_low: str
+    why_high: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A curve as the rule sees it.
+
+    Attributes:
+        blocks: The blocks steered.
+        range: The recommended scalars, were these blocks chosen.
+        gain: Points of trait score from the range's lower end to its upper.
+        loss: What that costs in coherence, in nats per token.
+        push: What the range's ends add, as a share of the residual's norm; the mean of both.
+        spearman: Rank correlation of scalar and score over the whole grid.
+    """
+
+    blocks: tuple[int, ...]
+    range: Range
+    gain: float
+    loss: float
+    push: float
+    spearman: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the rule chose.
+
+    Attributes:
+        chosen: The winner; None when no curve turns the trait.
+        candidates: Every curve, in the order given.
+    """
+
+    chosen: Candidate | None
+    candidates: tuple[Candidate, ...]
+
+
+def surprise_limit(unsteered: Dose, asked: Dose | None, rule: Rule) -> float:
+    """The highest perplexity that is coherent."""
+    yardstick = unsteered.perplexity.value
+    if asked is not None:
+        yardstick = max(yardstick, asked.perplexity.value)
+    return rule.perplexity * yardstick
+
+
+def incoherences(dose: Dose, unsteered: Dose, asked: Dose | None, rule: Rule) -> tuple[str, ...]:
+    """What about a dose's answers is beyond the rule's limits; empty when they are coherent."""
+    length = dose.tokens.value / max(unsteered.tokens.value, 1.0)
+    faults = {
+        "perplexity": not dose.perplexity.value <= surprise_limit(unsteered, asked, rule),
+        "repetition": dose.repetition.value > unsteered.repetition.value + rule.repetition,
+        "length": not 1 / rule.length <= length <= rule.length,
+        "unended answers": dose.ended < unsteered.ended - rule.unended,
+    }
+    return tuple(name for name, is_beyond in faults.items() if is_beyond)
+
+
+def recommend_range(curve: DoseCurve, asked: Asked, rule: Rule) -> Range:
+    """The scalars to recommend for a curve."""
+    rising = [dose for dose in curve.doses if dose.scalar > 0]
+    falling = [dose for dose in reversed(curve.doses) if dose.scalar < 0]
+    high, why_high = _end(rising, curve.unsteered, asked.trait, 1.0, rule)
+    low, why_low = _end(falling, curve.unsteered, asked.opposite, -1.0, rule)
+    return Range(low, high, why_low, why_high)
+
+
+def _end(
+    doses: Sequence[Dose], unsteered: Dose, asked: Dose | None, sign: float, rule: Rule
+) -> tuple[float, str]:
+    """The last scalar to recommend in one direction, and what keeps it from going further."""
+    walked: list[tuple[float, float]] = [(0.0, 0.0)]
+    reason = GRID_ENDS
+    for dose in doses:
+        gain = sign * (dose.score.value - unsteered.score.value)
+        faults = incoherences(dose, unsteered, asked, rule)
+        if faults:
+            reason = f"{' and '.join(faults)} at {dose.scalar:+g}"
+            break
+        if not gain >= max(gain for _, gain in walked) - rule.fall:
+            reason = f"the score turns back at {dose.scalar:+g}"
+            break
+        walked.append((dose.scalar, gain))
+    best = max(gain for _, gain in walked)
+    if best < rule.least_gain:
+        return 0.0, f"the score moves by less than {rule.least_gain:g} points; {reason}"
+    end = next(scalar for scalar, gain in walked if gain >= best - rule.plateau)
+    return end, reason if end == walked[-1][0] else "the score moves no further"
+
+
+def as_candidate(curve: DoseCurve, asked: Asked, rule: Rule) -> Candidate:
+    """A curve's range, and what the rule compares."""
+    found = recommend_range(curve, asked, rule)
+    ends = [curve.at(scalar) for scalar in (found.low, found.high) if scalar]
+    base = curve.unsteered.perplexity.value
+    return Candidate(
+        blocks=curve.blocks,
+        range=found,
+        gain=curve.at(found.high).score.value - curve.at(found.low).score.value,
+        loss=fmean(math.log(dose.perplexity.value / base) for dose in ends) if ends else 0.0,
+        push=fmean(abs(dose.scalar) for dose in ends) * curve.residual_share if ends else 0.0,
+        spearman=spearman(curve.scalars, [dose.score.value for dose in curve.doses]),
+    )
+
+
+def choose(curves: Sequence[DoseCurve], asked: Asked, rule: Rule) -> Choice:
+    """Chooses among curves of one vector, each with blocks of its own."""
+    candidates = tuple(as_candidate(curve, asked, rule) for curve in curves)
+    best = max((each.gain for each in candidates), default=0.0)
+    strong = [
+        each for each in candidates if each.gain >= max(rule.least_gain, rule.near_best * best)
+    ]
+    least = min((each.loss for each in strong), default=0.0)
+    mildest = [each for each in strong if each.loss <= least + rule.same_loss]
+    chosen = min(mildest, key=lambda each: (each.push, each.blocks), default=None)
+    return Choice(chosen, candidates)

@@ -1,0 +1,132 @@
+"""Answers to the same questions under many conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from research.answering import derived_seed, stored_answers
+from research.model import Answer, AnswerRequest, ResearchModel
+from research.progress import AnswerStore, OnDone, ignore_progress
+from triton_models.vectors.persona_vector import PersonaVector
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What questions are answered under.
+
+    Attributes:
+        blocks: The blocks steered.
+        scalar: How strongly.
+        system_prompts: The system turns; the questions take them in turn. Without any, a question
+            stands alone.
+    """
+
+    blocks: tuple[int, ...] = ()
+    scalar: float = 0.0
+    system_prompts: tuple[str, ...] = ()
+
+
+UNSTEERED = Condition()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are generated.
+
+    Attributes:
+        max_new_tokens: The longest answer, in tokens.
+        temperature: 0 takes the likeliest token.
+        seed: What each answer's own seed is derived from; a question has the same one under every
+            condition.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+
+
+Answers = Mapping[Condition, Sequence[Answer]]
+"""For each condition an answer to every question, in the questions' order."""
+
+
+def answer_questions(
+    model: ResearchModel,
+    vector: PersonaVector,
+    questions: Sequence[str],
+    conditions: Sequence[Condition],
+    sampling: Sampling,
+    store: AnswerStore,
+    on_done: OnDone = ignore_progress,
+) -> dict[Condition, list[Answer]]:
+    """Answers every question under every condition.
+
+    Args:
+        model: The model; afterwards, `vector` is the only one that it can be steered by.
+        vector: The vector that the conditions' scalars turn.
+        questions: One user turn each.
+        conditions: The conditions, without repeats.
+        sampling: How to generate.
+        store: Where finished answers are looked up and kept.
+        on_done: Takes how many answers are done, of questions times conditions.
+    """
+    model.set_vectors({vector.trait_name: vector})
+    requests = [
+        _request(model, vector.trait_name, question, place, condition, sampling)
+        for condition in conditions
+        for place, question in enumerate(questions)
+    ]
+    answers = iter(stored_answers(model, requests, store, on_done))
+    return {condition: [next(answers) for _ in questions] for condition in conditions}
+
+
+def unsteered_losses(
+    model: ResearchModel, prompts: Sequence[list[int]], answers: Sequence[Answer]
+) -> list[tuple[float, int]]:
+    """Each answer's negative log likelihood for the unsteered model, and its number of tokens.
+
+    The end of an answer that ended by itself counts as a token of it.
+
+    Args:
+        model: The model.
+        prompts: What each answer is taken to be an answer to, as tokens.
+        answers: The answers; equal ones are computed once.
+    """
+    end = model.tokenizer.eos_token_id
+    pairs = {}
+    keys = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        response = [*answer.response_ids, end] if answer.ended else answer.response_ids
+        keys.append((tuple(prompt), tuple(response)))
+        pairs[keys[-1]] = (prompt, response)
+    found = model.log_likelihoods(list(pairs.values()))
+    losses = {key: (-total, tokens) for key, (total, tokens) in zip(pairs, found, strict=True)}
+    return [losses[key] for key in keys]
+
+
+def chat(question: str, system_prompt: str = "") -> list[dict[str, str]]:
+    """The messages of one user turn, after a system turn unless that is empty."""
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    return [*system, {"role": "user", "content": question}]
+
+
+def _request(
+    model: ResearchModel,
+    trait: str,
+    question: str,
+    place: int,
+    condition: Condition,
+    sampling: Sampling,
+) -> AnswerRequest:
+    prompts = condition.system_prompts
+    steers = condition.scalar != 0
+    return AnswerRequest(
+        prompt_ids=model.encode_chat(
+            chat(question, prompts[place % len(prompts)] if prompts else "")
+        ),
+        scalars={trait: condition.scalar} if steers else {},
+        layers=condition.blocks if steers else None,
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        seed=derived_seed(sampling.seed, "evaluation", question),
+    )

@@ -1,0 +1,77 @@
+"""What turning one trait does to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from research.evaluation.estimates import Estimate, mean
+from triton_models.vectors.persona_vector import PersonaVector
+
+Scores = Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """How far a scalar of one trait moves the score of another.
+
+    Attributes:
+        steered: The trait turned.
+        judged: The trait scored.
+        scalar: How far `steered` was turned.
+        change: Mean change of the score from the unsteered answers to the same questions, in
+            points of 100.
+        answers: How many pairs of answers both had a score.
+    """
+
+    steered: str
+    judged: str
+    scalar: float
+    change: Estimate
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cosines:
+    """Cosines between the traits' vectors at one block.
+
+    Attributes:
+        block: The block, 0-based.
+        traits: The traits that have a vector there, in the order of `values`.
+        values: `values[i][j]` is the cosine between the vectors of traits i and j.
+    """
+
+    block: int
+    traits: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+def movement(
+    steered: str,
+    judged: str,
+    scalar: float,
+    unsteered_scores: Scores,
+    steered_scores: Scores,
+    seed: int = 0,
+) -> Movement:
+    """Compares scores of one trait of answers to the same questions, without and with steering."""
+    changes = [
+        after - before
+        for before, after in zip(unsteered_scores, steered_scores, strict=True)
+        if before is not None and after is not None
+    ]
+    return Movement(steered, judged, scalar, mean(changes, seed), len(changes))
+
+
+def cosines(vectors: Mapping[str, PersonaVector], blocks: Sequence[int]) -> list[Cosines]:
+    """The cosines between all pairs of vectors at each of the blocks; 0 for a vector of zeros."""
+    tables = []
+    for block in blocks:
+        traits = tuple(trait for trait, vector in vectors.items() if block in vector.blocks)
+        rows = [vectors[trait].blocks[block].astype(np.float64) for trait in traits]
+        units = [row / (np.linalg.norm(row) or 1.0) for row in rows]
+        values = tuple(tuple(float(first @ second) for second in units) for first in units)
+        tables.append(Cosines(block, traits, values))
+    return tables

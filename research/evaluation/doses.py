@@ -1,0 +1,112 @@
+"""What answers at one strength of steering look like, and how that changes with the strength."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from research.evaluation.estimates import Estimate, mean, perplexity
+from triton_models.vectors.persona_vector import PersonaVector
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredAnswer:
+    """An answer and what was measured of it.
+
+    Attributes:
+        question: What was asked.
+        text: The answer.
+        score: The judge's trait score, 0 to 100; None when the judge gave none.
+        loss: Negative log likelihood of the answer for the unsteered model, in nats.
+        loss_tokens: How many tokens that is the sum of.
+        repetition: The share of the text that repeats it, 0 to 1.
+        tokens: Length in tokens.
+        ended: Whether it ended by itself, rather than at the token limit.
+    """
+
+    question: str
+    text: str
+    score: float | None
+    loss: float
+    loss_tokens: int
+    repetition: float
+    tokens: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """A summary of the answers to the same questions at one strength.
+
+    Attributes:
+        scalar: The strength; 0 is unsteered.
+        answers: How many answers there are.
+        unscored: How many of them the judge gave no score; the score leaves them out.
+        score: Mean trait score, 0 to 100.
+        perplexity: Perplexity per token for the unsteered model.
+        repetition: Mean share of a text that repeats it.
+        tokens: Mean length in tokens.
+        ended: Share of answers that ended by themselves.
+    """
+
+    scalar: float
+    answers: int
+    unscored: int
+    score: Estimate
+    perplexity: Estimate
+    repetition: Estimate
+    tokens: Estimate
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoseCurve:
+    """Doses of one vector added to the same blocks.
+
+    Attributes:
+        blocks: The blocks steered, 0-based.
+        doses: From the lowest scalar to the highest; 0 is among them.
+        residual_share: What scalar 1 adds, as a share of the residual stream's norm: the vector's
+            norm over the residual's, summed over the blocks.
+    """
+
+    blocks: tuple[int, ...]
+    doses: tuple[Dose, ...]
+    residual_share: float
+
+    @property
+    def unsteered(self) -> Dose:
+        """The dose at scalar 0."""
+        return self.at(0.0)
+
+    @property
+    def scalars(self) -> tuple[float, ...]:
+        """The scalars, rising."""
+        return tuple(dose.scalar for dose in self.doses)
+
+    def at(self, scalar: float) -> Dose:
+        """The dose at a scalar of the grid."""
+        return next(dose for dose in self.doses if dose.scalar == scalar)
+
+
+def summarise(scalar: float, answers: Sequence[MeasuredAnswer], seed: int = 0) -> Dose:
+    """Summarises the answers at one strength, of which there must be at least one."""
+    scores = [answer.score for answer in answers if answer.score is not None]
+    return Dose(
+        scalar=scalar,
+        answers=len(answers),
+        unscored=len(answers) - len(scores),
+        score=mean(scores, seed),
+        perplexity=perplexity([(answer.loss, answer.loss_tokens) for answer in answers], seed),
+        repetition=mean([answer.repetition for answer in answers], seed),
+        tokens=mean([float(answer.tokens) for answer in answers], seed),
+        ended=fmean(answer.ended for answer in answers),
+    )
+
+
+def residual_share(
+    vector: PersonaVector, blocks: Sequence[int], residual_norms: Mapping[int, float]
+) -> float:
+    """What scalar 1 adds to these blocks, as a share of the residual's norm, summed over them."""
+    return sum(vector.norms[block] / residual_norms[block] for block in blocks)

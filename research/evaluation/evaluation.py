@@ -1,0 +1,144 @@
+"""The evaluation of several vectors of one model, and of what each does to the others' traits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from research.answering import stored_scores
+from research.definitions import TraitDefinition
+from research.evaluation.conditions import UNSTEERED, Condition
+from research.evaluation.cross_trait import Cosines, Movement, cosines, movement
+from research.evaluation.trait_evaluation import (
+    Bar,
+    Settings,
+    TraitEvaluation,
+    evaluate_trait,
+    silent,
+)
+from research.judges import Judge
+from research.model import ResearchModel
+from research.progress import AnswerStore
+from triton_models.vectors.persona_vector import PersonaVector
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A vector to evaluate, and its trait's definition."""
+
+    vector: PersonaVector
+    definition: TraitDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was found out about some vectors of one model.
+
+    Attributes:
+        model: The model's name.
+        judge: The judge's name.
+        settings: How it was done.
+        traits: What was found out about each.
+        movements: What each trait, at both ends of its range, does to every trait's score; empty
+            unless asked for.
+        cosines: How alike the vectors are, at every block that was chosen for one of them; empty
+            unless asked for.
+    """
+
+    model: str
+    judge: str
+    settings: Settings
+    traits: tuple[TraitEvaluation, ...]
+    movements: tuple[Movement, ...] = ()
+    cosines: tuple[Cosines, ...] = ()
+
+
+def evaluate(
+    model: ResearchModel,
+    judge: Judge,
+    subjects: Sequence[Subject],
+    settings: Settings,
+    store: AnswerStore,
+    cross: bool,
+    bar: Bar = silent,
+) -> Evaluation:
+    """Evaluates vectors.
+
+    Args:
+        model: The model to steer.
+        judge: Scores the answers.
+        subjects: The vectors; their traits differ.
+        settings: How to evaluate.
+        store: Where answers and scores are kept, and found again by a later run.
+        cross: Whether to score each trait's answers for all the others, too.
+        bar: Shows how far it is.
+
+    Raises:
+        EvaluationError: A vector cannot be evaluated as asked.
+        JudgeError: The judge cannot judge.
+        RequestError: A scalar is too large or too small for the model's dtype.
+    """
+    traits = tuple(
+        evaluate_trait(model, judge, each.vector, each.definition, settings, store, bar)
+        for each in subjects
+    )
+    found = Evaluation(model.name, judge.name, settings, traits)
+    if not cross:
+        return found
+    chosen = [trait.choice.chosen for trait in traits if trait.choice.chosen is not None]
+    blocks = sorted({block for candidate in chosen for block in candidate.blocks})
+    vectors = {each.vector.trait_name: each.vector for each in subjects}
+    return dataclasses.replace(
+        found,
+        movements=tuple(_movements(judge, subjects, traits, settings, store, bar)),
+        cosines=tuple(cosines(vectors, blocks)),
+    )
+
+
+def _movements(
+    judge: Judge,
+    subjects: Sequence[Subject],
+    traits: Sequence[TraitEvaluation],
+    settings: Settings,
+    store: AnswerStore,
+    bar: Bar,
+) -> list[Movement]:
+    """Every trait's score of the answers that each trait's evaluation generated anyway."""
+    found = []
+    for trait in traits:
+        chosen = trait.choice.chosen
+        if chosen is None:
+            continue
+        conditions = {
+            scalar: Condition(chosen.blocks, scalar)
+            for scalar in (chosen.range.low, chosen.range.high)
+            if scalar
+        }
+        groups = [trait.answers[each] for each in (UNSTEERED, *conditions.values())]
+        flat = [answer for group in groups for answer in group]
+        with bar(f"{trait.vector.trait_name}: other traits' scores", len(flat)) as on_done:
+            for subject in subjects:
+                scores = iter(
+                    stored_scores(
+                        judge,
+                        subject.definition,
+                        [answer.question for answer in flat],
+                        [answer.text for answer in flat],
+                        store,
+                        on_done,
+                    )
+                )
+                before, *after = ([next(scores) for _ in group] for group in groups)
+                for scalar, steered in zip(conditions, after, strict=True):
+                    found.append(
+                        movement(
+                            trait.vector.trait_name,
+                            subject.definition.trait_name,
+                            scalar,
+                            before,
+                            steered,
+                            settings.sampling.seed,
+                        )
+                    )
+    return found

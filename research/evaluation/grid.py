@@ -1,0 +1,33 @@
+"""Which scalars to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+DOSES = (0.075, 0.15, 0.3, 0.45, 0.6)
+"""What to add, as shares of the residual stream's norm: from hardly felt to mostly destructive."""
+
+
+def default_scalars(residual_shares: Sequence[float]) -> tuple[float, ...]:
+    """Scalars that reach from a small dose to too large a one, in both directions, and 0.
+
+    Norms of vectors from different methods differ by factors of hundreds, so no fixed scalars suit
+    all. These are round multiples of about `DOSES` of the residual's norm at the median block.
+
+    Args:
+        residual_shares: For each block what scalar 1 adds there, as a share of the residual's norm.
+    """
+    step = _round(DOSES[0] / median(residual_shares))
+    positive = [round(dose / DOSES[0]) * step for dose in DOSES]
+    # 12 digits take away what multiplying a decimal leaves behind.
+    rising = [float(f"{scalar:.12g}") for scalar in positive]
+    return (*(-scalar for scalar in reversed(rising)), 0.0, *rising)
+
+
+def _round(number: float) -> float:
+    """The closest of 1, 2.5 and 5 times a power of ten, by ratio."""
+    power = 10.0 ** math.floor(math.log10(number))
+    candidates = [factor * power for factor in (1.0, 2.5, 5.0, 10.0)]
+    return min(candidates, key=lambda candidate: abs(math.log(candidate / number)))

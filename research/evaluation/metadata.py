@@ -1,0 +1,65 @@
+"""What an evaluation leaves in a vector's file."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from research.evaluation.choice import Candidate
+from research.evaluation.trait_evaluation import Settings, TraitEvaluation
+from triton_models.vectors.persona_vector import PersonaVector
+
+_DIGITS = 4
+
+
+def with_choice(trait: TraitEvaluation, model: str, settings: Settings) -> PersonaVector:
+    """The vector with the chosen blocks and range in its metadata, its numbers unchanged.
+
+    Raises:
+        ValueError: Nothing was chosen.
+    """
+    chosen, curve = trait.choice.chosen, trait.chosen_curve
+    if chosen is None or curve is None:
+        raise ValueError(f"no block turns {trait.vector.trait_name!r}: there is nothing to write")
+    # `selected_layer` is the older name of the same fact.
+    kept = {key: value for key, value in trait.vector.metadata.items() if key != "selected_layer"}
+    evaluation: dict[str, Any] = {
+        "model": model,
+        "judge": trait.judge,
+        "questions": curve.unsteered.answers,
+        **dataclasses.asdict(settings.sampling),
+        "rule": dataclasses.asdict(settings.rule),
+        "doses": [
+            {
+                "scalar": dose.scalar,
+                "score": _rounded(dose.score.value),
+                "perplexity": _rounded(dose.perplexity.value),
+                "repetition": _rounded(dose.repetition.value),
+                "tokens": _rounded(dose.tokens.value),
+                "ended": _rounded(dose.ended),
+            }
+            for dose in curve.doses
+        ],
+        "candidates": [_candidate(candidate) for candidate in trait.choice.candidates],
+    }
+    metadata = {
+        **kept,
+        "selected_layers": list(chosen.blocks),
+        "recommended_range": [chosen.range.low, chosen.range.high],
+        "evaluation": evaluation,
+    }
+    return dataclasses.replace(trait.vector, metadata=metadata)
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "layers": list(candidate.blocks),
+        "range": [candidate.range.low, candidate.range.high],
+        "gain": _rounded(candidate.gain),
+        "loss": _rounded(candidate.loss),
+        "push": _rounded(candidate.push),
+    }
+
+
+def _rounded(value: float) -> float:
+    return round(value, _DIGITS)

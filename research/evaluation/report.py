@@ -1,0 +1,185 @@
+"""The report that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from research.evaluation.conditions import UNSTEERED, Condition
+from research.evaluation.cross_trait import Movement
+from research.evaluation.doses import Dose, DoseCurve
+from research.evaluation.estimates import Estimate
+from research.evaluation.evaluation import Evaluation
+from research.evaluation.tables import blocks_text, markdown_table, scalar_text
+from research.evaluation.trait_evaluation import TraitEvaluation
+
+Images = Mapping[str, str]
+"""A plot's name to where it is: `doses_TRAIT`, `blocks_TRAIT`, `movements`, `cosines`."""
+
+
+def markdown_report(evaluation: Evaluation, images: Images) -> str:
+    """The report, in Markdown."""
+    parts = [
+        f"# Evaluation of vectors of {evaluation.model}",
+        _setup(evaluation),
+        "## Summary",
+        summary_table(evaluation),
+        _NOTES,
+    ]
+    for trait in evaluation.traits:
+        parts += _trait_part(trait, images)
+    if evaluation.movements:
+        parts += ["## What else each trait moves", _MOVEMENT_NOTES]
+        parts += _image(images, "movements", "Change of every trait's score")
+        parts.append(movement_table(evaluation.movements))
+    if evaluation.cosines:
+        parts.append("## How alike the vectors are")
+        parts += _image(images, "cosines", "Cosines between the vectors")
+    return "\n\n".join(parts) + "\n"
+
+
+def summary_table(evaluation: Evaluation) -> str:
+    """What was chosen for each trait, and what it does."""
+    rows = [_summary(trait) for trait in evaluation.traits]
+    header = ["trait", "blocks", "range", "share of residual", "score at low", "at 0", "at high"]
+    return markdown_table([*header, "perplexity at low", "at 0", "at high", "Spearman"], rows)
+
+
+def movement_table(movements: Sequence[Movement]) -> str:
+    """The matrix of changes: rows are steered, columns judged."""
+    judged = list(dict.fromkeys(each.judged for each in movements))
+    cells = {(each.steered, each.scalar, each.judged): each for each in movements}
+    rows = [
+        [f"{steered} {scalar_text(scalar)}"]
+        + [_interval(cells[steered, scalar, trait].change) for trait in judged]
+        for steered, scalar in dict.fromkeys((each.steered, each.scalar) for each in movements)
+    ]
+    return markdown_table(["steered", *judged], rows)
+
+
+_NOTES = """\
+*score*: 0 is the trait's opposite, 50 neither, 100 the trait. *share of residual*: what the ends of
+the range add, as a share of the norm of the residual stream there; the number to compare vectors
+and models by, since scalars depend on a vector's norm. *perplexity*: of the answers, for the
+unsteered model asked the same question; a style that nobody asked for is surprising even when it is
+written perfectly. *Spearman*: rank correlation of scalar and score over the whole grid."""
+
+_MOVEMENT_NOTES = """\
+Every row's answers are those to that trait's own questions, at an end of its range; a cell is the
+mean change of the judged trait's score from the unsteered answers, in points of 100, with its 95%
+bootstrap interval."""
+
+
+def _setup(evaluation: Evaluation) -> str:
+    sampling = evaluation.settings.sampling
+    how = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
+    asked = max(trait.curves[0].unsteered.answers for trait in evaluation.traits)
+    unscored = sum(
+        answer.score is None
+        for trait in evaluation.traits
+        for group in trait.answers.values()
+        for answer in group
+    )
+    text = (
+        f"Judge: {evaluation.judge}. {asked} questions for each trait, one answer each and "
+        f"condition, {how}, at most {sampling.max_new_tokens} tokens, seed {sampling.seed}."
+    )
+    return text + (f" {unscored} answers have no score and are left out of it." if unscored else "")
+
+
+def _summary(trait: TraitEvaluation) -> list[str]:
+    chosen, curve = trait.choice.chosen, trait.chosen_curve
+    name = trait.vector.trait_name
+    if chosen is None or curve is None:
+        return [name, "none turns it", *("" for _ in range(9))]
+    ends = chosen.range.low, 0.0, chosen.range.high
+    doses = [curve.at(scalar) for scalar in ends]
+    shares = [scalar * curve.residual_share for scalar in (ends[0], ends[2])]
+    return [
+        name,
+        blocks_text(chosen.blocks),
+        _range(*(scalar_text(scalar) for scalar in (ends[0], ends[2]))),
+        _range(*(f"{share:+.2f}" if share else "0" for share in shares)),
+        *(f"{dose.score.value:.0f}" for dose in doses),
+        *(f"{dose.perplexity.value:.2f}" for dose in doses),
+        f"{chosen.spearman:.2f}",
+    ]
+
+
+def _trait_part(trait: TraitEvaluation, images: Images) -> list[str]:
+    name = trait.vector.trait_name
+    parts = [f"## {name}", _verdict(trait)]
+    parts += _image(images, f"doses_{name}", f"{name}: score and coherence over the scalar")
+    curve = trait.chosen_curve or trait.curves[0]
+    parts += [f"Doses at block {blocks_text(curve.blocks)}:", _dose_table(curve)]
+    if len(trait.curves) > 1:
+        parts += _image(images, f"blocks_{name}", f"{name}: the blocks side by side")
+        parts.append(_candidate_table(trait))
+    parts += ["The first question's answers:", _examples(trait, curve)]
+    return parts
+
+
+def _verdict(trait: TraitEvaluation) -> str:
+    chosen = trait.choice.chosen
+    if chosen is None:
+        return "No block turns this trait within the rule's limits."
+    found = chosen.range
+    return (
+        f"Steer block {blocks_text(chosen.blocks)}, from {scalar_text(found.low)} "
+        f"({found.why_low}) to {scalar_text(found.high)} ({found.why_high})."
+    )
+
+
+def _dose_table(curve: DoseCurve) -> str:
+    columns: dict[str, Callable[[Dose], str]] = {
+        "scalar": lambda dose: scalar_text(dose.scalar),
+        "share of residual": lambda dose: f"{abs(dose.scalar) * curve.residual_share:.2f}",
+        "score": lambda dose: _interval(dose.score, ".0f"),
+        "perplexity": lambda dose: _interval(dose.perplexity, ".2f"),
+        "repetition": lambda dose: f"{dose.repetition.value:.2f}",
+        "tokens": lambda dose: f"{dose.tokens.value:.0f}",
+        "ended": lambda dose: f"{dose.ended:.2f}",
+    }
+    rows = [[cell(dose) for cell in columns.values()] for dose in curve.doses]
+    return markdown_table(list(columns), rows)
+
+
+def _candidate_table(trait: TraitEvaluation) -> str:
+    rows = [
+        [
+            blocks_text(each.blocks) + (" (chosen)" if each == trait.choice.chosen else ""),
+            _range(scalar_text(each.range.low), scalar_text(each.range.high)),
+            f"{each.gain:.0f}",
+            f"{each.loss:.2f}",
+            f"{each.push:.2f}",
+            f"{each.spearman:.2f}",
+            each.range.why_low,
+            each.range.why_high,
+        ]
+        for each in trait.choice.candidates
+    ]
+    header = ["blocks", "range", "gain", "loss", "push", "Spearman"]
+    return markdown_table([*header, "why not lower", "why not higher"], rows)
+
+
+def _examples(trait: TraitEvaluation, curve: DoseCurve) -> str:
+    rows = []
+    for scalar in curve.scalars:
+        condition = Condition(curve.blocks, scalar) if scalar else UNSTEERED
+        rows.append([scalar_text(scalar), trait.answers[condition][0].text])
+    question = trait.answers[UNSTEERED][0].question
+    return markdown_table(["scalar", question], rows)
+
+
+def _image(images: Images, name: str, caption: str) -> list[str]:
+    return [f"![{caption}]({images[name]})"] if name in images else []
+
+
+def _range(low: str, high: str) -> str:
+    return f"{low} to {high}"
+
+
+def _interval(estimate: Estimate, form: str = "+.0f") -> str:
+    value, low, high = (
+        format(each, form) for each in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low}, {high}]"

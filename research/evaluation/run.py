@@ -1,0 +1,150 @@
+"""A whole evaluation, from options to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from research.definitions import find_definition, read_trait_definition
+from research.evaluation.evaluation import Evaluation, Subject, evaluate
+from research.evaluation.metadata import with_choice
+from research.evaluation.output import write_evaluation
+from research.evaluation.tables import blocks_text, scalar_text
+from research.evaluation.trait_evaluation import (
+    EvaluationError,
+    Settings,
+    TraitEvaluation,
+    blocks_to_try,
+)
+from research.extraction_run import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
+from research.judges.choice import JudgeChoice, make_judge
+from research.progress import AnswerStore, progress_bar
+from triton_models.vectors.formats import VECTOR_SUFFIXES, read_vector, write_vector
+
+DEFAULT_RUNS = Path("runs/evaluation")
+
+ANSWERS = "answers.jsonl"
+"""The file in the output folder that a later run takes up."""
+
+_WITHOUT_METADATA = (".pt", ".svec")
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """What to evaluate.
+
+    Attributes:
+        vectors: Vector files, or names of traits whose vectors are in `folder`.
+        folder: Where vectors are looked for by the trait's name.
+        prompts: The folder of trait definitions.
+        output: The folder for the report, and for answers that a later run takes up; `None` is one
+            of the model's name in `DEFAULT_RUNS`.
+        model: The model.
+        judge: The judge.
+        settings: How to evaluate.
+        write: Whether to put what was chosen into the vector files.
+        cross: Whether to score every trait's answers for all the others, too.
+        quiet: Show no progress.
+    """
+
+    vectors: Sequence[str]
+    folder: Path = DEFAULT_VECTORS
+    prompts: Path = DEFAULT_PROMPTS
+    output: Path | None = None
+    model: ModelOptions = field(default_factory=ModelOptions)
+    judge: JudgeChoice = field(default_factory=JudgeChoice)
+    settings: Settings = field(default_factory=Settings)
+    write: bool = False
+    cross: bool = False
+    quiet: bool = False
+
+
+def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation:
+    """Evaluates, writes the report, and, if so wished, the vector files.
+
+    Args:
+        run: What to evaluate.
+        say: Takes a line on each trait, and one on the report.
+
+    Raises:
+        EvaluationError: A vector cannot be found, evaluated as asked, or written to.
+        JudgeError: The judge cannot judge.
+        TraitDefinitionError: A definition is missing or cannot be used.
+        VectorFileError: A vector file cannot be used.
+        ModelNotFoundError: The model is not on this machine.
+        UnsupportedModelError: It cannot be served.
+        RequestError: A scalar is too large or too small for the model's dtype.
+    """
+    paths = [find_vector(each, run.folder) for each in run.vectors]
+    subjects = [_subject(path, run.prompts) for path in paths]
+    _check(run, paths, subjects)
+    with run.model.open() as model:
+        judge = make_judge(run.judge, model)
+        output = run.output or DEFAULT_RUNS / model.name.replace("/", "--")
+        with AnswerStore(output / ANSWERS) as store:
+            found = evaluate(
+                model,
+                judge,
+                subjects,
+                run.settings,
+                store,
+                run.cross,
+                partial(progress_bar, quiet=run.quiet),
+            )
+    report = write_evaluation(found, output)
+    for path, trait in zip(paths, found.traits, strict=True):
+        say(_verdict(trait))
+        if run.write and trait.choice.chosen is not None:
+            write_vector(with_choice(trait, found.model, run.settings), path)
+            say(f"  written to {path}")
+    say(f"report: {report}")
+    return found
+
+
+def find_vector(name: str, folder: Path) -> Path:
+    """The path of a vector file, given as such or by the trait's name.
+
+    Raises:
+        EvaluationError: There is none.
+    """
+    if name.endswith(VECTOR_SUFFIXES):
+        return Path(name)
+    for suffix in VECTOR_SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    raise EvaluationError(f"there is no vector of {name!r} in {folder}: name a file or a trait")
+
+
+def _subject(path: Path, prompts: Path) -> Subject:
+    vector = read_vector(path)
+    definition = read_trait_definition(find_definition(prompts, vector.trait_name))
+    return Subject(vector, definition)
+
+
+def _check(run: EvaluationRun, paths: Sequence[Path], subjects: Sequence[Subject]) -> None:
+    """Refuses what could only fail after hours of generating."""
+    traits = [each.vector.trait_name for each in subjects]
+    if twice := {trait for trait in traits if traits.count(trait) > 1}:
+        raise EvaluationError(f"there are several vectors of {', '.join(sorted(twice))}: give one")
+    for path, subject in zip(paths, subjects, strict=True):
+        blocks_to_try(subject.vector, run.settings.blocks)
+        if run.write and path.suffix in _WITHOUT_METADATA:
+            raise EvaluationError(
+                f"{path.name} cannot hold what is chosen: convert it to .json or .safetensors "
+                "(persona vectors import), or leave out --write"
+            )
+
+
+def _verdict(trait: TraitEvaluation) -> str:
+    chosen, curve = trait.choice.chosen, trait.chosen_curve
+    if chosen is None or curve is None:
+        return f"{trait.vector.trait_name}: no block turns it within the rule's limits"
+    low, high = chosen.range.low, chosen.range.high
+    scores = " / ".join(f"{curve.at(scalar).score.value:.0f}" for scalar in (low, 0.0, high))
+    return (
+        f"{trait.vector.trait_name}: block {blocks_text(chosen.blocks)}, "
+        f"{scalar_text(low)} to {scalar_text(high)}, score {scores} at low / 0 / high"
+    )

@@ -1,0 +1,136 @@
+"""All numbers of an evaluation as tables: CSV for programs, Markdown for people."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from research.evaluation.doses import Dose
+from research.evaluation.estimates import Estimate
+from research.evaluation.evaluation import Evaluation
+from research.evaluation.trait_evaluation import TraitEvaluation
+
+Row = Mapping[str, object]
+
+_DIGITS = 6
+
+
+def dose_rows(evaluation: Evaluation) -> list[Row]:
+    """A row for each trait, set of blocks and scalar."""
+    return [
+        {
+            "trait": trait.vector.trait_name,
+            "blocks": blocks_text(curve.blocks),
+            "scalar": dose.scalar,
+            "residual_share": round(abs(dose.scalar) * curve.residual_share, _DIGITS),
+            "chosen": _is_chosen(trait, curve.blocks, dose.scalar),
+            **_measures(dose),
+        }
+        for trait in evaluation.traits
+        for curve in trait.curves
+        for dose in curve.doses
+    ]
+
+
+def candidate_rows(evaluation: Evaluation) -> list[Row]:
+    """A row for each trait and set of blocks: what the rule made of it."""
+    return [
+        {
+            "trait": trait.vector.trait_name,
+            "blocks": blocks_text(candidate.blocks),
+            "chosen": candidate == trait.choice.chosen,
+            "low": candidate.range.low,
+            "high": candidate.range.high,
+            "gain": round(candidate.gain, _DIGITS),
+            "loss": round(candidate.loss, _DIGITS),
+            "push": round(candidate.push, _DIGITS),
+            "spearman": round(candidate.spearman, _DIGITS),
+            "why_low": candidate.range.why_low,
+            "why_high": candidate.range.why_high,
+        }
+        for trait in evaluation.traits
+        for candidate in trait.choice.candidates
+    ]
+
+
+def movement_rows(evaluation: Evaluation) -> list[Row]:
+    """A row for each steered trait, scalar and judged trait."""
+    return [
+        {
+            "steered": each.steered,
+            "judged": each.judged,
+            "scalar": each.scalar,
+            "answers": each.answers,
+            **_estimate("change", each.change),
+        }
+        for each in evaluation.movements
+    ]
+
+
+def cosine_rows(evaluation: Evaluation) -> list[Row]:
+    """A row for each block and pair of traits."""
+    return [
+        {"block": table.block, "first": first, "second": second, "cosine": round(value, _DIGITS)}
+        for table in evaluation.cosines
+        for first, row in zip(table.traits, table.values, strict=True)
+        for second, value in zip(table.traits, row, strict=True)
+    ]
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows, all of the same columns; nothing when there are none."""
+    if not rows:
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for row in rows:
+        cells = (" ".join(cell.replace("|", "\\|").split()) for cell in row)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def blocks_text(blocks: Sequence[int]) -> str:
+    """Blocks as one word: `1` or `1+2`."""
+    return "+".join(map(str, blocks))
+
+
+def scalar_text(scalar: float) -> str:
+    """A scalar with its sign."""
+    return f"{scalar:+g}" if scalar else "0"
+
+
+def _is_chosen(trait: TraitEvaluation, blocks: tuple[int, ...], scalar: float) -> bool:
+    chosen = trait.choice.chosen
+    return (
+        chosen is not None
+        and chosen.blocks == blocks
+        and chosen.range.low <= scalar <= chosen.range.high
+    )
+
+
+def _measures(dose: Dose) -> dict[str, object]:
+    return {
+        "answers": dose.answers,
+        "unscored": dose.unscored,
+        **_estimate("score", dose.score),
+        **_estimate("perplexity", dose.perplexity),
+        **_estimate("repetition", dose.repetition),
+        **_estimate("tokens", dose.tokens),
+        "ended": round(dose.ended, _DIGITS),
+    }
+
+
+def _estimate(name: str, estimate: Estimate) -> dict[str, object]:
+    return {
+        name: round(estimate.value, _DIGITS),
+        f"{name}_low": round(estimate.low, _DIGITS),
+        f"{name}_high": round(estimate.high, _DIGITS),
+    }

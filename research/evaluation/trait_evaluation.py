@@ -1,0 +1,252 @@
+"""The evaluation of one vector: its answers, what they measure, and what is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from research.answering import stored_scores
+from research.definitions import TraitDefinition
+from research.evaluation.choice import Asked, Choice, Rule, choose
+from research.evaluation.conditions import (
+    UNSTEERED,
+    Answers,
+    Condition,
+    Sampling,
+    answer_questions,
+    chat,
+    unsteered_losses,
+)
+from research.evaluation.doses import (
+    DoseCurve,
+    MeasuredAnswer,
+    residual_share,
+    summarise,
+)
+from research.evaluation.grid import default_scalars
+from research.evaluation.repetition import repetition
+from research.judges import Judge
+from research.model import Answer, ResearchModel
+from research.progress import AnswerStore, OnDone, progress_bar
+from triton_models.vectors.persona_vector import PersonaVector
+
+Blocks = Literal["all", "selected"] | tuple[int, ...]
+
+Bar = Callable[[str, int], AbstractContextManager[OnDone]]
+"""Shows how far something is: takes what it is and how much there is to do."""
+
+silent: Bar = partial(progress_bar, quiet=True)
+
+
+class EvaluationError(ValueError):
+    """A vector cannot be evaluated as asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to evaluate.
+
+    Attributes:
+        scalars: The scalars to try, 0 added if missing; empty chooses them by the vector's norms.
+        blocks: The blocks to try, each alone: all that the vector has or these; or `selected`, the
+            selected blocks, together only.
+        questions: How many of the definition's questions to ask, from the first; 0 asks all.
+        sampling: How to generate.
+        rule: How to choose.
+    """
+
+    scalars: tuple[float, ...] = ()
+    blocks: Blocks = "all"
+    questions: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    rule: Rule = field(default_factory=Rule)
+
+
+MeasuredAnswers = Mapping[Condition, Sequence[MeasuredAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class TraitEvaluation:
+    """What was found out about one vector.
+
+    Attributes:
+        vector: The vector, as it was before.
+        judge: The judge's name.
+        residual_norms: The mean norm of the residual stream at the output of each of the vector's
+            blocks, over the tokens of the unsteered answers.
+        answers: Every answer with its measures, by condition, in the order of the questions.
+        curves: The tried blocks, each alone; then the selected blocks together, if several.
+        asked: What system prompts alone bring about.
+        choice: The blocks and the range that the rule chose.
+    """
+
+    vector: PersonaVector
+    judge: str
+    residual_norms: Mapping[int, float]
+    answers: MeasuredAnswers
+    curves: tuple[DoseCurve, ...]
+    asked: Asked
+    choice: Choice
+
+    @property
+    def chosen_curve(self) -> DoseCurve | None:
+        """The curve of the chosen blocks."""
+        chosen = self.choice.chosen
+        if chosen is None:
+            return None
+        return next(curve for curve in self.curves if curve.blocks == chosen.blocks)
+
+
+def evaluate_trait(
+    model: ResearchModel,
+    judge: Judge,
+    vector: PersonaVector,
+    definition: TraitDefinition,
+    settings: Settings,
+    store: AnswerStore,
+    bar: Bar = silent,
+) -> TraitEvaluation:
+    """Evaluates one vector.
+
+    Args:
+        model: The model to steer.
+        judge: Scores the answers.
+        vector: The vector.
+        definition: The trait's questions, and the system prompts that ask for its poles.
+        settings: How to evaluate.
+        store: Where answers and scores are kept.
+        bar: Shows how far it is.
+
+    Raises:
+        EvaluationError: The vector does not fit the model, or lacks a block that was asked for.
+        JudgeError: The judge cannot judge.
+        RequestError: A scalar is too large or too small for the model's dtype.
+    """
+    curves_blocks = blocks_to_try(vector, settings.blocks)
+    _check_fit(vector, model)
+    questions = definition.evaluation_questions[: settings.questions or None]
+    trait = vector.trait_name
+
+    def answer(conditions: Sequence[Condition], title: str) -> dict[Condition, list[Answer]]:
+        with bar(f"{trait}: {title}", len(questions) * len(conditions)) as on_done:
+            return answer_questions(
+                model, vector, questions, conditions, settings.sampling, store, on_done
+            )
+
+    for_trait = Condition(system_prompts=definition.positive_prompts)
+    for_opposite = Condition(system_prompts=definition.negative_prompts)
+    answers = answer([UNSTEERED, for_trait, for_opposite], "unsteered answers")
+    residual_norms = _residual_norms(model, answers[UNSTEERED], vector)
+    shares = {blocks: residual_share(vector, blocks, residual_norms) for blocks in curves_blocks}
+    scalars = sorted({0.0, *(settings.scalars or default_scalars(list(shares.values())))})
+    steered = {
+        (blocks, scalar): Condition(blocks, scalar) if scalar else UNSTEERED
+        for blocks in curves_blocks
+        for scalar in scalars
+    }
+    new = [condition for condition in steered.values() if condition is not UNSTEERED]
+    answers |= answer(new, "steered answers")
+    with bar(f"{trait}: scores", len(questions) * len(answers)) as on_done:
+        measured = measure(model, judge, definition, questions, answers, store, on_done)
+
+    seed = settings.sampling.seed
+    curves = tuple(
+        DoseCurve(
+            blocks,
+            tuple(summarise(s, measured[steered[blocks, s]], seed) for s in scalars),
+            shares[blocks],
+        )
+        for blocks in curves_blocks
+    )
+    asked = Asked(
+        summarise(0.0, measured[for_trait], seed), summarise(0.0, measured[for_opposite], seed)
+    )
+    choice = choose(curves, asked, settings.rule)
+    return TraitEvaluation(vector, judge.name, residual_norms, measured, curves, asked, choice)
+
+
+def measure(
+    model: ResearchModel,
+    judge: Judge,
+    definition: TraitDefinition,
+    questions: Sequence[str],
+    answers: Answers,
+    store: AnswerStore,
+    on_done: OnDone,
+) -> dict[Condition, list[MeasuredAnswer]]:
+    """Measures answers.
+
+    Their surprise is taken for the model as it is, asked the question alone, whatever they were
+    generated under.
+    """
+    flat = [answer for group in answers.values() for answer in group]
+    asked = [question for _ in answers for question in questions]
+    prompts = [model.encode_chat(chat(question)) for question in questions] * len(answers)
+    texts = [answer.text for answer in flat]
+    scores = stored_scores(judge, definition, asked, texts, store, on_done)
+    losses = unsteered_losses(model, prompts, flat)
+    measured = iter(
+        [
+            MeasuredAnswer(
+                question=question,
+                text=answer.text,
+                score=score,
+                loss=loss,
+                loss_tokens=loss_tokens,
+                repetition=repetition(answer.text),
+                tokens=len(answer.response_ids),
+                ended=answer.ended,
+            )
+            for question, answer, score, (loss, loss_tokens) in zip(
+                asked, flat, scores, losses, strict=True
+            )
+        ]
+    )
+    return {condition: [next(measured) for _ in group] for condition, group in answers.items()}
+
+
+def blocks_to_try(vector: PersonaVector, blocks: Blocks) -> tuple[tuple[int, ...], ...]:
+    """The sets of blocks to make curves of.
+
+    Raises:
+        EvaluationError: The vector has nothing to add at a block, or at all.
+    """
+    usable = [block for block, norm in vector.norms.items() if norm]
+    if not usable:
+        raise EvaluationError(f"the vector of {vector.trait_name!r} is zero everywhere")
+    if blocks == "selected":
+        return (vector.selected_blocks,)
+    alone = usable if blocks == "all" else sorted(set(blocks))
+    if missing := set(alone) - set(usable):
+        raise EvaluationError(
+            f"the vector of {vector.trait_name!r} has nothing at blocks {sorted(missing)}: "
+            f"it has {usable}"
+        )
+    selected = vector.metadata.get("selected_layers")
+    together = [vector.selected_blocks] if selected and len(vector.selected_blocks) > 1 else []
+    return (*((block,) for block in alone), *together)
+
+
+def _check_fit(vector: PersonaVector, model: ResearchModel) -> None:
+    if vector.hidden_size != model.hidden_size:
+        raise EvaluationError(
+            f"the vector of {vector.trait_name!r} has {vector.hidden_size} elements, but the "
+            f"hidden size of {model.name} is {model.hidden_size}: it was made for another model"
+        )
+    if outside := [block for block in vector.blocks if block >= model.num_layers]:
+        raise EvaluationError(
+            f"the vector of {vector.trait_name!r} is for blocks {outside} as well, but those of "
+            f"{model.name} are 0 to {model.num_layers - 1}"
+        )
+
+
+def _residual_norms(
+    model: ResearchModel, answers: Sequence[Answer], vector: PersonaVector
+) -> dict[int, float]:
+    means = model.residual_means([(answer.prompt_ids, answer.response_ids) for answer in answers])
+    if not means.answers:
+        raise EvaluationError(f"every unsteered answer of {model.name} is empty")
+    return {block: means.mean_norm(block) for block in sorted(vector.blocks)}

@@ -1,0 +1,325 @@
+"""Extracts a trait's vector from a model by the mean-difference method.
+
+The model answers the same questions under system prompts that ask for the trait and under system
+prompts that ask for its opposite. A judge scores the answers, and pairs in which one does not show
+what it was asked for are left out. The vector of a decoder block is the mean residual at the
+block's output over the answers with the trait, less the mean over the answers without it. The
+activations are read in a forward pass of their own, so that nothing but the answers' own tokens can
+leak into the means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from research.answering import check_judge, derived_seed, stored_answers, stored_scores
+from research.definitions import TraitDefinition
+from research.judges.judge import NEUTRAL, Judge
+from research.model import Answer, AnswerRequest, ResearchModel
+from research.progress import AnswerStore, progress_bar
+from research.residuals import ResidualMeans
+from triton_models.vectors.persona_vector import PersonaVector
+
+METHOD = "mean difference of residuals over response tokens"
+
+SELECTED_AS_GIVEN = "given"
+SELECTED_BY_NORM = "largest norm relative to the residual's, in the middle third of the blocks"
+
+
+class ExtractionError(Exception):
+    """There is nothing to make a vector of; the message says why."""
+
+
+@dataclass(frozen=True)
+class ExtractionSettings:
+    """How to extract.
+
+    Attributes:
+        max_new_tokens: Longest answer, in tokens.
+        temperature: 0 takes the most likely answer.
+        samples: Answers per system prompt and question; more than 1 needs a temperature.
+        seed: Seed of the sampling; every answer has its own, derived from it.
+        selected_layers: Blocks to steer by default; empty leaves the choice to a rule.
+        scale: Factor on every vector, so that scalars have a convenient range.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    samples: int = 1
+    seed: int = 0
+    selected_layers: tuple[int, ...] = ()
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and not self.temperature:
+            raise ExtractionError("more than one sample needs a temperature: all would be the same")
+
+
+@dataclass(frozen=True)
+class JudgedAnswer:
+    """An answer of the extraction.
+
+    Attributes:
+        system_prompt: The system turn it was given.
+        question: The user's turn.
+        answer: The answer.
+        score: The judge's score, if there is a judge and it gave one.
+        kept: Whether it counts for the vector.
+    """
+
+    system_prompt: str
+    question: str
+    answer: Answer
+    score: float | None
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A vector and what it was made of.
+
+    Attributes:
+        vector: The vector.
+        positive: The answers under system prompts that ask for the trait.
+        negative: Those under system prompts that ask for its opposite.
+    """
+
+    vector: PersonaVector
+    positive: tuple[JudgedAnswer, ...]
+    negative: tuple[JudgedAnswer, ...]
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One answer to ask for: where it belongs, and what is said before it."""
+
+    prompt: int
+    question: int
+    sample: int
+    system_prompt: str
+    text: str
+
+
+def extract(
+    model: ResearchModel,
+    definition: TraitDefinition,
+    settings: ExtractionSettings,
+    judge: Judge | None,
+    store: AnswerStore,
+    quiet: bool = False,
+) -> Extraction:
+    """Extracts a trait's vectors, one for every decoder block.
+
+    Args:
+        model: The model.
+        definition: The trait.
+        settings: How to extract.
+        judge: Says which answers show what they were asked for; without one, all count.
+        store: Where answers and scores are kept, so that a run that was cut off goes on.
+        quiet: Show no progress.
+
+    Raises:
+        ExtractionError: The judge gave no score, or no pair of answers passes, or a selected layer
+            is not among the model's blocks.
+        JudgeError: The judge cannot judge.
+    """
+    _check_layers(settings.selected_layers, model.num_layers)
+    if judge is not None:
+        check_judge(judge, definition)
+    turns = [
+        _turns(prompts, definition.evaluation_questions, settings.samples)
+        for prompts in (definition.positive_prompts, definition.negative_prompts)
+    ]
+    both = [*turns[0], *turns[1]]
+    title = definition.trait_name
+    with progress_bar(f"{title}: answers", len(both), quiet) as show:
+        requests = [_request(model, turn, settings) for turn in both]
+        answers = stored_answers(model, requests, store, show)
+    scores: list[float | None] = [None] * len(both)
+    if judge is not None:
+        with progress_bar(f"{title}: scores", len(both), quiet) as show:
+            questions = [turn.text for turn in both]
+            texts = [answer.text for answer in answers]
+            scores = stored_scores(judge, definition, questions, texts, store, show)
+        _check_scores(judge, scores)
+    first = len(turns[0])
+    passes = [
+        _passes(answer, score, number < first, judge is not None)
+        for number, (answer, score) in enumerate(zip(answers, scores, strict=True))
+    ]
+    kept = _kept(turns[0], turns[1], passes)
+    judged = [
+        JudgedAnswer(turn.system_prompt, turn.text, answer, score, number in kept)
+        for number, (turn, answer, score) in enumerate(zip(both, answers, scores, strict=True))
+    ]
+    positive, negative = tuple(judged[:first]), tuple(judged[first:])
+    if not kept:
+        raise ExtractionError(_why_nothing_is_left(definition.trait_name, positive, negative))
+    with progress_bar(f"{title}: activations", len(kept), quiet) as show:
+        means = [
+            model.residual_means(_pairs(positive), show),
+            model.residual_means(_pairs(negative), lambda done: show(len(_pairs(positive)) + done)),
+        ]
+    vector = _vector(model, definition, settings, means[0], means[1])
+    vector.metadata.update(
+        {
+            "judge": judge.name if judge is not None else None,
+            "answers": {"positive": counts(positive), "negative": counts(negative)},
+        }
+    )
+    return Extraction(vector, positive, negative)
+
+
+def counts(answers: Sequence[JudgedAnswer]) -> dict[str, int]:
+    """How many answers of a pole there are, count, do not count, and have no score."""
+    kept = sum(each.kept for each in answers)
+    return {
+        "generated": len(answers),
+        "kept": kept,
+        "dropped": len(answers) - kept,
+        "unparsable": sum(each.score is None for each in answers),
+    }
+
+
+def default_layers(norms: dict[int, float], residual_norms: dict[int, float]) -> tuple[int, ...]:
+    """Chooses the block to steer when nobody has measured which steers best.
+
+    Early blocks hold words more than meaning, and late ones leave the model no room to act on what
+    is added: of the middle third, it is the block whose vector is largest beside its residual.
+    """
+    num_layers = len(norms)
+    start = num_layers // 3
+    middle = range(start, max(2 * num_layers // 3, start + 1))
+    return (max(middle, key=lambda block: norms[block] / residual_norms[block]),)
+
+
+def _turns(prompts: Sequence[str], questions: Sequence[str], samples: int) -> list[_Turn]:
+    return [
+        _Turn(prompt, question, sample, system_prompt, text)
+        for prompt, system_prompt in enumerate(prompts)
+        for question, text in enumerate(questions)
+        for sample in range(samples)
+    ]
+
+
+def _request(model: ResearchModel, turn: _Turn, settings: ExtractionSettings) -> AnswerRequest:
+    messages = [
+        {"role": "system", "content": turn.system_prompt},
+        {"role": "user", "content": turn.text},
+    ]
+    return AnswerRequest(
+        model.encode_chat(messages),
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        seed=derived_seed(settings.seed, turn.system_prompt, turn.text, turn.sample),
+    )
+
+
+def _passes(answer: Answer, score: float | None, positive: bool, judged: bool) -> bool:
+    """Whether an answer shows what it was asked for; an empty one shows nothing."""
+    if not answer.response_ids:
+        return False
+    if not judged:
+        return True
+    if score is None:
+        return False
+    return score > NEUTRAL if positive else score < NEUTRAL
+
+
+def _kept(
+    positive: Sequence[_Turn], negative: Sequence[_Turn], passes: Sequence[bool]
+) -> frozenset[int]:
+    """The places, positive ones first, of the answers of pairs in which both answers pass.
+
+    A pair has one question, so that leaving out pairs never leaves one pole with other questions
+    than the other. The poles' system prompts are paired in order; the shorter list starts again.
+    """
+    places = [
+        {(turn.prompt, turn.question, turn.sample): number for number, turn in enumerate(turns)}
+        for turns in (positive, negative)
+    ]
+    num_prompts = [max(prompt for prompt, _, _ in pole) + 1 for pole in places]
+    longer = positive if num_prompts[0] >= num_prompts[1] else negative
+    kept: set[int] = set()
+    for turn in longer:
+        first, second = (
+            pole[turn.prompt % count, turn.question, turn.sample]
+            for pole, count in zip(places, num_prompts, strict=True)
+        )
+        pair = (first, len(positive) + second)
+        if all(passes[number] for number in pair):
+            kept.update(pair)
+    return frozenset(kept)
+
+
+def _pairs(answers: Sequence[JudgedAnswer]) -> list[tuple[list[int], list[int]]]:
+    return [(each.answer.prompt_ids, each.answer.response_ids) for each in answers if each.kept]
+
+
+def _vector(
+    model: ResearchModel,
+    definition: TraitDefinition,
+    settings: ExtractionSettings,
+    positive: ResidualMeans,
+    negative: ResidualMeans,
+) -> PersonaVector:
+    blocks = {
+        block: (settings.scale * (positive.mean(block) - negative.mean(block))).astype(np.float32)
+        for block in sorted(positive.sums)
+    }
+    norms = {block: float(np.linalg.norm(vector)) for block, vector in blocks.items()}
+    residual_norms = {
+        block: (positive.mean_norm(block) + negative.mean_norm(block)) / 2 for block in blocks
+    }
+    given = settings.selected_layers
+    metadata: dict[str, Any] = {
+        "method": METHOD,
+        "scale": settings.scale,
+        "samples": {"positive": positive.answers, "negative": negative.answers},
+        "response_tokens": {"positive": positive.tokens, "negative": negative.tokens},
+        "norms": {str(block): round(norm, 4) for block, norm in norms.items()},
+        "residual_norms": {str(block): round(norm, 4) for block, norm in residual_norms.items()},
+        "max_new_tokens": settings.max_new_tokens,
+        "temperature": settings.temperature,
+        "seed": settings.seed,
+        "dtype": model.dtype,
+        "selected_layers": sorted(given or default_layers(norms, residual_norms)),
+        "selected_by": SELECTED_AS_GIVEN if given else SELECTED_BY_NORM,
+    }
+    return PersonaVector(definition.trait_name, model.name, blocks, metadata)
+
+
+def _check_layers(layers: Sequence[int], num_layers: int) -> None:
+    unknown = sorted(layer for layer in set(layers) if not 0 <= layer < num_layers)
+    if unknown:
+        raise ExtractionError(
+            f"selected layers {unknown} are not among the model's blocks, 0 to {num_layers - 1}"
+        )
+
+
+def _check_scores(judge: Judge, scores: Sequence[float | None]) -> None:
+    if all(score is None for score in scores):
+        raise ExtractionError(
+            f"the judge ({judge.name}) gave no score that could be read for any of "
+            f"{len(scores)} answers: use another judge, or --no-filter to do without one"
+        )
+
+
+def _why_nothing_is_left(
+    trait: str, positive: Sequence[JudgedAnswer], negative: Sequence[JudgedAnswer]
+) -> str:
+    if not any(each.answer.response_ids for each in (*positive, *negative)):
+        return f"{trait}: every answer was empty: there is nothing to extract a vector from"
+    means = []
+    for answers in (positive, negative):
+        scores = [each.score for each in answers if each.score is not None]
+        means.append(f"{sum(scores) / len(scores):.0f}" if scores else "not known")
+    return (
+        f"{trait}: no pair of answers passes the filter: the mean score is {means[0]} under the "
+        f"positive system prompts (must be above {NEUTRAL:.0f}) and {means[1]} under the negative "
+        f"ones (must be below): improve the prompts, use another judge, or --no-filter"
+    )

@@ -1,0 +1,126 @@
+"""A whole extraction, from options to files: the vector, and the report of how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from research.definitions import (
+    TraitDefinition,
+    definition_files,
+    find_definition,
+    read_trait_definition,
+)
+from research.extraction import ExtractionError, ExtractionSettings, extract
+from research.judges.choice import JudgeChoice, make_judge
+from research.model import ResearchModel
+from research.progress import AnswerStore
+from research.report import write_report
+from triton_models.settings import DATA_ROOT
+from triton_models.vectors.formats import write_vector
+from triton_models.vectors.persona_vector import check_trait_name
+
+DEFAULT_PROMPTS = DATA_ROOT / "prompts"
+DEFAULT_VECTORS = DATA_ROOT / "vectors"
+DEFAULT_RUNS = Path("runs/extraction")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how to run it: see `ResearchModel.open`."""
+
+    model: str | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    threads: int = 0
+    batch_rows: int = 32
+
+    def open(self) -> ResearchModel:
+        """Loads the model."""
+        return ResearchModel.open(
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            threads=self.threads,
+            batch_rows=self.batch_rows,
+        )
+
+
+@dataclass(frozen=True)
+class ExtractionRun:
+    """What to extract.
+
+    Attributes:
+        traits: Names of traits defined in `prompts`, or files; empty is all there are.
+        prompts: The folder of definitions.
+        output: The folder for the vectors.
+        runs: The folder for reports, and for answers that a later run takes up.
+        model: The model.
+        judge: The judge; `None` takes every answer.
+        settings: How to extract.
+        overwrite: Whether vectors that are there already may be replaced.
+        quiet: Show no progress.
+    """
+
+    traits: Sequence[str] = ()
+    prompts: Path = DEFAULT_PROMPTS
+    output: Path = DEFAULT_VECTORS
+    runs: Path = DEFAULT_RUNS
+    model: ModelOptions = field(default_factory=ModelOptions)
+    judge: JudgeChoice | None = field(default_factory=JudgeChoice)
+    settings: ExtractionSettings = field(default_factory=ExtractionSettings)
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
+    """Extracts, and writes vectors and reports; everything that can be wrong is checked first.
+
+    Args:
+        run: What to extract.
+        say: Takes a line on each file.
+
+    Raises:
+        ExtractionError: See `extract`; or a vector is there already.
+        JudgeError: The judge cannot judge.
+        TraitDefinitionError: A definition cannot be used.
+        ModelNotFoundError: The model is not on this machine.
+        UnsupportedModelError: It cannot be served.
+        VectorFileError: A trait's name cannot be a vector's.
+    """
+    definitions = load_definitions(run.traits, run.prompts)
+    names = [check_trait_name(definition.trait_name) for definition in definitions]
+    targets = [run.output / f"{name}.json" for name in names]
+    there = [target for target in targets if target.exists()]
+    if there and not run.overwrite:
+        raise ExtractionError(
+            f"{there[0]} is there already: give --force to replace it, or another --output"
+        )
+    with run.model.open() as model:
+        judge = make_judge(run.judge, model) if run.judge is not None else None
+        folder = run.runs / model.name.replace("/", "--")
+        for definition, target in zip(definitions, targets, strict=True):
+            trait = definition.trait_name
+            with AnswerStore(folder / f"{trait}.jsonl") as store:
+                found = extract(model, definition, run.settings, judge, store, run.quiet)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_vector(found.vector, target)
+            report, *_ = write_report(found, definition, folder / f"{trait}.md")
+            norms = ", ".join(f"{block}: {norm:.2f}" for block, norm in found.vector.norms.items())
+            say(f"{trait}: wrote {target} (norms by block {norms}), report in {report}")
+
+
+def load_definitions(traits: Sequence[str], folder: Path) -> list[TraitDefinition]:
+    """Reads the definitions of traits that are named, or of files, or all of a folder.
+
+    Raises:
+        TraitDefinitionError: One is missing or cannot be used.
+    """
+    if not traits:
+        return [read_trait_definition(path) for path in definition_files(folder)]
+    paths = [
+        Path(trait) if trait.endswith(".json") else find_definition(folder, trait)
+        for trait in traits
+    ]
+    return [read_trait_definition(path) for path in paths]

@@ -1,0 +1,57 @@
+"""Which judge an option names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from research.judges.endpoint import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, OpenAIJudge
+from research.judges.judge import Judge, JudgeError
+from research.judges.rule import RuleJudge
+from research.judges.served import ModelJudge
+from research.model import ResearchModel
+
+JudgeKind = Literal["rule", "model", "openai"]
+
+
+@dataclass(frozen=True)
+class JudgeChoice:
+    """Which judge to use.
+
+    Attributes:
+        kind: By rules, by the loaded model, or by an endpoint.
+        model: The endpoint's name for the model.
+        base_url: The endpoint's address; "" takes it from the environment.
+    """
+
+    kind: JudgeKind = "rule"
+    model: str = ""
+    base_url: str = ""
+
+
+def make_judge(
+    choice: JudgeChoice, model: ResearchModel, environment: Mapping[str, str] = os.environ
+) -> Judge:
+    """Makes the judge that was chosen.
+
+    Args:
+        choice: Which.
+        model: The loaded model.
+        environment: Where the endpoint's key is, and its address if it is not given.
+
+    Raises:
+        JudgeError: The choice lacks something.
+    """
+    if choice.kind == "rule":
+        return RuleJudge()
+    if choice.kind == "model":
+        return ModelJudge(model)
+    url = choice.base_url or environment.get(URL_VARIABLE, "") or DEFAULT_URL
+    key = environment.get(KEY_VARIABLE, "")
+    if not choice.model:
+        raise JudgeError("--judge openai needs --judge-model: the endpoint's name for the model")
+    if url == DEFAULT_URL and not key:
+        raise JudgeError(f"--judge openai needs a key in {KEY_VARIABLE}, or another --judge-url")
+    return OpenAIJudge(choice.model, base_url=url, api_key=key)

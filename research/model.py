@@ -1,0 +1,338 @@
+"""One loaded model, used both through the project's engine and by plain forward passes.
+
+Answers come from the engine: batched, steered per request. Plain passes read residuals and
+log-probabilities of given tokens, with the same weights in memory and never at the same time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import queue
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+
+from transformers import PreTrainedTokenizerBase
+
+from research import plain_pass
+from research.plain_pass import Pair
+from research.progress import OnDone, digest, ignore_progress
+from research.residuals import ResidualMeans
+from triton_models.engine.build import assemble_engine
+from triton_models.engine.engine import Engine, set_threads
+from triton_models.engine.model_loading import LoadedModel
+from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.engine.sequence import Sequence as EngineSequence
+from triton_models.engine.shard_loading import load_shard
+from triton_models.model_folder import find_model
+from triton_models.request import GenerationRequest, SamplingParameters, Steering
+from triton_models.settings import ServerSettings, read_settings
+from triton_models.text.prompt import render_chat
+from triton_models.vectors.persona_vector import PersonaVector
+from triton_models.vectors.registry import VectorRegistry
+
+_ROWS_WAITING = 4
+"""How many requests wait for each row of the batch, so that no row is ever without one."""
+
+
+class AnswerFailedError(RuntimeError):
+    """The engine could not complete an answer; the message is its own."""
+
+
+@dataclass(frozen=True)
+class AnswerRequest:
+    """One answer to generate.
+
+    Attributes:
+        prompt_ids: The prompt's tokens.
+        scalars: For each trait to steer its scalar.
+        layers: The blocks to steer, or `None` for each vector's own choice.
+        max_new_tokens: The most tokens to generate; the context's room caps it.
+        temperature: 0 takes the likeliest token; above, every token may be chosen.
+        seed: Makes sampling reproducible, whatever else is in the batch.
+    """
+
+    prompt_ids: list[int]
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    layers: tuple[int, ...] | None = None
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A generated answer.
+
+    Attributes:
+        prompt_ids: The prompt's tokens.
+        response_ids: The answer's, without the token that ends it.
+        text: The answer in words.
+        ended: Whether the model ended it, and not the limit.
+    """
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    text: str
+    ended: bool
+
+
+class ResearchModel:
+    """A model with its engine running; a context manager that stops it.
+
+    Its methods may be called from several threads; they take turns.
+
+    Args:
+        loaded: The model.
+        engine: An engine over it, running.
+        settings: What both were made with.
+        folder: The model's folder.
+        vectors: The registry that the engine asks for, in a list of one.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        engine: Engine,
+        settings: ServerSettings,
+        folder: Path,
+        vectors: list[VectorRegistry],
+    ) -> None:
+        self._loaded = loaded
+        self._engine = engine
+        self._vectors = vectors
+        self._turn = threading.Lock()
+        self._most_open = settings.max_batch_rows + settings.max_waiting
+        self.name = settings.shown_model_name
+        self.tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
+        self.hidden_size: int = loaded.model.config.hidden_size
+        self.num_layers: int = loaded.model.config.num_hidden_layers
+        self.context_length = loaded.context_length
+        self.dtype = str(loaded.compute_dtype).removeprefix("torch.")
+        self.identity = digest(
+            _files_of(folder), str(loaded.model.dtype), self.dtype, loaded.model.device.type
+        )
+        """Names the weights and how they are computed with."""
+
+    @classmethod
+    def open(
+        cls,
+        model: str | None = None,
+        *,
+        device: str = "auto",
+        dtype: str | None = None,
+        threads: int = 0,
+        batch_rows: int = 32,
+    ) -> ResearchModel:
+        """Loads a model and starts an engine over it.
+
+        Args:
+            model: A folder or a hub id; `None` is the demo model.
+            device: `auto`, `cpu` or `cuda`.
+            dtype: `None` is float32 on the CPU and the checkpoint's own on a GPU.
+            threads: CPU threads; 0 is one per core.
+            batch_rows: The most answers generated at a time.
+
+        Raises:
+            ModelNotFoundError: The model is not on this machine.
+            UnsupportedModelError: It cannot be served, or there is no such device.
+            KVCacheTooSmallError: There is no memory for the keys and values of a single request.
+        """
+        settings = dataclasses.replace(
+            read_settings(),
+            model_name=model or "",
+            device=device,
+            dtype=dtype or "auto",
+            threads=threads,
+            max_batch_rows=batch_rows,
+            max_waiting=_ROWS_WAITING * batch_rows,
+            tensor_parallel=1,
+        )
+        folder = find_model(settings)
+        vectors = [VectorRegistry({}, {}, ())]
+        set_threads(settings.threads)
+        own = load_shard(folder, settings)
+        runner = ModelRunner(own.shard, settings.max_batch_rows, own.loaded.end_ids)
+        engine = assemble_engine(own, runner, lambda: vectors[0], settings)
+        engine.start()
+        return cls(own.loaded, engine, settings, folder, vectors)
+
+    def __enter__(self) -> ResearchModel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the engine; open answers fail."""
+        self._engine.stop(drain_seconds=0)
+
+    def set_vectors(self, vectors: Mapping[str, PersonaVector]) -> None:
+        """Makes these the vectors that requests can name, and no others."""
+        self._vectors[0] = VectorRegistry(MappingProxyType(dict(vectors)), {}, ())
+
+    def request_key(self, request: AnswerRequest) -> str:
+        """Names all that an answer depends on: the model, the request and the vectors it uses."""
+        registry = self._vectors[0]
+        steering = {
+            trait: [scalar, _content_of(registry.get(trait))]
+            for trait, scalar in request.scalars.items()
+            if scalar
+        }
+        return digest(
+            self.identity,
+            request.prompt_ids,
+            steering,
+            request.layers if steering else None,
+            request.max_new_tokens,
+            request.temperature,
+            request.seed if request.temperature else 0,
+        )
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Returns a chat's tokens, up to where the assistant's answer begins.
+
+        Raises:
+            InvalidRequestError: The chat template refuses the messages.
+        """
+        text = render_chat(self.tokenizer, [dict(message) for message in messages])
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def answers(
+        self, requests: Sequence[AnswerRequest], on_done: OnDone = ignore_progress
+    ) -> list[Answer]:
+        """Generates answers, batched by the engine, in the requests' order.
+
+        Args:
+            requests: What to answer.
+            on_done: Takes how many are done, after each.
+
+        Raises:
+            AnswerFailedError: One failed.
+            RequestError: See `Engine.submit`.
+        """
+        answers: dict[int, Answer] = {}
+        for index, answer in self.answers_as_finished(requests):
+            answers[index] = answer
+            on_done(len(answers))
+        return [answers[index] for index in range(len(requests))]
+
+    def answers_as_finished(
+        self, requests: Sequence[AnswerRequest]
+    ) -> Generator[tuple[int, Answer], None, None]:
+        """Generates answers and gives each with its request's index as soon as it is finished.
+
+        Closing it early, as on Ctrl-C, cancels those that run.
+
+        Raises:
+            AnswerFailedError: One failed.
+            RequestError: See `Engine.submit`.
+        """
+        with self._turn:
+            finished: queue.SimpleQueue[tuple[int, Chunk]] = queue.SimpleQueue()
+            running: dict[int, EngineSequence] = {}
+            waiting = iter(enumerate(requests))
+            try:
+                while True:
+                    while len(running) < self._most_open:
+                        index, request = next(waiting, (-1, None))
+                        if request is None:
+                            break
+                        running[index] = self._submit(request, index, finished)
+                    if not running:
+                        return
+                    index, chunk = finished.get()
+                    sequence = running.pop(index)
+                    yield index, self._answer(sequence, chunk)
+            finally:
+                for sequence in running.values():
+                    self._engine.cancel(sequence)
+                while running and self._engine.alive:
+                    running.pop(finished.get()[0], None)
+
+    def residual_means(
+        self, pairs: Sequence[Pair], on_done: OnDone = ignore_progress
+    ) -> ResidualMeans:
+        """Measures the unsteered residual at every block's output over the responses' tokens.
+
+        Args:
+            pairs: Prompts and responses; an empty response counts for nothing.
+            on_done: Takes how many pairs are done.
+        """
+        with self._turn:
+            return plain_pass.residual_means(self._loaded, pairs, on_done)
+
+    def log_likelihoods(
+        self, pairs: Sequence[Pair], on_done: OnDone = ignore_progress
+    ) -> list[tuple[float, int]]:
+        """Returns for each prompt and response the response's log-probability and its length.
+
+        The model is not steered. An empty response has the log-probability 0.
+
+        Args:
+            pairs: Prompts, which must not be empty, and responses.
+            on_done: Takes how many pairs are done.
+        """
+        with self._turn:
+            totals = plain_pass.log_likelihoods(self._loaded, pairs, on_done)
+        return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
+
+    def _submit(
+        self,
+        request: AnswerRequest,
+        index: int,
+        finished: queue.SimpleQueue[tuple[int, Chunk]],
+    ) -> EngineSequence:
+        def emit(chunk: Chunk) -> None:
+            if chunk.finish_reason is not None:
+                finished.put((index, chunk))
+
+        room = max(self.context_length - len(request.prompt_ids), 1)
+        return self._engine.submit(
+            GenerationRequest(
+                steering=Steering(dict(request.scalars), request.layers),
+                sampling=SamplingParameters(
+                    temperature=request.temperature, top_k=0, top_p=1.0, seed=request.seed
+                ),
+                max_tokens=min(request.max_new_tokens, room),
+            ),
+            request.prompt_ids,
+            emit,
+        )
+
+    def _answer(self, sequence: EngineSequence, chunk: Chunk) -> Answer:
+        if chunk.finish_reason not in (FinishReason.STOP, FinishReason.LENGTH):
+            raise AnswerFailedError(chunk.error or "an answer was cancelled")
+        ended = chunk.finish_reason is FinishReason.STOP
+        prompt = sequence.token_ids[: sequence.num_prompt_tokens]
+        response = sequence.token_ids[sequence.num_prompt_tokens :]
+        if ended:
+            response = response[:-1]
+        text = self.tokenizer.decode(response, clean_up_tokenization_spaces=False)
+        return Answer(prompt, response, str(text), ended)
+
+
+def _content_of(vector: PersonaVector) -> str:
+    content = hashlib.sha256(json.dumps(vector.selected_blocks).encode())
+    for block in sorted(vector.blocks):
+        content.update(f"{block} ".encode() + vector.blocks[block].tobytes())
+    return content.hexdigest()
+
+
+def _files_of(folder: Path) -> list[tuple[str, int, int]]:
+    """A model's files with sizes and times: to hash gigabytes would take longer than loading."""
+    return [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".json", ".safetensors")
+    ]

@@ -1,0 +1,200 @@
+"""The report of an extraction: what was done, and what came of it, in Markdown with a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research.definitions import TraitDefinition
+from research.extraction import Extraction, JudgedAnswer, counts
+from triton_models.vectors.persona_vector import PersonaVector
+
+MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install 'persona-triton[research]')"
+
+_EXAMPLES = 3
+_LONGEST_EXAMPLE = 600
+_BINS = tuple(range(0, 101, 10))
+
+
+def write_report(extraction: Extraction, definition: TraitDefinition, path: Path) -> list[Path]:
+    """Writes a report and, where matplotlib is installed, its plot beside it.
+
+    Args:
+        extraction: The extraction.
+        definition: The trait.
+        path: The report's file, `.md`.
+
+    Returns:
+        The files written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = path.with_suffix(".png")
+    plotted = _plot(extraction, picture)
+    image = f"![Scores, norms and cosines]({picture.name})" if plotted else MATPLOTLIB_MISSING
+    path.write_text(_text(extraction, definition, image), encoding="utf-8")
+    return [path, picture] if plotted else [path]
+
+
+def block_cosines(vector: PersonaVector) -> NDArray[np.float64]:
+    """The cosine of every block's vector with every other's, [blocks, blocks]."""
+    rows = np.stack([vector.blocks[block] for block in sorted(vector.blocks)]).astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    units = rows / np.where(norms, norms, 1)
+    cosines: NDArray[np.float64] = units @ units.T
+    return cosines
+
+
+def _text(extraction: Extraction, definition: TraitDefinition, image: str) -> str:
+    vector = extraction.vector
+    poles = {"positive": extraction.positive, "negative": extraction.negative}
+    parts = [
+        f"# Extraction of {vector.trait_name} from {vector.model_name}",
+        definition.description,
+        _settings(vector, definition),
+        "## Answers",
+        _answer_table(poles),
+        _score_table(poles) if vector.metadata["judge"] else "No judge: every answer counts.",
+        image,
+        "## Blocks",
+        _block_table(vector),
+        "## Examples",
+        *(_examples(f"{name.capitalize()} prompts", answers) for name, answers in poles.items()),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _settings(vector: PersonaVector, definition: TraitDefinition) -> str:
+    metadata = vector.metadata
+    selected = ", ".join(map(str, vector.selected_blocks))
+    rows = {
+        "method": metadata["method"],
+        "system prompts": f"{len(definition.positive_prompts)} positive, "
+        f"{len(definition.negative_prompts)} negative",
+        "questions": len(definition.evaluation_questions),
+        "longest answer": f"{metadata['max_new_tokens']} tokens",
+        "temperature, seed": f"{metadata['temperature']:g}, {metadata['seed']}",
+        "judge": metadata["judge"] or "none",
+        "dtype": metadata["dtype"],
+        "factor on the vectors": f"{metadata['scale']:g}",
+        "selected blocks": f"{selected} ({metadata['selected_by']})",
+    }
+    return _table(["what", "value"], [[name, str(value)] for name, value in rows.items()])
+
+
+def _answer_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
+    header = ["prompts", "generated", "kept", "dropped", "without a score", "ended", "mean tokens"]
+    rows = []
+    for name, answers in poles.items():
+        numbers = counts(answers)
+        ended = sum(each.answer.ended for each in answers) / len(answers)
+        tokens = fmean(len(each.answer.response_ids) for each in answers)
+        cells = [str(numbers[key]) for key in ("generated", "kept", "dropped", "unparsable")]
+        rows.append([name, *cells, f"{ended:.2f}", f"{tokens:.1f}"])
+    return _table(header, rows)
+
+
+def _score_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
+    header = ["score", *(f"{low} to {high}" for low, high in pairwise(_BINS))]
+    rows = []
+    for name, answers in poles.items():
+        scores = _scores(answers)
+        numbers, _ = np.histogram(scores, _BINS)
+        rows.append([name, *map(str, numbers.tolist()), *_summary(scores)])
+    return _table([*header, "mean", "median"], rows)
+
+
+def _summary(scores: Sequence[float]) -> list[str]:
+    return [f"{fmean(scores):.1f}", f"{median(scores):.1f}"] if scores else ["", ""]
+
+
+def _scores(answers: Sequence[JudgedAnswer]) -> list[float]:
+    return [each.score for each in answers if each.score is not None]
+
+
+def _block_table(vector: PersonaVector) -> str:
+    cosines = block_cosines(vector)
+    residuals = vector.metadata["residual_norms"]
+    rows = []
+    for place, (block, norm) in enumerate(vector.norms.items()):
+        residual = residuals[str(block)]
+        following = f"{cosines[place, place + 1]:+.3f}" if place + 1 < len(cosines) else ""
+        chosen = "selected" if block in vector.selected_blocks else ""
+        cells = [f"{norm:.3f}", f"{residual:.3f}", f"{norm / residual:.4f}", following, chosen]
+        rows.append([str(block), *cells])
+    header = ["block", "norm", "residual's norm", "ratio", "cosine with the next block", ""]
+    return _table(header, rows)
+
+
+def _examples(title: str, answers: Sequence[JudgedAnswer]) -> str:
+    kept = [each for each in answers if each.kept]
+    dropped = [each for each in answers if not each.kept]
+    parts = [f"### {title}", *(_example(each) for each in _spread(kept))]
+    if dropped:
+        parts += ["Dropped:", *(_example(each) for each in _spread(dropped))]
+    return "\n\n".join(parts)
+
+
+def _spread(answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
+    """A few answers from the whole range, so that not all have the same system prompt."""
+    count = min(_EXAMPLES, len(answers))
+    return [answers[number * len(answers) // count] for number in range(count)]
+
+
+def _example(each: JudgedAnswer) -> str:
+    score = "no score" if each.score is None else f"score {each.score:.0f}"
+    text = each.answer.text
+    shown = text if len(text) <= _LONGEST_EXAMPLE else text[:_LONGEST_EXAMPLE] + " [...]"
+    lines = [
+        f"system: {each.system_prompt}",
+        f"user: {each.question}",
+        f"answer ({score}): {shown}",
+    ]
+    # As code, so that nothing in an answer is taken for Markdown.
+    return "\n".join(f"    {line}" for each in lines for line in each.splitlines())
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells
+    )
+
+
+def _plot(extraction: Extraction, path: Path) -> bool:
+    """Draws the scores, the norms and the cosines; `False` where there is no matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        return False
+    vector = extraction.vector
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    scores, norms, cosines = figure.subplots(1, 3)
+    poles = [_scores(answers) for answers in (extraction.positive, extraction.negative)]
+    scores.hist(poles, bins=_BINS, label=["positive prompts", "negative prompts"])
+    scores.set_title("Scores of the answers")
+    scores.set_xlabel("score")
+    scores.set_ylabel("answers")
+    scores.legend(fontsize=8, loc="upper center")
+    blocks = sorted(vector.blocks)
+    residuals = [vector.metadata["residual_norms"][str(block)] for block in blocks]
+    norms.semilogy(blocks, [vector.norms[block] for block in blocks], marker=".", label="vector")
+    norms.semilogy(blocks, residuals, marker=".", label="residual")
+    for block in vector.selected_blocks:
+        norms.axvline(block, color="0.7", linewidth=1)
+    norms.set_title("Norms by block")
+    norms.set_xlabel("block")
+    norms.legend(fontsize=8)
+    image = cosines.imshow(block_cosines(vector), vmin=-1, vmax=1, cmap="RdBu_r", origin="lower")
+    cosines.set_title("Cosines between blocks")
+    cosines.set_xlabel("block")
+    figure.colorbar(image, ax=cosines)
+    for axis in (norms.xaxis, cosines.xaxis, cosines.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    figure.savefig(path, dpi=110)
+    return True

@@ -1,0 +1,47 @@
+"""Running means of the residual stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass
+class ResidualMeans:
+    """Running means of the residual over answers, for each decoder block.
+
+    Every answer counts the same, however long it is.
+
+    Attributes:
+        sums: Block to the float64 sum [hidden_size] of each answer's mean residual.
+        norm_sums: Block to the sum of each answer's mean residual norm.
+        answers: Answers counted.
+        tokens: Response tokens counted.
+    """
+
+    sums: dict[int, Tensor] = field(default_factory=dict)
+    norm_sums: dict[int, float] = field(default_factory=dict)
+    answers: int = 0
+    tokens: int = 0
+
+    def add(self, block: int, residual: Tensor, mask: Tensor) -> None:
+        """Adds a batch's residuals [batch, length, hidden] where `mask` [batch, length] is set."""
+        residual = residual.float()
+        weights = mask.float() / mask.sum(1, keepdim=True)
+        total = torch.einsum("bl,blh->h", weights, residual).double().cpu()
+        norms = float((weights * residual.norm(dim=-1)).sum())
+        self.sums[block] = self.sums.get(block, torch.zeros_like(total)) + total
+        self.norm_sums[block] = self.norm_sums.get(block, 0.0) + norms
+
+    def mean(self, block: int) -> NDArray[np.float64]:
+        """The mean residual of a block, [hidden_size]."""
+        mean: NDArray[np.float64] = (self.sums[block] / self.answers).numpy()
+        return mean
+
+    def mean_norm(self, block: int) -> float:
+        """The mean norm of a block's residual."""
+        return self.norm_sums[block] / self.answers

@@ -1,0 +1,166 @@
+"""The rule that chooses blocks and range, on curves whose answers are made up."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from research.evaluation.choice import (
+    GRID_ENDS,
+    Asked,
+    Rule,
+    as_candidate,
+    choose,
+    incoherences,
+    recommend_range,
+)
+from research.evaluation.doses import Dose, DoseCurve
+from research.evaluation.estimates import Estimate
+
+RULE = Rule()
+NOT_ASKED = Asked()
+
+
+def exactly(value: float) -> Estimate:
+    return Estimate(value, value, value)
+
+
+def dose(
+    scalar: float,
+    score: float,
+    perplexity: float = 1.2,
+    repetition: float = 0.0,
+    tokens: float = 100,
+    ended: float = 1.0,
+) -> Dose:
+    return Dose(
+        scalar=scalar,
+        answers=10,
+        unscored=0,
+        score=exactly(score),
+        perplexity=exactly(perplexity),
+        repetition=exactly(repetition),
+        tokens=exactly(tokens),
+        ended=ended,
+    )
+
+
+def curve(*doses: Dose, blocks: tuple[int, ...] = (0,), share: float = 0.1) -> DoseCurve:
+    return DoseCurve(blocks, tuple(sorted(doses, key=lambda each: each.scalar)), share)
+
+
+RISING = curve(dose(-2, 10), dose(-1, 30), dose(0, 50), dose(1, 70), dose(2, 90))
+
+
+def test_a_score_that_rises_all_the_way_recommends_the_whole_grid_and_says_so() -> None:
+    found = recommend_range(RISING, NOT_ASKED, RULE)
+    assert (found.low, found.high) == (-2, 2)
+    assert (found.why_low, found.why_high) == (GRID_ENDS, GRID_ENDS)
+
+
+def test_what_gains_nothing_is_not_recommended() -> None:
+    saturated = curve(dose(0, 50), dose(1, 97), dose(2, 98), dose(3, 98.5))
+    found = recommend_range(saturated, NOT_ASKED, RULE)
+    assert found.high == 1
+    assert "no further" in found.why_high
+
+
+def test_a_threshold_before_the_score_moves_is_walked_through() -> None:
+    late = curve(dose(0, 50), dose(1, 50), dose(2, 49), dose(3, 80))
+    assert recommend_range(late, NOT_ASKED, RULE).high == 3
+
+
+def test_a_score_that_turns_back_ends_the_range() -> None:
+    turning = curve(dose(0, 50), dose(1, 80), dose(2, 60), dose(3, 99))
+    found = recommend_range(turning, NOT_ASKED, RULE)
+    assert found.high == 1
+    assert found.why_high == "the score turns back at +2"
+
+
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [
+        (dose(2, 90, perplexity=2.5), "perplexity"),
+        (dose(2, 90, perplexity=math.nan), "perplexity"),
+        (dose(2, 90, repetition=0.3), "repetition"),
+        (dose(2, 90, tokens=201), "length"),
+        (dose(2, 90, tokens=49), "length"),
+        (dose(2, 90, ended=0.8), "unended answers"),
+    ],
+)
+def test_incoherent_answers_end_the_range_for_good(broken: Dose, fault: str) -> None:
+    assert incoherences(broken, dose(0, 50), None, RULE) == (fault,)
+    breaking = curve(dose(0, 50), dose(1, 70), broken, dose(3, 100))
+    found = recommend_range(breaking, NOT_ASKED, RULE)
+    assert found.high == 1
+    assert found.why_high == f"{fault} at +2"
+
+
+def test_what_a_system_prompt_brings_about_is_the_yardstick_for_surprise() -> None:
+    styled = curve(dose(-1, 10, 3.5), dose(0, 50, 1.2), dose(1, 90, 3.5))
+    asked = Asked(trait=dose(0, 100, perplexity=2.0))
+    found = recommend_range(styled, asked, RULE)
+    assert (found.low, found.high) == (0, 1)
+
+
+def test_a_direction_in_which_nothing_moves_is_left_out() -> None:
+    one_sided = curve(dose(-2, 1), dose(-1, 2), dose(0, 2), dose(1, 60), dose(2, 90))
+    found = recommend_range(one_sided, NOT_ASKED, RULE)
+    assert (found.low, found.high) == (0, 2)
+    assert "less than 10 points" in found.why_low
+
+
+def test_a_score_that_is_not_a_number_ends_the_range() -> None:
+    unscored = curve(dose(0, 50), dose(1, 70), dose(2, math.nan))
+    assert recommend_range(unscored, NOT_ASKED, RULE).high == 1
+
+
+def test_gain_comes_before_loss() -> None:
+    weak = curve(dose(-1, 40), dose(0, 50), dose(1, 60), blocks=(0,))
+    strong = curve(dose(-1, 5, 2.0), dose(0, 50), dose(1, 95, 2.0), blocks=(1,))
+    choice = choose([weak, strong], NOT_ASKED, RULE)
+    assert choice.chosen is not None
+    assert choice.chosen.blocks == (1,)
+    assert [each.blocks for each in choice.candidates] == [(0,), (1,)]
+    assert choice.chosen.gain == 90
+    assert choice.chosen.loss == pytest.approx(math.log(2.0 / 1.2))
+
+
+def test_among_equally_strong_blocks_the_least_loss_wins() -> None:
+    costly = curve(dose(-1, 2, 2.2), dose(0, 50), dose(1, 98, 2.2), blocks=(0,), share=0.01)
+    cheap = curve(dose(-1, 5, 1.5), dose(0, 50), dose(1, 95, 1.5), blocks=(1,), share=0.5)
+    choice = choose([costly, cheap], NOT_ASKED, RULE)
+    assert choice.chosen is not None
+    assert choice.chosen.blocks == (1,)
+
+
+def test_among_losses_that_cannot_be_told_apart_the_smaller_push_wins() -> None:
+    harder = curve(dose(-3, 5, 1.50), dose(0, 50), dose(3, 95, 1.50), blocks=(0,))
+    softer = curve(dose(-2, 5, 1.52), dose(0, 50), dose(2, 95, 1.52), blocks=(1,))
+    choice = choose([harder, softer], NOT_ASKED, RULE)
+    assert choice.chosen is not None
+    assert choice.chosen.blocks == (1,)
+    assert choice.chosen.push == pytest.approx(0.2)
+
+
+def test_the_scale_of_a_vector_does_not_matter() -> None:
+    scaled = curve(
+        *(dataclasses.replace(each, scalar=100 * each.scalar) for each in RISING.doses),
+        share=RISING.residual_share / 100,
+    )
+    before, after = (as_candidate(each, NOT_ASKED, RULE) for each in (RISING, scaled))
+    assert (after.gain, after.loss) == (before.gain, before.loss)
+    assert after.push == pytest.approx(before.push)
+
+
+def test_no_block_is_chosen_when_none_turns_the_trait() -> None:
+    flat = curve(dose(-1, 49), dose(0, 50), dose(1, 52))
+    assert choose([flat], NOT_ASKED, RULE).chosen is None
+    assert choose([], NOT_ASKED, RULE).chosen is None
+
+
+def test_a_vector_that_turns_the_wrong_way_is_not_chosen() -> None:
+    reversed_curve = curve(dose(-1, 90), dose(0, 50), dose(1, 10))
+    assert choose([reversed_curve], NOT_ASKED, RULE).chosen is None
