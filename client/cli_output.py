@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from client.comparisons import ComparedAnswer, OneAnswer
 from client.results import Completion, LikelyToken, Readouts, Status, TokenLogprob, Trait
 
 _NARROWEST_COLUMN = 24
@@ -22,7 +23,7 @@ _CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(co
 
 def write(text: str) -> None:
     """Writes text at once; on a terminal, without characters that would control it."""
-    sys.stdout.write(text.translate(_CONTROLS) if sys.stdout.isatty() else text)
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
@@ -31,34 +32,62 @@ def print_json(value: Any) -> None:
     write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-def print_comparison(trait: str, completions: Sequence[Completion]) -> None:
+def print_json_line(value: Any) -> None:
+    """Prints a value as one line of JSON, for readers of many of them."""
+    write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def print_error(message: str) -> None:
+    """Prints what went wrong as one line, apart from what is right."""
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Returns text without characters that would control a terminal."""
+    return text.translate(_CONTROLS)
+
+
+def shown(answer: OneAnswer) -> str:
+    """Returns what stands for an answer: its text, and why there is no more of it."""
+    if answer.success:
+        return answer.response
+    return f"{answer.response}\n[{answer.error}]".lstrip()
+
+
+def print_comparison(answers: Sequence[ComparedAnswer]) -> None:
     """Prints answers side by side if the terminal has room for it, else one after the other."""
     console = Console(highlight=False)
-    if console.is_terminal and console.width >= _NARROWEST_COLUMN * len(completions):
+    if console.is_terminal and console.width >= _NARROWEST_COLUMN * len(answers):
         table = Table(expand=True)
-        for completion in completions:
-            table.add_column(_title(trait, completion), ratio=1, overflow="fold")
-        table.add_row(*(Text(completion.response) for completion in completions))
+        for answer in answers:
+            table.add_column(Text(printable(answer.label)), ratio=1, overflow="fold")
+        table.add_row(*(Text(printable(shown(answer))) for answer in answers))
         console.print(table)
     else:
-        blocks = (f"{_title(trait, item)}\n{item.response}\n" for item in completions)
-        write("\n".join(blocks))
-    answers = {
-        _title(trait, item): item.readouts for item in completions if item.readouts is not None
-    }
-    if answers:
+        write("\n".join(f"{answer.label}\n{shown(answer)}\n" for answer in answers))
+    print_warnings(answers)
+    # By their place, since several may have the same label.
+    readouts = [(each.label, each.readouts) for each in answers if each.readouts is not None]
+    if readouts:
         write("\n")
-        print_readouts(answers)
+        print_readouts(readouts)
 
 
 def print_details(completion: Completion) -> None:
     """Prints what was asked for about an answer besides its text."""
+    print_warnings([completion])
     if completion.logprobs is not None:
         write("\n")
         print_logprobs(completion.logprobs)
     if completion.readouts is not None:
         write("\n")
-        print_readouts({"mean projection": completion.readouts})
+        print_readouts([("mean projection", completion.readouts)])
+
+
+def print_warnings(completions: Iterable[Completion | OneAnswer]) -> None:
+    """Prints what there is to know about the answers' steering, apart from the answers."""
+    for warning in dict.fromkeys(each for item in completions for each in item.warnings):
+        print(f"warning: {printable(warning)}", file=sys.stderr)
 
 
 def print_logprobs(logprobs: Sequence[TokenLogprob]) -> None:
@@ -72,15 +101,15 @@ def print_logprobs(logprobs: Sequence[TokenLogprob]) -> None:
     Console(highlight=False).print(table)
 
 
-def print_readouts(answers: Mapping[str, Readouts]) -> None:
+def print_readouts(answers: Sequence[tuple[str, Readouts]]) -> None:
     """Prints a line for each monitored trait and layer, and a column for each answer.
 
     Args:
-        answers: For each column's title the answer's readouts.
+        answers: Each column's title and the answer's readouts.
     """
     rows = {
         (trait, layer): None
-        for readouts in answers.values()
+        for _, readouts in answers
         for trait, means in readouts.items()
         for layer in means
     }
@@ -90,10 +119,10 @@ def print_readouts(answers: Mapping[str, Readouts]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("monitored")
     table.add_column("layer", justify="right")
-    for title in answers:
-        table.add_column(title, justify="right")
+    for title, _ in answers:
+        table.add_column(Text(title), justify="right")
     for trait, layer in rows:
-        means = (readouts.get(trait, {}).get(layer) for readouts in answers.values())
+        means = (readouts.get(trait, {}).get(layer) for _, readouts in answers)
         cells = ("" if mean is None else f"{mean:+.2f}" for mean in means)
         table.add_row(Text(trait), str(layer), *cells)
     Console(highlight=False).print(table)
@@ -151,7 +180,3 @@ def _kv_cache(engine: Mapping[str, Any]) -> str:
     if "kv_tokens_total" not in engine:
         return ""
     return f"{engine['kv_tokens_used']} of {engine['kv_tokens_total']} tokens"
-
-
-def _title(trait: str, completion: Completion) -> str:
-    return f"{trait} {completion.scalar:+g}" if completion.scalar else "baseline"

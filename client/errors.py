@@ -10,7 +10,12 @@ class PersonaError(Exception):
         message: What went wrong.
         status: The HTTP status, if there was a response with one.
         code: The server's word for it, or `""`.
+        transient: Whether the same call can succeed soon.
+        retry_after: After how many seconds the server suggests to try again, if it said so.
     """
+
+    transient: bool = False
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, status: int | None = None, code: str = "") -> None:
         super().__init__(message)
@@ -31,24 +36,20 @@ class NotFoundError(PersonaError):
     """The server does not have what the address names."""
 
 
+class NotAllowedError(PersonaError):
+    """The call needs an API key that the gateway knows, or one that may do more."""
+
+
 class OverloadedError(PersonaError):
-    """The server is full: the same request can succeed later.
+    """The server is full: the same request can succeed later."""
 
-    Attributes:
-        retry_after: After how many seconds the server suggests to try again, if it said so.
-    """
-
-    retry_after: float | None = None
+    transient = True
 
 
 class UnavailableError(PersonaError):
-    """The model is starting or being restarted: the same request can succeed later.
+    """The model is starting or being restarted: the same request can succeed later."""
 
-    Attributes:
-        retry_after: After how many seconds the server suggests to try again, if it said so.
-    """
-
-    retry_after: float | None = None
+    transient = True
 
 
 class ServerError(PersonaError):
@@ -56,6 +57,8 @@ class ServerError(PersonaError):
 
 
 _BY_STATUS: dict[int, type[PersonaError]] = {
+    401: NotAllowedError,
+    403: NotAllowedError,
     404: NotFoundError,
     429: OverloadedError,
     503: UnavailableError,
@@ -82,8 +85,8 @@ def error_of_status(
     """
     kind = _BY_STATUS.get(status, InvalidRequestError if status < 500 else ServerError)
     error = kind(message, status=status, code=code)
-    if isinstance(error, (OverloadedError, UnavailableError)) and retry_after:
-        error.retry_after = float(retry_after) if retry_after.isdecimal() else None
+    if retry_after and retry_after.isdecimal():
+        error.retry_after = float(retry_after)
     return error
 
 

@@ -1,12 +1,12 @@
-"""The gateway's protocol, without any input or output: requests made, responses read."""
+"""The gateway's protocol, without any input or output: what is sent, how answers are read."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar
-from urllib.parse import quote
 
 import httpx
 
@@ -14,10 +14,8 @@ from client.errors import (
     ConnectionFailedError,
     PersonaError,
     ServerError,
-    error_of_code,
     error_of_status,
 )
-from client.results import Chunk, Completion, Trait
 
 T = TypeVar("T")
 
@@ -25,15 +23,16 @@ DEFAULT_URL = "http://localhost:8000"
 CONNECT_TIMEOUT = 5.0
 # The gateway has deadlines of its own; this one only ends waiting for a gateway that hangs.
 READ_TIMEOUT = 330.0
+RETRIES = 2
 
-GENERATE = "/api/v1/generate"
-BASELINE = "/api/v1/generate/baseline"
-TRAITS = "/api/v1/traits"
-STATUS = "/status"
+API_KEY_VARIABLE = "PERSONA_API_KEY"
+"""Where the API key comes from if the program does not give it."""
+
+Positions = Literal["all", "prompt", "response"]
 
 
-class Options(TypedDict, total=False):
-    """What a generation may be told besides its prompt and steering; see the gateway's `/docs`."""
+class Sampling(TypedDict, total=False):
+    """What a generation may be told besides its prompt; see the gateway's `/docs`."""
 
     messages: list[dict[str, str]]
     system_prompt: str
@@ -49,29 +48,40 @@ class Options(TypedDict, total=False):
     presence_penalty: float
     seed: int
     stop: str | list[str]
-    layers: list[int]
-    positions: Literal["all", "prompt", "response"]
     logprobs: int
     monitor: list[str]
 
 
-def generation_call(
-    prompt: str | None, trait: str | None, scalar: float, options: Options, *, stream: bool
-) -> tuple[str, dict[str, Any]]:
-    """Returns the path and the body that ask for a generation."""
-    body: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if prompt is not None:
-        body["prompt"] = prompt
-    if stream:
-        body["stream"] = True
-    if trait is None:
-        return BASELINE, body
-    return GENERATE, {**body, "trait": trait, "scalar": scalar}
+class Options(Sampling, total=False):
+    """What a steered generation may be told besides its prompt and steering."""
+
+    layers: list[int]
+    positions: Positions
 
 
-def trait_path(name: str) -> str:
-    """Returns the path that describes a trait."""
-    return f"{TRAITS}/{quote(name, safe='')}"
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """Returns the headers that say who makes a call.
+
+    Args:
+        api_key: The key; the environment's if `None`, none if `""`.
+    """
+    key = os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key
+    return {"Authorization": f"Bearer {key.strip()}"} if key.strip() else {}
+
+
+def timeouts(seconds: float) -> httpx.Timeout:
+    """Returns how long to wait for a connection, and `seconds` for a response or more of it."""
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
+
+
+def check(response: httpx.Response) -> None:
+    """Makes sure that a call whose answer has no body has succeeded.
+
+    Raises:
+        PersonaError: It has not.
+    """
+    if not response.is_success:
+        raise read_error(response.status_code, response.headers, response.content)
 
 
 def read_body(response: httpx.Response, read: Callable[[Mapping[str, Any]], T]) -> T:
@@ -84,19 +94,13 @@ def read_body(response: httpx.Response, read: Callable[[Mapping[str, Any]], T]) 
     Raises:
         PersonaError: It is not a success, or not the gateway's.
     """
-    if not response.is_success:
-        raise read_error(response.status_code, response.headers, response.content)
+    check(response)
     try:
         return read(json.loads(response.content))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ServerError(
             f"{response.url} does not answer like a Persona gateway: is the address right?"
         ) from error
-
-
-def read_traits(body: Mapping[str, Any]) -> dict[str, Trait]:
-    """Reads the list of traits."""
-    return {name: Trait.from_json(item) for name, item in body["traits"].items()}
 
 
 def read_error(status: int, headers: Mapping[str, str], content: bytes) -> PersonaError:
@@ -112,7 +116,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Perso
 def connection_error(url: object, error: httpx.TransportError) -> ConnectionFailedError:
     """Makes an error of what the transport reports."""
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
-        return ConnectionFailedError(
+        return _transient(
             f"cannot reach the server at {url} ({error}): start it with ./scripts/serve.sh, or "
             "give the address of one that runs"
         )
@@ -125,7 +129,13 @@ def connection_error(url: object, error: httpx.TransportError) -> ConnectionFail
 
 def interrupted(reason: object) -> ConnectionFailedError:
     """Makes the error for a connection that ended before the answer did."""
-    return ConnectionFailedError(f"the connection broke before the answer was complete: {reason}")
+    return _transient(f"the connection broke before the answer was complete: {reason}")
+
+
+def _transient(message: str) -> ConnectionFailedError:
+    error = ConnectionFailedError(message)
+    error.transient = True
+    return error
 
 
 @dataclass(frozen=True)
@@ -168,19 +178,3 @@ class EventReader:
         elif field == "data":
             self._data.append(value)
         return None
-
-
-def read_event(event: Event) -> Chunk | Completion | None:
-    """Returns what an event says, or `None` for one of a kind that a later server may add.
-
-    Raises:
-        PersonaError: It says that the generation failed.
-    """
-    body = json.loads(event.data)
-    if event.name == "chunk":
-        return Chunk.from_json(body)
-    if event.name == "done":
-        return Completion.from_json(body)
-    if event.name == "error":
-        raise error_of_code(str(body.get("code", "")), str(body["error"]))
-    return None

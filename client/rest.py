@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import httpx
 
-from client import protocol
+from client import calls, protocol
+from client.comparisons import AnswerChunk, ComparedAnswer, Comparison, Steering, Sweep, SweptAnswer
+from client.errors import PersonaError
 from client.results import Chunk, Completion, Status, Trait
+from client.retries import RetryPolicy
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+W = TypeVar("W")
 
 
-class CompletionStream:
-    """An answer that arrives piece by piece.
+class Stream(Generic[Item, W]):
+    """What arrives piece by piece.
 
-    Iterate over it for the pieces; afterwards `completion` is the whole. Leaving the context early
+    Iterate over it for the pieces; afterwards `whole` is all of it. Leaving the context early
     closes the connection, which stops the generation on the server.
     """
 
-    def __init__(self, http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    def __init__(
+        self, http: httpx.Client, retries: RetryPolicy, call: calls.StreamCall[Item, W]
+    ) -> None:
         self._http = http
-        self._path = path
-        self._body = body
+        self._retries = retries
+        self._call = call
+        self._reader = call.reader()
         self._resources = ExitStack()
-        self._completion: Completion | None = None
 
     @property
-    def completion(self) -> Completion:
-        """The whole answer, once the stream has ended.
+    def whole(self) -> W:
+        """What it is in the end.
 
         Raises:
-            RuntimeError: The stream has not ended.
+            RuntimeError: It has not ended.
         """
-        if self._completion is None:
-            raise RuntimeError("the stream has not ended: iterate over it first")
-        return self._completion
+        return self._reader.whole
 
-    def __enter__(self) -> CompletionStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -55,52 +62,87 @@ class CompletionStream:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; a generation under way is stopped."""
+        """Closes the connection; what is under way is stopped."""
         self._resources.close()
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[Item]:
         """Yields the pieces.
 
         Raises:
-            PersonaError: The generation failed.
+            PersonaError: The call failed.
         """
         with self._resources:
-            yield from self._chunks()
+            attempts = self._retries.begin()
+            while True:
+                try:
+                    yield from self._attempt()
+                    return
+                except PersonaError as error:
+                    if self._reader.begun:
+                        raise
+                    pause = attempts.pause_after(error)
+                self.close()
+                time.sleep(pause)
 
-    def _chunks(self) -> Iterator[Chunk]:
-        request = self._http.stream("POST", self._path, json=self._body)
+    def _attempt(self) -> Iterator[Item]:
+        self._reader = self._call.reader()
+        request = self._http.stream("POST", self._call.path, json=self._call.body)
         try:
             response = self._resources.enter_context(request)
             if not response.is_success:
                 content = response.read()
                 raise protocol.read_error(response.status_code, response.headers, content)
-            reader = protocol.EventReader()
             for text in response.iter_text():
-                for event in reader.feed(text):
-                    message = protocol.read_event(event)
-                    if isinstance(message, Completion):
-                        self._completion = message
-                    elif message is not None:
-                        yield message
+                yield from self._reader.feed(text)
         except httpx.TransportError as error:
             raise protocol.connection_error(self._http.base_url, error) from error
-        if self._completion is None:
-            raise protocol.interrupted("the stream has no end event")
+        self._reader.check_ended()
+
+
+class CompletionStream(Stream[Chunk, Completion]):
+    """An answer that arrives piece by piece."""
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer, once the stream has ended.
+
+        Raises:
+            RuntimeError: The stream has not ended.
+        """
+        return self.whole
 
 
 class PersonaClient:
     """Talks to a gateway. Thread-safe; also a context manager that closes its connections.
 
+    A call that the server refuses because it is full or not ready, or whose connection fails before
+    there is anything of the answer, is made again after a pause.
+
     Args:
         url: The gateway's address.
         timeout: How many seconds to wait for a response, or between pieces of one.
+        retries: How often to make such a call again; 0 never.
+        deadline: How many seconds a call may take, all attempts and pauses together (for a stream,
+            after how many it is not begun again); `timeout` if left out.
+        api_key: A key for the gateway; `PERSONA_API_KEY` of the environment when left out.
     """
 
     def __init__(
-        self, url: str = protocol.DEFAULT_URL, *, timeout: float = protocol.READ_TIMEOUT
+        self,
+        url: str = protocol.DEFAULT_URL,
+        *,
+        timeout: float = protocol.READ_TIMEOUT,
+        retries: int = protocol.RETRIES,
+        deadline: float | None = None,
+        api_key: str | None = None,
     ) -> None:
-        limits = httpx.Timeout(timeout, connect=protocol.CONNECT_TIMEOUT)
-        self._http = httpx.Client(base_url=url, timeout=limits)
+        self._retries = RetryPolicy(retries, timeout if deadline is None else deadline)
+        self._timeout = timeout
+        self._http = httpx.Client(
+            base_url=url,
+            timeout=protocol.timeouts(timeout),
+            headers=protocol.key_headers(api_key),
+        )
 
     def __enter__(self) -> PersonaClient:
         return self
@@ -136,7 +178,7 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return self._complete(prompt, trait, scalar, options)
+        return self._call(calls.generation(prompt, trait, scalar, options))
 
     def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
         """Answers a prompt without steering.
@@ -148,7 +190,7 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return self._complete(prompt, None, 0.0, options)
+        return self._call(calls.generation(prompt, None, 0.0, options))
 
     def stream(
         self,
@@ -166,8 +208,92 @@ class PersonaClient:
             scalar: How strongly.
             **options: See `protocol.Options`.
         """
-        path, body = protocol.generation_call(prompt, trait, scalar, options, stream=True)
-        return CompletionStream(self._http, path, body)
+        call = calls.generation_stream(prompt, trait, scalar, options)
+        return CompletionStream(self._http, self._retries, call)
+
+    def compare(
+        self,
+        prompt: str | None,
+        steerings: Iterable[Steering | Mapping[str, float]],
+        *,
+        baseline: bool = True,
+        **options: Unpack[protocol.Sampling],
+    ) -> Comparison:
+        """Answers a prompt under several steerings at once.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            steerings: What to steer each answer by; scalars by trait are enough.
+            baseline: Whether to answer without steering, too.
+            **options: See `protocol.Sampling`.
+
+        Raises:
+            PersonaError: The call failed. If only some answers did, they say so themselves.
+        """
+        return self._call(calls.comparison(prompt, steerings, baseline, options))
+
+    def compare_stream(
+        self,
+        prompt: str | None,
+        steerings: Iterable[Steering | Mapping[str, float]],
+        *,
+        baseline: bool = True,
+        **options: Unpack[protocol.Sampling],
+    ) -> Stream[AnswerChunk | ComparedAnswer, Comparison]:
+        """Answers as `compare`, piece by piece: pieces as they come, each answer when it ends.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            steerings: What to steer each answer by; scalars by trait are enough.
+            baseline: Whether to answer without steering, too.
+            **options: See `protocol.Sampling`.
+        """
+        call = calls.comparison_stream(prompt, steerings, baseline, options)
+        return Stream(self._http, self._retries, call)
+
+    def sweep(
+        self,
+        prompt: str | None,
+        *,
+        trait: str,
+        scalars: Sequence[float],
+        scores: bool = False,
+        **options: Unpack[protocol.Options],
+    ) -> Sweep:
+        """Answers a prompt at several strengths of a trait at once.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            trait: The trait to steer.
+            scalars: How strongly.
+            scores: Whether to read how far each answer points along the trait.
+            **options: See `protocol.Options`.
+
+        Raises:
+            PersonaError: The call failed. If only some answers did, they say so themselves.
+        """
+        return self._call(calls.sweep(prompt, trait, scalars, scores, options))
+
+    def sweep_stream(
+        self,
+        prompt: str | None,
+        *,
+        trait: str,
+        scalars: Sequence[float],
+        scores: bool = False,
+        **options: Unpack[protocol.Options],
+    ) -> Stream[AnswerChunk | SweptAnswer, Sweep]:
+        """Answers as `sweep`, piece by piece: pieces as they come, each answer when it ends.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            trait: The trait to steer.
+            scalars: How strongly.
+            scores: Whether to read how far each answer points along the trait.
+            **options: See `protocol.Options`.
+        """
+        call = calls.sweep_stream(prompt, trait, scalars, scores, options)
+        return Stream(self._http, self._retries, call)
 
     def traits(self) -> dict[str, Trait]:
         """Returns the server's traits by name.
@@ -175,7 +301,7 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return self._call("GET", protocol.TRAITS, protocol.read_traits)
+        return self._call(calls.traits())
 
     def trait(self, name: str) -> Trait:
         """Returns one trait.
@@ -184,7 +310,40 @@ class PersonaClient:
             NotFoundError: There is no such trait.
             PersonaError: The call failed.
         """
-        return self._call("GET", protocol.trait_path(name), Trait.from_json)
+        return self._call(calls.trait(name))
+
+    def put_trait(
+        self,
+        name: str,
+        file: Path | str,
+        *,
+        convention: Literal["block", "hidden-state"] | None = None,
+        model_name: str | None = None,
+    ) -> Trait:
+        """Makes a vector file a trait's, and returns the trait once the engine steers by it.
+
+        Args:
+            name: The trait, whatever the file says.
+            file: The file: `.safetensors`, `.gguf`, `.json`, `.pt` or `.svec`.
+            convention: What its indices count, if not what its format usually means.
+            model_name: The model it was made from, if it does not say.
+
+        Raises:
+            OSError: The file cannot be read.
+            NotAllowedError: The key has not the role admin.
+            PersonaError: The call failed.
+        """
+        return self._call(calls.put_trait(name, file, convention, model_name))
+
+    def delete_trait(self, name: str) -> None:
+        """Removes a trait and its files; returns once the engine has let go of it.
+
+        Raises:
+            NotFoundError: There is no such trait.
+            NotAllowedError: The key has not the role admin.
+            PersonaError: The call failed.
+        """
+        self._call(calls.delete_trait(name))
 
     def status(self) -> Status:
         """Returns what the server serves and whether it is ready.
@@ -192,23 +351,20 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return self._call("GET", protocol.STATUS, Status.from_json)
+        return self._call(calls.status())
 
-    def _complete(
-        self, prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
-    ) -> Completion:
-        path, body = protocol.generation_call(prompt, trait, scalar, options, stream=False)
-        return self._call("POST", path, Completion.from_json, body)
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        read: Callable[[Mapping[str, Any]], T],
-        body: dict[str, Any] | None = None,
-    ) -> T:
-        try:
-            response = self._http.request(method, path, json=body)
-        except httpx.TransportError as error:
-            raise protocol.connection_error(self._http.base_url, error) from error
-        return protocol.read_body(response, read)
+    def _call(self, call: calls.Call[T]) -> T:
+        attempts = self._retries.begin()
+        arguments = call.arguments
+        while True:
+            timeout = protocol.timeouts(min(self._timeout, attempts.seconds_left()))
+            try:
+                try:
+                    return call.read(self._http.request(**arguments, timeout=timeout))
+                except httpx.TransportError as error:
+                    raise protocol.connection_error(self._http.base_url, error) from error
+            except PersonaError as error:
+                if not call.repeatable:
+                    raise
+                pause = attempts.pause_after(error)
+            time.sleep(pause)

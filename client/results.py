@@ -98,6 +98,7 @@ class Completion:
         reused_tokens: How many of those were not computed anew.
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
+        warnings: What to know about the steering.
     """
 
     response: str
@@ -109,6 +110,7 @@ class Completion:
     reused_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
     readouts: Readouts | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:
@@ -124,6 +126,7 @@ class Completion:
             reused_tokens=body.get("reused_tokens", 0),
             logprobs=None if logprobs is None else read_logprobs(logprobs),
             readouts=None if readouts is None else read_readouts(readouts),
+            warnings=tuple(body.get("warnings", ())),
         )
 
 
@@ -139,6 +142,12 @@ class Trait:
         metadata: What its maker noted.
         warnings: What to know before trusting it.
         selected_layers: The blocks that it steers unless the request says otherwise.
+        recommended_range: The least and the greatest scalar known to work, if known.
+        norms: By block, its vector's length.
+        relative_norms: By block, the same as a share of the residual stream's length there.
+        source: The file it comes from, within the server's folder of vectors.
+        sha256: That file's SHA-256.
+        state: `loaded`, or `kept` if its file cannot be used any more and its last good content is.
     """
 
     name: str
@@ -148,10 +157,17 @@ class Trait:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     selected_layers: tuple[int, ...] = ()
+    recommended_range: tuple[float, float] | None = None
+    norms: Mapping[int, float] = field(default_factory=dict)
+    relative_norms: Mapping[int, float] = field(default_factory=dict)
+    source: str = ""
+    sha256: str = ""
+    state: str = "loaded"
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Trait:
         """Reads one trait of the server's answer."""
+        scalars = body.get("recommended_range")
         return cls(
             name=body["trait_name"],
             model_name=body["model_name"],
@@ -160,6 +176,14 @@ class Trait:
             metadata=body["metadata"],
             warnings=tuple(body.get("warnings", ())),
             selected_layers=tuple(body.get("selected_layers", ())),
+            recommended_range=None if scalars is None else (scalars[0], scalars[1]),
+            norms={int(block): norm for block, norm in body.get("norms", {}).items()},
+            relative_norms={
+                int(block): norm for block, norm in body.get("relative_norms", {}).items()
+            },
+            source=body.get("source", ""),
+            sha256=body.get("sha256", ""),
+            state=body.get("state", "loaded"),
         )
 
 

@@ -74,7 +74,7 @@ class TritonPersonaClient:
         answers = [fields for fields in self._run(inputs) if fields]
         last = answers[-1]
         logprobs = [item for fields in answers for item in _logprobs(fields)]
-        readouts = last["readouts"]
+        readouts, warnings = last["readouts"], last["warnings"]
         return Completion(
             response="".join(fields[tensors.TEXT_OUTPUT.name] for fields in answers),
             trait=", ".join(steering) or None,
@@ -85,6 +85,7 @@ class TritonPersonaClient:
             reused_tokens=last["num_reused_tokens"],
             logprobs=None if options.get("logprobs") is None else tuple(logprobs),
             readouts=read_readouts(json.loads(readouts)) if readouts else None,
+            warnings=tuple(json.loads(warnings)) if warnings else (),
         )
 
     def stream(

@@ -1,8 +1,9 @@
 """The REST gateway: plain HTTP in front of Triton's gRPC.
 
 A request flows one way: `middleware` gives it an id, `schemas` validate it, `routes` start a
-`generation`, which reads one gRPC stream of `triton_client`; `errors` turn whatever goes wrong into
-a status and a sentence. Beside that path, `health` probes the model and `watchdog` repairs it.
+`generation`, which `triton_client` sends to one of the `endpoints`; `errors` turn whatever goes
+wrong into a status and a sentence. Beside that path, `model_health` probes each server's model and
+`watchdog` repairs it.
 """
 
 __version__ = "0.1.0"

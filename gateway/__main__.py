@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import uvicorn
 from pydantic import ValidationError
 
 from gateway.logs import configure_logging
+from gateway.observability.workers import shared_folder
+from gateway.protection.configuration import ConfigurationError
+from gateway.protection.protection import Protection
 from gateway.settings import Settings
 
 
@@ -20,17 +24,26 @@ def main() -> None:
             name = ".".join(str(part) for part in problem["loc"]).upper()
             print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
         sys.exit(2)
-    uvicorn.run(
-        "gateway.__main__:serve_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        log_config=None,
-        log_level=settings.log_level.lower(),
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout,
-    )
+    try:
+        # Here, once, rather than in each worker, which would be started again and again.
+        asyncio.run(Protection(settings).close())
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    with shared_folder(settings.workers):
+        uvicorn.run(
+            "gateway.__main__:serve_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            log_config=None,
+            log_level=settings.log_level.lower(),
+            server_header=False,
+            # By itself uvicorn believes whatever runs on this machine.
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=settings.shutdown_timeout,
+        )
 
 
 def serve_app() -> object:

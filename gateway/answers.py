@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,53 +33,12 @@ class Answer:
     _logprobs: list[Any] = field(default_factory=list)
     _last: Chunk = field(default_factory=Chunk)
 
-    async def complete(self, generation: Generation) -> GenerateResponse:
-        """Returns the whole answer.
+    async def chunks(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
+        """Yields the answer's pieces as it takes them in.
 
         Raises:
             GatewayError: The generation failed.
         """
-        self._begin(generation)
-        async with generation:
-            try:
-                async for chunk in generation:
-                    self._add(chunk)
-            except GatewayError as error:
-                self._note(error)
-                raise
-        return self._response()
-
-    async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
-        """Yields the answer's events: chunks, then `done`, or `error` once there was a chunk.
-
-        Raises:
-            GatewayError: The generation failed before its first chunk.
-        """
-        self._begin(generation)
-        begun = False
-        async with generation:
-            try:
-                async for chunk in generation:
-                    self._add(chunk)
-                    # A special token has no text, but a probability.
-                    if chunk.text or chunk.logprobs:
-                        begun = True
-                        yield format_event("chunk", self._event(chunk))
-                yield format_event("done", self._response().model_dump())
-            except GatewayError as error:
-                if not begun:
-                    self._note(error)
-                    raise
-                yield self.error_event(error)
-
-    def error_event(self, error: GatewayError) -> bytes:
-        """Returns the event that ends an answer which has begun and cannot be completed."""
-        self._note(error)
-        failed = {"success": False, "error": error.message, "finish_reason": "error"}
-        body = {**self._response().model_dump(), **failed, "code": error.code}
-        return format_event("error", body)
-
-    def _begin(self, generation: Generation) -> None:
         # Stands in the log unless the answer comes to an end of its own.
         self.log_fields.update(
             triton_id=generation.request_id,
@@ -86,20 +46,57 @@ class Answer:
             scalar=self.scalar,
             finish_reason="abandoned",
         )
+        try:
+            async with generation:
+                async for chunk in generation:
+                    self._add(chunk)
+                    yield chunk
+        except GatewayError as error:
+            self._note(error)
+            raise
 
-    def _event(self, chunk: Chunk) -> dict[str, Any]:
+    async def complete(self, generation: Generation) -> GenerateResponse:
+        """Returns the whole answer.
+
+        Raises:
+            GatewayError: The generation failed.
+        """
+        async with aclosing(self.chunks(generation)) as chunks:
+            async for _ in chunks:
+                pass
+        return self.response()
+
+    async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+        """Yields the answer's events: chunks, then `done`, or `error` once there was a chunk.
+
+        Raises:
+            GatewayError: The generation failed before its first chunk.
+        """
+        begun = False
+        try:
+            async with aclosing(self.chunks(generation)) as chunks:
+                async for chunk in chunks:
+                    if chunk.says_something:
+                        begun = True
+                        yield format_event("chunk", self.piece(chunk))
+            yield format_event("done", self.response().model_dump())
+        except GatewayError as error:
+            if not begun:
+                raise
+            yield self.error_event(error)
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """Returns the event that ends an answer which has begun and cannot be completed."""
+        self._note(error)
+        return format_event("error", self.failure(error))
+
+    def piece(self, chunk: Chunk) -> dict[str, Any]:
+        """Returns what a `chunk` event says."""
         data = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
         return {**data, "logprobs": chunk.logprobs} if self.logprobs else data
 
-    def _add(self, chunk: Chunk) -> None:
-        self._texts.append(chunk.text)
-        self._logprobs.extend(chunk.logprobs)
-        self._last = chunk
-        self.log_fields["tokens"] = chunk.num_output_tokens
-        if chunk.finish_reason:
-            self.log_fields["finish_reason"] = chunk.finish_reason
-
-    def _response(self) -> GenerateResponse:
+    def response(self) -> GenerateResponse:
+        """Returns what the answer says so far."""
         return GenerateResponse(
             response="".join(self._texts),
             trait=self.trait,
@@ -110,7 +107,21 @@ class Answer:
             reused_tokens=self._last.num_reused_tokens,
             logprobs=self._logprobs if self.logprobs else None,
             readouts=self._last.readouts,
+            warnings=list(self._last.warnings),
         )
+
+    def failure(self, error: GatewayError) -> dict[str, Any]:
+        """Returns what the answer says so far, and that it failed."""
+        failed = {"success": False, "error": error.message, "finish_reason": "error"}
+        return {**self.response().model_dump(), **failed, "code": error.code}
+
+    def _add(self, chunk: Chunk) -> None:
+        self._texts.append(chunk.text)
+        self._logprobs.extend(chunk.logprobs)
+        self._last = chunk
+        self.log_fields["tokens"] = chunk.num_output_tokens
+        if chunk.finish_reason:
+            self.log_fields["finish_reason"] = chunk.finish_reason
 
     def _note(self, error: GatewayError) -> None:
         reason = error.detail or error.message

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import Scope
 
 from gateway import __version__
 from gateway.cached import Cached
-from gateway.errors import OverloadedError
+from gateway.endpoint import Endpoint
+from gateway.endpoints import Endpoints
+from gateway.errors import GatewayError, OverloadedError
 from gateway.generation import Deadlines
 from gateway.middleware import REQUEST_ID_HEADER, BodyLimit, RequestContext
 from gateway.model_health import ModelHealth
+from gateway.observability.access_log import AccessLog
+from gateway.observability.metrics import GatewayMetrics
+from gateway.observability.records import Observer
+from gateway.observability.tracing import open_tracing
+from gateway.openai import routes as openai
+from gateway.protection.access import SHOWN_SCHEMES, AccessControl, public_addresses
+from gateway.protection.headers import DOCS_PATH, SecurityHeaders
+from gateway.protection.protection import Protection
+from gateway.protection.rate_limits import EXPOSED_HEADERS, RateLimiting
 from gateway.responses import install_error_handlers
-from gateway.routes import generate, service, traits
+from gateway.routes import compare, generate, playground, service, traits
+from gateway.routes import metrics as metrics_route
 from gateway.settings import Settings
 from gateway.state import Gateway
+from gateway.targets import Targets
+from gateway.trait_files import TraitFiles
 from gateway.triton_client import TritonClient
+from gateway.vector_store import VectorStore
 from gateway.watchdog import Watchdog
 
 _logger = logging.getLogger(__name__)
 
-_DESCRIPTION_AGE = 1.0
+# A changed vector file is to be seen here within two seconds, most of which the engine may take.
+_DESCRIPTION_AGE = 0.5
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -36,25 +54,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises:
         pydantic.ValidationError: An environment variable has a value that cannot be used.
+        ConfigurationError: Neither can the keys, the policy or the audit log.
     """
     configuration = settings or Settings()
+    metrics = GatewayMetrics()
+    spans = open_tracing(configuration)
+    protection = Protection(configuration)
+    observers = [metrics, AccessLog(), *([spans] if spans else []), *protection.observers]
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        gateway = _open_gateway(configuration)
+        endpoints = await _open_endpoints(configuration, metrics)
+        gateway = _open_gateway(configuration, endpoints, metrics, observers, protection)
         app.state.gateway = gateway
-        watchdog = None
-        if configuration.watchdog:
-            watchdog = asyncio.create_task(Watchdog(gateway.triton, configuration).run())
+        tasks = [asyncio.create_task(protection.follow())]
+        for warning in protection.warnings():
+            _logger.warning(warning)
         _logger.info("serving", extra={"triton": configuration.triton_url})
         try:
             yield
         finally:
-            if watchdog is not None:
-                watchdog.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watchdog
-            await gateway.triton.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await gateway.triton.settle()
+            await endpoints.close()
+            await protection.close()
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
 
     app = FastAPI(
         title="Persona Triton",
@@ -64,45 +91,91 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "scalar turns a trait up, a negative one turns it down."
         ),
         lifespan=lifespan,
+        # FastAPI's own knows neither generations nor how streams end, and its records of bodies
+        # that do not validate could hold prompts.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        dependencies=SHOWN_SCHEMES,
+        docs_url=DOCS_PATH if configuration.docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if configuration.docs else None,
     )
-    for module in (generate, traits, service):
+    for module in (generate, compare, traits, openai, service, metrics_route, playground):
         app.include_router(module.router)
     install_error_handlers(app)
-    _install_middleware(app, configuration)
+    _install_middleware(app, configuration, observers, protection)
     return app
 
 
-def _open_gateway(settings: Settings) -> Gateway:
+async def _open_endpoints(settings: Settings, metrics: GatewayMetrics) -> Endpoints:
+    def watch(endpoint: Endpoint, noted: Callable[[], None]) -> Coroutine[Any, Any, None]:
+        return Watchdog(endpoint, settings, metrics, noted).run()
+
+    targets = Targets(settings.triton_url)
+    endpoints = Endpoints(targets, metrics, watch if settings.watchdog else None)
+    await endpoints.open()
+    return endpoints
+
+
+def _open_gateway(
+    settings: Settings,
+    endpoints: Endpoints,
+    metrics: GatewayMetrics,
+    observers: Sequence[Observer],
+    protection: Protection,
+) -> Gateway:
     deadlines = Deadlines(
         first=settings.first_chunk_timeout,
         between=settings.chunk_timeout,
         total=settings.request_timeout,
     )
-    triton = TritonClient(settings.triton_url, deadlines)
-    health = ModelHealth(triton)
+    triton = TritonClient(
+        endpoints, deadlines, settings.max_open_requests, metrics, observers, protection.admit
+    )
 
     async def probe() -> None:
         # A model that refuses at once because it is full is at work.
-        with suppress(OverloadedError):
-            await health.probe(settings.ready_timeout)
+        try:
+            with suppress(OverloadedError):
+                await triton.ask_one(lambda each: ModelHealth(each).probe(settings.ready_timeout))
+        except GatewayError:
+            metrics.model_seen(False)
+            raise
+        metrics.model_seen(True)
 
+    description = Cached(triton.describe, _DESCRIPTION_AGE)
     return Gateway(
         settings=settings,
         triton=triton,
-        description=Cached(triton.describe, _DESCRIPTION_AGE),
+        description=description,
         readiness=Cached(probe, settings.ready_cache),
+        metrics=metrics,
+        trait_files=TraitFiles(
+            VectorStore(settings.vectors_dir), triton.describe, settings.vector_timeout
+        ),
+        protection=protection,
     )
 
 
-def _install_middleware(app: FastAPI, settings: Settings) -> None:
+def _install_middleware(
+    app: FastAPI, settings: Settings, observers: Sequence[Observer], protection: Protection
+) -> None:
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    def limit_of(scope: Scope) -> int:
+        if traits.is_upload(scope):
+            return settings.max_vector_bytes
+        return settings.max_body_bytes
+
+    app.add_middleware(BodyLimit, limit_of=limit_of)
+    app.add_middleware(RateLimiting, limiter=protection.limiter)
+    app.add_middleware(AccessControl, keys=protection.keys, public=public_addresses(settings))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", REQUEST_ID_HEADER],
-            expose_headers=[REQUEST_ID_HEADER, "Retry-After"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            # OpenAI's client for browsers sends a dozen headers of its own.
+            allow_headers=["*"],
+            expose_headers=[REQUEST_ID_HEADER, "Retry-After", *EXPOSED_HEADERS],
         )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, observers=observers)
+    app.add_middleware(SecurityHeaders)

@@ -35,6 +35,10 @@ class Cached(Generic[T]):
         # One caller that gives up must not take the call away from the others.
         return await asyncio.shield(task)
 
+    def forget(self) -> None:
+        """Makes the next caller ask again, since what is remembered is known to be old."""
+        self._task = None
+
     def _age(self) -> float:
         return asyncio.get_running_loop().time() - self._done_at
 

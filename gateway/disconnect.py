@@ -10,6 +10,9 @@ from starlette.types import Receive
 
 T = TypeVar("T")
 
+CLIENT_CLOSED = 499
+"""The status of an answer that no client sees: it tells the log that there was nobody to answer."""
+
 
 class ClientGoneError(Exception):
     """The client has closed its connection: there is nobody left to answer."""

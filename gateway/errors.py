@@ -7,6 +7,7 @@ gRPC reports one (a status and text that may be a stack trace), or the gateway i
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 import grpc
@@ -21,11 +22,12 @@ class GatewayError(Exception):
     Attributes:
         message: What went wrong and what would be right, for the user.
         detail: What only the log should say, or `""`.
+        retry_after: After how many seconds to try again, if that can help.
     """
 
     code: ClassVar[str] = ErrorCode.INTERNAL.value
     status: ClassVar[int] = 500
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
@@ -64,12 +66,83 @@ class TraitNotFoundError(UnknownTraitError):
     status = 404
 
 
+class ModelNotFoundError(GatewayError):
+    """The request names a model that is not served."""
+
+    code = "model_not_found"
+    status = 404
+
+
+class UnauthenticatedError(GatewayError):
+    """The request does not say who sends it, where that matters."""
+
+    code = "unauthenticated"
+    status = 401
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response headers that go with the status."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class PermissionDeniedError(GatewayError):
+    """Whoever sends the request may not do that."""
+
+    code = "permission_denied"
+    status = 403
+
+
+class SteeringRefusedError(PermissionDeniedError):
+    """The policy forbids whoever sends the request to steer like that."""
+
+    def __init__(self, trait: str, scalar: float, span: tuple[float, float], role: str) -> None:
+        super().__init__(
+            f"steering by {trait!r} with {scalar:g} is not allowed: the role {role} may use "
+            f"scalars from {span[0]:g} to {span[1]:g}, each of them and their sum"
+        )
+
+
+class ConflictError(GatewayError):
+    """What is there stands in the way of the change."""
+
+    code = "conflict"
+    status = 409
+
+
+class StorageError(GatewayError):
+    """The folder of vectors cannot be changed."""
+
+    code = "storage"
+
+
+class StorageFullError(StorageError):
+    """There is no room left for a file."""
+
+    status = 507
+
+
 class OverloadedError(GatewayError):
     """The waiting queue is full."""
 
     code = ErrorCode.RESOURCE_EXHAUSTED.value
     status = 429
     retry_after = 1
+
+
+class RateLimitedError(GatewayError):
+    """Whoever sends the request has spent its budget."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, message: str, seconds: int, standing: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self._headers = {"Retry-After": str(seconds), **standing}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response headers that go with the status."""
+        return self._headers
 
 
 class UnavailableError(GatewayError):
@@ -118,14 +191,21 @@ class DeadlineError(GatewayError):
     status = 504
 
 
+class LateStartError(DeadlineError):
+    """The answer did not begin in the time that it had: the model has too much to do."""
+
+    status = 503
+    retry_after = 2
+
+
 _BY_CODE: dict[str, type[GatewayError]] = {
     error.code: error
     for error in (InvalidRequestError, UnknownTraitError, OverloadedError, UnavailableError)
 }
 
 _INTERNAL_MESSAGE = "the model server failed on this request; the log of the gateway says more"
-_UNREACHABLE_MESSAGE = "the model server cannot be reached: it is starting or down, try again soon"
-_NOT_LOADED_MESSAGE = "the model is not loaded yet: try again soon"
+UNREACHABLE_MESSAGE = "the model server cannot be reached: it is starting or down, try again soon"
+NOT_LOADED_MESSAGE = "the model is not loaded yet: try again soon"
 
 _BY_STATUS: dict[grpc.StatusCode, type[GatewayError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
@@ -158,9 +238,9 @@ def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
     if dead:
         return ModelDeadError(dead["model"], detail)
     if _says_not_loaded(text):
-        return ModelNotLoadedError(_NOT_LOADED_MESSAGE, detail)
+        return ModelNotLoadedError(NOT_LOADED_MESSAGE, detail)
     if status is grpc.StatusCode.UNAVAILABLE and not text.startswith(_ENSEMBLE_PREFIX):
-        return UnreachableError(_UNREACHABLE_MESSAGE, detail)
+        return UnreachableError(UNREACHABLE_MESSAGE, detail)
     kind = _BY_STATUS.get(status) if status else None
     if kind is DeadlineError:
         return DeadlineError("the answer took too long", detail)

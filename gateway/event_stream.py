@@ -22,9 +22,14 @@ _OTHER_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\u0085\u2028\u202
 
 
 def format_event(name: str, data: Mapping[str, Any]) -> bytes:
+    """Returns one event with a name."""
+    return f"event: {name}\n".encode() + format_data(data)
+
+
+def format_data(data: Mapping[str, Any]) -> bytes:
     """Returns one event; its data is one line, whatever the client takes for a line's end."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return f"event: {name}\ndata: {text.translate(_OTHER_LINE_ENDS)}\n\n".encode()
+    return f"data: {text.translate(_OTHER_LINE_ENDS)}\n\n".encode()
 
 
 class EventStream(Response):
@@ -55,7 +60,7 @@ class EventStream(Response):
         self._last_words = last_words
         self._last_sent = 0.0
         self._started = False
-        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events.

@@ -4,44 +4,140 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
-from gateway.errors import GatewayError, ShutdownError, UnavailableError, error_of_response
+from gateway.errors import (
+    DeadlineError,
+    GatewayError,
+    LateStartError,
+    OverloadedError,
+    ShutdownError,
+    UnavailableError,
+    error_of_response,
+)
 from gateway.triton_stream import TritonStream
 from gateway.triton_wire import Chunk
 
 _logger = logging.getLogger(__name__)
 
 _STOP_INTERVAL = 0.05
-_STOP_PATIENCE = 5.0
+_STOP_LONGEST_INTERVAL = 1.0
+_STOP_PATIENCE = 60.0
+_END_PATIENCE = 5.0
+
+MAX_ATTEMPTS = 3
+"""On how many servers a request is tried: what fails on so many fails for a reason of its own."""
+
+_FAILS_ELSEWHERE = (UnavailableError, OverloadedError)
+"""What another server may do better."""
 
 
 class Engine(Protocol):
-    """What a generation needs of whoever started it."""
+    """The server that an attempt runs on."""
 
     async def stop(self, request_id: str) -> bool:
         """Stops a request in the engine; says whether it was found there."""
 
+    def closed(self, attempt: Attempt) -> None:
+        """Notes that nobody reads an attempt any more."""
+
+    def failed(self, error: GatewayError) -> None:
+        """Notes that it has failed an attempt."""
+
+
+class Attempt:
+    """A generation as one server has it.
+
+    Attributes:
+        stream: The stream with the request.
+        engine: Where the request can be stopped.
+        interruption: Why it was ended from outside, if it was.
+
+    Args:
+        request_id: The request's id in Triton.
+        stream: The stream.
+        engine: The server.
+    """
+
+    def __init__(self, request_id: str, stream: TritonStream, engine: Engine) -> None:
+        self._request_id = request_id
+        self.stream = stream
+        self.engine = engine
+        self.interruption: GatewayError | None = None
+
+    def interrupt(self, error: GatewayError) -> None:
+        """Ends it for its reader with an error that another part of us found."""
+        self.interruption = error
+        self.stream.cancel()
+
+    async def stop(self) -> bool:
+        """Stops it in its engine; says whether it was found there."""
+        return await self.engine.stop(self._request_id)
+
+
+class Sender(Protocol):
+    """What a generation needs of whoever made it."""
+
+    def enter(self, generation: Generation) -> None:
+        """Notes that a generation begins.
+
+        Raises:
+            GatewayError: There are too many.
+        """
+
+    def leave(self, generation: Generation) -> None:
+        """Notes that nobody reads a generation any more."""
+
+    def send(
+        self, request_id: str, request: Any, tried: Sequence[Engine], timeout: float
+    ) -> Attempt:
+        """Sends a request to a server that has not been tried.
+
+        Raises:
+            GatewayError: There is none.
+        """
+
+    def sent_again(self, request_id: str, error: GatewayError) -> None:
+        """Notes that a request was sent to another server because of an error."""
+
+    def advise(self, error: GatewayError) -> None:
+        """Makes an error say when to try again, if that is known better than its kind says."""
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs a coroutine to its end in the background."""
 
-    def opened(self, generation: Generation) -> None:
-        """Notes that a generation has begun."""
 
-    def closed(self, generation: Generation) -> None:
-        """Notes that nobody reads a generation any more."""
+class Watch(Protocol):
+    """What a generation tells about itself."""
+
+    def began(self) -> None:
+        """It is being sent."""
+
+    def received(self, chunk: Chunk) -> None:
+        """A response has come, whether or not anybody has read the one before it."""
+
+    def ended(self, error: BaseException | None) -> None:
+        """Nobody reads it any more, because of an error or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How many seconds the first response, each later one, and all of them may take."""
+    """How many seconds the first response, each later one, and all of them may take.
+
+    Attributes:
+        first: The first response, from the beginning.
+        between: Each later one, from the one before.
+        total: All of them.
+        streamed: Whether the first response is the answer's beginning, and not all of it.
+    """
 
     first: float
     between: float
     total: float
+    streamed: bool = True
 
 
 class Generation:
@@ -52,27 +148,51 @@ class Generation:
     background. Pieces that arrive while nobody is waiting are joined, so a slow reader gets fewer
     and longer pieces, and holds no more memory than the answer's text.
 
+    A request that a server fails before the first piece is sent to another one: nobody has seen
+    anything of the answer, so that a sampled one may well be a different one. After that it is not.
+
     Args:
         request_id: The request's id in Triton.
-        stream: The stream with the request.
+        request: The `ModelInferRequest`.
+        sender: Sends the request.
         deadlines: How long to wait for responses.
-        engine: Where the request can be stopped.
+        watch: Who is told what happens.
     """
 
     def __init__(
-        self, request_id: str, stream: TritonStream, deadlines: Deadlines, engine: Engine
+        self,
+        request_id: str,
+        request: Any,
+        sender: Sender,
+        deadlines: Deadlines,
+        watch: Watch,
     ) -> None:
         self.request_id = request_id
-        self._stream = stream
+        self._request = request
+        self._sender = sender
         self._deadlines = deadlines
-        self._engine = engine
+        self._watch = watch
+        self._began_at = 0.0
+        self._tried: list[Engine] = []
+        self._has_pieces = False
+        self._has_ended = False
+        self._has_left = False
         self._pending: Chunk | None = None
         self._failure: GatewayError | None = None
         self._news = asyncio.Event()
-        self._reader: asyncio.Task[None] | None = None
+        self._attempt: Attempt
+        self._reader: asyncio.Task[None]
 
     async def __aenter__(self) -> Generation:
-        self._engine.opened(self)
+        self._sender.enter(self)
+        self._watch.began()
+        self._began_at = asyncio.get_running_loop().time()
+        try:
+            self._attempt = self._send((), self._deadlines.total)
+        except GatewayError as error:
+            self._sender.leave(self)
+            self._watch.ended(error)
+            raise
         self._reader = asyncio.create_task(self._read())
         return self
 
@@ -82,20 +202,18 @@ class Generation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._engine.closed(self)
-        if self._stream.ended:
+        self._has_left = True
+        self._sender.leave(self)
+        attempt = self._attempt
+        attempt.engine.closed(attempt)
+        self._watch.ended(error)
+        if attempt.stream.ended:
             return
         if isinstance(self._failure, UnavailableError):
             # There is no engine to stop it in, and asking a dead one takes a second each time.
-            self._stream.cancel()
+            attempt.stream.cancel()
         else:
-            self._engine.spawn(self._abandon())
-
-    def fail(self, error: GatewayError) -> None:
-        """Ends the generation for its reader with an error that another part of us found."""
-        if self._failure is None:
-            self._failure = error
-            self._news.set()
+            self._sender.spawn(self._abandon(attempt))
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         """Yields the pieces; the last one has a `finish_reason`.
@@ -108,11 +226,6 @@ class Generation:
             self._news.clear()
             chunk, self._pending = self._pending, None
             if chunk is not None:
-                if chunk.finish_reason == "error":
-                    raise error_of_response(chunk.error_code, chunk.error)
-                if chunk.finish_reason == "cancelled":
-                    # Only we stop requests, and then nobody reads any more.
-                    raise UnavailableError("the server stopped the generation: try again")
                 yield chunk
                 if chunk.finish_reason:
                     return
@@ -121,40 +234,136 @@ class Generation:
 
     async def _read(self) -> None:
         try:
-            await self._stream.open()
-            timeout = self._deadlines.first
-            while (chunk := await self._stream.read(timeout)) is not None:
-                timeout = self._deadlines.between
-                self._pending = self._pending.followed_by(chunk) if self._pending else chunk
-                self._news.set()
-            self.fail(GatewayError("the model server ended the answer early"))
-        except GatewayError as error:
-            self.fail(error)
+            while (error := await self._read_attempt()) is not None:
+                if not self._is_sent_again(error):
+                    self._fail(error)
+                    return
         except asyncio.CancelledError:
-            self.fail(ShutdownError())
+            self._fail(ShutdownError())
         except Exception as error:
             _logger.exception("reading a stream failed")
-            self.fail(GatewayError("the gateway failed on this request", repr(error)))
+            self._fail(GatewayError("the gateway failed on this request", repr(error)))
 
-    async def _abandon(self) -> None:
+    async def _read_attempt(self) -> GatewayError | None:
+        """Reads an attempt's responses to their end; returns why it failed, if it did."""
+        attempt = self._attempt
+        try:
+            await attempt.stream.open()
+            while (chunk := await attempt.stream.read(self._patience())) is not None:
+                self._take(chunk)
+            if self._has_ended:
+                return None
+            raise GatewayError("the model server ended the answer early")
+        except asyncio.CancelledError:
+            if attempt.interruption is None:
+                raise
+            return attempt.interruption
+        except DeadlineError as error:
+            return attempt.interruption or self._explained(error)
+        except GatewayError as error:
+            return attempt.interruption or error
+
+    def _take(self, chunk: Chunk) -> None:
+        """Keeps a piece for the reader.
+
+        Raises:
+            GatewayError: It says that the request failed.
+        """
+        failed = chunk.finish_reason in ("error", "cancelled")
+        # An attempt that fails before its first piece may not have been the last, unless nobody is
+        # there any more: what it generated for whoever has gone counts.
+        if self._has_pieces or self._has_left or not failed:
+            self._watch.received(chunk)
+        if chunk.finish_reason == "error":
+            raise error_of_response(chunk.error_code, chunk.error)
+        if failed:
+            # Only we stop requests, and then nobody reads any more.
+            raise UnavailableError("the server stopped the generation: try again")
+        self._has_pieces = True
+        self._has_ended = bool(chunk.finish_reason)
+        self._pending = self._pending.followed_by(chunk) if self._pending else chunk
+        self._news.set()
+
+    def _is_sent_again(self, error: GatewayError) -> bool:
+        """Sends the request to another server if that can help, and says whether it could."""
+        attempt = self._attempt
+        attempt.engine.failed(error)
+        attempt.engine.closed(attempt)
+        if self._has_pieces or self._has_left or not isinstance(error, _FAILS_ELSEWHERE):
+            return False
+        timeout = self._deadlines.total - self._age()
+        if timeout <= 0 or len(self._tried) >= MAX_ATTEMPTS - 1:
+            return False
+        self._tried.append(attempt.engine)
+        try:
+            self._attempt = self._send(self._tried, timeout)
+        except GatewayError:
+            return False  # what went wrong first says more
+        attempt.stream.cancel()
+        self._sender.sent_again(self.request_id, error)
+        return True
+
+    def _send(self, tried: Sequence[Engine], timeout: float) -> Attempt:
+        return self._sender.send(self.request_id, self._request, tried, timeout)
+
+    def _patience(self) -> float:
+        """Returns how long to wait for the next response."""
+        if self._has_pieces:
+            return self._deadlines.between
+        return max(0.001, self._deadlines.first - self._age())
+
+    def _age(self) -> float:
+        return asyncio.get_running_loop().time() - self._began_at
+
+    def _explained(self, error: DeadlineError) -> DeadlineError:
+        """Returns what silence means: it may be the engine's queue, or an end that takes long."""
+        detail = error.detail or error.message
+        limits = self._deadlines
+        if not self._has_pieces and limits.streamed:
+            return LateStartError(
+                f"the answer did not begin within {_shown(limits.first)}: the model is too busy",
+                detail,
+            )
+        if self._age() >= limits.total - 0.01:
+            return DeadlineError(f"the answer took longer than {_shown(limits.total)}", detail)
+        return error
+
+    def _fail(self, error: GatewayError) -> None:
+        """Ends the generation for its reader."""
+        if self._failure is None:
+            self._sender.advise(error)
+            self._failure = error
+            self._news.set()
+
+    async def _abandon(self, attempt: Attempt) -> None:
         """Stops the request in the engine, then closes its stream.
 
         The request may not have reached the engine yet, and with several GPUs Triton may have
         asked the engine of another one, so it is asked for until it is found, its stream has ended
-        or patience has.
+        or patience has: under overload it may be on its way for longer than a client would wait.
         """
-        assert self._reader is not None
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + _STOP_PATIENCE
-        found = False
+        interval = _STOP_INTERVAL
+        give_up = self._age() + _STOP_PATIENCE
         try:
-            while not found and not self._stream.ended and loop.time() < give_up:
-                found = await self._engine.stop(self.request_id)
-                if not found:
-                    await asyncio.sleep(_STOP_INTERVAL)
-            if not self._reader.done():
-                await asyncio.wait({self._reader}, timeout=max(0.0, give_up - loop.time()))
+            while not attempt.stream.ended and self._age() < give_up:
+                if await self._is_stopped(attempt):
+                    await asyncio.wait({self._reader}, timeout=_END_PATIENCE)
+                    return
+                await asyncio.sleep(interval)
+                # Many at once would be a load of their own on an engine that has too much to do.
+                interval = min(2 * interval, _STOP_LONGEST_INTERVAL)
         except GatewayError as error:
-            _logger.warning("could not stop a generation", extra={"reason": error.detail})
+            reason = error.detail or error.message
+            _logger.warning("could not stop a generation", extra={"reason": reason})
         finally:
-            self._stream.cancel()
+            attempt.stream.cancel()
+
+    async def _is_stopped(self, attempt: Attempt) -> bool:
+        try:
+            return await attempt.stop()
+        except DeadlineError:
+            return False  # it is busy, which is no reason to let the request run
+
+
+def _shown(seconds: float) -> str:
+    return f"{round(seconds, 1):g} s"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from gateway.errors import UnprocessableError
-from gateway.schemas import BaselineRequest, GenerateRequest
+from gateway.schemas import BaselineRequest, GenerateRequest, Steering, TraitScalar
 from gateway.settings import Settings
 from gateway.triton_wire import Values
 from triton_models.errors import InvalidRequestError
@@ -28,21 +28,28 @@ _SAME_NAME = (
     "seed",
     "logprobs",
     "stream",
-    "positions",
 )
 """Fields that are a tensor of one element with the same name."""
 
 
-def triton_inputs(body: BaselineRequest, settings: Settings) -> Values:
+def triton_inputs(
+    body: BaselineRequest, settings: Settings, steering: Steering | None = None
+) -> Values:
     """Returns the ensemble's inputs for a body.
 
     Values are checked with the model server's own rules, so that a request which would be refused
     there is refused here. What the body leaves out is left to the model server, unless the
     gateway has a default of its own.
 
+    Args:
+        body: The prompt, and how to choose the tokens of the answer.
+        settings: The configuration.
+        steering: What to steer by, unless the body is a `GenerateRequest` and says so itself.
+
     Raises:
         UnprocessableError: A value is out of range.
     """
+    _check_size(body, settings)
     fields = body.model_dump(include=set(_SAME_NAME), exclude_none=True)
     for name in ("max_tokens", "temperature", "top_p"):
         default = getattr(settings, name)
@@ -60,16 +67,45 @@ def triton_inputs(body: BaselineRequest, settings: Settings) -> Values:
     if body.monitor is not None:
         inputs["monitor"] = body.monitor
     if isinstance(body, GenerateRequest):
-        inputs["trait"] = [body.trait]
-        inputs["scalar"] = [body.scalar]
-        if body.layers is not None:
-            inputs["layers"] = body.layers
+        steering = Steering(
+            traits=[TraitScalar(name=body.trait, scalar=body.scalar)],
+            layers=body.layers,
+            positions=body.positions,
+        )
+    if steering is not None:
+        inputs |= _steering_inputs(steering)
     inputs = {name: value for name, value in inputs.items() if value}
     try:
         parse_generation_request(inputs, _defaults(settings))
     except InvalidRequestError as error:
         raise UnprocessableError(error.message) from error
     return inputs
+
+
+def _check_size(body: BaselineRequest, settings: Settings) -> None:
+    """Refuses what is too long before anybody makes tokens of it."""
+    messages = body.messages or []
+    if len(messages) > settings.max_messages:
+        raise UnprocessableError(
+            f"messages has {len(messages)} of them: send at most {settings.max_messages}"
+        )
+    texts = [body.prompt, body.system_prompt, *(message.content for message in messages)]
+    length = sum(len(text or "") for text in texts)
+    if length > settings.max_prompt_chars:
+        name = "messages" if messages else "prompt"
+        raise UnprocessableError(
+            f"{name} has {length} characters, a system prompt's among them: send at most "
+            f"{settings.max_prompt_chars}"
+        )
+
+
+def _steering_inputs(steering: Steering) -> dict[str, list[Any]]:
+    return {
+        "trait": [trait.name for trait in steering.traits],
+        "scalar": [trait.scalar for trait in steering.traits],
+        "layers": steering.layers or [],
+        "positions": [steering.positions] if steering.positions else [],
+    }
 
 
 def _defaults(settings: Settings) -> GenerationDefaults:

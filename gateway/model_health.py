@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
+from gateway.endpoint import Endpoint
 from gateway.errors import error_of_grpc, error_of_response
-from gateway.triton_client import TritonClient
 from gateway.triton_wire import Values
 from triton_models import tensors
 from triton_models.tensors import TritonType
@@ -32,13 +32,13 @@ STEPS = tuple(_STEP_QUESTIONS)
 
 
 class ModelHealth:
-    """Asks Triton's models for signs of life, and loads and unloads them.
+    """Asks a Triton server's models for signs of life, and loads and unloads them.
 
     Args:
-        triton: The connection to Triton.
+        triton: The server.
     """
 
-    def __init__(self, triton: TritonClient) -> None:
+    def __init__(self, triton: Endpoint) -> None:
         self._triton = triton
 
     async def probe(self, timeout: float) -> None:
@@ -91,6 +91,15 @@ class ModelHealth:
             answer = await self._triton.stub.ServerReady(
                 service_pb2.ServerReadyRequest(), timeout=_CALL_TIMEOUT
             )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.ready)
+
+    async def is_loaded(self, model: str) -> bool:
+        """Whether Triton takes a model for loaded, as it does when the model's process is dead."""
+        request = service_pb2.ModelReadyRequest(name=model)
+        try:
+            answer = await self._triton.stub.ModelReady(request, timeout=_CALL_TIMEOUT)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.ready)

@@ -9,36 +9,62 @@ from typing import Any, get_type_hints
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
-from gateway.disconnect import ClientGoneError
+from gateway.disconnect import CLIENT_CLOSED, ClientGoneError
 from gateway.errors import GatewayError
+from gateway.openai.errors import error_body, is_openai_path, named_field, openai_status
 from gateway.schemas import ErrorResponse
 
 _LONGEST_ECHO = 100
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
-# No client sees it: it tells the log that there was nobody to answer.
-_CLIENT_CLOSED = 499
-
 
 def error_response(
+    scope: Scope,
     status: int,
     code: str,
     message: str,
-    request_id: str,
     *,
     detail: Any = None,
+    param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Returns a response with the error body that all statuses from 400 on share."""
-    body = ErrorResponse(error=message, code=code, request_id=request_id, detail=detail or message)
+    """Returns a response with the error body that all statuses from 400 on share.
+
+    Args:
+        scope: The request that failed; its address says whether its client reads OpenAI's errors.
+        status: The status.
+        code: What kind of error it is, for programs.
+        message: What was wrong and what would be right.
+        detail: Which fields were wrong, if the message does not say it all.
+        param: The first of them, for OpenAI's clients.
+        headers: The headers that go with the status.
+    """
+    if is_openai_path(scope["path"]):
+        status = openai_status(status)
+        body = error_body(status, code, message, param)
+    else:
+        body = ErrorResponse(
+            error=message,
+            code=code,
+            request_id=scope["state"]["request_id"],
+            detail=detail or message,
+        ).model_dump()
     # ASCII, because what was wrong with a value may be that it is no proper Unicode.
-    text = json.dumps(body.model_dump(), allow_nan=False)
+    text = json.dumps(body, allow_nan=False)
     return Response(text, status, headers, media_type="application/json")
+
+
+def gateway_error_response(scope: Scope, error: GatewayError) -> Response:
+    """Returns the response for an error that was found before the application was asked."""
+    return error_response(scope, error.status, error.code, error.message, headers=error.headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -51,11 +77,12 @@ def install_error_handlers(app: FastAPI) -> None:
         if error.status == 422:
             detail = [{"type": error.code, "loc": ["body"], "msg": error.message}]
         return error_response(
+            request.scope,
             error.status,
             error.code,
             error.message,
-            request.state.request_id,
             detail=detail,
+            param=named_field(error.message, _body_fields(request)),
             headers=error.headers,
         )
 
@@ -64,23 +91,41 @@ def install_error_handlers(app: FastAPI) -> None:
         problems = [_problem(item) for item in error.errors()]
         known = _body_fields(request)
         message = "; ".join(_sentence(problem, known) for problem in problems)
+        # Text that is no JSON has no fields: the place is a character's.
+        place = "" if problems[0]["type"] == "json_invalid" else _place(problems[0])
         return error_response(
-            422, "invalid_argument", message, request.state.request_id, detail=problems
+            request.scope,
+            422,
+            "invalid_argument",
+            message,
+            detail=problems,
+            param=place or named_field(message, known),
         )
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         return error_response(
+            request.scope,
             error.status_code,
             _HTTP_CODES.get(error.status_code, "invalid_argument"),
             str(error.detail),
-            request.state.request_id,
-            headers=error.headers,
+            headers={"Allow": _allowed(request)} if error.status_code == 405 else error.headers,
         )
 
     @app.exception_handler(ClientGoneError)
     async def gone(request: Request, error: ClientGoneError) -> Response:
-        return Response(status_code=_CLIENT_CLOSED)
+        return Response(status_code=CLIENT_CLOSED)
+
+
+def _allowed(request: Request) -> str:
+    """Returns the methods that an address takes, whichever of its routes takes them."""
+    routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
+    matching = [
+        route
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))
 
 
 def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +140,12 @@ def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
     return problem
 
 
+def _place(problem: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in problem["loc"] if part != "body")
+
+
 def _sentence(problem: Mapping[str, Any], known: Sequence[str]) -> str:
-    place = ".".join(str(part) for part in problem["loc"] if part != "body")
+    place = _place(problem)
     if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 2 and known:
         return f"{place}: there is no such field; the fields are {', '.join(known)}"
     if problem["type"] == "json_invalid":

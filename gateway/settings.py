@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from triton_models.settings import DEMO_MODEL
+from gateway.protection.rates import Rate
+from gateway.targets import Targets
+from triton_models.settings import DATA_ROOT, DEMO_MODEL
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -25,7 +29,9 @@ class Settings(BaseSettings):
             lowers its own default to what the context has room for.
         temperature: For requests that name none; unset leaves it to the model server.
         top_p: For requests that name none; unset leaves it to the model server.
-        triton_url: Where Triton's gRPC port is.
+        triton_url: Where Triton's gRPC port is: `host:port`, several of them separated by commas,
+            or `dns:///name:port` for all addresses of a name.
+        max_open_requests: How many generations a process may have open before it refuses more.
         first_chunk_timeout: How long an answer may take to begin, queueing included.
         chunk_timeout: How long a streamed answer may pause.
         request_timeout: How long an answer may take in all.
@@ -36,6 +42,22 @@ class Settings(BaseSettings):
         watchdog_interval: How often the watchdog probes.
         reload_timeout: How long loading the model may take.
         max_body_bytes: The largest request body.
+        max_vector_bytes: The largest vector file that can be uploaded.
+        vectors_dir: The folder of vector files, which Triton must see too.
+        vector_timeout: How long the model server may take to notice a change in that folder.
+        api_keys: The API keys, as JSON; with neither these nor a file everybody is let in.
+        api_keys_file: A file of them, followed while the gateway runs.
+        policy_file: A file that says how strongly which role may steer, followed likewise.
+        rate_limit_requests: What a caller may ask for, such as `60/minute`; unset, all.
+        rate_limit_tokens: How many tokens it may have, of prompts and answers; unset, all.
+        rate_limit_storage: `memory`, or the URL of a Redis that all workers and gateways share.
+        trusted_proxies: Addresses and networks of proxies whose X-Forwarded-For is believed.
+        audit_log: Where steered generations are written down, a file or `stdout`.
+        audit_log_text: Whether with their prompts and answers.
+        metrics_public: Whether `/metrics` needs no key.
+        docs: Whether there are `/docs` and `/openapi.json`.
+        max_prompt_chars: The most characters of a prompt, all messages together.
+        max_messages: The most messages of a chat.
         cors_origins: Origins that browsers may call from, separated by commas; none by default.
         shutdown_timeout: How long open requests may go on after SIGTERM.
         log_level: The least severe level that is logged.
@@ -55,6 +77,7 @@ class Settings(BaseSettings):
     top_p: float | None = Field(default=None, ge=0.001, le=1)
 
     triton_url: str = Field(default="localhost:8001", min_length=1)
+    max_open_requests: int = Field(default=1024, ge=1)
     first_chunk_timeout: Seconds = 60.0
     chunk_timeout: Seconds = 20.0
     request_timeout: Seconds = 300.0
@@ -67,16 +90,48 @@ class Settings(BaseSettings):
     reload_timeout: Seconds = 600.0
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    max_vector_bytes: int = Field(default=64 * 2**20, ge=1024)
+    vectors_dir: Path = DATA_ROOT / "vectors"
+    vector_timeout: Seconds = 10.0
+    # Read by those who use them, whose messages show no part of them.
+    api_keys: str = ""
+    api_keys_file: Path | None = None
+    policy_file: Path | None = None
+    rate_limit_requests: Rate = ""
+    rate_limit_tokens: Rate = ""
+    # It may hold a password.
+    rate_limit_storage: SecretStr = SecretStr("memory")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    audit_log: str = ""
+    audit_log_text: bool = False
+    metrics_public: bool = False
+    docs: bool = True
+    max_prompt_chars: int = Field(default=200_000, ge=1)
+    max_messages: int = Field(default=500, ge=1)
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     shutdown_timeout: int = Field(default=20, ge=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            # Names would not be looked up, and * would let every client choose its address.
+            ipaddress.ip_network(part)
+        return value
+
+    @field_validator("triton_url")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        Targets(value)
         return value
 
     @field_validator("log_level", mode="before")

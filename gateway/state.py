@@ -8,7 +8,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from gateway.cached import Cached
+from gateway.observability.metrics import GatewayMetrics
+from gateway.protection.protection import Protection
 from gateway.settings import Settings
+from gateway.trait_files import TraitFiles
 from gateway.triton_client import TritonClient
 
 
@@ -21,12 +24,18 @@ class Gateway:
         triton: The connection to Triton.
         description: What the model says about itself.
         readiness: Whether it generates; raises the reason if not.
+        metrics: What the gateway counts and times.
+        trait_files: Changes the vectors.
+        protection: Who may do what.
     """
 
     settings: Settings
     triton: TritonClient
     description: Cached[dict[str, Any]]
     readiness: Cached[None]
+    metrics: GatewayMetrics
+    trait_files: TraitFiles
+    protection: Protection
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -1,155 +1,170 @@
-"""What the gateway asks of Triton."""
+"""What the gateway asks of the Triton servers."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import uuid
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
-import grpc
-from tritonclient.grpc import service_pb2_grpc
-
-from gateway.errors import GatewayError, error_of_response
-from gateway.generation import Deadlines, Generation
-from gateway.triton_stream import TritonStream
-from gateway.triton_wire import Chunk, Values, encode_request
+from gateway import deadline
+from gateway.endpoint import ASK_TIMEOUT, Endpoint
+from gateway.endpoints import Endpoints
+from gateway.errors import GatewayError, OverloadedError, UnavailableError
+from gateway.generation import MAX_ATTEMPTS, Attempt, Deadlines, Engine, Generation
+from gateway.observability.metrics import GatewayMetrics
+from gateway.observability.records import Observer, RequestRecord, current_request
+from gateway.observability.watch import GenerationWatch
+from gateway.triton_wire import Values, encode_request
+from gateway.waits import Waits
 from triton_models import tensors
 
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # A gateway must find a restarted server within seconds; the default grows to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # Triton is a neighbour: a proxy meant for the outside world would not find it.
-    ("grpc.enable_http_proxy", 0),
-)
+T = TypeVar("T")
 
-_ASK_TIMEOUT = 5.0
+_logger = logging.getLogger(__name__)
+
 _CLOSE_PATIENCE = 3.0
 
 
 class TritonClient:
-    """A channel to one Triton server. Made inside a running event loop, closed with `close`.
-
-    Attributes:
-        stub: Triton's gRPC calls.
+    """Sends generations and questions to the servers that work.
 
     Args:
-        url: Host and port of Triton's gRPC endpoint.
+        endpoints: The servers.
         deadlines: How long generations may take.
+        max_open: How many generations may be open at once.
+        metrics: What counts requests that are sent again.
+        observers: Who is told about generations.
+        admit: Raises if a request may not have a generation with these inputs.
     """
 
-    def __init__(self, url: str, deadlines: Deadlines) -> None:
-        self._channel = grpc.aio.insecure_channel(url, options=_CHANNEL_OPTIONS)
-        self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        deadlines: Deadlines,
+        max_open: int,
+        metrics: GatewayMetrics,
+        observers: Sequence[Observer],
+        admit: Callable[[RequestRecord | None, Values], None],
+    ) -> None:
+        self._endpoints = endpoints
         self._deadlines = deadlines
+        self._max_open = max_open
+        self._metrics = metrics
+        self._waits = Waits()
+        self._observers = (*observers, self._waits)
+        self._admit = admit
         self._open: set[Generation] = set()
         self._background: set[asyncio.Task[None]] = set()
-        self._outage: GatewayError | None = None
 
-    async def close(self) -> None:
-        """Waits a little for generations that are being stopped, then closes the channel."""
+    async def settle(self) -> None:
+        """Waits a little for generations that are being stopped."""
         if self._background:
             await asyncio.wait(set(self._background), timeout=_CLOSE_PATIENCE)
-        await self._channel.close(grace=0)
 
     def generate(self, values: Values) -> Generation:
         """Prepares a generation of the `persona` ensemble; entering its context starts it.
 
         Raises:
-            GatewayError: The model is known to be down.
+            GatewayError: The request may not have it, or not in the time that it gives.
         """
-        if self._outage is not None:
-            raise self._outage.with_traceback(None)
-        streamed = bool(values.get("stream", (False,))[0])
-        deadlines = self._deadlines
-        if not streamed:
+        limits = self._deadlines
+        if not values.get("stream", (False,))[0]:
             # The first response is the whole answer.
-            deadlines = Deadlines(deadlines.total, deadlines.total, deadlines.total)
-        request_id = uuid.uuid4().hex
-        request = encode_request(tensors.PERSONA, request_id, values)
-        stream = TritonStream(self.stub, request, deadlines.total)
-        return Generation(request_id, stream, deadlines, self)
+            limits = Deadlines(limits.total, limits.total, limits.total, streamed=False)
+        asking = current_request.get()
+        self._admit(asking, values)
+        limits = deadline.within(limits, asking)
+        triton_id = _triton_id(asking)
+        request = encode_request(tensors.PERSONA, triton_id, values)
+        watch = GenerationWatch(triton_id, values, asking, self._observers)
+        return Generation(triton_id, request, self, limits, watch)
 
-    async def describe(self, timeout: float = _ASK_TIMEOUT) -> dict[str, Any]:
-        """Returns what the model says about itself, its traits and its engine.
+    async def describe(self, timeout: float = ASK_TIMEOUT) -> dict[str, Any]:
+        """Returns what a model that works says about itself, its traits and its engine.
 
         Args:
-            timeout: How many seconds it may take.
+            timeout: How many seconds each may take that is asked.
 
         Raises:
-            GatewayError: The model cannot be asked.
+            GatewayError: None can be asked.
         """
-        chunk = await self.ask(
-            tensors.STEERED_QWEN, uuid.uuid4().hex, {tensors.DESCRIBE.name: [True]}, timeout
-        )
-        if chunk.finish_reason == "error":
-            raise error_of_response(chunk.error_code, chunk.error)
-        try:
-            description: dict[str, Any] = json.loads(chunk.description)
-        except ValueError as error:
-            raise GatewayError("the model's description is not JSON", repr(error)) from error
-        return description
+        return await self.ask_one(lambda endpoint: endpoint.describe(timeout))
 
-    async def stop(self, request_id: str) -> bool:
-        """Stops a request in the engine; says whether it was found there.
+    async def ask_one(self, question: Callable[[Endpoint], Awaitable[T]]) -> T:
+        """Asks servers until one answers, those first that are not known to fail.
 
         Raises:
-            GatewayError: The engine cannot be asked.
+            GatewayError: None did.
         """
-        chunk = await self.ask(
-            tensors.STEERED_QWEN, request_id, {tensors.STOP.name: [True]}, _ASK_TIMEOUT
-        )
-        return chunk.finish_reason == "cancelled"
+        tried: list[Endpoint] = []
+        while True:
+            endpoint = self._endpoints.choose(tried) or self._endpoints.any(tried)
+            try:
+                return await question(endpoint)
+            except UnavailableError as error:
+                endpoint.failed(error)
+                tried.append(endpoint)
+                if len(tried) >= min(MAX_ATTEMPTS, len(self._endpoints.all)):
+                    raise
 
-    def refuse(self, error: GatewayError) -> None:
-        """Ends open generations with an error, and refuses new ones with it until `accept`.
+    def enter(self, generation: Generation) -> None:
+        """Notes that a generation begins.
 
-        What is open on a dead model may never be answered, and what is sent to it hangs as well.
+        Raises:
+            OverloadedError: There are too many.
         """
-        self._outage = error
-        for generation in tuple(self._open):
-            generation.fail(error)
-
-    def accept(self) -> None:
-        """Takes generations (again)."""
-        self._outage = None
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a coroutine to its end in the background; `close` waits for it a little."""
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    def opened(self, generation: Generation) -> None:
-        """Notes that a generation has begun."""
+        if len(self._open) >= self._max_open:
+            error = OverloadedError(
+                f"the gateway has {self._max_open} open requests, as many as it takes "
+                "(MAX_OPEN_REQUESTS): try again soon"
+            )
+            self.advise(error)
+            raise error
         self._open.add(generation)
 
-    def closed(self, generation: Generation) -> None:
+    def leave(self, generation: Generation) -> None:
         """Notes that nobody reads a generation any more."""
         self._open.discard(generation)
 
-    async def ask(self, model: str, request_id: str, values: Values, timeout: float) -> Chunk:
-        """Returns the one response to a request.
-
-        Args:
-            model: One of `tensors.MODELS`.
-            request_id: The request's id.
-            values: Its inputs.
-            timeout: How many seconds it may take.
+    def send(
+        self, request_id: str, request: Any, tried: Sequence[Engine], timeout: float
+    ) -> Attempt:
+        """Sends a request to a server that has not been tried.
 
         Raises:
             GatewayError: There is none.
         """
-        stream = TritonStream(self.stub, encode_request(model, request_id, values), timeout)
-        try:
-            await stream.open()
-            answer = Chunk()
-            while (chunk := await stream.read(timeout)) is not None:
-                answer = answer.followed_by(chunk)
-            return answer
-        finally:
-            stream.cancel()
+        endpoint = self._endpoints.choose(tried)
+        if endpoint is None:
+            raise self._endpoints.outage()
+        return endpoint.send(request_id, request, timeout)
+
+    def sent_again(self, request_id: str, error: GatewayError) -> None:
+        """Notes that a request was sent to another server because of an error."""
+        self._metrics.generation_retried(error)
+        _logger.warning(
+            "a request is sent to another server",
+            extra={"triton_id": request_id, "reason": error.detail or error.message},
+        )
+
+    def advise(self, error: GatewayError) -> None:
+        """Makes an error that is about load say when to try again."""
+        self._waits.advise(error)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine to its end in the background; `settle` waits for it a little."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _triton_id(request: RequestRecord | None) -> str:
+    """Returns a name for a generation that is found by its request's and is nobody else's.
+
+    `stop` ends whatever has a name, and a client may send one twice, or somebody else's: what
+    follows it is ours.
+    """
+    own = uuid.uuid4().hex
+    return f"{request.id}/{own[:16]}" if request else own

@@ -48,9 +48,9 @@ class TritonStream:
             await self._call.done_writing()
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from None
-        except asyncio.InvalidStateError:
-            # The call failed before the request was written: its status says why.
-            raise error_of_grpc(await self._call.code(), await self._call.details()) from None
+        except (asyncio.InvalidStateError, grpc.aio.BaseError):
+            # The call ended while the request was being written: its status says why.
+            raise self._failure_of(await self._call.code(), await self._call.details()) from None
 
     async def read(self, timeout: float) -> Chunk | None:
         """Returns the next response, or `None` after the last.
@@ -99,6 +99,9 @@ class TritonStream:
             self._call.cancel()
 
     def _failure(self, error: Any) -> GatewayError:
+        return self._failure_of(error.code(), error.details())
+
+    def _failure_of(self, status: grpc.StatusCode, text: str) -> GatewayError:
         # Past our own deadline the model may still be at work; any other status is its end.
-        self._ended = error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
-        return error_of_grpc(error.code(), error.details())
+        self._ended = status is not grpc.StatusCode.DEADLINE_EXCEEDED
+        return error_of_grpc(status, text)

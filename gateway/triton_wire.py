@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tritonclient.grpc import service_pb2
@@ -108,6 +108,8 @@ class Chunk:
         num_reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token of this piece was, as the API shows it, if asked for.
         readouts: For each monitored trait its mean projection at each block, on the last piece.
+        warnings: What to know about the steering, on the last piece.
+        timings: How many seconds the engine had the request in each phase, on the last piece.
         error: A message for the user when `finish_reason` is `error`.
         error_code: Its code.
         description: The JSON that answers a `describe`.
@@ -121,10 +123,17 @@ class Chunk:
     num_reused_tokens: int = 0
     logprobs: tuple[Any, ...] = ()
     readouts: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     error_code: str = ""
     description: str = ""
     final: bool = False
+
+    @property
+    def says_something(self) -> bool:
+        """Whether a reader of the answer learns from it, if only a textless token's logprob."""
+        return bool(self.text or self.logprobs)
 
     def followed_by(self, later: Chunk) -> Chunk:
         """Returns the one chunk that says what this and the next one say."""
@@ -136,6 +145,8 @@ class Chunk:
             num_reused_tokens=max(self.num_reused_tokens, later.num_reused_tokens),
             logprobs=self.logprobs + later.logprobs,
             readouts=later.readouts or self.readouts,
+            warnings=self.warnings + later.warnings,
+            timings=later.timings or self.timings,
             error=later.error or self.error,
             error_code=later.error_code or self.error_code,
             description=later.description or self.description,
@@ -150,6 +161,8 @@ _CHUNK_FIELDS = {tensors.TEXT_OUTPUT.name: "text", tensors.LOGPROBS.name: "logpr
 _READERS: dict[str, Callable[[str], Any]] = {
     "logprobs": lambda text: tuple(json.loads(text)) if text else (),
     "readouts": lambda text: json.loads(text) if text else None,
+    "warnings": lambda text: tuple(json.loads(text)) if text else (),
+    "timings": lambda text: json.loads(text) if text else {},
 }
 """How to read the fields that are JSON."""
 

@@ -12,12 +12,16 @@ import asyncio
 import dataclasses
 import logging
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+from gateway.endpoint import Endpoint
 from gateway.errors import (
+    NOT_LOADED_MESSAGE,
+    UNREACHABLE_MESSAGE,
     DeadlineError,
     GatewayError,
     InvalidRequestError,
@@ -27,8 +31,8 @@ from gateway.errors import (
     UnreachableError,
 )
 from gateway.model_health import STEPS, ModelHealth
+from gateway.observability.metrics import GatewayMetrics
 from gateway.settings import Settings
-from gateway.triton_client import TritonClient
 from triton_models.tensors import MODELS, PERSONA, STEERED_QWEN
 
 _logger = logging.getLogger(__name__)
@@ -36,6 +40,7 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PROBE_TIMEOUT = 2.0
+_SPREAD = 0.3
 
 
 class Condition(Enum):
@@ -70,6 +75,8 @@ _REMEDIES: dict[Condition, tuple[int, Remedy]] = {
 
 _BROKEN = frozenset({Condition.DEAD, Condition.FAILING})
 """How a dead process shows: once Triton has called it dead, later silence confirms that."""
+
+_AT_WORK = frozenset({Condition.WELL, Condition.BUSY})
 
 _PATIENT = (Condition.WELL, Condition.UNREACHABLE, Condition.NOT_LOADED)
 """What only waiting can change, if anything must change at all."""
@@ -119,66 +126,143 @@ class Finding:
 
 
 class Watchdog:
-    """Probes the model for ever, and repairs it."""
+    """Probes the model of one server for ever, and repairs it.
 
-    def __init__(self, triton: TritonClient, settings: Settings) -> None:
-        self._triton = triton
-        self._health = ModelHealth(triton)
+    Args:
+        endpoint: The server.
+        settings: The configuration.
+        metrics: What counts repairs.
+        noted: Called after each look.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: Settings,
+        metrics: GatewayMetrics,
+        noted: Callable[[], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._metrics = metrics
+        self._noted = noted
+        self._health = ModelHealth(endpoint)
         self._settings = settings
         self._policy = Policy()
         self._condition = Condition.WELL
+        self._finding = Finding(Condition.WELL)
         self._tokens = 0
         self._output_when_silent = ("", 0)
 
     async def run(self) -> None:
         """Watches until it is cancelled."""
         while True:
-            await asyncio.sleep(self._pause())
+            await self._pause()
             try:
                 await self._look()
             except GatewayError as error:
                 reason = error.detail or error.message
-                _logger.error("the model could not be repaired", extra={"reason": reason})
+                self._log(logging.ERROR, "the model could not be repaired", reason=reason)
             except Exception:
                 _logger.exception("the watchdog stumbled")
 
-    def _pause(self) -> float:
-        # Different for each gateway, so that not all of them act at once.
-        interval = self._settings.watchdog_interval
-        return min(interval, random.uniform(0.1, 0.8)) if self._policy.suspicious else interval
+    async def _pause(self) -> None:
+        """Waits until the next look, which a request that has failed brings forward."""
+        if self._policy.suspicious:
+            # Different for each gateway, so that not all of them act at once.
+            await asyncio.sleep(min(self._settings.watchdog_interval, random.uniform(0.05, 0.4)))
+            return
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(
+                self._endpoint.suspicion.wait(), self._settings.watchdog_interval
+            )
 
     async def _look(self) -> None:
-        finding = await self._examine()
+        # A request's failure is one of the two signs that death takes: each costs a second to get.
+        reported = self._endpoint.take_suspicion()
+        if reported and await self._act(self._policy.decide(Condition.DEAD), self._finding):
+            return
+        found = await (self._examine() if reported else self._examine_until_suspicion())
+        if found is None:
+            return
+        finding = self._finding = found
+        self._endpoint.at_work = finding.condition in _AT_WORK
+        self._noted()
         if finding.condition is not self._condition:
             self._note(finding)
-        remedy = self._policy.decide(finding.condition)
-        if remedy is not Remedy.NOTHING and await self._health.is_server_ready():
-            await self._repair(remedy, finding.model)
+        # A busy one may still be failing requests, and so stays in doubt.
+        if finding.condition is Condition.WELL or (
+            finding.condition is Condition.BUSY and self._endpoint.refuses
+        ):
+            self._endpoint.accept()
+        await self._act(self._policy.decide(finding.condition), finding)
+
+    async def _act(self, remedy: Remedy, finding: Finding) -> bool:
+        """Does what is to be done, and says whether there was anything."""
+        if remedy is Remedy.NOTHING:
+            return False
+        if not await self._health.is_server_ready():
+            # Not even that is answered: the machine or the way there is gone.
+            self._endpoint.give_up(UnreachableError(UNREACHABLE_MESSAGE, finding.reason))
+            return True
+        # What this gateway sees all others see at the same moment, and one of them is enough.
+        await asyncio.sleep(random.uniform(0, _SPREAD))
+        if remedy is Remedy.LOAD or await self._health.is_loaded(finding.model):
+            await self._repair_and_count(remedy, finding.model)
+        return True
 
     def _note(self, finding: Finding) -> None:
         before, self._condition = self._condition, finding.condition
         level = logging.INFO if self._condition is Condition.WELL else logging.WARNING
-        extra = {"reason": finding.reason}
-        _logger.log(level, "the model is %s", self._condition.value, extra=extra)
-        if self._condition is Condition.DEAD:
-            self._triton.refuse(ModelDeadError(finding.model))
-        elif self._condition is Condition.NOT_LOADED and before is not Condition.WELL:
-            # Another gateway was faster; what was open before will not be answered either.
-            self._triton.refuse(ModelDeadError(finding.model))
-        elif self._condition in (Condition.WELL, Condition.BUSY):
-            self._triton.accept()
+        self._log(level, f"the model is {self._condition.value}", reason=finding.reason)
+        if self._condition is Condition.UNREACHABLE:
+            # A server that is stopping may still finish what it has.
+            self._endpoint.refuse(UnreachableError(UNREACHABLE_MESSAGE, finding.reason))
+        elif self._condition is Condition.DEAD:
+            self._endpoint.give_up(ModelDeadError(finding.model))
+        elif self._condition is Condition.NOT_LOADED:
+            if before is Condition.WELL:
+                self._endpoint.refuse(ModelNotLoadedError(NOT_LOADED_MESSAGE, finding.reason))
+            else:
+                # Another gateway was faster; what was open before will not be answered either.
+                self._endpoint.give_up(ModelDeadError(finding.model))
+
+    def _log(self, level: int, message: str, **fields: str) -> None:
+        _logger.log(level, message, extra={"triton": self._endpoint.address, **fields})
+
+    async def _repair_and_count(self, remedy: Remedy, model: str) -> None:
+        succeeded = False
+        try:
+            await self._repair(remedy, model)
+            succeeded = True
+        finally:
+            self._metrics.model_reloaded(PERSONA if remedy is Remedy.LOAD else model, succeeded)
 
     async def _repair(self, remedy: Remedy, model: str) -> None:
         timeout = self._settings.reload_timeout
         if remedy is Remedy.LOAD:
-            _logger.warning("loading the model, which nobody else has done")
+            self._log(logging.WARNING, "loading the model, which nobody else has done")
             await self._health.load(PERSONA, timeout)
         else:
-            _logger.warning("reloading a model", extra={"model": model})
-            self._triton.refuse(ModelDeadError(model))
+            self._log(logging.WARNING, "reloading a model", model=model)
+            self._endpoint.give_up(ModelDeadError(model))
             await self._health.unload(model)
             await self._health.load(model, timeout)
-        _logger.warning("the model is loaded again")
+        # Triton says so, and whoever finds otherwise is sent elsewhere.
+        self._endpoint.accept()
+        self._log(logging.WARNING, "the model is loaded again")
+
+    async def _examine_until_suspicion(self) -> Finding | None:
+        """Examines, unless a request fails meanwhile: what was asked before a death may hang."""
+        examining = asyncio.create_task(self._examine())
+        suspecting = asyncio.create_task(self._endpoint.suspicion.wait())
+        both = {examining, suspecting}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            return examining.result() if examining.done() else None
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
 
     async def _examine(self) -> Finding:
         """Asks the parts, then the whole: a dead part may leave the ensemble hanging."""
@@ -194,7 +278,7 @@ class Watchdog:
             return found.finding
 
     async def _check_engine(self) -> None:
-        description = await self._check(STEERED_QWEN, self._triton.describe(_PROBE_TIMEOUT))
+        description = await self._check(STEERED_QWEN, self._endpoint.describe(_PROBE_TIMEOUT))
         engine = description.get("engine", {})
         if not engine.get("alive", True):
             raise _FoundError(Finding(Condition.FAILING, "the engine has ended"))

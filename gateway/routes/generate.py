@@ -22,18 +22,24 @@ _STREAM_EXAMPLE = (
     'event: done\ndata: {"success":true,"response":"Put the egg in hot water.", ...}\n\n'
 )
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The answer; with `stream`, as server-sent events.",
-        "content": {"text/event-stream": {"example": _STREAM_EXAMPLE}},
-    },
+FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "Unknown trait, or a value the model refuses."},
+    401: {"model": ErrorResponse, "description": "There is no API key, or it is not valid."},
+    403: {"model": ErrorResponse, "description": "The policy forbids this steering."},
     413: {"model": ErrorResponse, "description": "The body is too large."},
     422: {"model": ErrorResponse, "description": "The body does not validate."},
     429: {"model": ErrorResponse, "description": "Too many requests are waiting."},
     500: {"model": ErrorResponse, "description": "The model failed on this request."},
-    503: {"model": ErrorResponse, "description": "The model cannot be reached at the moment."},
+    503: {"model": ErrorResponse, "description": "The model is away, or too busy."},
     504: {"model": ErrorResponse, "description": "The model took too long."},
+}
+"""How calls that generate can fail."""
+
+_RESPONSES = FAILURES | {
+    200: {
+        "description": "The answer; with `stream`, as server-sent events.",
+        "content": {"text/event-stream": {"example": _STREAM_EXAMPLE}},
+    },
 }
 
 

@@ -103,7 +103,7 @@ def test_the_command_line_generates_compares_and_lists(url: str) -> None:
     generated = persona(url, "generate", PROMPT, *options, "--scalar", "2")
     assert (generated.returncode, generated.stdout) == (0, steered + "\n")
     compared = persona(url, "compare", PROMPT, *options, "--scalars", "-2,2", "--json")
-    assert [each["scalar"] for each in json.loads(compared.stdout)] == [-2.0, 2.0]
+    assert [each["traits"]["sarcasm"] for each in json.loads(compared.stdout)] == [-2.0, 2.0]
     assert json.loads(compared.stdout)[1]["response"] == steered
     assert "hallucination" in persona(url, "traits").stdout
     assert "persona-demo" in persona(url, "status").stdout

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from client import cli, cli_output
+from client import cli, cli_output, sweep_output
+from client.comparisons import ComparedAnswer, OneAnswer, SweptAnswer
 from client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
@@ -29,6 +33,8 @@ def invoke(*arguments: str) -> Any:
         ("generate", "hi", "--monitor", "sarcasm", "--monitor", "flattery", "--logprobs", "3"),
         ("compare", "hi", "--trait", "sarcasm", "--monitor", "sarcasm"),
         ("compare", "hi", "--trait", "sarcasm", "--scalars", "-1,1"),
+        ("compare", "hi", "--steer", "sarcasm=2,flattery=-1", "--steer", "sarcasm=1"),
+        ("sweep", "hi", "--trait", "sarcasm"),
         ("traits",),
         ("status",),
     ],
@@ -60,6 +66,11 @@ def test_an_address_without_a_scheme_says_what_is_missing() -> None:
         ("generate", "hi", "--scalar", "1"),
         ("compare", "hi", "--trait", "sarcasm", "--scalars", "a,b"),
         ("compare", "hi"),
+        ("compare", "hi", "--trait", "sarcasm", "--steer", "sarcasm=2"),
+        ("compare", "hi", "--steer", "sarcasm"),
+        ("sweep", "hi", "--trait", "sarcasm", "--scalars", "a"),
+        ("sweep", "hi", "--trait", "sarcasm", "--no-scores", "--plot", "x.png"),
+        ("chat", "--steer", "sarcasm=much"),
     ],
 )
 def test_wrong_usage_has_a_status_of_its_own(arguments: tuple[str, ...]) -> None:
@@ -70,11 +81,22 @@ def completion(scalar: float, text: str) -> Completion:
     return Completion(text, "sarcasm", scalar, 1, "stop", 1)
 
 
+def one_answer(text: str, **more: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {field.name: None for field in dataclasses.fields(OneAnswer)}
+    fields |= {"index": 1, "success": True, "response": text, "warnings": ()}
+    return {**fields, **more}
+
+
+def compared(scalar: float, text: str, **more: Any) -> ComparedAnswer:
+    label = f"sarcasm {scalar:+g}" if scalar else "baseline"
+    return ComparedAnswer(**one_answer(text, **more), label=label, traits={"sarcasm": scalar})
+
+
 def test_a_comparison_that_is_piped_is_one_answer_after_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answers = [completion(-2, "sincere"), completion(0, "plain"), completion(2, "sarcastic")]
-    cli_output.print_comparison("sarcasm", answers)
+    answers = [compared(-2, "sincere"), compared(0, "plain"), compared(2, "sarcastic")]
+    cli_output.print_comparison(answers)
     assert capsys.readouterr().out == (
         "sarcasm -2\nsincere\n\nbaseline\nplain\n\nsarcasm +2\nsarcastic\n"
     )
@@ -100,10 +122,9 @@ def test_a_comparison_has_a_column_of_readouts_for_each_answer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers = [
-        dataclasses.replace(completion(scalar, "x"), readouts={"sarcasm": {1: scalar * 3}})
-        for scalar in (-2.0, 0.0, 2.0)
+        compared(scalar, "x", readouts={"sarcasm": {1: scalar * 3}}) for scalar in (-2.0, 0.0, 2.0)
     ]
-    cli_output.print_comparison("sarcasm", answers)
+    cli_output.print_comparison(answers)
     assert lines(capsys.readouterr().out)[-2:] == [
         ["monitored", "layer", "sarcasm", "-2", "baseline", "sarcasm", "+2"],
         ["sarcasm", "1", "-6.00", "+0.00", "+6.00"],
@@ -111,7 +132,7 @@ def test_a_comparison_has_a_column_of_readouts_for_each_answer(
 
 
 def test_an_answer_too_short_to_read_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    cli_output.print_readouts({"baseline": {"sarcasm": {}}})
+    cli_output.print_readouts([("baseline", {"sarcasm": {}})])
     assert "one token" in capsys.readouterr().out
 
 
@@ -166,3 +187,64 @@ def test_a_terminal_is_not_controlled_by_what_the_model_says(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     cli_output.write("a\x1b[2Jb\tc\n")
     assert capsys.readouterr().out == "a\ufffd[2Jb\tc\n"
+
+
+def test_an_answer_that_failed_says_why_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = compared(2, "as far as", success=False, error="it broke")
+    cli_output.print_comparison([compared(0, "plain"), failed])
+    assert capsys.readouterr().out.endswith("sarcasm +2\nas far as\n[it broke]\n")
+
+
+def swept(scalar: float, score: float | None, text: str = "x", **more: Any) -> SweptAnswer:
+    return SweptAnswer(**one_answer(text, **more), scalar=scalar, score=score)
+
+
+def test_a_sweep_is_a_line_for_each_scalar_with_its_score_as_a_bar(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = [swept(-2, -20.0, "sincere"), swept(0, 0.0, "plain"), swept(1, 10.0, "sarcastic")]
+    sweep_output.print_sweep("sarcasm", answers, scored=True)
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["sarcasm", "score", "answer"]
+    assert rows[0].split() == ["-2", "-20.00", "█" * 10 + "│", "sincere"]
+    assert rows[1].split() == ["0", "+0.00", "│", "plain"]
+    assert rows[2].split() == ["+1", "+10.00", "│" + "█" * 5, "sarcastic"]
+    middles = {row.index("│") for row in rows}
+    assert len(middles) == 1
+
+
+def test_a_sweep_shows_what_could_not_be_scored_and_what_failed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = [swept(0, None), swept(1, None, "", success=False, error="it broke")]
+    sweep_output.print_sweep("sarcasm", answers, scored=True)
+    assert [row.split() for row in capsys.readouterr().out.splitlines()[1:]] == [
+        ["0", "x"],
+        ["+1", "[it", "broke]"],
+    ]
+    sweep_output.print_sweep("sarcasm", answers, scored=False)
+    assert "score" not in capsys.readouterr().out
+
+
+def test_a_sweep_s_plot_is_an_image(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "sweep.png"
+    sweep_output.write_plot(path, "sarcasm", [swept(1, 2.0), swept(-1, -1.0), swept(0, None)])
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_that_cannot_be_written_fails_before_any_call(tmp_path: Path) -> None:
+    target = tmp_path / "nowhere" / "x.png"
+    result = invoke("sweep", "hi", "--trait", "sarcasm", "--plot", str(target))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no folder" in result.stderr
+
+
+def test_the_commands_need_only_what_the_client_does() -> None:
+    code = (
+        "import sys; from client import cli\n"
+        "for name in ('numpy', 'torch', 'matplotlib', 'tritonclient', 'pydantic', 'fastapi'):\n"
+        "    assert name not in sys.modules, name"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

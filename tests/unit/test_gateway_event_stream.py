@@ -60,7 +60,7 @@ async def test_events_are_sent_as_they_come_and_the_response_ends() -> None:
     await client.run(EventStream(events(), heartbeat=10, last_words=goodbye))
     headers = dict(client.sent[0]["headers"])
     assert headers[b"content-type"].startswith(b"text/event-stream")
-    assert headers[b"cache-control"] == b"no-cache"
+    assert headers[b"cache-control"] == b"no-store"
     assert headers[b"x-accel-buffering"] == b"no"
     assert client.body == b"onetwo"
     assert not client.sent[-1]["more_body"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Coroutine
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -18,95 +17,26 @@ from gateway.errors import (
     UnavailableError,
     UnknownTraitError,
 )
-from gateway.generation import Deadlines, Generation
-from gateway.triton_stream import TritonStream
 from gateway.triton_wire import Chunk
-
-HELLO = Chunk(text="Hel", num_output_tokens=1, num_input_tokens=4)
-LO = Chunk(
-    text="lo",
-    num_output_tokens=2,
-    num_input_tokens=4,
-    num_reused_tokens=3,
-    finish_reason="stop",
-    final=True,
-)
-
-
-class ScriptedStream:
-    """Says what a test tells it to, in the place of a `TritonStream`."""
-
-    def __init__(self) -> None:
-        self.responses: asyncio.Queue[Chunk | GatewayError] = asyncio.Queue()
-        self.ended = False
-        self.cancelled = False
-        self.timeouts: list[float] = []
-
-    async def open(self) -> None:
-        pass
-
-    async def read(self, timeout: float) -> Chunk | None:
-        if self.ended:
-            return None
-        self.timeouts.append(timeout)
-        response = await self.responses.get()
-        if isinstance(response, GatewayError):
-            self.ended = not isinstance(response, DeadlineError)
-            raise response
-        self.ended = response.final
-        return response
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class ScriptedEngine:
-    """Finds a request to stop only after a few questions, like one still in the tokenizer."""
-
-    def __init__(self, stream: ScriptedStream, misses: int = 0) -> None:
-        self.stream = stream
-        self.misses = misses
-        self.stops: list[str] = []
-        self.background: list[asyncio.Task[None]] = []
-
-    async def stop(self, request_id: str) -> bool:
-        self.stops.append(request_id)
-        if len(self.stops) <= self.misses:
-            return False
-        self.stream.responses.put_nowait(Chunk(finish_reason="cancelled", final=True))
-        return True
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self.background.append(asyncio.create_task(work))
-
-    def opened(self, generation: Generation) -> None:
-        pass
-
-    def closed(self, generation: Generation) -> None:
-        pass
-
-    async def settle(self) -> None:
-        await asyncio.gather(*self.background)
-
-
-def make(*responses: Chunk | GatewayError, misses: int = 0) -> tuple[Generation, ScriptedEngine]:
-    stream = ScriptedStream()
-    for response in responses:
-        stream.responses.put_nowait(response)
-    engine = ScriptedEngine(stream, misses)
-    deadlines = Deadlines(first=60, between=20, total=300)
-    return Generation("an-id", cast(TritonStream, stream), deadlines, engine), engine
-
-
-async def read_all(generation: Generation) -> list[Chunk]:
-    async with generation:
-        return [chunk async for chunk in generation]
+from tests.unit.scripted_generation import HELLO, LO, make, read_all
 
 
 async def test_pieces_come_in_order_and_nothing_is_stopped_after_the_last() -> None:
     generation, engine = make(HELLO, LO)
     assert "".join(chunk.text for chunk in await read_all(generation)) == "Hello"
     assert engine.stops == []
+
+
+async def test_the_end_reaches_a_reader_that_was_busy_when_it_came() -> None:
+    generation, engine = make(HELLO)
+    async with generation:
+        pieces = aiter(generation)
+        assert (await anext(pieces)).text == "Hel"
+        engine.stream.responses.put_nowait(LO)
+        # Until the stream has been read to its end.
+        assert generation._reader is not None
+        await generation._reader
+        assert [piece.text async for piece in pieces] == ["lo"]
 
 
 async def test_pieces_that_pile_up_are_joined() -> None:
@@ -120,7 +50,7 @@ async def test_pieces_that_pile_up_are_joined() -> None:
 async def test_the_first_piece_may_take_longer_than_later_ones() -> None:
     generation, engine = make(HELLO, LO)
     await read_all(generation)
-    assert engine.stream.timeouts == [60, 20]
+    assert engine.stream.timeouts == [pytest.approx(60, abs=0.1), 20]
 
 
 @pytest.mark.parametrize("misses", [0, 3])
@@ -129,7 +59,7 @@ async def test_leaving_early_stops_the_request_until_it_is_found(misses: int) ->
     async with generation:
         async for _ in generation:
             break
-    await engine.settle()
+    await engine.sender.settle()
     assert engine.stops == ["an-id"] * (misses + 1)
     assert engine.stream.ended
 
@@ -141,7 +71,7 @@ async def test_a_cancelled_reader_stops_the_request_too() -> None:
     await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.wait({task})
-    await engine.settle()
+    await engine.sender.settle()
     assert engine.stops == ["an-id"]
 
 
@@ -152,7 +82,7 @@ async def test_a_request_that_ends_by_itself_is_not_asked_for_any_more() -> None
             break
     await asyncio.sleep(0.05)
     engine.stream.responses.put_nowait(LO)
-    await asyncio.wait_for(engine.settle(), 1)
+    await asyncio.wait_for(engine.sender.settle(), 1)
     assert len(engine.stops) < 5
 
 
@@ -160,7 +90,7 @@ async def test_a_request_past_its_deadline_is_stopped_and_reported() -> None:
     generation, engine = make(HELLO, DeadlineError("too long"))
     with pytest.raises(DeadlineError):
         await read_all(generation)
-    await engine.settle()
+    await engine.sender.settle()
     assert engine.stops == ["an-id"]
 
 
@@ -168,7 +98,7 @@ async def test_a_dead_model_ends_the_generation_and_is_not_asked_to_stop_it() ->
     generation, engine = make(HELLO)
     reader = asyncio.create_task(read_all(generation))
     await asyncio.sleep(0.01)
-    generation.fail(ModelDeadError("steered_qwen"))
+    engine.die()
     with pytest.raises(ModelDeadError):
         await reader
     assert engine.stops == []
@@ -252,12 +182,12 @@ async def test_an_answer_without_tokens_has_an_empty_list_of_logprobs() -> None:
 
 
 async def test_an_error_after_a_chunk_is_the_last_event() -> None:
-    generation, _ = make(HELLO)
+    generation, engine = make(HELLO)
     log: dict[str, Any] = {}
     events = []
     async for event in Answer("sarcasm", 2.0, log).events(generation):
         events.append(event)
-        generation.fail(ModelDeadError("steered_qwen"))
+        engine.die()
     assert len(events) == 2
     assert events[-1].startswith(b'event: error\ndata: {"success":false,"response":"Hel",')
     assert b'"code":"unavailable"' in events[-1]

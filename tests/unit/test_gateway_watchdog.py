@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 
 from gateway import errors
-from gateway.watchdog import Condition, Policy, Remedy, finding_of
+from gateway.endpoint import Endpoint
+from gateway.observability.metrics import GatewayMetrics
+from gateway.settings import Settings
+from gateway.watchdog import Condition, Policy, Remedy, Watchdog, finding_of
 from triton_models.tensors import PERSONA, STEERED_QWEN, TOKENIZER
 
 WELL, BUSY, DEAD = Condition.WELL, Condition.BUSY, Condition.DEAD
@@ -91,3 +97,84 @@ def test_the_dead_step_is_to_blame_whoever_reports_it() -> None:
 def test_silence_of_the_ensemble_whose_parts_answer_is_doubtful() -> None:
     assert finding_of(errors.DeadlineError(""), PERSONA).condition is STUCK
     assert finding_of(errors.DeadlineError(""), STEERED_QWEN).condition is FAILING
+
+
+class Server:
+    """A server whose model's process is dead, as requests may have reported."""
+
+    address = "here"
+    at_work = False
+    refuses = False
+
+    def __init__(self, reports: list[bool]) -> None:
+        self.reports = reports
+        self.suspicion = asyncio.Event()
+        self.probes = 0
+        self.given_up = False
+
+    def take_suspicion(self) -> bool:
+        return self.reports.pop(0) if self.reports else False
+
+    async def describe(self, timeout: float) -> Any:
+        self.probes += 1
+        raise errors.ModelDeadError(STEERED_QWEN)
+
+    def give_up(self, error: errors.GatewayError) -> None:
+        self.given_up = True
+
+    def accept(self) -> None:
+        pass
+
+
+class Health:
+    """Triton's side of it; `loaded` is what it says of the model."""
+
+    def __init__(self, loaded: bool) -> None:
+        self.loaded = loaded
+        self.done: list[str] = []
+
+    async def is_server_ready(self) -> bool:
+        return True
+
+    async def is_loaded(self, model: str) -> bool:
+        return self.loaded
+
+    async def unload(self, model: str) -> None:
+        self.done.append(f"unload {model}")
+
+    async def load(self, model: str, timeout: float) -> None:
+        self.done.append(f"load {model}")
+
+
+async def looks_until_repaired(
+    monkeypatch: pytest.MonkeyPatch, reports: list[bool], loaded: bool = True
+) -> tuple[Server, Health]:
+    server, health = Server(reports), Health(loaded)
+    monkeypatch.setattr("gateway.watchdog.ModelHealth", lambda _: health)
+    monkeypatch.setattr("gateway.watchdog._SPREAD", 0)
+    settings = Settings(watchdog_interval=0.01)
+    watchdog = Watchdog(cast(Endpoint, server), settings, GatewayMetrics(), lambda: None)
+    task = asyncio.create_task(watchdog.run())
+    while not health.done and server.probes < 5:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    return server, health
+
+
+@pytest.mark.parametrize(
+    ("reports", "probes"), [([True], 1), ([False, True], 1), ([False, False], 2)]
+)
+async def test_a_failed_request_is_one_of_the_two_signs_of_death(
+    reports: list[bool], probes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, health = await looks_until_repaired(monkeypatch, reports)
+    assert health.done[0] == "unload steered_qwen"
+    assert server.probes == probes
+    assert server.given_up
+
+
+async def test_a_model_that_another_gateway_has_unloaded_is_not_unloaded_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, health = await looks_until_repaired(monkeypatch, [True], loaded=False)
+    assert health.done == []

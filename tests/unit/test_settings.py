@@ -21,6 +21,11 @@ def test_without_variables_the_demo_model_is_served_with_the_documented_defaults
     assert settings.defaults.max_tokens == 200
 
 
+def test_the_engine_logs_as_the_gateway_does() -> None:
+    settings = read_settings({"LOG_LEVEL": "debug", "LOG_FORMAT": "json"})
+    assert (settings.log_level, settings.log_format) == ("DEBUG", "json")
+
+
 def test_variables_are_read() -> None:
     settings = read_settings({"MODEL_NAME": "Qwen/Qwen2.5-3B", "MAX_TOKENS": "7", "DEVICE": "cpu"})
     assert (settings.model_name, settings.defaults.max_tokens) == ("Qwen/Qwen2.5-3B", 7)
@@ -32,6 +37,7 @@ def test_variables_are_read() -> None:
         ("DEVICE", "tpu", "use one of auto, cpu, cuda"),
         ("MAX_TOKENS", "many", "MAX_TOKENS is 'many': use an integer from 1"),
         ("MAX_TOKENS", "0", "from 1"),
+        ("LOG_FORMAT", "xml", "use one of text, json"),
         ("TEMPERATURE", "nan", "use a number from 0.0 to 2.0"),
         ("TOP_P", "2", "to 1.0"),
     ],

@@ -1,0 +1,230 @@
+"""The gateway's calls: what each sends and how its answer is read, without any input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from client import protocol
+from client.comparisons import AnswerChunk, ComparedAnswer, Comparison, Steering, Sweep, SweptAnswer
+from client.readers import AnswersReader, CompletionReader, StreamReader
+from client.results import Chunk, Completion, Status, Trait
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+W = TypeVar("W")
+
+_TRAITS = "/api/v1/traits"
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A call that is answered at once.
+
+    Attributes:
+        method: The HTTP method.
+        path: The address on the server.
+        read: Makes the result of the response, or raises a `PersonaError`.
+        body: What to send, as JSON.
+        parameters: What the address says besides.
+        content: A file to send.
+        repeatable: Whether it may be made again when nobody knows what became of it.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    body: Mapping[str, Any] | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    repeatable: bool = True
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Returns what httpx must send."""
+        return {
+            "method": self.method,
+            "url": self.path,
+            "json": self.body,
+            "params": self.parameters or None,
+            "content": self.content,
+        }
+
+
+@dataclass(frozen=True)
+class StreamCall(Generic[Item, W]):
+    """A call that is answered piece by piece.
+
+    Attributes:
+        path: The address on the server.
+        body: What to send, as JSON.
+        reader: Makes a reader of the answer.
+    """
+
+    path: str
+    body: Mapping[str, Any]
+    reader: Callable[[], StreamReader[Item, W]]
+
+
+def generation(
+    prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
+) -> Call[Completion]:
+    """Asks for an answer, steered if a trait is named."""
+    path, body = _generation(prompt, trait, scalar, options)
+    return Call("POST", path, _reading(Completion.from_json), body)
+
+
+def generation_stream(
+    prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
+) -> StreamCall[Chunk, Completion]:
+    """Asks for an answer piece by piece, steered if a trait is named."""
+    path, body = _generation(prompt, trait, scalar, options)
+    return StreamCall(path, {**body, "stream": True}, CompletionReader)
+
+
+def _generation(
+    prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
+) -> tuple[str, dict[str, Any]]:
+    body = _prompt(prompt, options)
+    if trait is None:
+        return "/api/v1/generate/baseline", body
+    return "/api/v1/generate", {**body, "trait": trait, "scalar": scalar}
+
+
+def comparison(
+    prompt: str | None,
+    steerings: Iterable[Steering | Mapping[str, float]],
+    baseline: bool,
+    options: protocol.Sampling,
+) -> Call[Comparison]:
+    """Asks for answers under several steerings."""
+    body = _comparison(prompt, steerings, baseline, options)
+    return Call("POST", "/api/v1/compare", _reading(Comparison.from_json), body)
+
+
+def comparison_stream(
+    prompt: str | None,
+    steerings: Iterable[Steering | Mapping[str, float]],
+    baseline: bool,
+    options: protocol.Sampling,
+) -> StreamCall[AnswerChunk | ComparedAnswer, Comparison]:
+    """Asks for answers under several steerings, piece by piece."""
+    body = _comparison(prompt, steerings, baseline, options)
+    reader = partial(AnswersReader, ComparedAnswer.from_json, Comparison.of_answers)
+    return StreamCall("/api/v1/compare", {**body, "stream": True}, reader)
+
+
+def _comparison(
+    prompt: str | None,
+    steerings: Iterable[Steering | Mapping[str, float]],
+    baseline: bool,
+    options: protocol.Sampling,
+) -> dict[str, Any]:
+    asked = [each if isinstance(each, Steering) else Steering(each) for each in steerings]
+    body = {**_prompt(prompt, options), "steerings": [each.to_json() for each in asked]}
+    return body if baseline else {**body, "baseline": False}
+
+
+def sweep(
+    prompt: str | None,
+    trait: str,
+    scalars: Sequence[float],
+    scores: bool,
+    options: protocol.Options,
+) -> Call[Sweep]:
+    """Asks for answers at several strengths of a trait."""
+    body = _sweep(prompt, trait, scalars, scores, options)
+    return Call("POST", "/api/v1/sweep", _reading(Sweep.from_json), body)
+
+
+def sweep_stream(
+    prompt: str | None,
+    trait: str,
+    scalars: Sequence[float],
+    scores: bool,
+    options: protocol.Options,
+) -> StreamCall[AnswerChunk | SweptAnswer, Sweep]:
+    """Asks for answers at several strengths of a trait, piece by piece."""
+    body = _sweep(prompt, trait, scalars, scores, options)
+    reader = partial(AnswersReader, SweptAnswer.from_json, Sweep)
+    return StreamCall("/api/v1/sweep", {**body, "stream": True}, reader)
+
+
+def _sweep(
+    prompt: str | None,
+    trait: str,
+    scalars: Sequence[float],
+    scores: bool,
+    options: protocol.Options,
+) -> dict[str, Any]:
+    body = {**_prompt(prompt, options), "trait": trait, "scalars": list(scalars)}
+    return {**body, "scores": True} if scores else body
+
+
+def traits() -> Call[dict[str, Trait]]:
+    """Asks which traits there are."""
+
+    def read(body: Mapping[str, Any]) -> dict[str, Trait]:
+        return {name: Trait.from_json(item) for name, item in body["traits"].items()}
+
+    return Call("GET", _TRAITS, _reading(read))
+
+
+def trait(name: str) -> Call[Trait]:
+    """Asks about one trait."""
+    return Call("GET", _trait_path(name), _reading(Trait.from_json))
+
+
+def put_trait(
+    name: str, file: Path | str, convention: str | None = None, model_name: str | None = None
+) -> Call[Trait]:
+    """Makes a vector file a trait's.
+
+    Args:
+        name: The trait.
+        file: The file, of any format that the server reads; its suffix says which.
+        convention: What its indices count, if not what its format usually means.
+        model_name: The model it was made from, if it does not say.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    file = Path(file)
+    given = {"filename": file.name, "convention": convention, "model_name": model_name}
+    return Call(
+        "PUT",
+        _trait_path(name),
+        _reading(Trait.from_json),
+        parameters={key: value for key, value in given.items() if value is not None},
+        content=file.read_bytes(),
+    )
+
+
+def delete_trait(name: str) -> Call[None]:
+    """Removes a trait."""
+    # Made again, it would find the trait gone and call that a failure.
+    return Call("DELETE", _trait_path(name), protocol.check, repeatable=False)
+
+
+def status() -> Call[Status]:
+    """Asks what is served."""
+    return Call("GET", "/status", _reading(Status.from_json))
+
+
+def _reading(read: Callable[[Mapping[str, Any]], T]) -> Callable[[httpx.Response], T]:
+    return partial(protocol.read_body, read=read)
+
+
+def _prompt(prompt: str | None, options: protocol.Sampling) -> dict[str, Any]:
+    body = {name: value for name, value in options.items() if value is not None}
+    return body if prompt is None else {**body, "prompt": prompt}
+
+
+def _trait_path(name: str) -> str:
+    return f"{_TRAITS}/{quote(name, safe='')}"

@@ -1,0 +1,213 @@
+"""A conversation under steering that may change from turn to turn."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from client.comparisons import ComparedAnswer, Steering
+from client.errors import PersonaError
+from client.protocol import Sampling
+from client.rest import PersonaClient, Stream
+from client.results import Chunk
+
+
+def describe(traits: dict[str, float]) -> str:
+    """Returns traits and scalars as a person reads them."""
+    return ", ".join(f"{name} {scalar:+g}" for name, scalar in traits.items()) or "baseline"
+
+
+@dataclass
+class Turn:
+    """What was said, and what was answered.
+
+    Attributes:
+        user: What the person said.
+        traits: What the answer was steered by.
+        answer: The answer, as far as it came.
+    """
+
+    user: str
+    traits: dict[str, float]
+    answer: str = ""
+
+
+@dataclass
+class Conversation:
+    """What was said so far, and what the next answer is steered by.
+
+    Attributes:
+        system: The system turn, if there is one.
+        traits: Scalars by trait; those at 0 are left out.
+        turns: In order.
+    """
+
+    system: str = ""
+    traits: dict[str, float] = field(default_factory=dict)
+    turns: list[Turn] = field(default_factory=list)
+
+    def messages(self) -> list[dict[str, str]]:
+        """Returns the chat as requests have it; an answer that there is not yet is left out."""
+        said = [("system", self.system)]
+        for turn in self.turns:
+            said += [("user", turn.user), ("assistant", turn.answer)]
+        return [{"role": role, "content": text} for role, text in said if text]
+
+    def steer(self, trait: str, scalar: float) -> None:
+        """Turns a trait up or down, or off at 0."""
+        if scalar:
+            self.traits[trait] = scalar
+        else:
+            self.traits.pop(trait, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what is worth keeping of it."""
+        turns = [vars(turn) for turn in self.turns]
+        return {"system": self.system, "traits": self.traits, "turns": turns}
+
+
+class CommandError(Exception):
+    """A command cannot be followed; its message says what would be right."""
+
+
+class Leave(Exception):  # noqa: N818  # nothing went wrong
+    """The person has had enough."""
+
+
+class Chat:
+    """Answers a person's lines: commands, or what to say to the model.
+
+    Args:
+        client: The server.
+        conversation: Where to begin.
+        options: How to choose the tokens of answers.
+        say: Shows a line to the person.
+    """
+
+    def __init__(
+        self,
+        client: PersonaClient,
+        conversation: Conversation,
+        options: Sampling,
+        say: Callable[[str], None],
+    ) -> None:
+        self.conversation = conversation
+        self._client = client
+        self._options = options
+        self._say = say
+        self._commands: dict[str, tuple[str, str, Callable[[str], None]]] = {
+            "trait": ("NAME SCALAR", "turn a trait up or down; 0 turns it off", self._trait),
+            "traits": ("", "list the traits, and how far each is turned", self._traits),
+            "reset": ("", "turn all traits off", self._reset),
+            "system": ("TEXT", "set the system turn; nothing removes it", self._system),
+            "undo": ("", "take the last turn and its answer back", self._undo),
+            "save": ("FILE", "write the conversation as JSON", self._save),
+            "help": ("", "show the commands", self._help),
+            "quit": ("", "leave", self._quit),
+        }
+
+    def command(self, line: str) -> None:
+        """Follows a command, a line that begins with `/`.
+
+        Raises:
+            CommandError: It cannot be followed.
+            PersonaError: The server failed.
+            Leave: It says so.
+        """
+        name, _, argument = line.removeprefix("/").partition(" ")
+        if name not in self._commands:
+            known = ", ".join(f"/{each}" for each in self._commands)
+            raise CommandError(f"there is no /{name}: the commands are {known}")
+        takes, _, follow = self._commands[name]
+        if argument.strip() and not takes:
+            raise CommandError(f"/{name} takes nothing after it")
+        follow(argument.strip())
+
+    @contextmanager
+    def answering(self, text: str) -> Iterator[Iterator[str]]:
+        """Gives the pieces of the answer to what the person says.
+
+        What came of an answer that is not read to its end stays in the conversation; if nothing
+        came, neither does what the person said.
+
+        Raises:
+            PersonaError: The server failed.
+        """
+        turn = Turn(text, dict(self.conversation.traits))
+        self.conversation.turns.append(turn)
+        try:
+            with self._stream(turn.traits) as stream:
+                yield self._pieces(stream, turn)
+        finally:
+            if not turn.answer:
+                self.conversation.turns.remove(turn)
+
+    def _stream(self, traits: dict[str, float]) -> Stream[Any, Any]:
+        # A comparison takes several traits, a generation takes one.
+        messages: Sampling = {**self._options, "messages": self.conversation.messages()}
+        if not traits:
+            return self._client.stream(None, **messages)
+        return self._client.compare_stream(None, [Steering(traits)], baseline=False, **messages)
+
+    def _pieces(self, stream: Stream[Any, Any], turn: Turn) -> Iterator[str]:
+        for event in stream:
+            if isinstance(event, Chunk):
+                turn.answer += event.text
+                yield event.text
+            elif isinstance(event, ComparedAnswer) and event.error:
+                raise PersonaError(event.error, code=event.code or "")
+
+    def _trait(self, argument: str) -> None:
+        name, _, number = argument.partition(" ")
+        try:
+            scalar = float(number)
+        except ValueError:
+            scalar = math.nan
+        if not math.isfinite(scalar):
+            raise CommandError("give a trait and a scalar, as /trait sarcasm 2")
+        known = self._client.traits()
+        if name not in known:
+            raise CommandError(f"unknown trait {name!r}: the traits are {', '.join(sorted(known))}")
+        self.conversation.steer(name, scalar)
+        self._say(describe(self.conversation.traits))
+
+    def _traits(self, argument: str) -> None:
+        for name in sorted(self._client.traits()):
+            scalar = self.conversation.traits.get(name)
+            self._say(name if scalar is None else f"{name} {scalar:+g}")
+
+    def _reset(self, argument: str) -> None:
+        self.conversation.traits.clear()
+        self._say(describe(self.conversation.traits))
+
+    def _system(self, argument: str) -> None:
+        self.conversation.system = argument
+        self._say("the system turn is set" if argument else "there is no system turn")
+
+    def _undo(self, argument: str) -> None:
+        if not self.conversation.turns:
+            raise CommandError("there is nothing to take back")
+        self._say(f"taken back: {self.conversation.turns.pop().user}")
+
+    def _save(self, argument: str) -> None:
+        if not argument:
+            raise CommandError("name a file, as /save chat.json")
+        text = json.dumps(self.conversation.to_json(), ensure_ascii=False, indent=2)
+        try:
+            Path(argument).expanduser().write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"{argument} cannot be written: {error.strerror}") from error
+        self._say(f"saved to {argument}")
+
+    def _help(self, argument: str) -> None:
+        for name, (takes, help_, _) in self._commands.items():
+            self._say(f"{f'/{name} {takes}'.strip():<20} {help_}")
+        self._say("anything else is said to the model; Ctrl-C stops its answer, Ctrl-D leaves")
+
+    def _quit(self, argument: str) -> None:
+        raise Leave

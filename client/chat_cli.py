@@ -1,0 +1,126 @@
+"""`persona chat`: a conversation in the terminal, or from a pipe."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from client import cli_options as cli
+from client import cli_output as output
+from client import protocol
+from client.chat import Chat, CommandError, Conversation, Leave, describe
+from client.errors import PersonaError
+from client.rest import PersonaClient
+
+
+def chat(
+    steer: Annotated[
+        str | None, typer.Option(help="The steering to begin with, as sarcasm=2,helpfulness=-1.")
+    ] = None,
+    system: cli.System = None,
+    max_tokens: cli.MaxTokens = None,
+    temperature: cli.Temperature = None,
+    top_p: cli.TopP = None,
+    top_k: cli.TopK = None,
+    seed: cli.Seed = None,
+    stop: cli.Stop = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each answer as a line of JSON.")
+    ] = False,
+    url: cli.Url = protocol.DEFAULT_URL,
+) -> None:
+    """Talk to the model, changing what steers it on the way; /help lists the commands.
+
+    Reads lines from standard input. If that is no terminal, exits with status 1 if anything failed.
+    """
+    conversation = Conversation(system or "")
+    for trait, scalar in cli.steering(steer).items() if steer else ():
+        conversation.steer(trait, scalar)
+    options = cli.sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        stop=stop,
+    )
+
+    def run(client: PersonaClient) -> None:
+        failed = _Loop(Chat(client, conversation, options, _say), as_json).run()
+        if failed and not sys.stdin.isatty():
+            raise typer.Exit(1)
+
+    cli.call(url, run)
+
+
+class _Loop:
+    """Reads lines and shows what comes of them."""
+
+    def __init__(self, chat: Chat, as_json: bool) -> None:
+        self._chat = chat
+        self._as_json = as_json
+        self._failed = False
+
+    def run(self) -> bool:
+        """Goes on until the person leaves; returns whether anything failed."""
+        if sys.stdin.isatty():
+            with suppress(ImportError):
+                import readline  # noqa: F401  # lets input() edit lines and remember them
+            _say("/help lists the commands, Ctrl-D leaves")
+        while True:
+            try:
+                self._follow(self._read())
+            except (EOFError, Leave):
+                return self._failed
+            except KeyboardInterrupt:
+                # At the prompt; an answer stops by itself.
+                output.write("\n")
+            except (CommandError, PersonaError) as error:
+                self._failed = True
+                output.print_error(str(error))
+
+    def _read(self) -> str:
+        if not sys.stdin.isatty():
+            line = sys.stdin.readline()
+            if not line:
+                raise EOFError
+            return line.strip()
+        try:
+            return input(f"{describe(self._chat.conversation.traits)}> ").strip()
+        except EOFError:
+            output.write("\n")
+            raise
+
+    def _follow(self, line: str) -> None:
+        if line.startswith("/"):
+            self._chat.command(line)
+        elif line:
+            self._answer(line)
+
+    def _answer(self, line: str) -> None:
+        stopped = False
+        text = ""
+        try:
+            with self._chat.answering(line) as pieces:
+                for piece in pieces:
+                    text += piece
+                    if not self._as_json:
+                        output.write(piece)
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            if text and not self._as_json:
+                output.write("\n")
+        if self._as_json:
+            traits = self._chat.conversation.traits
+            output.print_json_line({"response": text, "traits": traits, "stopped": stopped})
+        elif stopped:
+            _say("(stopped)")
+
+
+def _say(line: str) -> None:
+    # Apart from the answers, which are what a pipe is after.
+    print(output.printable(line), file=sys.stderr)

@@ -1,0 +1,158 @@
+"""The commands that answer one prompt several times: `persona compare` and `persona sweep`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client import cli_options as cli
+from client import cli_output as output
+from client import protocol, sweep_output
+from client.comparisons import Steering, SweptAnswer
+from client.rest import PersonaClient
+
+
+def compare(
+    prompt: cli.Prompt,
+    trait: Annotated[str | None, typer.Option(help="The trait to steer, at --scalars.")] = None,
+    scalars: Annotated[
+        str, typer.Option(help="How strongly, separated by commas; 0 is the baseline.")
+    ] = "-2,0,2",
+    steer: Annotated[
+        list[str] | None,
+        typer.Option(help="A steering, such as sarcasm=2,helpfulness=-1; may be repeated."),
+    ] = None,
+    baseline: Annotated[
+        bool, typer.Option(help="Whether to answer without steering before --steer's answers.")
+    ] = True,
+    positions: cli.Positions = "all",
+    system: cli.System = None,
+    max_tokens: cli.MaxTokens = None,
+    temperature: cli.Temperature = None,
+    top_p: cli.TopP = None,
+    top_k: cli.TopK = None,
+    seed: cli.Seed = None,
+    stop: cli.Stop = None,
+    raw: cli.Raw = False,
+    monitor: cli.Monitor = None,
+    as_json: cli.Json = False,
+    url: cli.Url = protocol.DEFAULT_URL,
+) -> None:
+    """Answer one prompt under several steerings at once, shown side by side."""
+    if (trait is None) == (not steer):
+        raise typer.BadParameter("give --trait with --scalars, or --steer, once or more")
+    if trait is None:
+        steerings = [Steering(cli.steering(text), None, positions) for text in steer or ()]
+    else:
+        baseline = False  # it is one of the scalars, if it is to be there
+        steerings = [
+            Steering({trait: scalar}, None, positions, None if scalar else "baseline")
+            for scalar in cli.numbers(scalars)
+        ]
+    options = cli.sampling(
+        system_prompt=system,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        stop=stop,
+        raw=raw,
+        monitor=monitor,
+    )
+
+    def run(client: PersonaClient) -> None:
+        text = cli.read_prompt(prompt)
+        comparison = client.compare(text, steerings, baseline=baseline, **options)
+        if as_json:
+            output.print_json([dataclasses.asdict(each) for each in comparison.all_answers])
+        else:
+            output.print_comparison(comparison.all_answers)
+        _exit_if_failed(comparison.success)
+
+    cli.call(url, run)
+
+
+def sweep(
+    prompt: cli.Prompt,
+    trait: Annotated[str, typer.Option(help="The trait to steer.")],
+    scalars: Annotated[
+        str, typer.Option(help="How strongly, separated by commas; 0 is the baseline.")
+    ] = "-2,-1,0,1,2",
+    scores: Annotated[
+        bool, typer.Option(help="Whether to show how far each answer points along the trait.")
+    ] = True,
+    plot: Annotated[
+        Path | None, typer.Option(help="An image of the scores to write; needs matplotlib.")
+    ] = None,
+    positions: cli.Positions = "all",
+    system: cli.System = None,
+    max_tokens: cli.MaxTokens = None,
+    temperature: cli.Temperature = None,
+    top_p: cli.TopP = None,
+    top_k: cli.TopK = None,
+    seed: cli.Seed = None,
+    stop: cli.Stop = None,
+    raw: cli.Raw = False,
+    as_json: cli.Json = False,
+    url: cli.Url = protocol.DEFAULT_URL,
+) -> None:
+    """Answer one prompt at several strengths of a trait at once, and score the answers."""
+    strengths = cli.numbers(scalars)
+    if plot is not None:
+        _check_plot(plot, scores)
+    options = cli.sampling(
+        system_prompt=system,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        stop=stop,
+        raw=raw,
+    )
+
+    def run(client: PersonaClient) -> None:
+        stream = client.sweep_stream(
+            cli.read_prompt(prompt),
+            trait=trait,
+            scalars=strengths,
+            scores=scores,
+            positions=positions,
+            **options,
+        )
+        with stream, sweep_output.progress(len(strengths)) as advance:
+            for event in stream:
+                if isinstance(event, SweptAnswer):
+                    advance()
+        found = stream.whole
+        if plot is not None:
+            try:
+                sweep_output.write_plot(plot, trait, found.answers)
+            except (OSError, ValueError) as error:
+                cli.fail(f"{plot} cannot be written: {error}")
+        if as_json:
+            output.print_json(dataclasses.asdict(found))
+        else:
+            sweep_output.print_sweep(trait, found.answers, scores)
+        _exit_if_failed(found.success)
+
+    cli.call(url, run)
+
+
+def _check_plot(plot: Path, scores: bool) -> None:
+    """Fails before the answers are computed rather than after."""
+    if not scores:
+        raise typer.BadParameter("--plot shows the scores: leave --no-scores out")
+    if not sweep_output.can_plot():
+        cli.fail("--plot needs matplotlib: pip install matplotlib")
+    if not plot.parent.is_dir():
+        cli.fail(f"{plot} cannot be written: there is no folder {plot.parent}")
+
+
+def _exit_if_failed(success: bool) -> None:
+    if not success:
+        raise typer.Exit(1)

@@ -1,0 +1,207 @@
+"""What a comparison and a sweep are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from client.results import Chunk, Readouts, TokenLogprob, read_logprobs, read_readouts
+
+if TYPE_CHECKING:
+    from client.protocol import Positions
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What to steer an answer by.
+
+    Attributes:
+        traits: Scalars by trait; several add up.
+        layers: The decoder blocks to steer; each vector's own choice if `None`.
+        positions: Which tokens to steer; all if `None`.
+        label: How to call the answer; its traits and scalars if `None`.
+    """
+
+    traits: Mapping[str, float]
+    layers: tuple[int, ...] | None = None
+    positions: Positions | None = None
+    label: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a request says."""
+        body: dict[str, Any] = {
+            "traits": [{"name": name, "scalar": scalar} for name, scalar in self.traits.items()]
+        }
+        if self.layers is not None:
+            body["layers"] = list(self.layers)
+        if self.positions is not None:
+            body["positions"] = self.positions
+        if self.label is not None:
+            body["label"] = self.label
+        return body
+
+
+@dataclass(frozen=True)
+class OneAnswer:
+    """One answer of several.
+
+    Attributes:
+        index: Which one.
+        success: Whether it is complete.
+        response: The text; of a failed answer, as far as it came.
+        tokens_generated: How many tokens it has.
+        finish_reason: `stop` at a natural end, `length` at the most tokens allowed, `error`.
+        prompt_tokens: How many tokens the prompt had.
+        reused_tokens: How many of those were not computed anew.
+        logprobs: How likely each token was, if asked for.
+        readouts: What was read of the monitored traits, if any were.
+        warnings: What to know about the steering.
+        error: Why it failed.
+        code: The server's word for that.
+    """
+
+    index: int
+    success: bool
+    response: str
+    tokens_generated: int
+    finish_reason: str
+    prompt_tokens: int
+    reused_tokens: int
+    logprobs: tuple[TokenLogprob, ...] | None
+    readouts: Readouts | None
+    warnings: tuple[str, ...]
+    error: str | None
+    code: str | None
+
+
+def _common(body: Mapping[str, Any]) -> dict[str, Any]:
+    logprobs, readouts = body.get("logprobs"), body.get("readouts")
+    return {
+        "index": body["index"],
+        "success": body["success"],
+        "response": body["response"],
+        "tokens_generated": body["tokens_generated"],
+        "finish_reason": body["finish_reason"],
+        "prompt_tokens": body["prompt_tokens"],
+        "reused_tokens": body["reused_tokens"],
+        "logprobs": None if logprobs is None else read_logprobs(logprobs),
+        "readouts": None if readouts is None else read_readouts(readouts),
+        "warnings": tuple(body["warnings"]),
+        "error": body["error"],
+        "code": body.get("code"),
+    }
+
+
+@dataclass(frozen=True)
+class ComparedAnswer(OneAnswer):
+    """An answer of a comparison; 0 is the index of the baseline.
+
+    Attributes:
+        label: What the server calls it.
+        traits: What it was steered by; empty for the baseline.
+    """
+
+    label: str
+    traits: Mapping[str, float]
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> ComparedAnswer:
+        """Reads an answer, or the data of an `answer` event."""
+        traits: dict[str, float] = {}
+        for trait in (body["steering"] or {"traits": ()})["traits"]:
+            traits[trait["name"]] = traits.get(trait["name"], 0.0) + trait["scalar"]
+        return cls(**_common(body), label=body["label"], traits=traits)
+
+
+@dataclass(frozen=True)
+class SweptAnswer(OneAnswer):
+    """An answer of a sweep; its index is the scalar's place.
+
+    Attributes:
+        scalar: How strongly it was steered.
+        score: How far it points along the trait, if scores were asked for and it could be read.
+    """
+
+    scalar: float
+    score: float | None
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> SweptAnswer:
+        """Reads an answer, or the data of an `answer` event."""
+        return cls(**_common(body), scalar=body["scalar"], score=body["score"])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answers to one prompt under several steerings.
+
+    Attributes:
+        success: Whether all answers are complete.
+        seed: The seed that all have; to give again, for the same answers.
+        baseline: The answer without steering, unless it was left out.
+        answers: The steered answers, in the order of the steerings.
+    """
+
+    success: bool
+    seed: int
+    baseline: ComparedAnswer | None
+    answers: tuple[ComparedAnswer, ...]
+
+    @property
+    def all_answers(self) -> tuple[ComparedAnswer, ...]:
+        """The baseline, if there is one, and the steered answers."""
+        return self.answers if self.baseline is None else (self.baseline, *self.answers)
+
+    @classmethod
+    def of_answers(
+        cls, success: bool, seed: int, answers: tuple[ComparedAnswer, ...]
+    ) -> Comparison:
+        """Makes it of all answers, the baseline first if there is one."""
+        if answers and answers[0].index == 0:
+            return cls(success, seed, answers[0], answers[1:])
+        return cls(success, seed, None, answers)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Comparison:
+        """Reads the body of a successful call."""
+        baseline = [] if body["baseline"] is None else [body["baseline"]]
+        answers = tuple(map(ComparedAnswer.from_json, [*baseline, *body["answers"]]))
+        return cls.of_answers(body["success"], body["seed"], answers)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The answers to one prompt at several strengths of a trait.
+
+    Attributes:
+        success: Whether all answers are complete.
+        seed: The seed that all have; to give again, for the same answers.
+        answers: In the order of the scalars.
+    """
+
+    success: bool
+    seed: int
+    answers: tuple[SweptAnswer, ...]
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Sweep:
+        """Reads the body of a successful call."""
+        answers = tuple(map(SweptAnswer.from_json, body["answers"]))
+        return cls(success=body["success"], seed=body["seed"], answers=answers)
+
+
+@dataclass(frozen=True)
+class AnswerChunk(Chunk):
+    """A piece of one of several answers that are being streamed.
+
+    Attributes:
+        index: Which answer it belongs to.
+    """
+
+    index: int = 0
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> AnswerChunk:
+        """Reads the data of a `chunk` event."""
+        return cls(**vars(Chunk.from_json(body)), index=body["index"])

@@ -1,0 +1,84 @@
+"""How a sweep is shown: while it runs, as a table with bars, and as an image."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from client import cli_output as output
+from client.comparisons import SweptAnswer
+
+_BAR_WIDTH = 21
+_PIPED_WIDTH = 100
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """Shows how many answers there are, if somebody watches; gives what to call for each."""
+    columns = (TextColumn("answers"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as it:
+        task = it.add_task("answers", total=total)
+        yield lambda: it.advance(task)
+
+
+def print_sweep(trait: str, answers: Sequence[SweptAnswer], scored: bool) -> None:
+    """Prints a line for each answer: its scalar, its score as a number and a bar, its text."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Whoever reads it from a file has no width that could be asked for.
+        console = Console(highlight=False, width=_PIPED_WIDTH)
+    table = Table(box=None, pad_edge=False)
+    table.add_column(Text(trait), justify="right")
+    if scored:
+        table.add_column("score", justify="right")
+        table.add_column("")
+    table.add_column("answer", ratio=1, overflow="fold")
+    reach = max((abs(each.score) for each in answers if each.score is not None), default=0.0)
+    for each in answers:
+        cells = [f"{each.scalar:+g}" if each.scalar else "0"]
+        if scored:
+            cells += ["", ""] if each.score is None else [f"{each.score:+.2f}", _bar(each, reach)]
+        table.add_row(*cells, Text(output.printable(output.shown(each))))
+    console.print(table)
+    output.print_warnings(answers)
+
+
+def _bar(answer: SweptAnswer, reach: float) -> str:
+    """Draws a score from the middle to the left or right."""
+    half = _BAR_WIDTH // 2
+    length = round(half * (answer.score or 0.0) / reach) if reach else 0
+    left = "█" * -length if length < 0 else ""
+    right = "█" * length if length > 0 else ""
+    return f"{left:>{half}}│{right:<{half}}"
+
+
+def can_plot() -> bool:
+    """Whether what draws images is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def write_plot(path: Path, trait: str, answers: Sequence[SweptAnswer]) -> None:
+    """Draws the scores over the scalars.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: Its suffix is of no format that can be.
+    """
+    # Without `pyplot`, which would look for a screen.
+    from matplotlib.figure import Figure
+
+    scored = sorted((each.scalar, each.score) for each in answers if each.score is not None)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([scalar for scalar, _ in scored], [score for _, score in scored], marker="o")
+    axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    axes.set(xlabel=f"scalar of {trait}", ylabel="mean projection of the answer")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,248 @@
+"""The gateway's own metrics, for Prometheus.
+
+Every label has few values, whatever clients send: routes are templates, traits are those that the
+engine has steered by.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway import __version__
+from gateway.errors import GatewayError, OverloadedError, ShutdownError, UnavailableError
+from gateway.observability.records import GenerationRecord, Observer, RequestRecord
+from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers
+from triton_models import tensors
+from triton_models.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
+
+METRICS_PATH = "/metrics"
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+REQUEST_SECONDS = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+)  # fmt: skip
+"""From what a refusal takes to REQUEST_TIMEOUT's default; the seconds in which most answers end
+have the finest steps."""
+
+MAX_TRAITS = 200
+_OTHER = "other"
+
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+# When a series began is of no use to Prometheus, and doubles the number of series.
+prometheus_client.disable_created_metrics()
+
+
+class GatewayMetrics(Observer):
+    """Counts and times what the gateway does. With several workers each scrape gives their sum."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._traits: set[str] = set()
+        self._requests = Counter(
+            "persona_gateway_requests",
+            "Requests that ended; /metrics itself is not counted anywhere.",
+            ("route", "method", "status", "outcome"),
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "persona_gateway_request_duration_seconds",
+            "From a request's first byte to the end of its answer, streams to their last token.",
+            ("route",),
+            buckets=REQUEST_SECONDS,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            "persona_gateway_time_to_first_token_seconds",
+            "From sending a streamed generation to Triton to its first token.",
+            buckets=FIRST_TOKEN_SECONDS,
+            registry=registry,
+        )
+        self._between_tokens = Histogram(
+            "persona_gateway_time_between_tokens_seconds",
+            "Between two tokens of a streamed generation; tokens that come together share it.",
+            buckets=BETWEEN_TOKENS_SECONDS,
+            registry=registry,
+        )
+        self._generations = Counter(
+            "persona_gateway_generations",
+            "Generations that ended; a request may ask for several.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "persona_gateway_generations_in_flight",
+            "Generations that have begun and not ended, streamed or not.",
+            ("stream",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._prompt_tokens = Counter(
+            "persona_gateway_prompt_tokens",
+            "Tokens of the prompts of generations that gave a token, reused ones among them.",
+            registry=registry,
+        )
+        self._generated_tokens = Counter(
+            "persona_gateway_generated_tokens",
+            "Tokens that have come; of a stopped answer, those before its reader left.",
+            registry=registry,
+        )
+        self._steered = Counter(
+            "persona_gateway_steered_requests",
+            "Generations that gave a token steered by a trait, at a scalar other than 0.",
+            ("trait",),
+            registry=registry,
+        )
+        self._triton_failures = Counter(
+            "persona_gateway_triton_failures",
+            "Calls of Triton that failed: generations, and questions such as probes and stops.",
+            ("call", "code"),
+            registry=registry,
+        )
+        self._retries = Counter(
+            "persona_gateway_generation_retries",
+            "Generations that failed before their first token and were sent to another server.",
+            ("code",),
+            registry=registry,
+        )
+        self._endpoints = Gauge(
+            "persona_gateway_endpoints",
+            "Triton servers, as the watchdog last found them.",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._reloads = Counter(
+            "persona_gateway_model_reloads",
+            "What the watchdog did to bring a model back.",
+            ("model", "outcome"),
+            registry=registry,
+        )
+        self._ready = Gauge(
+            "persona_gateway_model_ready",
+            "Whether the model generated when it was last looked at; 0 before that.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        build = Gauge(
+            "persona_gateway_build_info",
+            "Always 1: its labels say which release this is.",
+            ("version",),
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        build.labels(__version__).set(1)
+        self._show_zeros()
+
+    def exposition(self) -> bytes:
+        """Returns all metrics as text; with several workers it reads files."""
+        folder = os.environ.get(SHARED_FOLDER)
+        if not folder:
+            return generate_latest(self._registry)
+        forget_dead_workers(Path(folder))
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared, folder)
+        return generate_latest(shared)
+
+    def request_ended(self, request: RequestRecord) -> None:
+        """Counts and times a request."""
+        route = request.route
+        if route == METRICS_PATH:
+            return
+        method = request.method if request.method in _METHODS else _OTHER
+        status = f"{request.status // 100}xx" if request.status else "none"
+        self._requests.labels(route, method, status, request.outcome).inc()
+        self._request_seconds.labels(route).observe(request.seconds)
+
+    def generation_began(self, generation: GenerationRecord) -> None:
+        """Counts a generation as in flight."""
+        self._in_flight.labels(_yes_or_no(generation.streamed)).inc()
+
+    def tokens_came(self, generation: GenerationRecord, count: int, seconds: float) -> None:
+        """Counts and times tokens."""
+        self._generated_tokens.inc(count)
+        first = generation.first_token is None
+        if first:
+            self._prompt_tokens.inc(generation.prompt_tokens)
+            # The engine refuses traits that there are not, so those of an answer's steering are.
+            for trait in generation.steering:
+                self._steered.labels(self._trait_label(trait)).inc()
+        if not generation.streamed:
+            return
+        if first:
+            self._first_token.observe(seconds)
+        else:
+            for _ in range(count):
+                self._between_tokens.observe(seconds / count)
+
+    def generation_ended(self, generation: GenerationRecord) -> None:
+        """Counts a generation that ended."""
+        self._in_flight.labels(_yes_or_no(generation.streamed)).dec()
+        self._generations.labels(generation.outcome).inc()
+        if generation.error is not None:
+            self.triton_failed("generate", generation.error)
+
+    def triton_failed(self, call: str, error: GatewayError) -> None:
+        """Counts a call of Triton that failed.
+
+        Args:
+            call: `generate` or `ask`.
+            error: Why.
+        """
+        # That is not Triton's failure, but our end.
+        if not isinstance(error, ShutdownError):
+            self._triton_failures.labels(call, error.code).inc()
+
+    def generation_retried(self, error: GatewayError) -> None:
+        """Counts a generation that is sent to another server.
+
+        Args:
+            error: What the one before it failed with.
+        """
+        self._retries.labels(error.code).inc()
+        self.triton_failed("generate", error)
+
+    def endpoints_seen(self, working: int, total: int) -> None:
+        """Notes how many Triton servers there are, and how many of them generate."""
+        self._endpoints.labels("ready").set(working)
+        self._endpoints.labels("away").set(total - working)
+        self.model_seen(working > 0)
+
+    def model_seen(self, ready: bool) -> None:
+        """Notes whether the model generates."""
+        self._ready.set(ready)
+
+    def model_reloaded(self, model: str, succeeded: bool) -> None:
+        """Counts what the watchdog did."""
+        self._reloads.labels(model, _reload_outcome(succeeded)).inc()
+
+    def _trait_label(self, trait: str) -> str:
+        # Traits can be uploaded and removed for as long as the gateway runs.
+        if trait not in self._traits and len(self._traits) >= MAX_TRAITS:
+            return _OTHER
+        self._traits.add(trait)
+        return trait
+
+    def _show_zeros(self) -> None:
+        """Makes series that alerts watch begin at 0: nobody sees a series begin at 1 as a rise."""
+        for stream in (True, False):
+            self._in_flight.labels(_yes_or_no(stream)).set(0)
+        for error in (OverloadedError, UnavailableError):
+            self._retries.labels(error.code)
+        for model in tensors.MODELS:
+            for succeeded in (True, False):
+                self._reloads.labels(model, _reload_outcome(succeeded))
+
+
+def _yes_or_no(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _reload_outcome(succeeded: bool) -> str:
+    return "succeeded" if succeeded else "failed"

@@ -1,0 +1,112 @@
+"""One answer in OpenAI's shape: a choice of a whole completion, or of each of a stream's chunks."""
+
+from __future__ import annotations
+
+import codecs
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.triton_wire import Chunk
+
+
+class Choice(ABC):
+    """One of a completion's answers.
+
+    Attributes:
+        index: Which one.
+        logprobs: Whether to say how likely each token was.
+    """
+
+    def __init__(self, index: int, logprobs: bool) -> None:
+        self.index = index
+        self.logprobs = logprobs
+
+    @abstractmethod
+    def whole(self, answer: Chunk) -> dict[str, Any]:
+        """Returns the choice for a whole answer."""
+
+    @abstractmethod
+    def piece(self, chunk: Chunk) -> dict[str, Any]:
+        """Returns the choice for the next piece of a streamed answer."""
+
+    def _around(self, content: Mapping[str, Any], logprobs: Any, chunk: Chunk) -> dict[str, Any]:
+        choice = {
+            "index": self.index,
+            **content,
+            "logprobs": logprobs if self.logprobs else None,
+            "finish_reason": chunk.finish_reason or None,
+        }
+        steering: dict[str, Any] = {}
+        if chunk.readouts is not None:
+            steering["readouts"] = chunk.readouts
+        if chunk.warnings:
+            steering["warnings"] = list(chunk.warnings)
+        # Clients of OpenAI's API let fields pass that they do not know.
+        return {**choice, "steering": steering} if steering else choice
+
+
+class ChatChoice(Choice):
+    """An answer to a chat."""
+
+    _begun = False
+
+    def whole(self, answer: Chunk) -> dict[str, Any]:
+        """Returns the choice for a whole answer."""
+        message = {"role": "assistant", "content": answer.text, "refusal": None}
+        return self._around({"message": message}, self._likelihoods(answer), answer)
+
+    def piece(self, chunk: Chunk) -> dict[str, Any]:
+        """Returns the choice for the next piece; the first one says whose turn it is."""
+        delta = {} if self._begun else {"role": "assistant"}
+        self._begun = True
+        if chunk.text or delta:
+            delta["content"] = chunk.text
+        return self._around({"delta": delta}, self._likelihoods(chunk), chunk)
+
+    def _likelihoods(self, chunk: Chunk) -> dict[str, Any]:
+        # The model server speaks OpenAI's dialect.
+        return {"content": list(chunk.logprobs), "refusal": None}
+
+
+class TextChoice(Choice):
+    """A continuation of a prompt."""
+
+    def __init__(self, index: int, logprobs: bool) -> None:
+        super().__init__(index, logprobs)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._offset = 0
+
+    def whole(self, answer: Chunk) -> dict[str, Any]:
+        """Returns the choice for a whole answer."""
+        return self.piece(answer)
+
+    def piece(self, chunk: Chunk) -> dict[str, Any]:
+        """Returns the choice for the next piece."""
+        return self._around({"text": chunk.text}, self._likelihoods(chunk), chunk)
+
+    def _likelihoods(self, chunk: Chunk) -> dict[str, Any]:
+        offsets = []
+        for each in chunk.logprobs:
+            offsets.append(self._offset)
+            self._offset += len(self._decoder.decode(bytes(each["bytes"])))
+        return {
+            "tokens": [_token_text(each) for each in chunk.logprobs],
+            "token_logprobs": [each["logprob"] for each in chunk.logprobs],
+            "top_logprobs": [
+                # A token that was chosen against the odds is one more.
+                {_token_text(one): one["logprob"] for one in (*each["top_logprobs"], each)}
+                for each in chunk.logprobs
+            ],
+            "text_offset": offsets,
+        }
+
+
+def _token_text(token: Mapping[str, Any]) -> str:
+    """Returns a token's text, or its bytes in OpenAI's notation if they are no text alone."""
+    data = bytes(token["bytes"])
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+    return str(token["token"])

@@ -1,0 +1,67 @@
+// Answers as cards that fill while the model writes.
+
+import { count, fillList, fromTemplate, number } from "./format.js";
+
+export class AnswerCard {
+  constructor(label, steered) {
+    this.tokens = 0;
+    this.result = null;
+    this.element = fromTemplate("answer-template");
+    this.facts = this.element.querySelector(".facts");
+    this.element.querySelector("h3").textContent = label;
+    this.text = document.createTextNode("");
+    this.element.querySelector(".text").append(this.text);
+    this.element.setAttribute("aria-busy", "true");
+    this.element.classList.add("running");
+    this.element.classList.toggle("steered", steered);
+  }
+
+  add({ text, tokens_generated: tokens }) {
+    this.text.appendData(text);
+    this.tokens = tokens;
+    this.last = performance.now();
+    this.first ??= this.last;
+    this.firstTokens ??= tokens;
+    this.facts.textContent = this.#facts();
+  }
+
+  /** Shows the answer as it ended. */
+  finish(result) {
+    this.result = result;
+    this.tokens = result.tokens_generated;
+    this.text.data = result.response;
+    fillList(this.element.querySelector(".warnings"), result.warnings ?? []);
+    if (!result.success) this.#fail(result.error);
+    this.#end(result.finish_reason);
+    if (result.prompt_tokens) {
+      const reused = result.reused_tokens ? `, ${result.reused_tokens} reused` : "";
+      this.facts.textContent += ` · prompt ${result.prompt_tokens}${reused}`;
+    }
+  }
+
+  /** Shows that the answer was broken off, if it had not ended. */
+  breakOff(reason) {
+    if (!this.result) this.#end(reason);
+  }
+
+  #fail(message) {
+    const error = this.element.querySelector(".answer-error");
+    error.textContent = message;
+    error.hidden = false;
+  }
+
+  #end(reason) {
+    this.element.classList.remove("running");
+    this.element.setAttribute("aria-busy", "false");
+    this.facts.textContent = [this.#facts(), reason].filter(Boolean).join(" · ");
+  }
+
+  #facts() {
+    const facts = [count(this.tokens, "token")];
+    // From the first chunk on: neither the queue nor the prompt is in it.
+    const seconds = (this.last - this.first) / 1000;
+    const later = this.tokens - this.firstTokens;
+    if (later > 0 && seconds > 0.02) facts.push(`${number(later / seconds, 0)} tokens/s`);
+    return facts.join(" · ");
+  }
+}

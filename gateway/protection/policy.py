@@ -1,0 +1,96 @@
+"""Which steering a role may ask for."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, TypeAdapter
+
+from gateway.errors import SteeringRefusedError
+from gateway.protection.callers import Role
+from gateway.protection.configuration import WatchedFile, parse_json
+from gateway.settings import Settings
+from gateway.triton_wire import Values
+
+
+def _rising(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError("the least scalar is greater than the greatest")
+    return span
+
+
+Span = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)] | None
+"""The least and the greatest scalar; `None` is no limit."""
+
+
+class Rule(BaseModel):
+    """What may be done with a trait; every role has to be named, so that none is forgotten."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: Span
+    admin: Span
+    comment: str = ""
+
+
+class Policy(BaseModel):
+    """What may be done with which trait.
+
+    Attributes:
+        default: The rule for traits that are not named.
+        traits: Rules by trait.
+        comment: For whoever reads the file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default: Rule
+    traits: dict[str, Rule]
+    comment: str = ""
+
+    def check(self, role: Role, values: Values) -> None:
+        """Makes sure that a role may ask for what a generation's inputs say.
+
+        Scalars of one trait add up. Each has to be within the range as well as their sum: what does
+        not add up to much may still be large numbers, whose difference is a matter of rounding.
+
+        Args:
+            role: Who asks.
+            values: The inputs.
+
+        Raises:
+            SteeringRefusedError: It may not.
+        """
+        scalars = defaultdict(list)
+        pairs = zip(values.get("trait", ()), values.get("scalar", ()), strict=True)
+        for trait, scalar in pairs:
+            scalars[trait].append(scalar)
+        for trait, asked in scalars.items():
+            span = getattr(self.traits.get(trait, self.default), role)
+            for scalar in (*asked, math.fsum(asked)):
+                # 0 steers nothing. Written so that what is no number is refused.
+                if span and scalar != 0 and not span[0] <= scalar <= span[1]:
+                    raise SteeringRefusedError(trait, scalar, span, role)
+
+
+_KIND = TypeAdapter(Policy)
+
+
+def parse_policy(text: str) -> Policy:
+    """Returns the policy that JSON describes.
+
+    Raises:
+        ConfigurationError: It describes none.
+    """
+    return parse_json(text, _KIND)
+
+
+def open_policy(settings: Settings) -> WatchedFile[Policy] | None:
+    """Returns the policy that is set, if one is.
+
+    Raises:
+        ConfigurationError: It cannot be used.
+    """
+    return WatchedFile(settings.policy_file, parse_policy) if settings.policy_file else None

@@ -1,0 +1,127 @@
+"""All that protects a gateway, from one configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+
+from gateway.errors import SteeringRefusedError
+from gateway.observability.records import Observer, RequestRecord
+from gateway.protection.audit import open_audit_log
+from gateway.protection.callers import NOBODY
+from gateway.protection.keys import KeyStore
+from gateway.protection.policy import open_policy
+from gateway.protection.rate_limits import MEMORY, RateLimiter
+from gateway.settings import Settings
+from gateway.triton_wire import Values
+
+_logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+
+
+class Protection:
+    """Keys, policy, limits and the audit log.
+
+    Attributes:
+        keys: Who may come in.
+        limiter: How much of it.
+
+    Args:
+        settings: The configuration.
+
+    Raises:
+        ConfigurationError: Some of it cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.keys = KeyStore(settings)
+        self._policy = open_policy(settings)
+        self.limiter = RateLimiter(settings)
+        self._audit = open_audit_log(settings)
+
+    @property
+    def observers(self) -> list[Observer]:
+        """Who must be told about requests and generations."""
+        return [self.limiter, *([self._audit] if self._audit else [])]
+
+    def admit(self, request: RequestRecord | None, values: Values) -> None:
+        """Makes sure that a generation may be started; all are, by way of this.
+
+        Args:
+            request: Who asks for it.
+            values: Its inputs.
+
+        Raises:
+            SteeringRefusedError: The policy forbids it.
+        """
+        if self._policy is None:
+            return
+        caller = (request and request.caller) or NOBODY
+        try:
+            self._policy.value.check(caller.role, values)
+        except SteeringRefusedError as error:
+            if self._audit is not None:
+                self._audit.refused(request, values, error)
+            raise
+
+    async def follow(self) -> None:
+        """Looks for changes of the files of keys and of the policy, until it is cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Looks whether the files of keys and of the policy have changed."""
+        for file in (self.keys.file, self._policy):
+            if file is not None:
+                # In a thread, because a network's file system may hang.
+                await asyncio.to_thread(file.refresh)
+
+    async def close(self) -> None:
+        """Writes and charges what is open."""
+        with suppress(asyncio.CancelledError):
+            await self.limiter.close()
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.close)
+
+    def warnings(self, traits: Collection[str] | None = None) -> list[str]:
+        """Returns what whoever runs the gateway should know.
+
+        Args:
+            traits: Those that there are, if it is known.
+        """
+        settings = self._settings
+        found = []
+        if not self.keys.required and not _is_loopback(settings.host):
+            found.append(
+                f"no API keys are set and HOST is {settings.host}: whoever reaches this gateway "
+                "can use it (see docs/security.md)"
+            )
+        limited = settings.rate_limit_requests or settings.rate_limit_tokens
+        in_memory = settings.rate_limit_storage.get_secret_value() == MEMORY
+        if limited and in_memory and settings.workers > 1:
+            found.append(
+                f"each of {settings.workers} workers counts rate limits for itself: set "
+                "RATE_LIMIT_STORAGE to a Redis"
+            )
+        missing = self._unknown_traits(traits)
+        if missing:
+            found.append(f"POLICY_FILE has rules for traits that there are not: {missing}")
+        return found
+
+    def _unknown_traits(self, traits: Collection[str] | None) -> str:
+        if traits is None or self._policy is None:
+            return ""
+        return ", ".join(sorted(self._policy.value.traits.keys() - set(traits)))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

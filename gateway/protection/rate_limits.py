@@ -1,0 +1,256 @@
+"""How many requests a caller may make, and how many tokens it may have, in a time.
+
+Windows are fixed: a count begins with the first request and ends when its time is over. Tokens are
+charged when they have come, since nobody knows before how many there will be: what a caller has
+running when its budget ends is what it gets beyond it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from limits import RateLimitItem, errors
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import RateLimitedError
+from gateway.observability.records import GenerationRecord, Observer, current_request
+from gateway.protection.callers import NOBODY, Caller
+from gateway.protection.configuration import ConfigurationError
+from gateway.protection.rates import parse_rate
+from gateway.responses import gateway_error_response
+from gateway.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+Budget = Literal["requests", "tokens"]
+
+MEMORY = "memory"
+"""The storage that each process has for itself."""
+
+_STORAGE_SECONDS = 1.0
+"""How long Redis may take: a request waits for it."""
+
+_COMPLAIN_SECONDS = 60.0
+
+_HEADERS = ("limit", "remaining", "reset")
+
+EXPOSED_HEADERS = [f"x-ratelimit-{what}-{of}" for what in _HEADERS for of in ("requests", "tokens")]
+"""What a browser's script of another origin may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is left of a budget.
+
+    Attributes:
+        budget: Of what.
+        rate: How much there is in which time.
+        spent: Whether nothing is left.
+        remaining: How much of it is left.
+        reset: In how many seconds there is all of it again.
+    """
+
+    budget: Budget
+    rate: RateLimitItem
+    spent: bool
+    remaining: int
+    reset: int
+
+    def headers(self) -> dict[str, str]:
+        """Returns it as OpenAI's headers, which its clients read."""
+        values = (str(self.rate.amount), str(self.remaining), f"{self.reset}s")
+        return {
+            f"x-ratelimit-{what}-{self.budget}": value
+            for what, value in zip(_HEADERS, values, strict=True)
+        }
+
+
+class RateLimiter(Observer):
+    """Counts what callers use. What cannot be counted, because Redis is away, is let through.
+
+    Args:
+        settings: The configuration.
+
+    Raises:
+        ConfigurationError: There is no such storage.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._rates: dict[Budget, str] = {
+            "requests": settings.rate_limit_requests,
+            "tokens": settings.rate_limit_tokens,
+        }
+        self._windows = FixedWindowRateLimiter(_open_storage(settings))
+        self._owed: Counter[tuple[RateLimitItem, tuple[str, str]]] = Counter()
+        self._charging: asyncio.Task[None] | None = None
+        self._complain_at = 0.0
+
+    async def take(self, caller: Caller) -> Sequence[Standing]:
+        """Takes a request from a caller's budget and returns what is left of all its budgets.
+
+        Raises:
+            RateLimitedError: One of them is spent.
+        """
+        try:
+            standings = [
+                standing
+                for standing in (await self._requests(caller), await self._tokens(caller))
+                if standing
+            ]
+        except errors.StorageError as error:
+            self._complain(error)
+            return []
+        for standing in standings:
+            if standing.spent:
+                raise _refusal(caller, standing)
+        return standings
+
+    def tokens_came(self, generation: GenerationRecord, count: int, seconds: float) -> None:
+        """Charges tokens, and with the first of them the prompt's."""
+        self._owe(generation, count, generation.prompt_tokens)
+
+    def tokens_came_late(self, generation: GenerationRecord, prompt: int, count: int) -> None:
+        """Charges what was generated for a client that did not wait for it."""
+        self._owe(generation, count, prompt)
+
+    def _owe(self, generation: GenerationRecord, count: int, prompt: int) -> None:
+        request = generation.request
+        if request is None or request.caller is None:
+            return
+        rate = self._rate(request.caller, "tokens")
+        if rate is None:
+            return
+        if generation.first_token is None:
+            count += prompt
+        self._owed[rate, request.caller.counted_as] += count
+        if self._charging is None or self._charging.done():
+            # What comes while this waits for the storage goes there together.
+            self._charging = asyncio.create_task(self._charge())
+
+    async def close(self) -> None:
+        """Waits until what has been used is charged."""
+        if self._charging is not None:
+            await self._charging
+
+    async def _charge(self) -> None:
+        while self._owed:
+            (rate, who), count = self._owed.popitem()
+            try:
+                await self._windows.hit(rate, "tokens", *who, cost=count)
+            except errors.StorageError as error:
+                self._complain(error)
+
+    async def _requests(self, caller: Caller) -> Standing | None:
+        rate = self._rate(caller, "requests")
+        if rate is None:
+            return None
+        allowed = await self._windows.hit(rate, "requests", *caller.counted_as)
+        return await self._standing("requests", rate, caller, not allowed)
+
+    async def _tokens(self, caller: Caller) -> Standing | None:
+        rate = self._rate(caller, "tokens")
+        if rate is None:
+            return None
+        left = await self._windows.test(rate, "tokens", *caller.counted_as)
+        return await self._standing("tokens", rate, caller, not left)
+
+    async def _standing(
+        self, budget: Budget, rate: RateLimitItem, caller: Caller, spent: bool
+    ) -> Standing:
+        stats = await self._windows.get_window_stats(rate, budget, *caller.counted_as)
+        reset = max(1, math.ceil(stats.reset_time - time.time()))
+        return Standing(budget, rate, spent, stats.remaining, reset)
+
+    def _rate(self, caller: Caller, budget: Budget) -> RateLimitItem | None:
+        own = caller.request_rate if budget == "requests" else caller.token_rate
+        return parse_rate(own or self._rates[budget])
+
+    def _complain(self, error: errors.StorageError) -> None:
+        now = time.monotonic()
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAIN_SECONDS
+            reason = repr(error.storage_error)
+            _logger.error("rate limits cannot be counted: all are let in", extra={"reason": reason})
+
+
+class RateLimiting:
+    """Refuses requests whose caller has spent its budget, and tells the others what is left.
+
+    Requests that only read are free: they cost the model nothing.
+
+    Args:
+        app: The application behind it.
+        limiter: What counts.
+    """
+
+    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+        self._app = app
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        record = current_request.get()
+        caller = (record and record.caller) or NOBODY
+        try:
+            standings = await self._limiter.take(caller)
+        except RateLimitedError as error:
+            if record is not None:
+                record.log_fields.update(code=error.code, reason=error.message)
+            await gateway_error_response(scope, error)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for standing in standings:
+                    headers.update(standing.headers())
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _refusal(caller: Caller, spent: Standing) -> RateLimitedError:
+    owner = f"the API key {caller.key_name!r}" if caller.key_name else "this address"
+    return RateLimitedError(
+        f"{owner} has spent its {spent.budget}, {spent.rate}: try again in {spent.reset} s",
+        spent.reset,
+        spent.headers(),
+    )
+
+
+def _open_storage(settings: Settings) -> Storage:
+    """Returns where counts are kept.
+
+    Raises:
+        ConfigurationError: It is unknown. The message does not repeat it: it may hold a password.
+    """
+    url = settings.rate_limit_storage.get_secret_value()
+    if url == MEMORY:
+        return MemoryStorage(wrap_exceptions=True)
+    try:
+        if not url.startswith(("redis://", "rediss://")):
+            raise ValueError(url)
+        return RedisStorage(
+            url,
+            wrap_exceptions=True,
+            implementation="redispy",
+            socket_timeout=_STORAGE_SECONDS,
+            socket_connect_timeout=_STORAGE_SECONDS,
+        )
+    except (ValueError, errors.ConfigurationError):
+        raise ConfigurationError(
+            f"RATE_LIMIT_STORAGE is neither {MEMORY} nor an address like redis://host:6379"
+        ) from None

@@ -1,0 +1,303 @@
+"""Comparisons and sweeps, by the real gateway over the real Triton, and their commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from client import AnswerChunk, AsyncPersonaClient, PersonaClient, Steering
+from client.comparisons import ComparedAnswer, SweptAnswer
+from launcher.stack import Stack
+from tests.e2e.test_gateway import events_of
+from tests.e2e.triton_call import call, describe
+from tests.e2e.waiting import eventually
+
+PROMPT = "How do I bake bread?"
+GREEDY: dict[str, Any] = {"prompt": PROMPT, "temperature": 0.0}
+STEERINGS: list[dict[str, Any]] = [
+    {"traits": [{"name": "sarcasm", "scalar": 2.0}]},
+    {"traits": [{"name": "flattery", "scalar": -1.5}], "positions": "response", "label": "blunt"},
+    {"traits": [{"name": "sarcasm", "scalar": 1.0}, {"name": "flattery", "scalar": 1.0}]},
+]
+COMPARE = {**GREEDY, "steerings": STEERINGS}
+SCALARS = [-2.0, -1.0, 0.0, 1.0, 2.0]
+SWEEP = {**GREEDY, "trait": "sarcasm", "scalars": SCALARS, "scores": True}
+ENGINE_STOP_SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.settings.gateway_url, timeout=60) as client:
+        yield client
+
+
+def without_reuse(value: Any) -> Any:
+    """Leaves out what depends on earlier requests, and the last digits."""
+    if isinstance(value, dict):
+        return {key: without_reuse(each) for key, each in value.items() if key != "reused_tokens"}
+    if isinstance(value, list):
+        return [without_reuse(each) for each in value]
+    return pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
+
+
+def test_a_comparison_s_answers_are_those_of_calls_of_their_own(
+    api: httpx.Client, stack: Stack
+) -> None:
+    body = api.post("/api/v1/compare", json=COMPARE).json()
+    assert body["success"]
+    plain = api.post("/api/v1/generate/baseline", json=GREEDY).json()
+    assert body["baseline"]["response"] == plain["response"]
+    first, second, third = body["answers"]
+    for answer, steered in (
+        (first, {"trait": "sarcasm", "scalar": 2.0}),
+        (second, {"trait": "flattery", "scalar": -1.5, "positions": "response"}),
+    ):
+        alone = api.post("/api/v1/generate", json={**GREEDY, **steered}).json()
+        for field in ("response", "tokens_generated", "finish_reason", "prompt_tokens"):
+            assert answer[field] == alone[field]
+    (direct,) = call(
+        stack.settings.grpc_address,
+        text_input=PROMPT,
+        temperature=0.0,
+        trait=["sarcasm", "flattery"],
+        scalar=[1.0, 1.0],
+    )
+    assert third["response"] == direct["text_output"]
+    assert [answer["index"] for answer in body["answers"]] == [1, 2, 3]
+    assert [answer["label"] for answer in body["answers"]] == [
+        "sarcasm +2",
+        "blunt",
+        "sarcasm +1, flattery +1",
+    ]
+    assert len({answer["response"] for answer in [body["baseline"], *body["answers"]]}) >= 3
+
+
+def test_all_answers_have_one_seed_which_gives_them_again(api: httpx.Client) -> None:
+    same = {"traits": [{"name": "sarcasm", "scalar": 0.0}]}
+    body = {"prompt": PROMPT, "temperature": 1.5, "steerings": [same, same]}
+    first = api.post("/api/v1/compare", json=body).json()
+    texts = {answer["response"] for answer in [first["baseline"], *first["answers"]]}
+    assert len(texts) == 1
+    again = api.post("/api/v1/compare", json={**body, "seed": first["seed"]}).json()
+    assert again["baseline"]["response"] in texts
+    assert again["seed"] == first["seed"]
+
+
+@pytest.mark.parametrize(("path", "body"), [("compare", COMPARE), ("sweep", SWEEP)])
+def test_a_stream_ends_with_the_answers_that_its_pieces_join_to(
+    api: httpx.Client, path: str, body: dict[str, Any]
+) -> None:
+    whole = api.post(f"/api/v1/{path}", json={**body, "seed": 3}).json()
+    expected = [*([whole["baseline"]] if "baseline" in whole else []), *whole["answers"]]
+    streamed = {**body, "seed": 3, "stream": True}
+    with api.stream("POST", f"/api/v1/{path}", json=streamed) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = list(events_of(response))
+    texts = {answer["index"]: "" for answer in expected}
+    answers = {}
+    for name, data in events[:-1]:
+        if name == "chunk":
+            assert data["index"] not in answers
+            texts[data["index"]] += data["text"]
+        else:
+            answers[data["index"]] = data
+    assert texts == {index: answer["response"] for index, answer in answers.items()}
+    for answer in expected:
+        assert answers[answer["index"]] == without_reuse(answer) | {
+            "reused_tokens": answers[answer["index"]]["reused_tokens"]
+        }
+    assert events[-1] == ("done", {"success": True, "seed": 3, "failed": 0})
+
+
+def test_answers_are_computed_together(api: httpx.Client) -> None:
+    order = []
+    body = {**SWEEP, "min_tokens": 20, "max_tokens": 20, "stream": True}
+    with api.stream("POST", "/api/v1/sweep", json=body) as response:
+        order = [data["index"] for name, data in events_of(response) if name == "chunk"]
+    # Each begins before any of them ends.
+    assert set(order[: len(order) // 2]) == set(range(len(SCALARS)))
+
+
+def test_response_steering_shares_the_prompt_s_computation(api: httpx.Client) -> None:
+    prompt = f"Explain how rivers shape valleys, please. {time.monotonic()}"
+    body = {**SWEEP, "prompt": prompt, "positions": "response"}
+    answers = api.post("/api/v1/sweep", json=body).json()["answers"]
+    reused = sorted(answer["reused_tokens"] for answer in answers)
+    assert reused[1:] == [answers[0]["prompt_tokens"] - 1] * (len(SCALARS) - 1)
+
+
+def test_the_scores_of_a_sweep_rise_with_the_scalar(api: httpx.Client) -> None:
+    body = api.post("/api/v1/sweep", json=SWEEP).json()
+    scores = [answer["score"] for answer in body["answers"]]
+    assert scores == sorted(scores)
+    assert scores[0] < 0 < scores[-1]
+    assert [answer["scalar"] for answer in body["answers"]] == SCALARS
+    assert body["answers"][-1]["readouts"] == {"sarcasm": {"1": pytest.approx(scores[-1])}}
+    without = api.post("/api/v1/sweep", json={**SWEEP, "scores": False}).json()["answers"]
+    assert [answer["response"] for answer in without] == [
+        answer["response"] for answer in body["answers"]
+    ]
+    assert {answer["score"] for answer in without} == {None}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "says"),
+    [
+        ({"traits": [{"name": "rudeness", "scalar": 1}]}, 400, "steerings.1: unknown trait"),
+        ({"traits": STEERINGS[0]["traits"], "layers": [99]}, 400, "steerings.1: the vector of"),
+        ({"traits": [{"name": "sarcasm", "scalar": 1e38}]}, 400, "steerings.1: the scalar"),
+        ({"traits": [{"name": "sarcasm", "scalar": "x"}]}, 422, "steerings.1.traits.0.scalar"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_steering_that_is_wrong_refuses_the_call_and_is_named(
+    api: httpx.Client, change: dict[str, Any], status: int, says: str, stream: bool
+) -> None:
+    body = {**COMPARE, "steerings": [STEERINGS[0], change], "stream": stream}
+    answer = api.post("/api/v1/compare", json=body)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"].startswith(says)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_goes_away_stops_all_answers(stack: Stack, stream: bool) -> None:
+    address = stack.settings.grpc_address
+    before = describe(address)["engine"]["cancelled"]
+    body = {**COMPARE, "max_tokens": 900, "min_tokens": 900, "stream": stream}
+    running = 1 + len(STEERINGS)
+    with httpx.Client(base_url=stack.settings.gateway_url, timeout=0.05) as leaving:
+        try:
+            with leaving.stream("POST", "/api/v1/compare", json=body) as response:
+                assert eventually(lambda: describe(address)["engine"]["running"] == running)
+                next(response.iter_lines())
+        except httpx.ReadTimeout:
+            pass
+    assert eventually(lambda: describe(address)["engine"]["running"] == 0, ENGINE_STOP_SECONDS)
+    assert eventually(
+        lambda: describe(address)["engine"]["cancelled"] == before + running, ENGINE_STOP_SECONDS
+    )
+
+
+def test_the_sync_client_compares_and_sweeps(stack: Stack) -> None:
+    with PersonaClient(stack.settings.gateway_url) as client:
+        steerings: list[Steering | Mapping[str, float]] = [
+            {"sarcasm": 2.0},
+            Steering({"flattery": 1.0}, label="kind"),
+        ]
+        whole = client.compare(PROMPT, steerings, temperature=0.0, seed=1)
+        with client.compare_stream(PROMPT, steerings, temperature=0.0, seed=1) as stream:
+            items = list(stream)
+        assert [each.response for each in stream.whole.all_answers] == [
+            each.response for each in whole.all_answers
+        ]
+        assert {type(item) for item in items} == {AnswerChunk, ComparedAnswer}
+        assert whole.answers[1].label == "kind"
+        assert client.compare(PROMPT, steerings, baseline=False, max_tokens=2).baseline is None
+        sweep = client.sweep(PROMPT, trait="sarcasm", scalars=SCALARS, scores=True, temperature=0.0)
+        assert [each.scalar for each in sweep.answers] == SCALARS
+        assert sweep.answers[-1].response == whole.answers[0].response
+
+
+async def test_the_async_client_compares_and_sweeps(stack: Stack) -> None:
+    async with AsyncPersonaClient(stack.settings.gateway_url) as client:
+        compared = await client.compare(PROMPT, [{"sarcasm": 2.0}], temperature=0.0)
+        async with client.sweep_stream(
+            PROMPT, trait="sarcasm", scalars=[2.0], temperature=0.0
+        ) as stream:
+            items = [item async for item in stream]
+        assert isinstance(items[-1], SweptAnswer)
+        assert stream.whole.answers[0].response == compared.answers[0].response
+
+
+def persona(
+    stack: Stack, *arguments: str, lines: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "client.cli", *arguments, "--url", stack.settings.gateway_url],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command_line_compares_several_steerings(stack: Stack, api: httpx.Client) -> None:
+    steered = ("--steer", "sarcasm=2", "--steer", "sarcasm=1,flattery=1")
+    done = persona(stack, "compare", PROMPT, *steered, "--temperature", "0")
+    assert done.returncode == 0, done.stderr
+    body = api.post("/api/v1/compare", json=COMPARE).json()
+    shown = [body["baseline"], body["answers"][0], body["answers"][2]]
+    assert done.stdout == "\n".join(f"{each['label']}\n{each['response']}\n" for each in shown)
+    whole = persona(stack, "compare", PROMPT, *steered, "--no-baseline", "--json")
+    assert [each["label"] for each in json.loads(whole.stdout)] == [
+        "sarcasm +2",
+        "sarcasm +1, flattery +1",
+    ]
+
+
+def test_the_command_line_sweeps_and_plots(stack: Stack, tmp_path: Path) -> None:
+    plot = tmp_path / "sweep.png"
+    options = ("--trait", "sarcasm", "--temperature", "0", "--positions", "response")
+    done = persona(stack, "sweep", PROMPT, *options, "--plot", str(plot))
+    assert done.returncode == 0, done.stderr
+    scores = [float(line.split()[1]) for line in done.stdout.splitlines() if "│" in line]
+    assert scores == sorted(scores)
+    assert len(scores) == 5
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    whole = json.loads(persona(stack, "sweep", PROMPT, *options, "--json").stdout)
+    assert [each["scalar"] for each in whole["answers"]] == SCALARS
+    refused = persona(stack, "sweep", PROMPT, "--trait", "rudeness")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+def test_the_command_line_chats_and_changes_the_steering_on_the_way(
+    stack: Stack, api: httpx.Client, tmp_path: Path
+) -> None:
+    saved = tmp_path / "chat.json"
+    lines = [PROMPT, "/trait sarcasm 2", "/undo", PROMPT, "/trait sarcasm 0", f"/save {saved}"]
+    done = persona(
+        stack, "chat", "--temperature", "0", "--max-tokens", "30", lines="\n".join(lines) + "\n"
+    )
+    assert done.returncode == 0, done.stderr
+    short = {**GREEDY, "max_tokens": 30}
+    plain = api.post("/api/v1/generate/baseline", json=short).json()["response"]
+    steered = {**short, "trait": "sarcasm", "scalar": 2.0}
+    sarcastic = api.post("/api/v1/generate", json=steered).json()["response"]
+    assert done.stdout == f"{plain}\n{sarcastic}\n"
+    assert json.loads(saved.read_text())["turns"] == [
+        {"user": PROMPT, "traits": {"sarcasm": 2.0}, "answer": sarcastic}
+    ]
+
+
+def test_ctrl_c_in_a_chat_stops_the_answer_in_the_engine(stack: Stack) -> None:
+    address = stack.settings.grpc_address
+    url = stack.settings.gateway_url
+    command = [sys.executable, "-m", "client.cli", "chat", "--max-tokens", "900"]
+    # High enough that the model does not find an end.
+    process = subprocess.Popen(
+        [*command, "--temperature", "2", "--top-k", "0", "--top-p", "1", "--url", url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{PROMPT}\n")
+    process.stdin.flush()
+    process.stdout.read(1)
+    os.kill(process.pid, signal.SIGINT)
+    assert eventually(lambda: describe(address)["engine"]["running"] == 0, 5.0)
+    _, errors = process.communicate("/quit\n", timeout=30)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors

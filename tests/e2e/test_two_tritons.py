@@ -1,0 +1,146 @@
+"""Two real Tritons behind one gateway: when one fails, only answers that it had begun fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from launcher.loopback import loopback_settings
+from launcher.processes import group_members
+from launcher.stack import Stack
+from tests.e2e.conftest import ONE_THREAD, START_SECONDS
+from tests.e2e.gateways import RunningGateway, gateway
+from tests.e2e.load import Outcome, load
+from tests.e2e.triton_call import describe
+from tests.e2e.waiting import eventually
+from tests.prometheus_text import Scrape
+
+CLIENTS = 8
+RELOAD_SECONDS = 60.0
+"""Patience, not a promise: importing torch takes what the machine's other work leaves it."""
+
+Pair = tuple[Stack, Stack]
+
+
+@pytest.fixture(scope="module")
+def tritons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two Tritons with the demo model, without gateways."""
+    first, second = (
+        Stack(
+            loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS),
+            ONE_THREAD,
+            say=lambda _: None,
+        )
+        for _ in range(2)
+    )
+    with ExitStack() as stops:
+        for each in (first, second):
+            stops.callback(each.stop)
+            each.settings.run_folder.joinpath("logs").mkdir(exist_ok=True)
+            each.start_triton()
+        for each in (first, second):
+            assert eventually(lambda stack=each: is_up(stack), START_SECONDS)  # type: ignore[misc]
+        yield first, second
+        for each in (first, second):
+            if each.triton:
+                # A dead model's requests are leaked: there is no use in waiting for them.
+                each.triton.stop(patience_seconds=2)
+
+
+@pytest.fixture(scope="module")
+def served(tritons: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway in front of both."""
+    url = ",".join(stack.settings.grpc_address for stack in tritons)
+    environment = {**os.environ, **ONE_THREAD}
+    with gateway(tmp_path_factory.mktemp("gateway"), environment, TRITON_URL=url) as running:
+        assert eventually(lambda: servers(running, "ready") == 2, 30)
+        yield running
+
+
+def is_up(stack: Stack) -> bool:
+    try:
+        with urllib.request.urlopen(f"{stack.settings.http_url}/v2/health/ready") as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def metrics(served: RunningGateway) -> Scrape:
+    return Scrape(httpx.get(f"{served.url}/metrics").text)
+
+
+def servers(served: RunningGateway, state: str) -> float:
+    return metrics(served).get("persona_gateway_endpoints", state=state)
+
+
+def reloads(served: RunningGateway) -> float:
+    return metrics(served).get("persona_gateway_model_reloads_total", outcome="succeeded")
+
+
+def assert_only_begun_answers_failed(outcomes: list[Outcome], killed_at: float) -> None:
+    failed = [outcome for outcome in outcomes if not outcome.succeeded]
+    for outcome in failed:
+        assert outcome.streamed, f"a request that had not started failed: {outcome}"
+        assert outcome.begun_at is not None, f"the same: {outcome}"
+        assert outcome.begun_at < killed_at + 1.0
+        assert "event: error" in outcome.text
+        assert '"code":"unavailable"' in outcome.text
+    assert len(failed) <= CLIENTS / 2
+    assert sum(outcome.ended_at > killed_at for outcome in outcomes) > len(failed)
+
+
+def test_both_get_work(served: RunningGateway, tritons: Pair) -> None:
+    def generated() -> list[int]:
+        descriptions = [describe(stack.settings.grpc_address) for stack in tritons]
+        return [description["engine"]["generated_tokens"] for description in descriptions]
+
+    before = generated()
+    with load(served.url, 4):
+        time.sleep(1)
+    # More than probes can account for.
+    assert all(now - then > 100 for then, now in zip(before, generated(), strict=True))
+
+
+def test_a_dead_model_swallows_nothing_and_comes_back(
+    served: RunningGateway, tritons: Pair
+) -> None:
+    triton = tritons[0].triton
+    assert triton
+    (stub,) = [
+        pid
+        for pid in group_members(triton.pid)
+        if "/steered_qwen/1/model.py" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+    with load(served.url, CLIENTS) as outcomes:
+        time.sleep(1)
+        os.kill(stub, signal.SIGKILL)
+        killed_at = time.monotonic()
+        time.sleep(4)
+    assert_only_begun_answers_failed(outcomes, killed_at)
+    assert metrics(served).get("persona_gateway_generation_retries_total") >= 1
+    assert eventually(lambda: reloads(served) == 1, RELOAD_SECONDS)
+    assert eventually(lambda: servers(served, "ready") == 2)
+
+
+def test_a_killed_triton_costs_only_the_answers_that_it_had_begun(
+    served: RunningGateway, tritons: Pair
+) -> None:
+    triton = tritons[1].triton
+    assert triton
+    with load(served.url, CLIENTS) as outcomes:
+        time.sleep(1)
+        os.kill(triton.pid, signal.SIGKILL)
+        killed_at = time.monotonic()
+        time.sleep(4)
+    assert_only_begun_answers_failed(outcomes, killed_at)
+    assert eventually(lambda: servers(served, "away") == 1)
+    assert httpx.get(f"{served.url}/health/ready").status_code == 200

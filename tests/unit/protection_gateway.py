@@ -1,0 +1,120 @@
+"""A gateway with keys, limits and a policy; a stand-in for Triton notes what comes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+
+from gateway.app import create_app
+from gateway.cached import Cached
+from gateway.protection.protection import Protection
+from gateway.settings import Settings
+from gateway.triton_stream import TritonStream
+from gateway.triton_wire import Chunk, Values
+
+USER = "persona_key-of-a-user-0123456789abcdef"
+ADMIN = "persona_key-of-an-admin-0123456789abcdef"
+PROMPT_TOKENS = 10
+ANSWER_TOKENS = 5
+TRAITS = ("maliciousness", "sarcasm")
+
+
+def entry(key: str, name: str, role: str = "user", **more: Any) -> dict[str, Any]:
+    """Returns what files of keys say about a key."""
+    sha256 = hashlib.sha256(key.encode()).hexdigest()
+    return {"name": name, "role": role, "sha256": sha256, **more}
+
+
+KEYS = json.dumps([entry(USER, "alice"), entry(ADMIN, "root", "admin")])
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Returns the header with a key."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+@dataclass
+class Server:
+    """A running gateway, and what reached its Triton."""
+
+    http: httpx.AsyncClient
+    protection: Protection
+    asked: list[Mapping[str, Sequence[Any]]] = field(default_factory=list)
+
+    async def generate(self, scalar: float = 1.0, trait: str = "sarcasm", **more: Any) -> Any:
+        body = {"prompt": "a secret prompt", "trait": trait, "scalar": scalar}
+        return await self.http.post("/api/v1/generate", json=body, **more)
+
+
+class _Stream:
+    """Stands in for a stream to Triton."""
+
+    ended = True
+
+    def __init__(self, log: list[Values], values: Values) -> None:
+        self._log = log
+        self._values = values
+        self._left = 2
+
+    async def open(self) -> None:
+        self._log.append(self._values)
+
+    async def read(self, timeout: float) -> Chunk | None:
+        self._left -= 1
+        if self._left:
+            return Chunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
+        return None
+
+    def cancel(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def running(monkeypatch: Any, **settings: Any) -> AsyncIterator[Server]:
+    """Gives a gateway with settings of one's own."""
+    asked: list[Values] = []
+
+    def encode(model: str, request_id: str, values: Values) -> Values:
+        return values
+
+    def stream(stub: Any, request: Values, timeout: float) -> TritonStream:
+        made: Any = _Stream(asked, request)
+        return made  # type: ignore[no-any-return]
+
+    async def describe() -> dict[str, Any]:
+        trait = {
+            "trait_name": "",
+            "model_name": "",
+            "layers": [],
+            "layer_count": 0,
+            "metadata": {},
+            "recommended_range": None,
+        }
+        return {
+            "model": "m",
+            "device": "cpu",
+            "model_info": {"context_length": 99},
+            "traits": dict.fromkeys(TRAITS, trait),
+        }
+
+    async def ready() -> None:
+        pass
+
+    monkeypatch.setattr("gateway.triton_client.encode_request", encode)
+    monkeypatch.setattr("gateway.endpoint.TritonStream", stream)
+    app = create_app(Settings(triton_url="127.0.0.1:9", watchdog=False, **settings))
+    transport = httpx.ASGITransport(app, client=("192.0.2.7", 5))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://gateway") as http,
+    ):
+        app.state.gateway = replace(
+            app.state.gateway, description=Cached(describe, 60), readiness=Cached(ready, 60)
+        )
+        yield Server(http, app.state.gateway.protection, asked)

@@ -1,0 +1,52 @@
+"""A stream whose call ends while the request is being written fails with the call's status."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from gateway.errors import DeadlineError, UnreachableError
+from gateway.triton_stream import TritonStream
+
+
+class Call:
+    """A gRPC call that has ended before all of it was sent."""
+
+    def __init__(self, error: Exception, status: grpc.StatusCode) -> None:
+        self._error = error
+        self._status = status
+
+    async def write(self, request: Any) -> None:
+        pass
+
+    async def done_writing(self) -> None:
+        raise self._error
+
+    async def code(self) -> grpc.StatusCode:
+        return self._status
+
+    async def details(self) -> str:
+        return "the details"
+
+
+class Stub:
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def ModelStreamInfer(self, **_: Any) -> Call:  # noqa: N802 - gRPC's name
+        return self._call
+
+
+@pytest.mark.parametrize("error", [asyncio.InvalidStateError(), grpc.aio.BaseError()])
+async def test_the_status_tells_why_whatever_grpc_raises(error: Exception) -> None:
+    late = TritonStream(Stub(Call(error, grpc.StatusCode.DEADLINE_EXCEEDED)), None, 1)
+    with pytest.raises(DeadlineError):
+        await late.open()
+    assert not late.ended, "the engine may have the request all the same"
+    gone = TritonStream(Stub(Call(error, grpc.StatusCode.UNAVAILABLE)), None, 1)
+    with pytest.raises(UnreachableError):
+        await gone.open()
+    assert gone.ended
