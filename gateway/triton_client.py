@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from gateway import deadline
 from gateway.endpoint import ASK_TIMEOUT, Endpoint
 from gateway.endpoints import Endpoints
-from gateway.errors import GatewayError, OverloadedError, UnavailableError
+from gateway.errors import GatewayError, OverloadedError, UnavailableError, error_of_response
 from gateway.generation import MAX_ATTEMPTS, Attempt, Deadlines, Engine, Generation
 from gateway.observability.metrics import GatewayMetrics
 from gateway.observability.records import Observer, RequestRecord, current_request
@@ -19,6 +19,10 @@ from gateway.observability.watch import GenerationWatch
 from gateway.triton_wire import Values, encode_request
 from gateway.waits import Waits
 from triton_models import tensors
+from triton_models.errors import RequestError
+from triton_models.request import parse_generation_request
+from triton_models.settings import GenerationDefaults
+from triton_models.text.prompt import prompt_of
 
 T = TypeVar("T")
 
@@ -75,6 +79,7 @@ class TritonClient:
             limits = Deadlines(limits.total, limits.total, limits.total, streamed=False)
         asking = current_request.get()
         self._admit(asking, values)
+        _refuse_invalid(values)
         limits = deadline.within(limits, asking)
         triton_id = _triton_id(asking)
         request = encode_request(tensors.PERSONA, triton_id, values)
@@ -158,6 +163,22 @@ class TritonClient:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _refuse_invalid(values: Values) -> None:
+    """Refuses what Triton would refuse, by the same rules.
+
+    Many refusals at once have been seen to crash Triton 2.51, which ends their streams itself.
+
+    Raises:
+        GatewayError: A value or the prompt cannot be used.
+    """
+    try:
+        # How many tokens a request without `max_tokens` may have is up to the server.
+        parse_generation_request(values, GenerationDefaults(max_tokens=2**31 - 1))
+        prompt_of(values)
+    except RequestError as error:
+        raise error_of_response(error.code.value, error.message) from error
 
 
 def _triton_id(request: RequestRecord | None) -> str:

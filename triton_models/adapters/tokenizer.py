@@ -22,7 +22,7 @@ from triton_models.errors import RequestError
 from triton_models.model_folder import find_model, load_tokenizer
 from triton_models.request import parse_generation_request
 from triton_models.settings import read_settings
-from triton_models.text.prompt import encode_prompt, parse_prompt
+from triton_models.text.prompt import encode_prompt, prompt_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +63,4 @@ class TokenizerModel:
         refuse_parameters(request, tensors.PERSONA_INPUTS)
         values = read_values(request, tensors.PERSONA_INPUTS)
         parse_generation_request(values, self._settings.defaults)
-
-        def single(name: str, default: Any) -> Any:
-            return values[name][0] if values.get(name) else default
-
-        prompt = parse_prompt(
-            single("text_input", ""),
-            messages=single("messages", None),
-            system_prompt=single("system_prompt", None),
-            raw=single("raw", False),
-        )
-        return encode_prompt(self._tokenizer, prompt)
+        return encode_prompt(self._tokenizer, prompt_of(values))

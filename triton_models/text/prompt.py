@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from triton_models.errors import InvalidRequestError
+
+if TYPE_CHECKING:  # the gateway, which checks prompts too, has no transformers
+    from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": "..."}`."""
@@ -32,6 +33,24 @@ class Prompt:
 
     messages: tuple[Message, ...] | None
     raw_text: str = ""
+
+
+def prompt_of(values: Mapping[str, Sequence[Any]]) -> Prompt:
+    """Makes a prompt of a request's tensors, by name.
+
+    Raises:
+        InvalidRequestError: See `parse_prompt`.
+    """
+
+    def single(name: str, default: Any) -> Any:
+        return values[name][0] if values.get(name) else default
+
+    return parse_prompt(
+        single("text_input", ""),
+        messages=single("messages", None),
+        system_prompt=single("system_prompt", None),
+        raw=single("raw", False),
+    )
 
 
 def parse_prompt(
