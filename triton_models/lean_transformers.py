@@ -5,8 +5,9 @@ any model imports torch's compiler and distributed tensors, for decorators of fu
 classes that only training and other ways of serving use; and scikit-learn, where it happens to be
 installed. Without them the import takes half the time.
 
-It is done once, first thing in the process that serves, with these absent; afterwards they can be
-imported as ever. transformers is pinned, and a test imports and runs a model this way.
+The process that serves imports transformers and makes its model with these absent; afterwards they
+can be imported as ever, as variable-length attention on a GPU does. transformers and torch are
+pinned, and a test imports and runs a model this way.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def import_lean_transformers() -> None:
         return
     import torch  # noqa: F401 - so that nothing of torch itself is imported without its compiler
 
-    with _without_compiler():
+    with without_compiler():
         utils = importlib.import_module("transformers.utils")
         asked = [(module, name) for module in (utils, utils.import_utils) for name in _ABSENT]
         with contextlib.ExitStack() as patches:
@@ -45,8 +46,16 @@ def import_lean_transformers() -> None:
 
 
 @contextlib.contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Puts a stand-in in the compiler's place, which knows no more than the modules ask for."""
+def without_compiler() -> Iterator[None]:
+    """Puts a stand-in in the compiler's place, which knows no more than is asked for in here.
+
+    Besides importing a model, making one asks for it: torch computes the shapes of what is not yet
+    there with functions that the compiler is told to leave alone. Nothing happens where the
+    compiler has been imported.
+    """
+    if _COMPILER in sys.modules:
+        yield
+        return
     compiler, masking = ModuleType(_COMPILER), ModuleType(_MASKING)
     for mark in _MARKS:
         setattr(compiler, mark, _unmarked)

@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase, Qwen2ForCausalLM
 from triton_models.engine.attention import ATTENTION_NAME
 from triton_models.engine.packed_linear import pack_linears
 from triton_models.engine.sharded_linear import WHOLE_MODEL, ShardPlace, shard_model
+from triton_models.lean_transformers import without_compiler
 from triton_models.model_folder import UnsupportedModelError, load_tokenizer
 from triton_models.settings import ServerSettings
 
@@ -54,12 +55,13 @@ def load_model(
     device = choose_device(settings.device, settings.device_index + place.index)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams and graphs belong to the thread's current GPU
-    model = Qwen2ForCausalLM.from_pretrained(
-        folder,
-        dtype=_choose_dtype(settings.dtype, device),
-        attn_implementation=ATTENTION_NAME,
-        local_files_only=True,
-    )
+    with without_compiler():
+        model = Qwen2ForCausalLM.from_pretrained(
+            folder,
+            dtype=_choose_dtype(settings.dtype, device),
+            attn_implementation=ATTENTION_NAME,
+            local_files_only=True,
+        )
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     model.eval().requires_grad_(False)
     shard_model(model, place)
