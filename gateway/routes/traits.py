@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.types import Scope
 
 from gateway.errors import UnprocessableError
@@ -60,9 +61,18 @@ async def get_trait(name: str, gateway: GatewayDependency) -> Trait:
     return await _trait(name, gateway)
 
 
+class _AnythingConvertor(PathConvertor):
+    """The whole rest of an address, line ends included, which Starlette's `path` leaves out."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("anything", _AnythingConvertor())
+
+
 # The name is the whole rest of the address, so that one with a slash is refused by its name.
 @router.put(
-    "/{name:path}",
+    "/{name:anything}",
     dependencies=[RequiresAdmin],
     responses={201: {"model": Trait, "description": "The trait is new."}} | _ADMIN | _UPLOAD,
     openapi_extra={
@@ -120,7 +130,7 @@ async def put_trait(
 
 
 @router.delete(
-    "/{name:path}",
+    "/{name:anything}",
     dependencies=[RequiresAdmin],
     status_code=204,
     responses=_ADMIN | _NOT_FOUND,
