@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
-INTERRUPTED = 130
+from client import cli_options as cli
 
 Model = Annotated[
     str | None, typer.Option(help="Folder or hub id of a Qwen2.5; none: the demo model.")
@@ -149,27 +149,23 @@ def one_line_errors() -> Iterator[None]:
     try:
         from research.errors import USER_ERRORS
     except ModuleNotFoundError as error:
-        raise _missing(error) from None
+        _fail_without(error)
     try:
         yield
     except ModuleNotFoundError as error:
-        raise _missing(error) from None
+        _fail_without(error)
     except USER_ERRORS as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+        cli.fail(str(error))
     except KeyboardInterrupt:
         typer.echo(
             "stopped: what is finished is kept; give the same command again to go on", err=True
         )
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(cli.INTERRUPTED) from None
 
 
-def _missing(error: ModuleNotFoundError) -> typer.Exit:
-    """Says which package is missing, and returns what ends the command."""
-    typer.echo(
-        f"error: this command needs {error.name}: pip install 'persona-triton[research]'", err=True
-    )
-    return typer.Exit(1)
+def _fail_without(error: ModuleNotFoundError) -> NoReturn:
+    """Says which package is missing, and ends the command."""
+    cli.fail(f"this command needs {error.name}: pip install 'persona-triton[research]'")
 
 
 def _blocks(text: str) -> tuple[int, ...]:

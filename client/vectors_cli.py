@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client import cli_options as cli
 from client import vectors_output
 
 if TYPE_CHECKING:
@@ -154,15 +155,13 @@ def _failures() -> Iterator[None]:
         try:
             from triton_models.vectors.persona_vector import VectorFileError
         except ImportError as error:
-            vectors_output.fail(
-                f"this needs the package {error.name}: pip install 'persona-triton[server]'"
-            )
+            cli.fail(f"this needs the package {error.name}: pip install 'persona-triton[server]'")
         try:
             yield
         except VectorFileError as error:
-            vectors_output.fail(str(error))
+            cli.fail(str(error))
     except OSError as error:
-        vectors_output.fail(f"{error.filename or 'the file'}: {error.strerror}")
+        cli.fail(f"{error.filename or 'the file'}: {error.strerror}")
 
 
 def _find(named: str, folder: Path, convention: ConventionName | None = None) -> PersonaVector:

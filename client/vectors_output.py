@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
 
 _HASH_DIGITS = 12
 _METADATA_WIDTH = 300
-
-
-def fail(message: str) -> NoReturn:
-    """Prints what went wrong as one line and exits with status 1."""
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    raise typer.Exit(1)
 
 
 def print_written(vector: PersonaVector, path: str, notes: Sequence[str]) -> None:

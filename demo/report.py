@@ -12,7 +12,8 @@ from demo.evaluation import SCALARS, Measurement
 from demo.questions import Prompt
 from demo.traits import TRAITS
 from research.evaluation.plots.figure import COLOURS, MARKERS, style
-from research.evaluation.tables import markdown_table, scalar_text
+from research.evaluation.tables import scalar_text
+from research.markdown import markdown_table
 from research.model import Answer
 
 GROUP_TITLES: dict[str, str] = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from research.definitions import TraitDefinition
 from research.extraction import Extraction, JudgedAnswer, counts
+from research.markdown import markdown_table
 from triton_models.vectors.persona_vector import PersonaVector
 
 MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install 'persona-triton[research]')"
@@ -83,7 +84,7 @@ def _settings(vector: PersonaVector, definition: TraitDefinition) -> str:
         "factor on the vectors": f"{metadata['scale']:g}",
         "selected blocks": f"{selected} ({metadata['selected_by']})",
     }
-    return _table(["what", "value"], [[name, str(value)] for name, value in rows.items()])
+    return markdown_table(["what", "value"], [[name, str(value)] for name, value in rows.items()])
 
 
 def _answer_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
@@ -95,7 +96,7 @@ def _answer_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
         tokens = fmean(len(each.answer.response_ids) for each in answers)
         cells = [str(numbers[key]) for key in ("generated", "kept", "dropped", "unparsable")]
         rows.append([name, *cells, f"{ended:.2f}", f"{tokens:.1f}"])
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _score_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
@@ -105,7 +106,7 @@ def _score_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
         scores = _scores(answers)
         numbers, _ = np.histogram(scores, _BINS)
         rows.append([name, *map(str, numbers.tolist()), *_summary(scores)])
-    return _table([*header, "mean", "median"], rows)
+    return markdown_table([*header, "mean", "median"], rows)
 
 
 def _summary(scores: Sequence[float]) -> list[str]:
@@ -127,7 +128,7 @@ def _block_table(vector: PersonaVector) -> str:
         cells = [f"{norm:.3f}", f"{residual:.3f}", f"{norm / residual:.4f}", following, chosen]
         rows.append([str(block), *cells])
     header = ["block", "norm", "residual's norm", "ratio", "cosine with the next block", ""]
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _examples(title: str, answers: Sequence[JudgedAnswer]) -> str:
@@ -156,13 +157,6 @@ def _example(each: JudgedAnswer) -> str:
     ]
     # As code, so that nothing in an answer is taken for Markdown.
     return "\n".join(f"    {line}" for each in lines for line in each.splitlines())
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells
-    )
 
 
 def _plot(extraction: Extraction, path: Path) -> bool:

@@ -9,8 +9,9 @@ from research.evaluation.cross_trait import Movement
 from research.evaluation.doses import Dose, DoseCurve
 from research.evaluation.estimates import Estimate
 from research.evaluation.evaluation import Evaluation
-from research.evaluation.tables import blocks_text, markdown_table, scalar_text
+from research.evaluation.tables import blocks_text, scalar_text
 from research.evaluation.trait_evaluation import TraitEvaluation
+from research.markdown import markdown_table
 
 Images = Mapping[str, str]
 """A plot's name to where it is: `doses_TRAIT`, `blocks_TRAIT`, `movements`, `cosines`."""

@@ -88,15 +88,6 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in rows:
-        cells = (" ".join(cell.replace("|", "\\|").split()) for cell in row)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def blocks_text(blocks: Sequence[int]) -> str:
     """Blocks as one word: `1` or `1+2`."""
     return "+".join(map(str, blocks))

@@ -22,13 +22,14 @@ from research.evaluation.output import write_evaluation
 from research.evaluation.plots import plot_doses
 from research.evaluation.report import markdown_report
 from research.evaluation.run import EvaluationRun, find_vector, run_evaluation
-from research.evaluation.tables import blocks_text, markdown_table, scalar_text
+from research.evaluation.tables import blocks_text, scalar_text
 from research.evaluation.trait_evaluation import (
     EvaluationError,
     Settings,
     TraitEvaluation,
     blocks_to_try,
 )
+from research.markdown import markdown_table
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 
