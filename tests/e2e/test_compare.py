@@ -18,6 +18,7 @@ import pytest
 from client import AnswerChunk, AsyncPersonaClient, PersonaClient, Steering
 from client.comparisons import ComparedAnswer, SweptAnswer
 from launcher.stack import Stack
+from tests.e2e.leaving import leave
 from tests.e2e.test_gateway import events_of
 from tests.e2e.triton_call import call, describe
 from tests.e2e.waiting import eventually
@@ -175,13 +176,7 @@ def test_a_client_that_goes_away_stops_all_answers(stack: Stack, stream: bool) -
     before = describe(address)["engine"]["cancelled"]
     body = {**COMPARE, "max_tokens": 900, "min_tokens": 900, "stream": stream}
     running = 1 + len(STEERINGS)
-    with httpx.Client(base_url=stack.settings.gateway_url, timeout=0.05) as leaving:
-        try:
-            with leaving.stream("POST", "/api/v1/compare", json=body) as response:
-                assert eventually(lambda: describe(address)["engine"]["running"] == running)
-                next(response.iter_lines())
-        except httpx.ReadTimeout:
-            pass
+    leave(stack, "/api/v1/compare", body, running)
     assert eventually(lambda: describe(address)["engine"]["running"] == 0, ENGINE_STOP_SECONDS)
     assert eventually(
         lambda: describe(address)["engine"]["cancelled"] == before + running, ENGINE_STOP_SECONDS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from launcher.loopback import loopback_settings
 from launcher.processes import ManagedProcess, group_members
 from launcher.stack import Stack
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
+from tests.e2e.leaving import leave
 from tests.e2e.triton_call import call, describe
 from tests.e2e.waiting import eventually
 
@@ -152,24 +152,11 @@ def test_an_unknown_trait_or_path_is_not_found(api: httpx.Client) -> None:
     assert api.get("/nowhere").status_code == 404
 
 
-def leave(stack: Stack, body: dict[str, Any]) -> None:
-    """Sends a request over a socket of its own and goes away once the engine runs it."""
-    address = stack.settings.grpc_address
-    payload = json.dumps(body).encode()
-    head = (
-        f"POST /api/v1/generate HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(payload)}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", stack.settings.gateway_port)) as connection:
-        connection.sendall(head.encode() + payload)
-        assert eventually(lambda: describe(address)["engine"]["running"] == 1)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_away_stops_its_generation(stack: Stack, stream: bool) -> None:
     address = stack.settings.grpc_address
     before = describe(address)["engine"]["cancelled"]
-    leave(stack, {**LONG, "stream": stream})
+    leave(stack, "/api/v1/generate", {**LONG, "stream": stream}, running=1)
     gone = time.monotonic()
     assert eventually(lambda: describe(address)["engine"]["running"] == 0, ENGINE_STOP_SECONDS)
     assert time.monotonic() - gone < ENGINE_STOP_SECONDS + 0.2
