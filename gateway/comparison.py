@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -18,6 +19,13 @@ from gateway.triton_wire import Chunk
 A = TypeVar("A", bound=OneAnswer)
 
 _REFUSALS = (InvalidRequestError, UnknownTraitError)
+
+REFUSAL_PATIENCE_SECONDS = 0.25
+"""How long the first piece waits for a sign from every answer, since one of them may be refused.
+
+The model refuses a request before it computes anything, but the first piece of another answer may
+overtake the refusal. Answers that wait for room longer than this do not hold up the others.
+"""
 
 
 def at_place(place: str, message: str) -> str:
@@ -105,6 +113,8 @@ class Comparison(Generic[A]):
         self._branches = branches
         self._seed = seed
         self._log_fields = log_fields
+        self._silent = {branch.index for branch in branches}
+        self._begun = asyncio.Event()
         self._sent = False
 
     async def complete(self) -> list[A]:
@@ -127,12 +137,17 @@ class Comparison(Generic[A]):
         held: list[bytes] = []
         async with aclosing(self._news()) as news:
             async for branch, chunk in news:
-                if chunk is None:
-                    held.append(branch.answer_event())
-                elif chunk.says_something:
-                    held.append(branch.piece_event(chunk))
-                # Should all fail, the call does, which needs a status and so no event before it.
-                self._sent = self._sent or (bool(held) and branch.error is None)
+                if branch is not None:
+                    self._silent.discard(branch.index)
+                    if chunk is None:
+                        held.append(branch.answer_event())
+                    elif chunk.says_something:
+                        held.append(branch.piece_event(chunk))
+                    # Should all fail, the call does, which needs a status, so no event before it.
+                    if held and branch.error is None:
+                        self._begun.set()
+                waited = branch is None or not self._silent
+                self._sent = self._sent or (self._begun.is_set() and waited)
                 if self._sent:
                     for event in held:
                         yield event
@@ -146,14 +161,27 @@ class Comparison(Generic[A]):
         self._log_fields.update(code=error.code, reason=error.detail or error.message)
         return format_event("error", {"success": False, "error": error.message, "code": error.code})
 
-    async def _news(self) -> AsyncGenerator[tuple[Branch[A], Chunk | None], None]:
+    async def _patience(self) -> AsyncGenerator[tuple[None, None], None]:
+        await self._begun.wait()
+        await asyncio.sleep(REFUSAL_PATIENCE_SECONDS)
+        yield None, None
+
+    async def _news(self) -> AsyncGenerator[tuple[Branch[A] | None, Chunk | None], None]:
+        """Yields the branches' news, and one without a branch when patience has ended."""
         self._log_fields.update(answers=len(self._branches), finish_reason="abandoned")
+        sources: list[AsyncGenerator[tuple[Branch[A] | None, Chunk | None], None]] = [
+            branch.news() for branch in self._branches
+        ]
+        running = len(sources)
         try:
-            async with aclosing(merged([branch.news() for branch in self._branches])) as news:
+            async with aclosing(merged([*sources, self._patience()])) as news:
                 async for branch, chunk in news:
-                    if isinstance(branch.error, _REFUSALS) and not self._sent:
+                    if branch and isinstance(branch.error, _REFUSALS) and not self._sent:
                         raise branch.named(branch.error)
                     yield branch, chunk
+                    running -= branch is not None and chunk is None
+                    if not running:
+                        break
             failed = self._failed()
             if len(failed) == len(self._branches) and not self._sent and failed[0].error:
                 raise failed[0].error

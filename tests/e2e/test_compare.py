@@ -173,6 +173,8 @@ def test_one_steering_that_is_wrong_refuses_the_call_and_is_named(
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_away_stops_all_answers(stack: Stack, stream: bool) -> None:
     address = stack.settings.grpc_address
+    # What earlier calls gave up would be counted here.
+    assert eventually(lambda: describe(address)["engine"]["running"] == 0)
     before = describe(address)["engine"]["cancelled"]
     body = {**COMPARE, "max_tokens": 900, "min_tokens": 900, "stream": stream}
     running = 1 + len(STEERINGS)

@@ -155,6 +155,22 @@ async def test_one_that_is_refused_refuses_the_call_and_stops_the_others() -> No
         assert engine.stops == ["an-id"]
 
 
+async def test_a_refusal_that_the_first_piece_overtakes_refuses_the_call_as_well() -> None:
+    asked, (_, engine) = branches((HELLO,), ())
+    reading = asyncio.ensure_future(run(Comparison(asked, 7, {}), streamed=True))
+    await asyncio.sleep(0.01)
+    engine.stream.responses.put_nowait(InvalidRequestError("no layers [99]"))
+    with pytest.raises(InvalidRequestError, match=r"^steerings\.1: no layers"):
+        await reading
+
+
+async def test_the_first_piece_does_not_wait_long_for_an_answer_without_room() -> None:
+    asked, _ = branches((HELLO,), ())
+    events = Comparison(asked, 7, {}).events()
+    assert event(await asyncio.wait_for(anext(events), 10))[1]["index"] == 0
+    await events.aclose()
+
+
 async def test_one_that_fails_is_reported_in_its_place_and_the_others_stay() -> None:
     failing = (HELLO, UnavailableError("it broke"))
     log: dict[str, Any] = {}
