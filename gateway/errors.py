@@ -216,6 +216,15 @@ _BY_STATUS: dict[grpc.StatusCode, type[GatewayError]] = {
 _DEAD_STUB = re.compile(r"Stub process '(?P<model>\w+?)_\d+_\d+' is not healthy")
 """Triton's words for a model's dead Python process, named after the model and its instance."""
 
+_NO_CONNECTION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a call ends with when Triton goes away; a call that we cancel raises `CancelledError`."""
+
+_LOST_CONNECTION = re.compile(
+    r"stream removed|rst_stream|goaway|socket closed|connection reset|server is stopping",
+    re.IGNORECASE,
+)
+"""What gRPC, or a Triton that shuts down, says in other statuses (UNKNOWN, INTERNAL) then."""
+
 _ENSEMBLE_PREFIX = f"in ensemble '{PERSONA}', "
 
 
@@ -239,7 +248,7 @@ def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
         return ModelDeadError(dead["model"], detail)
     if _says_not_loaded(text):
         return ModelNotLoadedError(NOT_LOADED_MESSAGE, detail)
-    if status is grpc.StatusCode.UNAVAILABLE and not text.startswith(_ENSEMBLE_PREFIX):
+    if status in _NO_CONNECTION or _LOST_CONNECTION.search(text):
         return UnreachableError(UNREACHABLE_MESSAGE, detail)
     kind = _BY_STATUS.get(status) if status else None
     if kind is DeadlineError:

@@ -71,10 +71,24 @@ def test_a_model_that_is_not_loaded_is_unavailable(text: str) -> None:
     assert error.status == 503
 
 
-def test_no_connection_is_unavailable() -> None:
-    error = errors.error_of_grpc(grpc.StatusCode.UNAVAILABLE, "failed to connect")
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "failed to connect"),
+        (grpc.StatusCode.UNKNOWN, "Stream removed"),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (grpc.StatusCode.CANCELLED, "Cancelled on the server side"),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "in ensemble 'persona', Server is stopping to serve requests.",
+        ),
+        (None, "Server is stopping to serve requests."),
+    ],
+)
+def test_no_connection_is_unavailable(status: grpc.StatusCode | None, text: str) -> None:
+    error = errors.error_of_grpc(status, text)
     assert isinstance(error, errors.UnreachableError)
-    assert "failed to connect" not in error.message
+    assert text not in error.message
 
 
 def test_a_deadline_is_a_gateway_timeout() -> None:
