@@ -21,6 +21,12 @@ SERVED = 0.95
 SERVED_STREAMS = 16
 """Through Triton, directly and through the ensemble, against the engine alone."""
 
+GATEWAY = 0.95
+"""Through the gateway against the same requests straight to Triton's ensemble, for every model."""
+
+GATEWAY_DELAY_SECONDS = 0.005
+"""How much later than straight from the ensemble the median first token may come."""
+
 SINGLE_STREAM = 0.7
 """One stream's decoding against reading the weights once per token."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import Delivery, Ratio, Result
+from benchmarks.results import Delay, Delivery, Ratio, Result
 
 NOTHING = "-"
 
@@ -22,6 +22,8 @@ def print_result(result: Result, console: Console) -> None:
     model = result.model
     console.rule(f"{result.scenario}: {model.shape.name}, {model.dtype}")
     console.print(ratio_table(result.ratios))
+    if result.delays:
+        console.print(delay_table(result.delays))
     console.print(delivery_table(result.deliveries))
     console.print(
         f"machine: reads {result.rates.bytes_per_second / 1e9:.1f} GB/s, multiplies matrices at "
@@ -56,6 +58,24 @@ def ratio_table(ratios: Sequence[Ratio]) -> Table:
             number(ratio.ceiling, 1),
             bar_text(ratio),
             met_text(ratio.met),
+        )
+    return table
+
+
+def delay_table(delays: Sequence[Delay]) -> Table:
+    """Returns what is added to the time to the first token as a table."""
+    table = _table("delays of the first token", left=2)
+    for column in ("streams", "prompt", "ms", "bar", ""):
+        table.add_column(column, justify="right")
+    for each in delays:
+        table.add_row(
+            each.subject,
+            f"- {each.reference}",
+            str(each.workload.streams),
+            str(each.workload.prompt_tokens),
+            number(each.seconds and each.seconds * 1e3, 1),
+            f"<= {each.most * 1e3:g}",
+            met_text(each.met),
         )
     return table
 
@@ -140,6 +160,7 @@ def result_document(result: Result) -> dict[str, Any]:
         "bytes_per_step": model.bytes_per_step,
         "machine_rates": dataclasses.asdict(result.rates),
         "ratios": [{**dataclasses.asdict(each), "met": each.met} for each in result.ratios],
+        "delays": [{**dataclasses.asdict(each), "met": each.met} for each in result.delays],
         "deliveries": [
             {**dataclasses.asdict(each), "share_of_bound": each.share_of_bound}
             for each in result.deliveries

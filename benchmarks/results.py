@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks.bars import Bar
 from benchmarks.measurement import Measurement
 from benchmarks.roofline import MachineRates, StepBound
-from benchmarks.rounds import Sample, Skipped, median_of, median_ratio
+from benchmarks.rounds import Sample, Skipped, median_difference, median_of, median_ratio
 from benchmarks.shapes import BenchmarkModel
 from benchmarks.workload import Workload
 
@@ -43,6 +43,30 @@ class Ratio:
             return None
         value = self.end_to_end if self.bar.rate == "tokens_per_second" else self.decode
         return None if value is None else self.bar.is_met(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How much later one contender's first tokens come than another's.
+
+    Attributes:
+        workload: What both had to do.
+        subject: The contender that may be later.
+        reference: The contender that it is compared with.
+        seconds: The median over the rounds of the difference of the streams' median first tokens.
+        most: What it should not exceed.
+    """
+
+    workload: Workload
+    subject: str
+    reference: str
+    seconds: float | None
+    most: float
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it stays below; `None` where nothing was measured."""
+        return None if self.seconds is None else self.seconds <= self.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +106,7 @@ class Result:
         model: The model.
         rates: What the machine can do.
         ratios: The answers.
+        delays: What some add to the time to the first token.
         deliveries: What they come from.
         samples: Every run.
         skipped: Who was left out.
@@ -92,6 +117,7 @@ class Result:
     model: BenchmarkModel
     rates: MachineRates
     ratios: list[Ratio] = field(default_factory=list)
+    delays: list[Delay] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -114,6 +140,14 @@ def compare(
         median_ratio(samples, subject, reference, lambda each: each.decode_tokens_per_second),
         bar,
     )
+
+
+def delay(
+    samples: Sequence[Sample], workload: Workload, subject: str, reference: str, most: float
+) -> Delay:
+    """Returns how much later one contender's first tokens come, from the samples of a workload."""
+    seconds = median_difference(samples, subject, reference, lambda each: each.first_token_seconds)
+    return Delay(workload, subject, reference, seconds, most)
 
 
 def deliver(

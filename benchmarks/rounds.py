@@ -128,13 +128,29 @@ def median_ratio(
     Returns:
         The median, or `None` where no round has both values.
     """
-    of_subject = _by_round(samples, subject, value)
-    of_reference = _by_round(samples, reference, value)
-    ratios = [
-        of_subject[round_] / of_reference[round_]
-        for round_ in sorted(of_subject.keys() & of_reference.keys())
-    ]
-    return statistics.median(ratios) if ratios else None
+    pairs = _pairs(samples, subject, reference, value)
+    return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
+
+
+def median_difference(
+    samples: Sequence[Sample],
+    subject: str,
+    reference: str,
+    value: Callable[[Measurement], float | None],
+) -> float | None:
+    """Returns the median over the rounds of one contender's value less another's.
+
+    Args:
+        samples: What was measured.
+        subject: The contender whose value is diminished.
+        reference: The contender whose value is taken from it.
+        value: Which value; a round in which a contender has none does not count.
+
+    Returns:
+        The median, or `None` where no round has both values.
+    """
+    pairs = _pairs(samples, subject, reference, value)
+    return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
 
 
 def median_of(
@@ -143,6 +159,19 @@ def median_of(
     """Returns the median over the rounds of a contender's value, or `None` where it has none."""
     values = list(_by_round(samples, contender, value).values())
     return statistics.median(values) if values else None
+
+
+def _pairs(
+    samples: Sequence[Sample],
+    subject: str,
+    reference: str,
+    value: Callable[[Measurement], float | None],
+) -> list[tuple[float, float]]:
+    """Returns both contenders' values of each round in which both have one."""
+    of_subject = _by_round(samples, subject, value)
+    of_reference = _by_round(samples, reference, value)
+    rounds = sorted(of_subject.keys() & of_reference.keys())
+    return [(of_subject[round_], of_reference[round_]) for round_ in rounds]
 
 
 def _by_round(

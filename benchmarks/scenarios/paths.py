@@ -11,11 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.bars import SERVED, SERVED_STREAMS, Bar, bars_apply
+from benchmarks import bars
+from benchmarks.bars import Bar
 from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.engine import MAX_BATCH_ROWS, EngineAlone, running_engine
 from benchmarks.contenders.triton_streams import STREAM_SECONDS, GatewayStreams, TritonStreams
-from benchmarks.results import Result, compare, deliver
+from benchmarks.results import Result, compare, delay, deliver
 from benchmarks.roofline import MachineRates, step_bound
 from benchmarks.scenarios.options import Options, run_rounds
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
@@ -57,6 +58,10 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
                 compare(samples, workload, name, ENGINE, _bar(model, name, workload.streams))
                 for name in (TRITON, ENSEMBLE, GATEWAY)
             ]
+            result.ratios.append(compare(samples, workload, GATEWAY, ENSEMBLE, Bar(bars.GATEWAY)))
+            result.delays.append(
+                delay(samples, workload, GATEWAY, ENSEMBLE, bars.GATEWAY_DELAY_SECONDS)
+            )
             bound = step_bound(model, rates, workload.streams)
             result.deliveries += [
                 deliver(samples, workload, contender.name, bound) for contender in contenders
@@ -66,11 +71,11 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
 
 def _bar(model: BenchmarkModel, name: str, streams: int) -> Bar | None:
     applies = (
-        bars_apply(model.shape.name, model.dtype)
+        bars.bars_apply(model.shape.name, model.dtype)
         and name in (TRITON, ENSEMBLE)
-        and streams == SERVED_STREAMS
+        and streams == bars.SERVED_STREAMS
     )
-    return Bar(SERVED) if applies else None
+    return Bar(bars.SERVED) if applies else None
 
 
 def _environment(model: BenchmarkModel, options: Options) -> dict[str, str]:

@@ -13,7 +13,7 @@ from benchmarks.__main__ import SCENARIOS, make_options, parse_arguments
 from benchmarks.bars import Bar, bars_apply
 from benchmarks.measurement import Measurement
 from benchmarks.report import print_result, write_json
-from benchmarks.results import Ratio, Result, compare, deliver
+from benchmarks.results import Delay, Ratio, Result, compare, deliver
 from benchmarks.roofline import MachineRates, StepBound, run_bound, step_bound
 from benchmarks.rounds import Sample, Skipped
 from benchmarks.shapes import SHAPES, BenchmarkModel
@@ -34,6 +34,7 @@ def result() -> Result:
     found.ratios.append(compare(samples, WORKLOAD, "engine", "one at a time", Bar(5.5)))
     found.ratios.append(compare(samples, WORKLOAD, "engine", "static batch"))
     bound = step_bound(MODEL, RATES, WORKLOAD.streams)
+    found.delays.append(Delay(WORKLOAD, "gateway", "ensemble", 0.0062, most=0.005))
     found.deliveries.append(deliver(samples, WORKLOAD, "engine", bound))
     found.skipped.append(Skipped("static batch", WORKLOAD, 900.0))
     return found
@@ -49,6 +50,8 @@ def test_ratios_come_first_and_say_whether_their_bar_is_met() -> None:
     assert ratio[-6:] == ["6.000", "6.000", "-", ">=", "5.5", "met"]
     assert missing[-3:] == ["-", "-", "-"]
     assert delivery[:6] == ["engine", "4", "32", "60.0", "120.0", "33.33"]
+    (delay,) = (line.split() for line in text.splitlines() if line.startswith("gateway"))
+    assert delay == ["gateway", "-", "ensemble", "4", "32", "6.2", "<=", "5", "missed"]
     assert "would take about 900 s" in text
     assert "a note" in text
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks.measurement import Measurement
-from benchmarks.rounds import Sample, interleave, median_of, median_ratio, warm_up
+from benchmarks.rounds import (
+    Sample,
+    interleave,
+    median_difference,
+    median_of,
+    median_ratio,
+    warm_up,
+)
 from benchmarks.workload import Prompts, Workload, prompt_text, random_prompts, steering_of
 
 WORKLOAD = Workload(streams=4, prompt_tokens=12, new_tokens=3)
@@ -76,6 +83,12 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
     # The machine is half as fast in the second round, for both.
     measured = samples({"a": [20.0, 10.0, 22.0], "b": [10.0, 5.0, 10.0]})
     assert median_ratio(measured, "a", "b", decode) == pytest.approx(2.0)
+
+
+def test_a_difference_is_the_median_of_the_rounds_own_differences() -> None:
+    measured = samples({"a": [20.0, 10.0, 22.0, None], "b": [10.0, 5.0, 10.0, 1.0]})
+    assert median_difference(measured, "a", "b", decode) == pytest.approx(10.0)
+    assert median_difference(measured, "a", "c", decode) is None
 
 
 def test_rounds_without_a_value_do_not_count() -> None:
