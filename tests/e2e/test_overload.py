@@ -95,7 +95,9 @@ def test_clients_that_go_away_at_random_leave_nothing_running(stack: Stack) -> N
 def test_a_request_that_cannot_be_answered_in_its_time_is_refused_and_stopped(
     stack: Stack, stream: bool
 ) -> None:
-    with clients(stack.settings.gateway_port, ROWS, LONG):
+    # Long enough to run on meanwhile, and short enough for all to find room wherever others were.
+    running = {**LONG, "max_tokens": 600, "min_tokens": 600}
+    with clients(stack.settings.gateway_port, ROWS, running):
         assert eventually(lambda: engine(stack)["running"] == ROWS, 20), engine(stack)
         refused = httpx.post(
             f"{stack.settings.gateway_url}/api/v1/generate",

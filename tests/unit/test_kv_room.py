@@ -61,11 +61,20 @@ def test_what_is_kept_gives_way_the_longest_unused_first() -> None:
     kept = [take(room, 40, content(range(k, k + 30)), 30) for k in (0, 100)]
     for each in kept:
         room.release(each, keep=True)
-    assert room.retained_slots == 80
+    assert room.retained_slots == 60
     assert room.find_computed(content(range(40))) == (kept[0], 30)
-    assert take(room, 40).start == kept[1].start
+    assert take(room, 40).start == kept[0].end
     assert room.find_computed(content(range(100, 140))) is None
     assert room.find_computed(content(range(40))) == (kept[0], 30)
+
+
+def test_only_what_was_computed_is_kept() -> None:
+    room = KVRoom(100)
+    kept = take(room, 90, content(range(30)), 30)
+    room.release(kept, keep=True)
+    assert (room.used_slots, room.retained_slots) == (0, 30)
+    take(room, 70)
+    assert room.find_computed(content(range(40))) == (kept, 30)
 
 
 def test_a_request_that_does_not_fit_leaves_what_is_kept() -> None:

@@ -139,6 +139,8 @@ class KVRoom:
         if not (keep and self.reuse and extent.num_computed >= MIN_SHARED_TOKENS):
             self._extents.remove(extent)
             return
+        # What the answer did not come to need is free at once.
+        extent.length = extent.num_computed
         self._retained[extent] = None
         if len(self._retained) > MAX_RETAINED:
             self._evict(next(iter(self._retained)))
