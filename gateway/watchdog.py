@@ -220,7 +220,8 @@ class Watchdog:
         elif self._condition is Condition.DEAD:
             self._endpoint.give_up(ModelDeadError(finding.model))
         elif self._condition is Condition.NOT_LOADED:
-            if before is Condition.WELL:
+            if before in _AT_WORK:
+                # Unloaded on purpose, as before a stop: what is open may still be answered.
                 self._endpoint.refuse(ModelNotLoadedError(NOT_LOADED_MESSAGE, finding.reason))
             else:
                 # Another gateway was faster; what was open before will not be answered either.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Makes the project's virtual environment (.venv) and puts it first on PATH. Sourced, not run:
 #   . scripts/environment.sh "server,local-triton,gateway"
 # Set PYTHON to choose the interpreter (3.10, 3.11 or 3.12); VENV to choose the folder.
@@ -40,7 +41,7 @@ install() {
     fi
   fi
   echo "setup: installing the dependencies (a few minutes the first time) ..."
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$ROOT[$extras]"
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable "${ROOT}[$extras]"
   # Extras add up as long as the pins stay the same.
   { grep -F "$pins " "$stamp" 2>/dev/null || true; echo "$pins $extras"; } >"$stamp.new"
   mv "$stamp.new" "$stamp"

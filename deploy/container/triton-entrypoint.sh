@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Starts Triton with this project's models in the container; arguments go to tritonserver.
+#
+#   TENSOR_PARALLEL       how many GPUs share the model (default 1)
+#   TRITON_HTTP_PORT      Triton's HTTP port (default 8000)
+#   TRITON_EXIT_SECONDS   how long open answers may go on after SIGTERM (default 30)
+#
+# What the model reads (MODEL_NAME, MODEL_CACHE_DIR, VECTORS_DIR, ...) stands in the README.
+
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+repository="$root/model_repository"
+
+fail() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+check_folder() {
+  local variable="$1" folder="$2" holds="$3"
+  if [ ! -r "$folder" ] || [ ! -x "$folder" ]; then
+    fail "$variable is $folder, which user $(id -u) cannot read: mount the folder of $holds there" \
+      "(docker run -v \"\$PWD/data:/data\" ...)"
+  fi
+}
+
+check_folder MODEL_CACHE_DIR "${MODEL_CACHE_DIR:-$root/data/models}" models
+check_folder VECTORS_DIR "${VECTORS_DIR:-$root/data/vectors}" "steering vectors"
+
+# Requests pass between Triton and its Python processes through shared memory.
+shared_memory_mib="$(($(stat --file-system --format '%S * %b' /dev/shm) / 1048576))"
+if [ "$shared_memory_mib" -lt 256 ]; then
+  echo "warning: /dev/shm has $shared_memory_mib MiB, which many requests at once can use up:" \
+    "give it 1 GiB (docker run --shm-size 1g, or an emptyDir of medium Memory)" >&2
+fi
+
+# The model has one process for its GPUs then, which starts the others itself. Triton takes that from
+# config.pbtxt alone, and the one in the image cannot be written.
+if [ "${TENSOR_PARALLEL:-1}" != 1 ]; then
+  copy="$(mktemp -d)"
+  cp -R "$repository/." "$copy"
+  chmod -R u+w "$copy"
+  repository="$copy"
+  sed -i 's/^instance_group .*/instance_group [ { count: 1, kind: KIND_GPU, gpus: [ 0 ] } ]/' \
+    "$repository/steered_qwen/config.pbtxt"
+fi
+
+port="${TRITON_HTTP_PORT:-8000}"
+patience="${TRITON_EXIT_SECONDS:-30}"
+
+tritonserver \
+  --model-repository="$repository" \
+  --model-control-mode=explicit \
+  --load-model='*' \
+  --disable-auto-complete-config \
+  --backend-config=python,stub-timeout-seconds=3600 \
+  --http-port="$port" \
+  --exit-timeout-secs=15 \
+  "$@" &
+server=$!
+
+# Once: a second signal must not cut the open answers short.
+# shellcheck disable=SC2329  # the trap calls it
+stop() {
+  trap '' TERM INT
+  python3 "$root/deploy/container/drain.py" "http://127.0.0.1:$port" "$patience" || true
+  kill -TERM "$server" 2>/dev/null || true
+}
+trap stop TERM INT
+
+# The first wait ends with a signal that is trapped, the second with the server.
+status=0
+wait "$server" || status=$?
+if kill -0 "$server" 2>/dev/null; then
+  status=0
+  wait "$server" || status=$?
+fi
+exit "$status"

@@ -1,0 +1,175 @@
+"""The images' commands under the images' conditions; only the bases are not tried."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from launcher.loopback import free_ports
+from launcher.processes import ManagedProcess, group_members
+from tests.e2e.conftest import ONE_THREAD, START_SECONDS
+from tests.e2e.containers import USER, comes_up, container, terminate
+from tests.e2e.gateways import is_ready
+from tests.e2e.triton_call import Call, call, describe
+from tests.e2e.waiting import eventually
+from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT
+
+HEALTHCHECK = REPOSITORY_ROOT / "deploy" / "container" / "healthcheck.py"
+ENTRYPOINT = REPOSITORY_ROOT / "deploy" / "container" / "triton-entrypoint.sh"
+DEMO = {**ONE_THREAD, "MODEL_NAME": "", "DEVICE": "cpu"}
+
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+
+
+def healthcheck(port: int) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TRITON_HTTP_PORT": str(port)}
+    command = [sys.executable, "-S", str(HEALTHCHECK)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def is_healthy(port: int) -> bool:
+    return healthcheck(port).returncode == 0
+
+
+def listening(grpc: int, metrics: int) -> list[str]:
+    return [f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+
+
+def refusal(address: str) -> str:
+    """Returns why Triton takes no request, or `""` if it does."""
+    try:
+        call(address, text_input="Hi", max_tokens=1)
+    except InferenceServerException as error:
+        return str(error.message())
+    return ""
+
+
+def stub_of(server: ManagedProcess) -> int:
+    (stub,) = (
+        pid
+        for pid in group_members(server.pid)
+        if "/steered_qwen/1/model.py" in Path(f"/proc/{pid}/cmdline").read_text()
+        and "stub" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
+    )
+    return stub
+
+
+def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    http, grpc, metrics, port = free_ports(4)
+    address = f"127.0.0.1:{grpc}"
+    with container(
+        "triton",
+        tmp_path / "triton",
+        DATA_ROOT,
+        *listening(grpc, metrics),
+        TRITON_HTTP_PORT=str(http),
+        **DEMO,
+    ) as triton:
+        assert comes_up(triton, lambda: is_healthy(http), START_SECONDS), triton.last_lines(40)
+        for pid in group_members(triton.pid):
+            status = Path(f"/proc/{pid}/status").read_text()
+            if "bwrap" not in status.splitlines()[0] and os.geteuid() == 0:
+                assert f"\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\n" in status
+        (steered,) = call(
+            address, text_input="Hello!", trait="sarcasm", scalar=2.0, temperature=0.0
+        )
+        (plain,) = call(address, text_input="Hello!", temperature=0.0)
+        assert steered["text_output"] != plain["text_output"]
+
+        with container(
+            "gateway",
+            tmp_path / "gateway",
+            DATA_ROOT,
+            TRITON_URL=address,
+            PORT=str(port),
+            HOST="127.0.0.1",
+            MODEL_NAME="",
+        ) as gateway:
+            url = f"http://127.0.0.1:{port}"
+            assert comes_up(gateway, lambda: is_ready(url), 60), gateway.last_lines(40)
+            body = {"prompt": "Hello!", "trait": "sarcasm", "scalar": 2.0, "temperature": 0.0}
+            answer = httpx.post(f"{url}/api/v1/generate", json=body, timeout=60)
+            assert answer.json()["response"] == steered["text_output"]
+
+        # SIGTERM: what runs is answered to its end, and the server ends well.
+        long = {"text_input": "Hello!", "max_tokens": 600, "min_tokens": 600, "stream": True}
+        with ThreadPoolExecutor(1) as pool:
+            answer_ = pool.submit(lambda: list(Call(address, "persona", long).responses()))
+            assert eventually(lambda: describe(address)["engine"]["running"] == 1)
+            terminate(triton)
+            assert eventually(lambda: "no available versions" in refusal(address), 10)
+            *_, last = answer_.result(timeout=60)
+        assert (last["finish_reason"], last["num_output_tokens"]) == ("length", 600)
+        assert eventually(lambda: not triton.running, 60)
+        assert triton.exit_status == 0, triton.last_lines(40)
+
+
+def test_a_model_that_is_dead_or_busy_is_told_apart(tmp_path: Path) -> None:
+    http, grpc, metrics = free_ports(3)
+    address = f"127.0.0.1:{grpc}"
+    settings = {**DEMO, "MAX_BATCH_ROWS": "1", "MAX_WAITING": "0"}
+    with container(
+        "triton",
+        tmp_path / "triton",
+        DATA_ROOT,
+        *listening(grpc, metrics),
+        TRITON_HTTP_PORT=str(http),
+        **settings,
+    ) as triton:
+        assert comes_up(triton, lambda: is_healthy(http), START_SECONDS), triton.last_lines(40)
+        busy = Call(
+            address,
+            "persona",
+            {"text_input": "Hi", "max_tokens": 900, "min_tokens": 900, "stream": True},
+        )
+        assert eventually(lambda: describe(address)["engine"]["running"] == 1)
+        (refused,) = call(address, text_input="Hi", max_tokens=1)
+        assert refused["error_code"] == "resource_exhausted"
+        assert is_healthy(http)
+        busy.close()
+        os.kill(stub_of(triton), signal.SIGKILL)
+        assert eventually(lambda: not is_healthy(http), 30)
+        assert "unhealthy: " in healthcheck(http).stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"MODEL_CACHE_DIR": "/nowhere"}, "MODEL_CACHE_DIR is /nowhere, which user"),
+        ({"VECTORS_DIR": "/nowhere"}, "VECTORS_DIR is /nowhere, which user"),
+    ],
+)
+def test_what_is_not_mounted_is_said_in_a_line(variables: dict[str, str], says: str) -> None:
+    ended = subprocess.run(
+        [str(ENTRYPOINT)], env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: {says}")
+
+
+def test_gpus_that_share_a_model_get_one_instance(tmp_path: Path) -> None:
+    program = tmp_path / "tritonserver"
+    program.write_text('#!/bin/sh\nfor each; do echo "$each"; done\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TENSOR_PARALLEL": "2"}
+    ended = subprocess.run(
+        [str(ENTRYPOINT), "--log-verbose=1"], env=environment, capture_output=True, text=True
+    )
+    repository, *_, last = ended.stdout.splitlines()
+    assert last == "--log-verbose=1"
+    folder = Path(repository.removeprefix("--model-repository="))
+    config = (folder / "steered_qwen" / "config.pbtxt").read_text()
+    shutil.rmtree(folder)
+    (instances,) = (line for line in config.splitlines() if line.startswith("instance_group"))
+    assert instances == "instance_group [ { count: 1, kind: KIND_GPU, gpus: [ 0 ] } ]"
