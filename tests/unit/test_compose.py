@@ -1,0 +1,103 @@
+"""Compose takes the files, they name settings that exist, and they open no more than they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.deployed_settings import gateway_variables, triton_variables
+from triton_models.settings import REPOSITORY_ROOT
+
+FOLDER = REPOSITORY_ROOT / "deploy" / "compose"
+ALL = ("compose.yaml", "compose.gpu.yaml", "compose.keys.yaml")
+
+
+def config(*files: str) -> dict[str, Any]:
+    """Returns what Compose makes of files."""
+    command = ["docker-compose", *(part for file in files for part in ("-f", file))]
+    environment = {**os.environ, "GRAFANA_PASSWORD": "secret"}
+    ended = subprocess.run(
+        [*command, "config", "--format", "json"],
+        cwd=FOLDER,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+@pytest.fixture(params=[ALL[:1], ALL[:2], (ALL[0], ALL[2]), ALL])
+def services(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The services of a combination of files."""
+    found: dict[str, Any] = config(*request.param)["services"]
+    return found
+
+
+def test_the_servers_know_every_variable_that_is_set(services: dict[str, Any]) -> None:
+    assert set(services["triton"]["environment"]) <= triton_variables()
+    assert set(services["gateway"]["environment"]) <= gateway_variables()
+
+
+def test_triton_is_reached_by_the_gateway_and_prometheus_alone(services: dict[str, Any]) -> None:
+    assert "ports" not in services["triton"]
+    assert set(services["triton"]["networks"]) == {"model"}
+    assert config(*ALL)["networks"]["model"]["internal"] is True
+    near = {name for name, service in services.items() if "model" in service["networks"]}
+    assert near == {"triton", "gateway", "prometheus"}
+
+
+def test_what_is_published_is_published_on_loopback(services: dict[str, Any]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert len(published) == 2
+    assert {port["host_ip"] for port in published} == {"127.0.0.1"}
+
+
+def test_every_container_is_without_rights(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_other_people_s_images_have_a_version(services: dict[str, Any]) -> None:
+    for name in ("prometheus", "grafana"):
+        _, _, version = services[name]["image"].partition(":")
+        assert version not in ("", "latest")
+
+
+def test_containers_have_the_time_to_drain(services: dict[str, Any]) -> None:
+    triton, gateway = services["triton"], services["gateway"]
+    assert triton["stop_grace_period"] == "50s"
+    assert int(triton["environment"]["TRITON_EXIT_SECONDS"]) + 15 <= 50
+    assert gateway["stop_grace_period"] == "30s"
+    assert int(gateway["environment"]["SHUTDOWN_TIMEOUT"]) + 5 <= 30
+
+
+def test_without_a_password_for_grafana_nothing_starts() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GRAFANA_PASSWORD"}
+    command = ["docker-compose", "-f", "compose.yaml", "config", "-q"]
+    ended = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert "GRAFANA_PASSWORD" in ended.stderr
+
+
+def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:
+    for service in services.values():
+        for volume in service.get("volumes", []):
+            if volume["type"] == "bind":
+                assert os.path.exists(volume["source"]), volume["source"]
+
+
+def test_prometheus_scrapes_the_services_under_the_names_of_the_alerts() -> None:
+    jobs = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
+    assert targets == {"persona-gateway": ["gateway:8000"], "persona-triton": ["triton:8002"]}
+    alerts = (REPOSITORY_ROOT / "deploy/prometheus/alerts.yaml").read_text()
+    assert all(f'job="{name}"' in alerts for name in targets)
