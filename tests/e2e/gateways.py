@@ -26,15 +26,18 @@ class RunningGateway:
 
 
 @contextmanager
-def gateway(folder: Path, environment: dict[str, str], **settings: str) -> Iterator[RunningGateway]:
+def gateway(
+    folder: Path, environment: dict[str, str], *, port: int = 0, **settings: str
+) -> Iterator[RunningGateway]:
     """Runs a gateway.
 
     Args:
         folder: Where its log goes.
         environment: What it inherits.
+        port: Where it listens; a free port if 0.
         **settings: Its own variables.
     """
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     variables = {**environment, "HOST": "127.0.0.1", "PORT": str(port), **settings}
     command = [sys.executable, "-m", "gateway"]

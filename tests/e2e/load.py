@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -42,13 +43,19 @@ class Outcome:
 
 
 @contextmanager
-def load(url: str, clients: int) -> Iterator[list[Outcome]]:
-    """Keeps clients busy, every other one with streams; the list has all outcomes at the end."""
+def load(url: str, clients: int, verify: ssl.SSLContext | bool = True) -> Iterator[list[Outcome]]:
+    """Keeps clients busy, every other one with streams; the list has all outcomes at the end.
+
+    Args:
+        url: What they ask.
+        clients: How many.
+        verify: Whose certificates they believe.
+    """
     outcomes: list[Outcome] = []
     enough = threading.Event()
 
     def work(streams: bool) -> None:
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=60, verify=verify) as client:
             while not enough.is_set():
                 outcomes.append(ask(client, streams))
 
