@@ -18,4 +18,5 @@ lock() {
 
 # 3.10 is the Python of Triton 24.10's image.
 lock triton 3.10 --extra server
+lock pod 3.10 --extra server --extra gateway --extra telemetry
 lock gateway 3.11 --extra gateway --extra telemetry

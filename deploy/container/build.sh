@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds both images on bases that are fixed by digest.
+# Builds the images on bases that are fixed by digest.
 #
 #   ./deploy/container/build.sh [registry/prefix] [tag]      -> prefix/persona-triton:tag, ...
 #
@@ -37,7 +37,7 @@ triton_image="$(with_digest "${TRITON_IMAGE:-$(default_of TRITON_IMAGE)}")"
 python_image="$(with_digest "${PYTHON_IMAGE:-$(default_of PYTHON_IMAGE)}")"
 printf 'TRITON_IMAGE=%s\nPYTHON_IMAGE=%s\n' "$triton_image" "$python_image" >"$lock"
 
-for target in triton gateway; do
+for target in triton gateway pod; do
   docker build --file Dockerfile.triton --target "$target" --tag "${prefix}persona-$target:$tag" \
     --build-arg TRITON_IMAGE="$triton_image" --build-arg PYTHON_IMAGE="$python_image" \
     --label org.opencontainers.image.revision="$(git rev-parse HEAD)" .

@@ -28,11 +28,12 @@ USER = 1000
 
 
 def stage_of(image: str) -> str:
-    """Returns the instructions of the Dockerfile's stage of a name, one on each line."""
+    """Returns the instructions that make an image, those of its base first, one on each line."""
     text = re.sub(r"\\\n\s*", "", DOCKERFILE.read_text())
-    found = re.search(rf"^FROM \S+ AS {image}$(.*?)(?=^FROM |\Z)", text, re.M | re.S)
+    found = re.search(rf"^FROM (\S+) AS {image}$(.*?)(?=^FROM |\Z)", text, re.M | re.S)
     assert found, image
-    return found[1]
+    base, own = found[1], found[2]
+    return (stage_of(base) if re.search(rf"^FROM \S+ AS {base}$", text, re.M) else "") + own
 
 
 def environment_of(image: str) -> dict[str, str]:
@@ -46,7 +47,7 @@ def environment_of(image: str) -> dict[str, str]:
 
 def command_of(image: str) -> list[str]:
     """Returns what the image runs."""
-    (form,) = re.findall(r"^(?:ENTRYPOINT|CMD) \[(.*)\]$", stage_of(image), re.M)
+    *_, form = re.findall(r"^(?:ENTRYPOINT|CMD) \[(.*)\]$", stage_of(image), re.M)
     return [part.strip().strip('"') for part in form.split(",")]
 
 
@@ -78,7 +79,7 @@ def container(
     """Runs an image's command as in a container.
 
     Args:
-        image: `triton` or `gateway`.
+        image: `triton`, `gateway` or `pod`.
         folder: Where its files and its log go.
         data: What is mounted at /data.
         *arguments: What follows the command, as behind `docker run IMAGE`.
@@ -90,7 +91,7 @@ def container(
     os.chmod(folder, 0o755)
     environment = {**environment_of(image), **settings}
     binds = [*_system(), *_mount(files, HOME), *_mount(data, "/data")]
-    if image == "triton":
+    if image != "gateway":
         binds += _mount(_tritonserver(folder), "/opt/tritonserver")
     environment["PATH"] = f"/opt/tritonserver:{sys.prefix}/bin:/usr/bin:/bin"
     variables = [part for name, value in environment.items() for part in ("--setenv", name, value)]

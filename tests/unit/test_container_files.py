@@ -83,12 +83,16 @@ def test_the_images_run_as_a_user_without_rights_and_check_themselves() -> None:
         assert "\nSTOPSIGNAL SIGTERM\n" in final
 
 
-@pytest.mark.parametrize("image", ["triton", "gateway"])
+@pytest.mark.parametrize("image", ["triton", "gateway", "pod"])
 def test_the_locked_requirements_are_those_of_the_project(image: str) -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
     project = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    used = {"triton": ["server"], "gateway": ["gateway", "telemetry", "triton-client"]}[image]
+    used = {
+        "triton": ["server"],
+        "gateway": ["gateway", "telemetry", "triton-client"],
+        "pod": ["server", "gateway", "telemetry", "triton-client"],
+    }[image]
     pins = [*project["dependencies"], *(pin for extra in used for pin in extras[extra])]
     locked = dict(re.findall(r"^(\S+)==(\S+)", (LOCKS / f"{image}.txt").read_text(), re.M))
     for pin in pins:
@@ -98,7 +102,7 @@ def test_the_locked_requirements_are_those_of_the_project(image: str) -> None:
             assert locked.get(normal) == version, f"{pin}: run ./scripts/lock_requirements.sh"
 
 
-@pytest.mark.parametrize("image", ["triton", "gateway"])
+@pytest.mark.parametrize("image", ["triton", "gateway", "pod"])
 def test_every_locked_requirement_has_hashes_and_no_address(image: str) -> None:
     text = (LOCKS / f"{image}.txt").read_text()
     requirements = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
