@@ -83,6 +83,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="leave out a contender whose prompts alone would take longer each time",
     )
     parser.add_argument(
+        "--spread",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="let the requests of the scenario paths come evenly over a time, not all at once",
+    )
+    parser.add_argument(
         "--cache", type=Path, default=default_cache(), help="where the models are kept"
     )
     parser.add_argument("--json", type=Path, help="write everything that was measured here")
@@ -98,6 +105,7 @@ def make_options(grid: Grid, arguments: argparse.Namespace, say: Say) -> Options
         rounds=arguments.rounds or grid.rounds,
         threads=arguments.threads,
         patience=arguments.patience,
+        spread=arguments.spread,
         contenders=tuple(arguments.contenders),
         say=say,
     )

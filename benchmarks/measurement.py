@@ -37,13 +37,38 @@ class Timeline:
     streams: int
     started: float = field(default_factory=time.perf_counter)
     arrivals: list[list[Arrival]] = field(init=False)
+    requests: list[float] = field(init=False)
+    """When each stream's request was made, in seconds since `started`."""
 
     def __post_init__(self) -> None:
         self.arrivals = [[] for _ in range(self.streams)]
+        self.requests = [0.0] * self.streams
 
     def restart(self) -> None:
         """Counts from this moment: the requests are made now."""
         self.started = time.perf_counter()
+
+    def time_until(self, seconds: float) -> float:
+        """Returns how long it is until so many seconds after the start."""
+        return max(0.0, self.started + seconds - time.perf_counter())
+
+    def wait_for(self, stream: int, seconds: float) -> None:
+        """Waits until a stream's request is due, so many seconds after the start."""
+        if seconds:
+            time.sleep(self.time_until(seconds))
+            self.requested(stream)
+
+    def requested(self, stream: int) -> None:
+        """Notes that a stream's request is made now, where not all are made at once."""
+        self.requests[stream] = time.perf_counter() - self.started
+
+    @property
+    def first_token_seconds(self) -> float:
+        """From the request to the first token, the median of the streams."""
+        return statistics.median(
+            arrivals[0].seconds - request
+            for arrivals, request in zip(self.arrivals, self.requests, strict=True)
+        )
 
     def record(self, stream: int, tokens: int) -> None:
         """Notes that a stream has now generated so many tokens."""
@@ -95,7 +120,7 @@ def measure(timeline: Timeline, new_tokens: int) -> Measurement:
         tokens_per_second=new_tokens * timeline.streams / last,
         decode_tokens_per_second=decode,
         step_seconds=timeline.streams / decode if decode else None,
-        first_token_seconds=statistics.median(stream[0].seconds for stream in timeline.arrivals),
+        first_token_seconds=timeline.first_token_seconds,
     )
 
 

@@ -21,17 +21,23 @@ _LETTERS = np.frombuffer(string.ascii_letters.encode(), dtype=np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A batch of greedy requests that come at the same moment.
+    """Greedy requests that come at the same moment, or evenly spread over a time.
 
     Attributes:
         streams: How many.
         prompt_tokens: The length of each prompt.
         new_tokens: How many tokens each generates, exactly.
+        spread_seconds: From the first request to the time at which one more would come.
     """
 
     streams: int
     prompt_tokens: int
     new_tokens: int
+    spread_seconds: float = 0.0
+
+    def comes_at(self, stream: int) -> float:
+        """Returns how many seconds after the first request a stream's comes."""
+        return self.spread_seconds * stream / self.streams
 
 
 @dataclass(frozen=True, slots=True)

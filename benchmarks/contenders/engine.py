@@ -79,6 +79,7 @@ class EngineAlone:
         ended: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         timeline = Timeline(workload.streams)
         for stream, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            timeline.wait_for(stream, workload.comes_at(stream))
             self._engine.submit(request, prompt, _emitter(timeline, stream, ended), str(stream))
         for _ in range(workload.streams):
             last = ended.get()

@@ -58,7 +58,8 @@ class TritonStreams:
                 client.start_stream(_receiver(timeline, stream, ended))
                 clients.append(client)
             timeline.restart()
-            for client, values in zip(clients, inputs, strict=True):
+            for stream, (client, values) in enumerate(zip(clients, inputs, strict=True)):
+                timeline.wait_for(stream, workload.comes_at(stream))
                 client.async_stream_infer(self._model, values, enable_empty_final_response=True)
             for _ in clients:
                 problem = ended.get(timeout=STREAM_SECONDS)
@@ -120,13 +121,24 @@ class GatewayStreams:
         ) as client:
             timeline = Timeline(workload.streams)
             await asyncio.gather(
-                *(self._ask(client, body, timeline, stream) for stream, body in enumerate(bodies))
+                *(
+                    self._ask(client, body, timeline, stream, workload.comes_at(stream))
+                    for stream, body in enumerate(bodies)
+                )
             )
         return timeline
 
     async def _ask(
-        self, client: httpx.AsyncClient, body: dict[str, Any], timeline: Timeline, stream: int
+        self,
+        client: httpx.AsyncClient,
+        body: dict[str, Any],
+        timeline: Timeline,
+        stream: int,
+        comes_at: float,
     ) -> None:
+        if comes_at:
+            await asyncio.sleep(timeline.time_until(comes_at))
+            timeline.requested(stream)
         path = "generate" if "trait" in body else "generate/baseline"
         url = f"{self._url}/api/v1/{path}"
         async with client.stream("POST", url, json=body) as response:

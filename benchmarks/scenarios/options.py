@@ -22,6 +22,7 @@ class Options:
         rounds: How often each contender has its turn.
         threads: CPU threads of every contender.
         patience: The most seconds that the prompts of one turn may take.
+        spread: Over how many seconds the requests come; only `paths` spreads them.
         contenders: Which contenders take part, by their short names.
         say: Takes lines about the progress.
     """
@@ -32,6 +33,7 @@ class Options:
     rounds: int
     threads: int
     patience: float
+    spread: float
     contenders: tuple[str, ...]
     say: Say
 
@@ -39,7 +41,7 @@ class Options:
     def workloads(self) -> list[Workload]:
         """Every combination of prompt length and number of streams."""
         return [
-            Workload(streams, prompt, self.new_tokens)
+            Workload(streams, prompt, self.new_tokens, self.spread)
             for prompt in self.prompts
             for streams in self.streams
         ]

@@ -27,6 +27,7 @@ OPTIONS = Options(
     rounds=2,
     threads=1,
     patience=60,
+    spread=0.0,
     contenders=("alone", "static", "engine"),
     say=lambda _: None,
 )

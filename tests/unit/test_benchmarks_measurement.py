@@ -12,6 +12,7 @@ from benchmarks.measurement import (
     measure,
     one_after_another,
 )
+from benchmarks.workload import Workload
 
 
 def timeline(*streams: list[tuple[float, int]]) -> Timeline:
@@ -64,6 +65,21 @@ def test_the_first_token_is_the_median_stream_s() -> None:
 def test_a_run_of_another_length_is_an_error(streams: list[list[tuple[float, int]]]) -> None:
     with pytest.raises(WrongTokenCountError):
         measure(timeline(*streams), 3)
+
+
+def test_a_request_that_comes_later_has_its_first_token_counted_from_then() -> None:
+    line = timeline([(0.1, 1), (0.2, 2)], [(1.3, 1), (1.4, 2)])
+    line.requests[1] = 1.0
+    assert measure(line, 2).first_token_seconds == pytest.approx(0.2)
+
+
+def test_requests_are_spread_evenly_over_a_time() -> None:
+    spread = Workload(4, 8, 2, spread_seconds=0.2)
+    assert [spread.comes_at(stream) for stream in range(4)] == pytest.approx([0, 0.05, 0.1, 0.15])
+    line = Timeline(4)
+    line.wait_for(3, spread.comes_at(3))
+    assert line.requests[3] >= 0.15
+    assert line.requests[:3] == [0, 0, 0]
 
 
 def test_a_timeline_counts_from_its_restart() -> None:
