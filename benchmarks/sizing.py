@@ -1,0 +1,307 @@
+"""`python -m benchmarks.sizing`: which model fits which GPU, for how many streams, on how many.
+
+Nothing is measured here. What is computed is what the engine does when it starts: tests compare the
+sizes with the tensors that it allocates. `docs/sizing.md` holds the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from transformers import Qwen2Config
+
+from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token, head_size, num_key_value_heads
+from triton_models.settings import ServerSettings
+
+MIB: Final = 2**20
+GIB: Final = 2**30
+
+CARDS = {
+    "24 GB (L4)": (23_034, 300),
+    "40 GB (A100)": (40_960, 1_555),
+    "48 GB (L40S)": (46_068, 864),
+    "80 GB (H100)": (81_559, 3_350),
+    "141 GB (H200)": (143_771, 4_800),
+}
+"""Cards: the MiB that their driver reports, and GB/s of memory bandwidth by their data sheets."""
+
+RESERVED_MIB = 1024
+"""An allowance for what a process takes of a GPU before anything is loaded: not measured."""
+
+CONTEXTS = (1_024, 4_096, 16_384, 32_768)
+SPREAD = 0.7
+"""How full replicas are planned, since requests do not come evenly."""
+
+MAX_ROWS: Final = 1024
+"""The most that `MAX_BATCH_ROWS` can be."""
+
+
+def _config(
+    hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int, tied: bool
+) -> Qwen2Config:
+    return Qwen2Config(
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        vocab_size=vocabulary,
+        tie_word_embeddings=tied,
+        max_position_embeddings=32_768,
+    )
+
+
+MODELS: dict[str, Qwen2Config] = {
+    "Qwen2.5-0.5B": _config(896, 4_864, 24, 14, 2, 151_936, True),
+    "Qwen2.5-1.5B": _config(1_536, 8_960, 28, 12, 2, 151_936, True),
+    "Qwen2.5-3B": _config(2_048, 11_008, 36, 16, 2, 151_936, True),
+    "Qwen2.5-7B": _config(3_584, 18_944, 28, 28, 4, 152_064, False),
+    "Qwen2.5-14B": _config(5_120, 13_824, 48, 40, 8, 152_064, False),
+    "Qwen2.5-32B": _config(5_120, 27_648, 64, 40, 8, 152_064, False),
+}
+"""The sizes in the `config.json` of each model's Instruct version."""
+
+
+def num_parameters(config: Qwen2Config, shards: int = 1) -> int:
+    """Returns how many weights a device holds.
+
+    Args:
+        config: The model's sizes.
+        shards: How many devices share it: the blocks' linear layers are split, and the output layer
+            if the vocabulary divides. The embedding is whole on each, so an output layer that was
+            the embedding becomes weights of its own.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
+    queries = config.num_attention_heads * head_size(config) // shards
+    keys = num_key_value_heads(config) * head_size(config) // shards
+    attention = (width + 1) * (queries + 2 * keys) + queries * width
+    block = attention + 3 * width * inner // shards + 2 * width
+    embedding = config.vocab_size * width
+    whole = 0 if config.tie_word_embeddings else embedding
+    output = embedding // shards if shards > 1 and config.vocab_size % shards == 0 else whole
+    return embedding + output + config.num_hidden_layers * block + width
+
+
+def steering_bytes(config: Qwen2Config, rows: int, dtype: torch.dtype) -> int:
+    """Returns the size of the steering table: a line for each block and row, and line 0."""
+    return config.num_hidden_layers * (rows + 1) * config.hidden_size * dtype.itemsize
+
+
+def kv_bytes(config: Qwen2Config, tokens: int, dtype: torch.dtype, shards: int = 1) -> int:
+    """Returns the size of a KV cache for so many tokens, with the slot that belongs to nobody."""
+    return (tokens + 1) * (bytes_per_token(config, dtype) // shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A model on a GPU.
+
+    Attributes:
+        config: The model's sizes.
+        card_bytes: The GPU's memory.
+        shards: How many such GPUs share the model.
+        reserved_bytes: What is taken before anything is loaded.
+        dtype: The number format.
+    """
+
+    config: Qwen2Config
+    card_bytes: int
+    shards: int = 1
+    reserved_bytes: int = RESERVED_MIB * MIB
+    dtype: torch.dtype = torch.bfloat16
+
+    @property
+    def weight_bytes(self) -> int:
+        """The weights on one GPU."""
+        return num_parameters(self.config, self.shards) * self.dtype.itemsize
+
+    @property
+    def cache_bytes(self) -> int:
+        """What the engine lets the KV cache take on one GPU, 0 if the weights do not fit."""
+        free = self.card_bytes - self.reserved_bytes - self.weight_bytes
+        return max(int(free * GPU_SHARE), 0)
+
+    @property
+    def cache_tokens(self) -> int:
+        """How many tokens of keys and values have room."""
+        return self.cache_bytes // (bytes_per_token(self.config, self.dtype) // self.shards)
+
+    def streams(self, tokens: int) -> int:
+        """Returns how many requests of so many tokens, prompt and answer, have room at once."""
+        return min(self.cache_tokens // tokens, MAX_ROWS)
+
+
+def in_flight(rate: float, first_token: float, tokens: float, between: float) -> float:
+    """Returns how many requests are open at once on average: Little's law.
+
+    Args:
+        rate: Requests per second.
+        first_token: Seconds until an answer begins.
+        tokens: Tokens of an answer.
+        between: Seconds from one token of an answer to the next.
+    """
+    return rate * (first_token + tokens * between)
+
+
+def replicas(
+    rate: float,
+    first_token: float,
+    tokens: float,
+    between: float,
+    rows: int,
+    spread: float = SPREAD,
+) -> int:
+    """Returns how many Tritons take the requests of `in_flight` when each has so many rows.
+
+    Args:
+        rate: Requests per second.
+        first_token: Seconds until an answer begins, with a batch as full as planned.
+        tokens: Tokens of an answer.
+        between: Seconds from one token to the next, with a batch as full as planned.
+        rows: What a Triton runs at once: `MAX_BATCH_ROWS`, or what its KV cache has room for.
+        spread: How full they are planned.
+    """
+    return max(math.ceil(in_flight(rate, first_token, tokens, between) / (rows * spread)), 1)
+
+
+def model_table() -> str:
+    """Returns what each model takes, in bfloat16."""
+    rows = [
+        [
+            name,
+            str(config.num_hidden_layers),
+            str(config.hidden_size),
+            f"{config.num_attention_heads} / {num_key_value_heads(config)}",
+            str(head_size(config)),
+            f"{num_parameters(config):,}",
+            _gib(num_parameters(config) * 2),
+            f"{bytes_per_token(config, torch.bfloat16) // 1024} KiB",
+            _gib(kv_bytes(config, 4_096, torch.bfloat16)),
+            _mib(steering_bytes(config, ServerSettings().max_batch_rows, torch.bfloat16)),
+        ]
+        for name, config in MODELS.items()
+    ]
+    return _table(
+        [
+            "model",
+            "blocks",
+            "width",
+            "heads / KV heads",
+            "head size",
+            "weights",
+            "their size",
+            "KV per token",
+            "KV of 4,096 tokens",
+            "steering table, 32 rows",
+        ],
+        rows,
+    )
+
+
+def fit_table(shards: int = 1) -> str:
+    """Returns for each model and card the tokens that have room, and the streams by length."""
+
+    def cell(config: Qwen2Config, mib: int) -> str:
+        if num_key_value_heads(config) % shards:
+            return "cannot be split so"
+        fit = Fit(config, mib * MIB, shards)
+        streams = " / ".join(f"{fit.streams(context):,}" for context in CONTEXTS)
+        return streams if fit.streams(CONTEXTS[0]) else "does not fit"
+
+    rows = [
+        [name, *(cell(config, mib) for mib, _ in CARDS.values())] for name, config in MODELS.items()
+    ]
+    return _table(["model", *CARDS], rows)
+
+
+def bound_table() -> str:
+    """Returns the least time that a step can take: reading the weights once."""
+
+    def cell(config: Qwen2Config, mib: int, bandwidth: int) -> str:
+        fit = Fit(config, mib * MIB)
+        read = num_parameters(config) - (
+            0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
+        )
+        return f"{read * 2 / bandwidth / 1e6:.1f} ms" if fit.cache_tokens else "does not fit"
+
+    rows = [
+        [name, *(cell(config, *card) for card in CARDS.values())] for name, config in MODELS.items()
+    ]
+    return _table(["model", *CARDS], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "models": model_table,
+    "fit": fit_table,
+    "fit-2": lambda: fit_table(2),
+    "fit-4": lambda: fit_table(4),
+    "bound": bound_table,
+}
+"""The tables of `docs/sizing.md`, by the names that they have there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a plan, or with `--tables` those of the documentation."""
+    given = _parse(arguments)
+    if given.tables:
+        print("\n\n".join(table() for table in TABLES.values()))
+        return 0
+    config = MODELS[given.model]
+    fit = Fit(config, given.gpu_mib * MIB, given.tensor_parallel, given.reserved_mib * MIB)
+    room = fit.streams(given.context)
+    if not room:
+        print(
+            f"{given.model} does not fit: the weights take {_gib(fit.weight_bytes)} of each GPU, "
+            f"and {fit.cache_tokens} tokens of keys and values have room",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"weights on each GPU    {_gib(fit.weight_bytes)}")
+    print(f"room for keys, values  {_gib(fit.cache_bytes)}: {fit.cache_tokens:,} tokens")
+    print(f"streams that have room {room} of {given.context:,} tokens each")
+    rows = min(room, given.rows)
+    if given.rate:
+        open_requests = in_flight(given.rate, given.first_token, given.tokens, given.between_tokens)
+        needed = replicas(given.rate, given.first_token, given.tokens, given.between_tokens, rows)
+        print(f"requests open at once  {open_requests:.1f} on average (Little's law)")
+        print(f"Tritons                {needed}, of {rows} rows each, planned {SPREAD:.0%} full")
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> Any:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizing", description=__doc__)
+    parser.add_argument("--model", choices=MODELS, default="Qwen2.5-3B")
+    parser.add_argument("--gpu-mib", type=int, default=23_034, help="as nvidia-smi reports it")
+    parser.add_argument("--reserved-mib", type=int, default=RESERVED_MIB)
+    parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs that share the model")
+    parser.add_argument("--context", type=int, default=4_096, help="prompt and max_tokens together")
+    parser.add_argument("--rows", type=int, default=ServerSettings().max_batch_rows)
+    parser.add_argument("--rate", type=float, help="requests per second")
+    parser.add_argument("--tokens", type=float, default=200, help="of an answer")
+    parser.add_argument("--first-token", type=float, default=0.5, help="seconds, measured")
+    parser.add_argument("--between-tokens", type=float, default=0.05, help="seconds, measured")
+    parser.add_argument("--tables", action="store_true", help="those of docs/sizing.md")
+    return parser.parse_args(arguments)
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f} GiB"
+
+
+def _mib(size: float) -> str:
+    return f"{size / MIB:.1f} MiB"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

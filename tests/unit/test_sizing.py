@@ -1,0 +1,135 @@
+"""The sizing guide: its formulas are what the engine allocates, and its tables what they give."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from benchmarks.sizing import (
+    CARDS,
+    MIB,
+    MODELS,
+    RESERVED_MIB,
+    TABLES,
+    Fit,
+    in_flight,
+    kv_bytes,
+    main,
+    num_parameters,
+    replicas,
+    steering_bytes,
+)
+from launcher.settings import ROOT
+from triton_models.engine.attention import ATTENTION_NAME
+from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token, choose_num_slots
+from triton_models.engine.model_shard import ModelShard, ShardSizes
+from triton_models.engine.sharded_linear import ShardPlace, shard_model
+
+GUIDE = (ROOT / "docs" / "sizing.md").read_text()
+SHAPES = [
+    # hidden size, inner size, blocks, heads, key/value heads, vocabulary, tied
+    (64, 160, 3, 4, 2, 320, True),
+    (64, 160, 3, 4, 2, 320, False),
+    (96, 64, 1, 6, 6, 331, True),
+    (48, 128, 5, 6, 2, 331, False),
+    (128, 96, 2, 4, 4, 256, True),
+]
+
+
+def tiny(shape: tuple[int, int, int, int, int, int, bool]) -> Qwen2Config:
+    hidden, inner, layers, heads, kv_heads, vocabulary, tied = shape
+    config = Qwen2Config(
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        vocab_size=vocabulary,
+        tie_word_embeddings=tied,
+    )
+    config._attn_implementation = ATTENTION_NAME
+    return config
+
+
+def allocated(model: Qwen2ForCausalLM) -> int:
+    """Returns the bytes of a model's weights, tied ones counted once."""
+    storages = {
+        each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
+        for each in model.parameters()
+    }
+    return sum(storages.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_engine_allocates_what_is_computed(
+    shape: tuple[int, int, int, int, int, int, bool], dtype: torch.dtype
+) -> None:
+    config = tiny(shape)
+    model = Qwen2ForCausalLM(config).eval().requires_grad_(False).to(dtype)
+    assert allocated(model) == num_parameters(config) * dtype.itemsize
+    shard = ModelShard(model, dtype, ShardSizes(num_rows=7, num_slots=113, context_length=50))
+    cache = shard._cache
+    assert cache.keys.nbytes + cache.values.nbytes == kv_bytes(config, 113, dtype)
+    assert shard._table._deltas.nbytes == steering_bytes(config, 7, dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_share_of_a_model_is_what_is_computed(
+    shape: tuple[int, int, int, int, int, int, bool],
+) -> None:
+    config = tiny(shape)
+    model = Qwen2ForCausalLM(config).eval().requires_grad_(False)
+    shard_model(model, ShardPlace(1, 2))
+    assert allocated(model) == num_parameters(config, 2) * 4
+    sizes = ShardSizes(num_rows=3, num_slots=40, context_length=20, num_shards=2)
+    cache = ModelShard(model, torch.float32, sizes)._cache
+    assert cache.keys.nbytes + cache.values.nbytes == kv_bytes(config, 40, torch.float32, 2)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_published_models_have_as_many_weights_as_transformers_makes(name: str) -> None:
+    with torch.device("meta"):
+        model = Qwen2ForCausalLM(MODELS[name])
+    assert sum(each.numel() for each in model.parameters()) == num_parameters(MODELS[name])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_cache_is_as_long_as_the_engine_makes_it(name: str) -> None:
+    config = MODELS[name]
+    mib, _ = CARDS["141 GB (H200)"]
+    fit = Fit(config, mib * MIB)
+    free = (mib - RESERVED_MIB) * MIB - num_parameters(config) * 2
+    per_token = bytes_per_token(config, torch.bfloat16)
+    assert fit.cache_tokens == choose_num_slots(per_token, 0, 10**6, 1024, int(free * GPU_SHARE))
+
+
+def test_requests_in_flight_and_replicas_follow_little_s_law() -> None:
+    assert in_flight(rate=2, first_token=1, tokens=10, between=0.1) == pytest.approx(4)
+    assert replicas(2, 1, 10, 0.1, rows=4, spread=1.0) == 1
+    assert replicas(2, 1, 10, 0.1, rows=4, spread=0.5) == 2
+    assert replicas(0.001, 1, 10, 0.1, rows=32) == 1
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_guide_has_the_tables_that_the_code_gives(name: str) -> None:
+    assert TABLES[name]() in GUIDE, f"python -m benchmarks.sizing --tables has another {name}"
+
+
+def test_the_guide_s_example_is_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (example,) = re.findall(
+        r"\$ \.venv/bin/python -m benchmarks\.sizing (.*)\n((?:.+\n)+?)```", GUIDE
+    )
+    arguments, output = example
+    assert main(arguments.split()) == 0
+    assert capsys.readouterr().out == output
+
+
+def test_what_does_not_fit_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", "Qwen2.5-32B", "--gpu-mib", "23034"]) == 1
+    assert "does not fit" in capsys.readouterr().err
