@@ -26,20 +26,17 @@ class RunningGateway:
 
 
 @contextmanager
-def gateway(
-    folder: Path, environment: dict[str, str], *, port: int = 0, **settings: str
-) -> Iterator[RunningGateway]:
+def gateway(folder: Path, environment: dict[str, str], **settings: str) -> Iterator[RunningGateway]:
     """Runs a gateway.
 
     Args:
         folder: Where its log goes.
         environment: What it inherits.
-        port: Where it listens; a free port if 0.
-        **settings: Its own variables.
+        **settings: Its own variables; without `PORT` it listens on a free one.
     """
-    port = port or free_ports(1)[0]
+    port = settings.get("PORT") or str(free_ports(1)[0])
     url = f"http://127.0.0.1:{port}"
-    variables = {**environment, "HOST": "127.0.0.1", "PORT": str(port), **settings}
+    variables = {**environment, "HOST": "127.0.0.1", "PORT": port, **settings}
     command = [sys.executable, "-m", "gateway"]
     process = ManagedProcess("the gateway", command, variables, folder / f"gateway-{port}.log")
     try:

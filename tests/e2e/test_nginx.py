@@ -182,8 +182,7 @@ def test_a_gateway_that_stops_loses_nothing_and_one_that_is_killed_only_its_open
     assert [each for each in outcomes if not each.succeeded] == []
     assert len(outcomes) > CLIENTS
 
-    port = int(first.url.rpartition(":")[2])
-    with gateway(tmp_path, environment, port=port):
+    with gateway(tmp_path, environment, PORT=first.url.rpartition(":")[2]):
         # nginx has left it out for up to 5 s.
         time.sleep(5)
         with load(front.url, CLIENTS, front.trust) as outcomes:

@@ -16,8 +16,17 @@ from triton_models.settings import REPOSITORY_ROOT
 
 RUNBOOK = REPOSITORY_ROOT / "docs" / "runbook.md"
 PAGES = [
-    *(REPOSITORY_ROOT / "docs" / name for name in ("containers.md", "kubernetes.md")),
-    REPOSITORY_ROOT / "docs" / "load-balancing.md",
+    *(
+        REPOSITORY_ROOT / "docs" / f"{name}.md"
+        for name in (
+            "compatibility",
+            "containers",
+            "kubernetes",
+            "load-balancing",
+            "sizing",
+            "supply-chain",
+        )
+    ),
     REPOSITORY_ROOT / "deploy" / "compose" / "README.md",
     REPOSITORY_ROOT / "deploy" / "runpod" / "README.md",
     RUNBOOK,

