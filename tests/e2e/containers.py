@@ -129,11 +129,12 @@ def _system() -> list[str]:
             root += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
         elif Path(f"/{name}").exists():
             root += ["--ro-bind", f"/{name}", f"/{name}"]
-    for prefix in {sys.prefix, sys.base_prefix} - {"/usr"}:
-        root += _mount(Path(prefix), prefix)
     root += ["--dev", "/dev"]
     for writable in ("/tmp", "/dev/shm"):
         root += ["--perms", "1777", "--tmpfs", writable]
+    # After /tmp, where this environment may lie.
+    for prefix in {sys.prefix, sys.base_prefix} - {"/usr"}:
+        root += _mount(Path(prefix), prefix)
     return root
 
 
