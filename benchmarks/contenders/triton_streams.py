@@ -8,8 +8,8 @@ import queue
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import numpy as np
 from tritonclient import grpc as triton_grpc
 
@@ -89,6 +89,9 @@ class TritonStreams:
 class GatewayStreams:
     """Server-sent events of the gateway, one HTTP request for each stream.
 
+    The requests are written and read by hand: an HTTP library in Python takes as much of the
+    machine as the gateway does, which Triton's client, in C++, does not.
+
     Args:
         url: The gateway's address.
         steered: How the requests are steered.
@@ -105,7 +108,7 @@ class GatewayStreams:
         return workload.streams
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
-        """Serves a workload.
+        """Serves a workload; connecting is not timed.
 
         Raises:
             StreamFailedError: A stream did not end as it should.
@@ -113,25 +116,34 @@ class GatewayStreams:
         return measure(asyncio.run(self._ask_all(workload, prompts)), workload.new_tokens)
 
     async def _ask_all(self, workload: Workload, prompts: Prompts) -> Timeline:
-        bodies = [self._body(workload, stream, prompt) for stream, prompt in enumerate(prompts)]
-        limits = httpx.Limits(max_connections=workload.streams)
-        # Not through a proxy that the environment may name: the gateway is on this machine.
-        async with httpx.AsyncClient(
-            timeout=STREAM_SECONDS, limits=limits, trust_env=False
-        ) as client:
-            timeline = Timeline(workload.streams)
+        requests = [
+            self._request(self._body(workload, stream, prompt))
+            for stream, prompt in enumerate(prompts)
+        ]
+        address = urlsplit(self._url)
+        connections = [
+            await asyncio.open_connection(address.hostname, address.port) for _ in requests
+        ]
+        timeline = Timeline(workload.streams)
+        try:
             await asyncio.gather(
                 *(
-                    self._ask(client, body, timeline, stream, workload.comes_at(stream))
-                    for stream, body in enumerate(bodies)
+                    self._ask(*connection, request, timeline, stream, workload.comes_at(stream))
+                    for stream, (connection, request) in enumerate(
+                        zip(connections, requests, strict=True)
+                    )
                 )
             )
+        finally:
+            for _, writer in connections:
+                writer.close()
         return timeline
 
     async def _ask(
         self,
-        client: httpx.AsyncClient,
-        body: dict[str, Any],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        request: bytes,
         timeline: Timeline,
         stream: int,
         comes_at: float,
@@ -139,18 +151,28 @@ class GatewayStreams:
         if comes_at:
             await asyncio.sleep(timeline.time_until(comes_at))
             timeline.requested(stream)
+        writer.write(request)
+        status = await reader.readline()
+        if b" 200 " not in status:
+            raise StreamFailedError(f"{status.decode()} {(await reader.read(1000)).decode()}")
+        # The gateway sends each event as a chunk of its own, so that lines are whole.
+        async for line in reader:
+            if line.startswith(b"data:"):
+                event = json.loads(line[len("data:") :])
+                if event.get("error"):
+                    raise StreamFailedError(str(event["error"]))
+                timeline.record(stream, event["tokens_generated"])
+                if "finish_reason" in event:
+                    return
+
+    def _request(self, body: dict[str, Any]) -> bytes:
         path = "generate" if "trait" in body else "generate/baseline"
-        url = f"{self._url}/api/v1/{path}"
-        async with client.stream("POST", url, json=body) as response:
-            if response.status_code != httpx.codes.OK:
-                await response.aread()
-                raise StreamFailedError(f"{response.status_code}: {response.text}")
-            async for line in response.aiter_lines():
-                if line.startswith("data:"):
-                    event = json.loads(line[len("data:") :])
-                    if event.get("error"):
-                        raise StreamFailedError(str(event["error"]))
-                    timeline.record(stream, event["tokens_generated"])
+        payload = json.dumps(body).encode()
+        head = (
+            f"POST /api/v1/{path} HTTP/1.1\r\nHost: {urlsplit(self._url).netloc}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+        )
+        return head.encode() + payload
 
     def _body(self, workload: Workload, stream: int, prompt: list[int]) -> dict[str, Any]:
         body: dict[str, Any] = {
