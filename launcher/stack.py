@@ -23,7 +23,8 @@ from launcher.processes import (
 from launcher.settings import ROOT, StackSettings, check_ports
 from launcher.triton_files import assemble_backends, find_triton, library_path
 from launcher.triton_log import load_failures
-from triton_models.model_folder import ModelNotFoundError, UnsupportedModelError, find_model
+from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
+from triton_models.model_folder import find_model
 from triton_models.settings import SettingsError, read_settings
 
 TRITON_EXIT_SECONDS = 20

@@ -10,7 +10,7 @@ from research.judges.judge import JudgeError
 from research.model import AnswerFailedError
 from triton_models.engine.kv_size import KVCacheTooSmallError
 from triton_models.errors import RequestError
-from triton_models.model_folder import ModelNotFoundError, UnsupportedModelError
+from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
 from triton_models.settings import SettingsError
 from triton_models.vectors.persona_vector import VectorFileError
 

@@ -22,13 +22,11 @@ from research import plain_pass
 from research.plain_pass import Pair
 from research.progress import OnDone, digest, ignore_progress
 from research.residuals import ResidualMeans
-from triton_models.engine.build import assemble_engine
-from triton_models.engine.engine import Engine, set_threads
-from triton_models.engine.model_loading import LoadedModel
-from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.build import assemble_engine, load_runnable
+from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import Chunk, FinishReason
 from triton_models.engine.sequence import Sequence as EngineSequence
-from triton_models.engine.shard_loading import load_shard
+from triton_models.model.loading import LoadedModel
 from triton_models.model_folder import find_model
 from triton_models.request import GenerationRequest, SamplingParameters, Steering
 from triton_models.settings import ServerSettings, read_settings
@@ -110,12 +108,12 @@ class ResearchModel:
         self._most_open = settings.max_batch_rows + settings.max_waiting
         self.name = settings.shown_model_name
         self.tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
-        self.hidden_size: int = loaded.model.config.hidden_size
-        self.num_layers: int = loaded.model.config.num_hidden_layers
+        self.hidden_size: int = loaded.model.architecture.hidden_size
+        self.num_layers: int = loaded.model.architecture.num_layers
         self.context_length = loaded.context_length
-        self.dtype = str(loaded.compute_dtype).removeprefix("torch.")
+        self.dtype = str(loaded.model.dtype).removeprefix("torch.")
         self.identity = digest(
-            _files_of(folder), str(loaded.model.dtype), self.dtype, loaded.model.device.type
+            _files_of(folder), str(loaded.dtype), self.dtype, loaded.model.device.type
         )
         """Names the weights and how they are computed with."""
 
@@ -151,16 +149,13 @@ class ResearchModel:
             threads=threads,
             max_batch_rows=batch_rows,
             max_waiting=_ROWS_WAITING * batch_rows,
-            tensor_parallel=1,
         )
         folder = find_model(settings)
         vectors = [VectorRegistry({}, {}, ())]
-        set_threads(settings.threads)
-        own = load_shard(folder, settings)
-        runner = ModelRunner(own.shard, settings.max_batch_rows, own.loaded.end_ids)
-        engine = assemble_engine(own, runner, lambda: vectors[0], settings)
+        runnable = load_runnable(folder, settings)
+        engine = assemble_engine(runnable, lambda: vectors[0], settings)
         engine.start()
-        return cls(own.loaded, engine, settings, folder, vectors)
+        return cls(runnable.loaded, engine, settings, folder, vectors)
 
     def __enter__(self) -> ResearchModel:
         return self

@@ -1,16 +1,14 @@
 """Plain forward passes over the weights that an engine serves from.
 
 A real model's weights do not fit twice. So a plain pass runs the engine's own model while no
-request is in the engine, which launches nothing more once the last one has its last chunk. It swaps
-the engine's attention, which reads its KV cache, for PyTorch's, and tells the engine's permanent
-hooks to steer nothing.
+request is in the engine, which launches nothing more once the last one has its last chunk.
+Sequences stand side by side and attend to themselves, without the engine's KV cache, and the
+engine's permanent hooks are told to steer nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,16 +16,16 @@ from torch.nn.functional import cross_entropy
 
 from research.progress import OnDone
 from research.residuals import ResidualMeans
-from triton_models.engine.model_loading import LoadedModel
-from triton_models.steering.hooks import RESIDUAL_TAP, STEERING_ROWS, UNSTEERED_LINE
+from triton_models.model.attention import WholeSequences
+from triton_models.model.loading import LoadedModel
+from triton_models.model.transformer import ForwardContext
+from triton_models.steering.hooks import UNSTEERED_LINE
 
 Pair = tuple[list[int], list[int]]
 """A prompt's tokens and a response's."""
 
 PASS_TOKENS = 4096
-"""The most tokens, padding included, of one pass, unless a single pair has more."""
-
-_PLAIN_ATTENTION = "sdpa"
+"""The most tokens of one pass, unless a single pair has more."""
 
 
 @torch.inference_mode()
@@ -40,14 +38,12 @@ def residual_means(loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone) 
         on_done: Takes how many pairs are done.
     """
     means = ResidualMeans()
-    with _plain_attention(loaded):
-        for batch in _batches(pairs):
-            chosen = [pairs[index] for index in batch]
-            mask = _response_mask(chosen, loaded.model.device)
-            _states(loaded, chosen, _MeansTap(means, mask))
-            means.answers += len(batch)
-            means.tokens += int(mask.sum())
-            on_done(means.answers)
+    for batch in _batches(pairs):
+        chosen = [pairs[index] for index in batch]
+        _states(loaded, chosen, _MeansTap(means, _response_weights(chosen, loaded.model.device)))
+        means.answers += len(batch)
+        means.tokens += sum(len(response) for _, response in chosen)
+        on_done(means.answers)
     return means
 
 
@@ -62,86 +58,74 @@ def log_likelihoods(loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone)
     """
     totals = [0.0] * len(pairs)
     done = 0
-    with _plain_attention(loaded):
-        for batch in _batches(pairs):
-            states = _states(loaded, [pairs[index] for index in batch])
-            for row, index in enumerate(batch):
-                prompt, response = pairs[index]
-                start = len(prompt) - 1
-                # One row at a time: a real vocabulary makes a batch's logits enormous.
-                logits = loaded.model.lm_head(states[row, start : start + len(response)])
-                targets = torch.tensor(response, device=logits.device)
-                totals[index] = -float(cross_entropy(logits.float(), targets, reduction="sum"))
-            done += len(batch)
-            on_done(done)
+    for batch in _batches(pairs):
+        chosen = [pairs[index] for index in batch]
+        sequences = _states(loaded, chosen).split(_lengths(chosen))
+        for index, (prompt, response), states in zip(batch, chosen, sequences, strict=True):
+            start = len(prompt) - 1
+            # One response at a time: a real vocabulary makes a batch's logits enormous.
+            logits = loaded.model.logits(states[start : start + len(response)])
+            targets = torch.tensor(response, device=logits.device)
+            totals[index] = -float(cross_entropy(logits, targets, reduction="sum"))
+        done += len(batch)
+        on_done(done)
     return totals
 
 
 class _MeansTap:
     """Stands where the engine's hooks look for a tap, and adds up what they show it."""
 
-    def __init__(self, means: ResidualMeans, mask: Tensor) -> None:
+    def __init__(self, means: ResidualMeans, weights: Tensor) -> None:
         self._means = means
-        self._mask = mask
+        self._weights = weights
 
     def read(self, block: int, hidden_states: Tensor) -> None:
-        """Adds a block's output, [batch, longest, hidden size]."""
-        self._means.add(block, hidden_states, self._mask)
-
-
-@contextmanager
-def _plain_attention(loaded: LoadedModel) -> Iterator[None]:
-    model = loaded.model
-    packed = model.config._attn_implementation
-    model.set_attn_implementation(_PLAIN_ATTENTION)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(packed)
+        """Adds a block's output, [tokens, hidden size]."""
+        self._means.add(block, hidden_states, self._weights)
 
 
 def _batches(pairs: Sequence[Pair]) -> Iterator[list[int]]:
     """Indices of pairs of like length whose response is not empty."""
-    lengths = [len(prompt) + len(response) for prompt, response in pairs]
+    lengths = _lengths(pairs)
     chosen = [index for index, (_, response) in enumerate(pairs) if response]
     batch: list[int] = []
+    num_tokens = 0
     for index in sorted(chosen, key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[index] > PASS_TOKENS:
+        if batch and num_tokens + lengths[index] > PASS_TOKENS:
             yield batch
-            batch = []
+            batch, num_tokens = [], 0
         batch.append(index)
+        num_tokens += lengths[index]
     if batch:
         yield batch
 
 
 def _states(loaded: LoadedModel, pairs: Sequence[Pair], tap: _MeansTap | None = None) -> Tensor:
-    """Runs pairs through the blocks: the last hidden states, [batch, longest, hidden size].
-
-    Rows are padded on the right, where under a causal mask nothing before can see it.
-    """
+    """Runs pairs through the blocks: the last one's output, [tokens of all pairs, hidden size]."""
     model = loaded.model
-    ids = torch.zeros(len(pairs), _longest(pairs), dtype=torch.int64)
-    for row, (prompt, response) in enumerate(pairs):
-        ids[row, : len(prompt) + len(response)] = torch.tensor([*prompt, *response])
-    ids = ids.to(model.device)
-    keywords: dict[str, Any] = {
-        STEERING_ROWS: torch.full_like(ids, UNSTEERED_LINE),
-        RESIDUAL_TAP: tap,
-    }
-    embedded = model.get_input_embeddings()(ids).to(loaded.compute_dtype)
-    states: Tensor = model.model(
-        inputs_embeds=embedded, use_cache=False, **keywords
-    ).last_hidden_state
+    lengths = _lengths(pairs)
+    ids = [token for prompt, response in pairs for token in (*prompt, *response)]
+    positions = [position for length in lengths for position in range(length)]
+    context = ForwardContext(
+        WholeSequences(lengths, model.architecture),
+        torch.full((len(ids),), UNSTEERED_LINE, device=model.device),
+        tap,
+    )
+    states: Tensor = model(
+        torch.tensor(ids, device=model.device),
+        torch.tensor(positions, device=model.device),
+        context,
+    )
     return states
 
 
-def _response_mask(pairs: Sequence[Pair], device: torch.device) -> Tensor:
-    """Which tokens are the response's: bool [batch, longest]."""
-    mask = torch.zeros(len(pairs), _longest(pairs), dtype=torch.bool)
-    for row, (prompt, response) in enumerate(pairs):
-        mask[row, len(prompt) : len(prompt) + len(response)] = True
-    return mask.to(device)
+def _response_weights(pairs: Sequence[Pair], device: torch.device) -> Tensor:
+    """How much each token counts, float32 [tokens]: a response's tokens share its whole weight."""
+    weights: list[float] = []
+    for prompt, response in pairs:
+        weights += [0.0] * len(prompt) + [1 / len(response)] * len(response)
+    return torch.tensor(weights, device=device)
 
 
-def _longest(pairs: Sequence[Pair]) -> int:
-    return max(len(prompt) + len(response) for prompt, response in pairs)
+def _lengths(pairs: Sequence[Pair]) -> list[int]:
+    return [len(prompt) + len(response) for prompt, response in pairs]

@@ -28,12 +28,17 @@ class ResidualMeans:
     answers: int = 0
     tokens: int = 0
 
-    def add(self, block: int, residual: Tensor, mask: Tensor) -> None:
-        """Adds a batch's residuals [batch, length, hidden] where `mask` [batch, length] is set."""
+    def add(self, block: int, residual: Tensor, weights: Tensor) -> None:
+        """Adds answers at a block.
+
+        Args:
+            block: The block.
+            residual: Its output, [tokens, hidden size].
+            weights: float32 [tokens]: those of an answer's tokens add up to 1, others are 0.
+        """
         residual = residual.float()
-        weights = mask.float() / mask.sum(1, keepdim=True)
-        total = torch.einsum("bl,blh->h", weights, residual).double().cpu()
-        norms = float((weights * residual.norm(dim=-1)).sum())
+        total = (weights @ residual).double().cpu()
+        norms = float(weights @ residual.norm(dim=-1))
         self.sums[block] = self.sums.get(block, torch.zeros_like(total)) + total
         self.norm_sums[block] = self.norm_sums.get(block, 0.0) + norms
 

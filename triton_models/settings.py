@@ -14,9 +14,6 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_FORMATS = ("text", "json")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
-CPU_PREFILL_CHUNK = 64
-GPU_PREFILL_CHUNK = 2048
-
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = REPOSITORY_ROOT / "data"
 DEMO_MODEL = "persona-demo"
@@ -48,16 +45,14 @@ class ServerSettings:
         model_cache: Where hub models are kept.
         vectors: The folder of vector files.
         device: `auto` takes a GPU when there is one.
-        device_index: Which GPU, when there are several; the first of those that share a model.
-        tensor_parallel: How many GPUs share the model, for one that does not fit one of them. On
-            the CPU it is a way to test that.
+        device_index: Which GPU, when there are several.
         dtype: `auto` is float32 on the CPU and the checkpoint's own type on a GPU.
         max_batch_rows: How many requests share a batch.
         max_waiting: How many more may wait for a row before requests are refused.
         max_context: Longest prompt and answer together, in tokens; the model's own limit caps it.
         prefill_chunk: Prompt tokens computed per step at most, so that a long prompt does not
-            hold up the answers that are being streamed; 0 means what a device computes about as
-            fast per token as any number: `CPU_PREFILL_CHUNK` or `GPU_PREFILL_CHUNK`.
+            hold up the answers that are being streamed; 0 lets the engine choose
+            (`engine/prompt_pace.py`).
         kv_cache_tokens: How many tokens' keys and values the cache holds; 0 takes what every row
             needs at full length, as far as memory allows.
         prefix_reuse: Whether a prompt's beginning that was computed under the same steering
@@ -77,7 +72,6 @@ class ServerSettings:
     vectors: Path = DATA_ROOT / "vectors"
     device: str = "auto"
     device_index: int = 0
-    tensor_parallel: int = 1
     dtype: str = "auto"
     max_batch_rows: int = 32
     max_waiting: int = 256
@@ -117,7 +111,6 @@ def read_settings(environment: Mapping[str, str] | None = None) -> ServerSetting
         model_cache=Path(env.text("MODEL_CACHE_DIR", str(base.model_cache))),
         vectors=Path(env.text("VECTORS_DIR", str(base.vectors))),
         device=env.choice("DEVICE", base.device, DEVICES),
-        tensor_parallel=env.integer("TENSOR_PARALLEL", base.tensor_parallel, 1, 64),
         dtype=env.choice("DTYPE", base.dtype, DTYPES),
         max_batch_rows=env.integer("MAX_BATCH_ROWS", base.max_batch_rows, 1, 1024),
         max_waiting=env.integer("MAX_WAITING", base.max_waiting, 0, 100_000),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 
 from tests.conftest import CONTEXT_LENGTH
-from triton_models.engine.kv_room import FIRST_SLOT, Extent
+from triton_models.engine.kv_room import Extent
 from triton_models.engine.launched_step import SampledToken
-from triton_models.engine.model_loading import LoadedModel
-from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.model_shard import ModelShard, ShardSizes
+from triton_models.engine.model_runner import ModelRunner, RunnerSizes
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.engine.sequence import Sequence
+from triton_models.model.attention import FIRST_SLOT
+from triton_models.model.loading import LoadedModel
 from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
@@ -20,41 +20,48 @@ ROOM = 60
 """How many slots each row gets."""
 
 
-def make_shard(loaded: LoadedModel) -> ModelShard:
-    """Returns a shard that is all of the model."""
-    sizes = ShardSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH)
-    return ModelShard(loaded.model, loaded.compute_dtype, sizes)
-
-
 def make_runner(loaded: LoadedModel) -> ModelRunner:
     """Returns a runner with `NUM_ROWS` rows and `ROOM` slots for each."""
-    return ModelRunner(make_shard(loaded), NUM_ROWS, [])
+    return ModelRunner(loaded.model, RunnerSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH), [])
 
 
-def make_sequence(
-    row: int, delta: SteeringDelta, prompt: list[int] | None = None, generated: int = 0
-) -> Sequence:
+def make_sequence(row: int, delta: SteeringDelta, prompt: list[int] | None = None) -> Sequence:
     """Returns a sequence that has a row and room of its own."""
     request = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
     sequence = Sequence(request, prompt or [1, 2, 3], 50, delta, lambda _: None)
     sequence.row = row
     sequence.extent = Extent(FIRST_SLOT + row * ROOM, ROOM, sequence.content)
-    for token in range(generated):
-        sequence.append(token, b"x", ends=False)
     return sequence
-
-
-def step(runner: ModelRunner, sequences: SequenceOf[Sequence]) -> list[SampledToken]:
-    """Computes all that the sequences have uncomputed, and returns the next tokens."""
-    slices = tuple(Slice(each, each.num_computed, each.num_uncomputed, True) for each in sequences)
-    for each in slices:
-        each.sequence.launch(each.length, each.gives_token)
-    return runner.launch(Plan(slices=slices)).wait()
 
 
 def start(runner: ModelRunner, sequences: SequenceOf[Sequence]) -> list[SampledToken]:
     """Sets the sequences' steering, and computes their prompts."""
     for sequence in sequences:
-        assert sequence.row is not None
-        runner.assign(sequence.row, sequence.delta)
-    return step(runner, sequences)
+        runner.assign(sequence)
+    return run(runner, plan_of([], sequences))
+
+
+def generate(runner: ModelRunner, sequences: SequenceOf[Sequence]) -> list[SampledToken]:
+    """Computes the newest token of each sequence."""
+    return run(runner, plan_of(sequences, []))
+
+
+def plan_of(generating: SequenceOf[Sequence], prompts: SequenceOf[Sequence]) -> Plan:
+    """Returns a step of a token of each generating sequence, and the rest of each prompt."""
+    positions = [sequence.launch_token() for sequence in generating]
+    slices = []
+    for sequence in prompts:
+        start = sequence.num_computed
+        slices.append(Slice(sequence, start, sequence.num_prompt_tokens - start, True))
+        sequence.launch(slices[-1].length, gives_token=True)
+    return Plan(generating=generating, positions=positions, prompts=tuple(slices))
+
+
+def run(runner: ModelRunner, plan: Plan) -> list[SampledToken]:
+    """Computes a step, gives the sequences their tokens, and returns these."""
+    tokens = runner.launch(plan).wait()
+    for sequence, token, _ in tokens:
+        sequence.num_in_flight -= 1
+        assert token is not None
+        sequence.append(token, b"x", ends=False)
+    return tokens

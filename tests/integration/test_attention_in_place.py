@@ -13,13 +13,11 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.integration.stepping import NUM_ROWS, make_sequence, make_shard, start
-from triton_models.engine import attention
-from triton_models.engine.model_loading import LoadedModel, load_model
+from tests.integration.stepping import generate, make_runner, make_sequence, plan_of, run, start
 from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.model_shard import ModelShard
-from triton_models.engine.packed_batch import PackedBatch, pack, upload_batch
 from triton_models.engine.scheduler import Plan, Slice
+from triton_models.model import attention
+from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
 
@@ -33,13 +31,14 @@ def documented_attention(
     max_q: int,
     max_k: int,
     *,
-    scale: float,
     window_size: tuple[int, int],
     enable_gqa: bool,
     seqused_k: torch.Tensor,
 ) -> torch.Tensor:
     """Does what `torch.nn.attention.varlen.varlen_attn` documents, one sequence after the other."""
-    assert window_size == (-1, 0)
+    assert window_size in ((-1, 0), (-1, -1))
+    if window_size == (-1, -1):  # full attention, which is causal for single tokens only
+        assert max_q == 1
     assert {each.dtype for each in (cu_seq_q, cu_seq_k, seqused_k)} == {torch.int32}
     assert len(cu_seq_q) == len(cu_seq_k) == len(seqused_k) + 1
     attended = []
@@ -55,7 +54,6 @@ def documented_attention(
                 key[place : place + length].transpose(0, 1)[None],
                 value[place : place + length].transpose(0, 1)[None],
                 attn_mask=mask,
-                scale=scale,
                 enable_gqa=enable_gqa,
             )[0].transpose(0, 1)
         )
@@ -67,38 +65,72 @@ def loaded(tiny_model_folder: Path) -> LoadedModel:
     return load_model(tiny_model_folder, ServerSettings(device="cpu", dtype="float32"))
 
 
-def mixed_batch(shard: ModelShard) -> PackedBatch:
-    """Returns a step of two generating sequences, a prompt's later chunk and a whole prompt."""
-    runner = ModelRunner(shard, NUM_ROWS, [])
+def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Runs prompts, generating sequences, and both in one step, and returns all logits."""
+    logits = []
+    compute = runner.compute
+
+    def recording(*args: Any) -> torch.Tensor:
+        logits.append(compute(*args))
+        return logits[-1]
+
+    monkeypatch.setattr(runner, "compute", recording)
     steered = SteeringDelta({1: torch.full((64,), 2.0)})
     generating = [make_sequence(row, steered, list(range(5 + row))) for row in range(2)]
     start(runner, generating)
-    for sequence in generating:
-        sequence.num_in_flight = 0
-        sequence.append(5, b"x", ends=False)
+    generate(runner, generating)
     chunked = make_sequence(4, SteeringDelta({}), list(range(30)))
-    runner.launch(Plan(slices=(Slice(chunked, 0, 20, False),))).wait()
     fresh = make_sequence(2, steered, list(range(50, 61)))
-    slices = [Slice(each, each.num_computed, 1, True) for each in generating]
-    slices += [Slice(chunked, 20, 10, True), Slice(fresh, 0, 11, True)]
-    return upload_batch(pack(slices), torch.zeros(NUM_ROWS), shard.device)
+    for sequence in (chunked, fresh):
+        runner.assign(sequence)
+    chunked.launch(20, gives_token=False)
+    runner.launch(Plan(prompts=(Slice(chunked, 0, 20, False),))).wait()
+    run(runner, plan_of(generating, [chunked, fresh]))
+    generate(runner, [*generating, fresh, chunked])
+    return logits
 
 
-@torch.inference_mode()
 def test_both_ways_of_attending_give_the_same_logits(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shard = make_shard(loaded)
-    batch = mixed_batch(shard)
-    assert (len(batch.decodes), len(batch.prefills)) == (2, 2)
-    expected = shard.compute(batch)
-    called = []
+    expected = logits_of_steps(make_runner(loaded), monkeypatch)
+    for block in loaded.model.blocks:
+        block._forward_hooks.clear()
+    windows = []
 
     def attend(*args: Any, **kwargs: Any) -> torch.Tensor:
-        called.append(1)
+        windows.append(kwargs["window_size"])
         return documented_attention(*args, **kwargs)
 
     monkeypatch.setattr(attention, "varlen_attn", attend)
-    monkeypatch.setattr(attention.AttentionContext, "reads_in_place", True)
-    torch.testing.assert_close(shard.compute(batch), expected, atol=1e-4, rtol=1e-4)
-    assert len(called) == loaded.model.config.num_hidden_layers
+    monkeypatch.setattr(attention, "attends_in_place", lambda *_: True)
+    got = logits_of_steps(make_runner(loaded), monkeypatch)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    # FlashAttention takes its fast path for single tokens only without any window.
+    single, causal = (-1, -1), (-1, 0)
+    steps = [[causal], [single], [causal], [single, causal], [single]]
+    assert windows == [window for step in steps for window in step * len(loaded.model.blocks)]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("longest", [1, 5, 600])
+def test_long_and_short_sequences_attend_alike_together_and_alone(
+    loaded: LoadedModel, longest: int
+) -> None:
+    model = loaded.model.architecture
+    reaches = [longest, 3, 700, 1][: 3 if longest > 1 else 2]
+    cache = attention.KVCache(model, sum(reaches), torch.float32, torch.device("cpu"))
+    cache.blocks[0].normal_()
+    firsts = [attention.FIRST_SLOT + sum(reaches[:index]) for index in range(len(reaches))]
+    heads = torch.randn(len(reaches), model.num_heads + 2 * model.num_key_value_heads, 16)
+
+    def attend(chosen: list[int]) -> torch.Tensor:
+        positions = torch.tensor([reaches[index] - 1 for index in chosen])
+        slots = positions + torch.tensor([firsts[index] for index in chosen])
+        layout = attention.Layout(slots, positions, len(chosen), max(reaches))
+        return attention.PackedAttention(cache, layout, model)(0, heads[chosen])
+
+    together = attend(list(range(len(reaches))))
+    for index in range(len(reaches)):
+        torch.testing.assert_close(together[[index]], attend([index]))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from tests.integration.stepping import NUM_ROWS, make_sequence, make_shard, start
-from triton_models.engine.decode_graphs import batch_sizes, pad, padding_batch
-from triton_models.engine.model_loading import load_model
-from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.packed_batch import pack, upload_batch
-from triton_models.engine.scheduler import Slice
+from tests.integration.stepping import make_runner, make_sequence, start
+from triton_models.engine.decode_graphs import batch_sizes, pad
+from triton_models.engine.packed_batch import generating_batch
+from triton_models.model.loading import load_model
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
 
@@ -25,26 +24,24 @@ def test_sizes_are_few_and_reach_the_most_rows() -> None:
 @torch.inference_mode()
 def test_a_padded_batch_gives_the_logits_of_the_batch(tiny_model_folder: Path) -> None:
     settings = ServerSettings(device="cpu", dtype="float32")
-    shard = make_shard(load_model(tiny_model_folder, settings))
-    runner = ModelRunner(shard, NUM_ROWS, [])
+    runner = make_runner(load_model(tiny_model_folder, settings))
     steered = SteeringDelta({1: torch.full((64,), 2.0)})
     sequences = [
         make_sequence(row, delta) for row, delta in enumerate([steered, SteeringDelta({})])
     ]
     start(runner, sequences)
-    for sequence in sequences:
-        sequence.num_in_flight = 0
-        sequence.append(5, b"x", ends=False)
-    slices = [Slice(each, 3, 1, True) for each in sequences]
-    batch = upload_batch(pack(slices), torch.zeros(NUM_ROWS), shard.device)
-    padding = padding_batch(4, 64, shard.device)
-    padded = pad(batch, padding)
-    assert padded.input_ids.tolist() == [5, 5, 0, 0]
-    assert padded.token_starts.tolist() == [0, 1, 2, 3, 4]
-    expected = shard.compute(batch)
-    torch.testing.assert_close(shard.compute(padded)[:2], expected)
+    generating = runner._rows.generating(np.array([0, 1]), np.array([3, 3]))
+
+    def logits(columns: np.ndarray) -> torch.Tensor:  # type: ignore[type-arg]
+        batch = generating_batch(torch.from_numpy(columns), runner._last_tokens, 64)
+        return runner.compute(batch)
+
+    padded = pad(generating.columns, 4)
+    assert padded[:, 2:].tolist() == [[0, 0]] * 4
+    expected = logits(generating.columns)
+    torch.testing.assert_close(logits(padded)[:2], expected)
     assert not torch.equal(expected[0], expected[1])
-    torch.testing.assert_close(shard.compute(batch), expected)  # nobody's slot hurts no one
+    torch.testing.assert_close(logits(generating.columns), expected)  # the dummies hurt no one
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")

@@ -14,7 +14,6 @@ from tests.conftest import make_vectors
 from tests.integration.asking import GREEDY, Answer, ask
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.engine.model_shard import ModelShard
 from triton_models.engine.sequence import Chunk, FinishReason
 from triton_models.errors import (
     EngineUnavailableError,
@@ -113,9 +112,7 @@ def test_a_step_that_fails_ends_its_requests_with_a_message_and_the_engine_goes_
     fresh_engine: Engine,
 ) -> None:
     expected = ask(fresh_engine, GenerationRequest(sampling=GREEDY, max_tokens=9), PROMPT).tokens()
-    shard = fresh_engine._runner._shard
-    assert isinstance(shard, ModelShard)
-    block = shard._model.model.layers[2].mlp
+    block = fresh_engine._runner._model.blocks[2]
 
     def burn(*_: Any) -> None:
         raise RuntimeError("the device is on fire")

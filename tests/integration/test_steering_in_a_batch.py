@@ -8,8 +8,16 @@ import pytest
 import torch
 
 from tests.conftest import HIDDEN_SIZE, NUM_LAYERS
-from tests.integration.stepping import NUM_ROWS, make_runner, make_sequence, start, step
-from triton_models.engine.model_loading import LoadedModel, load_model
+from tests.integration.stepping import (
+    NUM_ROWS,
+    generate,
+    make_runner,
+    make_sequence,
+    plan_of,
+    run,
+    start,
+)
+from triton_models.model.loading import LoadedModel, load_model
 from triton_models.request import Positions
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
@@ -36,11 +44,11 @@ def capture(loaded: LoadedModel) -> tuple[list[torch.Tensor], list[torch.Tensor]
     """Captures every block's output [tokens, hidden] before and after the steering hooks."""
     before: list[torch.Tensor] = []
     after: list[torch.Tensor] = []
-    for block in loaded.model.model.layers:
+    for block in loaded.model.blocks:
         block.register_forward_hook(
-            lambda _module, _args, output: before.append(output[0].clone()), prepend=True
+            lambda _module, _args, output: before.append(output.clone()), prepend=True
         )
-        block.register_forward_hook(lambda _module, _args, output: after.append(output[0].clone()))
+        block.register_forward_hook(lambda _module, _args, output: after.append(output.clone()))
     return before, after
 
 
@@ -56,12 +64,15 @@ def test_one_hot_vectors_reach_their_own_tokens_at_their_own_blocks_only(
         SteeringDelta({block: one_hot(10 * row + block, dtype) for block in blocks}, positions)
         for row, blocks in enumerate([(0,), (), (1, 3), (2,), (), (0, 1, 2, 3)])
     ]
-    sequences = [make_sequence(row, delta, generated=2) for row, delta in enumerate(deltas)]
+    sequences = [make_sequence(row, delta) for row, delta in enumerate(deltas)]
     start(runner, sequences)
+    generate(runner, sequences)
+    generate(runner, sequences)
 
-    assert len(before) == len(after) == NUM_LAYERS
+    assert len(before) == len(after) == 3 * NUM_LAYERS
     for block in range(NUM_LAYERS):
-        added = (after[block] - before[block]).view(NUM_ROWS, 5, HIDDEN_SIZE)
+        steps = [after[i] - before[i] for i in range(block, 3 * NUM_LAYERS, NUM_LAYERS)]
+        added = torch.cat([step.view(NUM_ROWS, -1, HIDDEN_SIZE) for step in steps], dim=1)
         for row, delta in enumerate(deltas):
             for position in range(5):
                 steered = positions == "all" or (positions == "prompt") == (position < 3)
@@ -97,13 +108,13 @@ def test_a_released_row_keeps_nothing_of_its_request(loaded: LoadedModel) -> Non
     start(runner, [make_sequence(0, SteeringDelta({}))])
     start(runner, [make_sequence(0, strong, prompt=list(range(40)))])
     runner.release(0)
-    step(runner, [make_sequence(0, SteeringDelta({}))])
+    run(runner, plan_of([], [make_sequence(0, SteeringDelta({}))]))
     first, last = after[:NUM_LAYERS], after[-NUM_LAYERS:]
     assert all(torch.equal(one, other) for one, other in zip(first, last, strict=True))
 
 
 def test_a_pass_around_a_steering_hook_is_an_error(loaded: LoadedModel) -> None:
     runner = make_runner(loaded)
-    loaded.model.model.layers[2]._forward_hooks.clear()
+    loaded.model.blocks[2]._forward_hooks.clear()
     with pytest.raises(SteeringNotAppliedError, match="3 of 4 decoder blocks"):
         start(runner, [make_sequence(0, SteeringDelta({}))])

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -507,7 +508,7 @@ def test_the_engine_tells_each_phase_that_a_request_came_to() -> None:
     assert timeline.phases().prefill is None
     timeline.admit()
     assert timeline.phases().decode is None
-    first, second = timeline.token(), timeline.token()
+    first, second = (timeline.token(time.monotonic()) for _ in range(2))
     phases = timeline.phases()
     assert first >= 0
     assert second >= 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_models.engine.kv_room import FIRST_SLOT, MIN_SHARED_TOKENS, Content, Extent, KVRoom
+from triton_models.engine.kv_room import MIN_SHARED_TOKENS, Content, Extent, KVRoom
+from triton_models.model.attention import FIRST_SLOT
 
 NOTHING = Content((), 0, "", "")
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Qwen2Config
 
 from triton_models.engine.kv_size import (
     KVCacheTooSmallError,
     available_memory,
     bytes_per_token,
     choose_num_slots,
+    growth_of,
 )
+from triton_models.model.architecture import Architecture
 
 
 def test_a_token_of_qwen_3b_takes_36_kib() -> None:
-    config = Qwen2Config(
-        hidden_size=2048, num_hidden_layers=36, num_attention_heads=16, num_key_value_heads=2
-    )
-    assert bytes_per_token(config, torch.bfloat16) == 36 * 1024
-    assert bytes_per_token(config, torch.float32) == 72 * 1024
+    model = Architecture("qwen2", 151_936, 2048, 11_008, 36, 16, 2, 128, 32_768, 1e-6)
+    assert bytes_per_token(model, torch.bfloat16) == 36 * 1024
+    assert bytes_per_token(model, torch.float32) == 72 * 1024
 
 
 def test_every_row_gets_its_full_length_as_far_as_memory_allows() -> None:
@@ -37,3 +36,9 @@ def test_a_cache_too_small_for_one_request_is_refused() -> None:
 
 def test_a_quarter_of_the_machine_is_there_for_it() -> None:
     assert 2**26 < available_memory(torch.device("cpu")) < 2**46
+
+
+def test_it_is_opened_in_steps_that_hold_a_request_on_a_cpu_and_at_once_on_a_gpu() -> None:
+    assert growth_of(2**20, 40, torch.device("cpu")) == 128
+    assert growth_of(2**20, 4096, torch.device("cpu")) == 4096
+    assert growth_of(2**20, 4096, torch.device("cuda")) == 0

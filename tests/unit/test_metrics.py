@@ -20,7 +20,7 @@ from triton_models.adapters.metrics import (
     gauge_samples,
 )
 from triton_models.engine.statistics import EngineStatistics, Histogram
-from triton_models.settings import ServerSettings, SettingsError
+from triton_models.settings import ServerSettings
 
 ARGS = {
     "model_name": "steered_qwen",
@@ -229,13 +229,3 @@ def test_an_instance_on_a_gpu_takes_that_gpu_and_any_other_leaves_the_choice() -
     on_gpu = {**ARGS, "model_instance_kind": "GPU", "model_instance_device_id": "3"}
     assert settings_of_instance(settings, ARGS) == settings
     assert settings_of_instance(settings, on_gpu) == dataclasses.replace(settings, device_index=3)
-
-
-def test_an_instance_on_a_gpu_that_another_instance_uses_is_refused() -> None:
-    shared = ServerSettings(tensor_parallel=2)
-    for gpu, index in (("0", 0), ("2", 2)):
-        args = {**ARGS, "model_instance_kind": "GPU", "model_instance_device_id": gpu}
-        assert settings_of_instance(shared, args).device_index == index
-    args = {**ARGS, "model_instance_kind": "GPU", "model_instance_device_id": "3"}
-    with pytest.raises(SettingsError, match="GPU 3 belongs to the instance on GPU 2"):
-        settings_of_instance(shared, args)

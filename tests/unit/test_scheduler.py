@@ -19,15 +19,14 @@ def make(prompt_length: int, chunks: list[Chunk] | None = None) -> Sequence:
 
 
 def make_scheduler(num_rows: int, num_slots: int = 1000, chunk: int = 8) -> Scheduler:
-    return Scheduler(num_rows, chunk, KVRoom(num_slots))
+    return Scheduler(num_rows, lambda _: chunk, KVRoom(num_slots))
 
 
 def compute(plan: Plan) -> None:
     """Does to the sequences what a step of the engine does."""
-    for each in plan.slices:
-        if each.gives_token:
-            each.sequence.num_in_flight -= 1
-            each.sequence.append(65, b"A", ends=False)
+    for sequence in plan.giving:
+        sequence.num_in_flight -= 1
+        sequence.append(65, b"A", ends=False)
 
 
 def test_a_long_prompt_is_computed_in_chunks_beside_running_answers() -> None:
@@ -41,8 +40,8 @@ def test_a_long_prompt_is_computed_in_chunks_beside_running_answers() -> None:
     lengths = []
     while not long.num_generated:
         plan = scheduler.plan()
-        assert plan.slices[0].sequence is short
-        lengths.append(plan.slices[1].length)
+        assert plan.generating == [short]
+        lengths.append(plan.prompts[0].length)
         compute(plan)
     assert lengths == [8, 8, 4]
 
@@ -73,7 +72,7 @@ def test_generating_sequences_are_planned_by_row_before_prompts() -> None:
     scheduler.remove_finished()
     scheduler.add(late)
     scheduler.admit()
-    assert [slice.sequence.row for slice in scheduler.plan().slices] == [0, 2, 1]
+    assert [sequence.row for sequence in scheduler.plan().sequences] == [0, 2, 1]
 
 
 def test_the_lowest_free_row_is_taken_and_only_taken_ones_come_back() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.unit.test_scheduler import compute, make, make_scheduler
 from triton_models.engine.sequence import FinishReason
 from triton_models.engine.statistics import EngineStatistics, Histogram, StatisticsRecorder
@@ -32,9 +34,8 @@ def test_tokens_are_counted_as_computed_reused_or_generated() -> None:
     for _ in range(3):
         plan = scheduler.plan()
         recorder.stepped(plan)
-        for each in plan.slices:
-            if each.gives_token:
-                recorder.generated(each.sequence)
+        for sequence in plan.giving:
+            recorder.generated(sequence, time.monotonic())
         compute(plan)
     recorder.finished(FinishReason.CANCELLED)
     counts = snapshot(recorder)

@@ -19,18 +19,18 @@ from triton_models.vectors.registry import VectorRegistry
 def describe(built: BuiltEngine, settings: ServerSettings) -> str:
     """Returns a JSON object about the loaded model, its traits and the engine."""
     model = built.loaded.model
-    config = model.config
+    architecture = model.architecture
     registry = built.registry.current()
     return json.dumps(
         {
             "model": settings.shown_model_name,
             "device": str(model.device),
-            "dtype": _name(model.dtype),
-            "compute_dtype": _name(built.loaded.compute_dtype),
+            "dtype": _name(built.loaded.dtype),
+            "compute_dtype": _name(model.dtype),
             "model_info": {
-                "num_layers": config.num_hidden_layers,
-                "hidden_size": config.hidden_size,
-                "vocab_size": config.vocab_size,
+                "num_layers": architecture.num_layers,
+                "hidden_size": architecture.hidden_size,
+                "vocab_size": architecture.vocabulary_size,
                 "context_length": built.loaded.context_length,
                 "parameters": built.loaded.num_parameters,
                 "residual_norms": _by_block(built.residual_norms),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from triton_models.settings import ServerSettings, SettingsError
+from triton_models.settings import ServerSettings
 
 
 def settings_of_instance(settings: ServerSettings, args: Mapping[str, str]) -> ServerSettings:
@@ -18,20 +18,10 @@ def settings_of_instance(settings: ServerSettings, args: Mapping[str, str]) -> S
     Args:
         settings: The server's settings.
         args: What Triton gives to `initialize`.
-
-    Raises:
-        SettingsError: Several GPUs are to share a model, but Triton has an instance on each.
     """
     if args["model_instance_kind"] != "GPU":
         return settings
-    gpu, shared = int(args["model_instance_device_id"]), settings.tensor_parallel
-    if gpu % shared:
-        raise SettingsError(
-            f"TENSOR_PARALLEL is {shared}, so GPU {gpu} belongs to the instance on GPU "
-            f"{gpu - gpu % shared}: give steered_qwen's config.pbtxt the instance_group "
-            f"[ {{ count: 1, kind: KIND_GPU, gpus: [ 0 ] }} ], with every {shared}. GPU named"
-        )
-    return dataclasses.replace(settings, device_index=gpu)
+    return dataclasses.replace(settings, device_index=int(args["model_instance_device_id"]))
 
 
 def metric_labels(args: Mapping[str, str]) -> dict[str, str]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from triton_models.engine.engine import Engine, set_threads
+import torch
+
+from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
-from triton_models.engine.model_loading import LoadedModel
-from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.model_shard import ModelShard
+from triton_models.engine.kv_size import (
+    available_memory,
+    bytes_per_token,
+    choose_num_slots,
+    growth_of,
+)
+from triton_models.engine.model_runner import ModelRunner, RunnerSizes
 from triton_models.engine.residual_norms import measure_residual_norms
-from triton_models.engine.shard_loading import LoadedShard, load_leading_shard, load_shard
-from triton_models.engine.shard_workers import LeadingShard
+from triton_models.model.loading import LoadedModel, load_model
 from triton_models.model_folder import find_model
-from triton_models.settings import CPU_PREFILL_CHUNK, GPU_PREFILL_CHUNK, ServerSettings
+from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.live_registry import LiveRegistry
 from triton_models.vectors.registry import ModelFit, VectorRegistry
@@ -39,6 +44,21 @@ class BuiltEngine:
     residual_norms: dict[int, float]
 
 
+@dataclass(frozen=True, slots=True)
+class RunnableModel:
+    """A model with what runs its steps.
+
+    Attributes:
+        loaded: The model.
+        runner: Runs steps with it.
+        room: The room of the runner's KV cache.
+    """
+
+    loaded: LoadedModel
+    runner: ModelRunner
+    room: KVRoom
+
+
 def build_engine(settings: ServerSettings) -> BuiltEngine:
     """Loads the model and its vectors and makes an engine of them.
 
@@ -47,49 +67,55 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
         UnsupportedModelError: The model cannot be served.
         KVCacheTooSmallError: There is no memory for the keys and values of a single request.
     """
-    set_threads(settings.threads)
-    folder = find_model(settings)
-    shard: ModelShard | LeadingShard
-    if settings.tensor_parallel == 1:
-        own = load_shard(folder, settings)
-        shard = own.shard
-    else:
-        own, shard = load_leading_shard(folder, settings)
-    loaded = own.loaded
-    config = loaded.model.config
-    fit = ModelFit(settings.shown_model_name, config.hidden_size, config.num_hidden_layers)
+    runnable = load_runnable(find_model(settings), settings)
+    loaded = runnable.loaded
+    architecture = loaded.model.architecture
+    fit = ModelFit(settings.shown_model_name, architecture.hidden_size, architecture.num_layers)
     registry = LiveRegistry(VectorFolder(settings.vectors, fit))
-    runner = ModelRunner(shard, settings.max_batch_rows, loaded.end_ids)
-    residual_norms = measure_residual_norms(
-        runner, loaded.model, loaded.tokenizer, loaded.context_length
-    )
-    engine = assemble_engine(own, runner, registry.current, settings)
-    if isinstance(shard, LeadingShard):
-        shard.on_loss(engine.fail)
+    residual_norms = measure_residual_norms(runnable.runner, loaded)
+    engine = assemble_engine(runnable, registry.current, settings)
     return BuiltEngine(engine, loaded, registry, residual_norms)
 
 
+def load_runnable(folder: Path, settings: ServerSettings) -> RunnableModel:
+    """Loads a model and makes what runs it, with the CPU threads that the settings say.
+
+    Raises:
+        UnsupportedModelError: The model cannot be served.
+        KVCacheTooSmallError: There is no memory for the keys and values of a single request.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    loaded = load_model(folder, settings)
+    model = loaded.model
+    token_bytes = bytes_per_token(model.architecture, model.dtype)
+    num_slots = choose_num_slots(
+        token_bytes,
+        settings.kv_cache_tokens,
+        settings.max_batch_rows,
+        loaded.context_length,
+        available_memory(model.device),
+    )
+    sizes = RunnerSizes(settings.max_batch_rows, num_slots, loaded.context_length)
+    runner = ModelRunner(model, sizes, loaded.end_ids, cuda_graphs=settings.cuda_graphs)
+    growth = growth_of(token_bytes, loaded.context_length, model.device)
+    return RunnableModel(loaded, runner, KVRoom(num_slots, settings.prefix_reuse, growth))
+
+
 def assemble_engine(
-    own: LoadedShard,
-    runner: ModelRunner,
-    registry: Callable[[], VectorRegistry],
-    settings: ServerSettings,
+    runnable: RunnableModel, registry: Callable[[], VectorRegistry], settings: ServerSettings
 ) -> Engine:
     """Makes an engine, not started yet, of a loaded model.
 
     Args:
-        own: This process's share of the model.
-        runner: Runs steps with it.
+        runnable: The model.
         registry: Gives the vectors that requests can name at the moment.
         settings: Sizes and defaults.
     """
-    if not settings.prefill_chunk:
-        chunk = GPU_PREFILL_CHUNK if runner.device.type == "cuda" else CPU_PREFILL_CHUNK
-        settings = dataclasses.replace(settings, prefill_chunk=chunk)
-    loaded = own.loaded
+    loaded = runnable.loaded
     return Engine(
-        runner,
-        KVRoom(own.num_slots, settings.prefix_reuse),
+        runnable.runner,
+        runnable.room,
         TokenBytes(loaded.tokenizer),
         registry,
         loaded.end_ids,

@@ -14,15 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
-
-import torch
+from dataclasses import dataclass
 
 from triton_models.engine.kv_room import KVRoom
-from triton_models.engine.launched_step import LaunchedStep, SampledToken
+from triton_models.engine.launched_step import LaunchedStep
 from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.prompt_pace import GPU_TOKENS, PromptPace
 from triton_models.engine.scheduler import Plan, Scheduler
-from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence
-from triton_models.engine.shard_workers import ShardsLostError
+from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence, TokenLogprobs
 from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
 from triton_models.errors import (
     EngineUnavailableError,
@@ -71,14 +70,16 @@ class Engine:
         self._end_ids = frozenset(end_ids)
         self._context_length = context_length
         self._settings = settings
-        self._scheduler = Scheduler(settings.max_batch_rows, settings.prefill_chunk, room)
-        self._overlaps = settings.overlap == "on" or (
-            settings.overlap == "auto" and runner.device.type == "cuda"
-        )
-        self._launched: tuple[Plan, LaunchedStep] | None = None
+        on_gpu = runner.device.type == "cuda"
+        self._pace = PromptPace(settings.prefill_chunk or (GPU_TOKENS if on_gpu else 0))
+        self._scheduler = Scheduler(settings.max_batch_rows, self._pace.budget, room)
+        self._overlaps = settings.overlap == "on" or (settings.overlap == "auto" and on_gpu)
+        self._launched: _Launched | None = None
         self._wake = threading.Condition()
         self._inbox: deque[Callable[[], None]] = deque()
         self._num_open = 0
+        self._has_ended = False
+        """Whether any sequence has ended since the last sweep; the engine's thread's own."""
         self._accepting = True
         self._stopping = False
         self._recorder = StatisticsRecorder()
@@ -190,18 +191,6 @@ class Engine:
         if not self._hand_over(cancel_matching):
             report(0)
 
-    def fail(self, reason: str) -> None:
-        """Makes the engine die, and with it every open request, of what another thread found.
-
-        Args:
-            reason: For the log.
-        """
-
-        def die() -> None:
-            raise ShardsLostError(reason)
-
-        self._hand_over(die)
-
     def stop(self, drain_seconds: float) -> None:
         """Takes no more requests, lets the open ones finish for a while, then ends them.
 
@@ -224,6 +213,7 @@ class Engine:
 
         def counted(chunk: Chunk) -> None:
             if chunk.finish_reason is not None:
+                self._has_ended = True
                 with self._wake:
                     self._num_open -= 1
                     self._recorder.finished(chunk.finish_reason)
@@ -276,8 +266,6 @@ class Engine:
                 self._accepting = False
                 self._stopping = True
             self._end_all(EngineUnavailableError("the engine died: see the server's log"))
-        finally:
-            self._runner.close()
 
     def _take_inbox(self) -> bool:
         """Does what was handed over, waiting for something to do; false when it is time to stop."""
@@ -296,7 +284,7 @@ class Engine:
             sequence.timeline.admit()
             self._assign(sequence)
         plan = self._scheduler.plan()
-        launched = self._launch(plan) if plan.slices else None
+        launched = None if plan.is_empty else self._launch(plan)
         if not self._overlaps:
             self._collect(launched)
         else:
@@ -305,54 +293,56 @@ class Engine:
             self._collect(earlier)
         self._sweep()
         if not self._scheduler.has_work:
-            # Answers ended before it: nothing of it is wanted, but it is to be counted.
+            # All its sequences have ended: count the step, discard its tokens.
             launched, self._launched = self._launched, None
             self._collect(launched)
 
-    def _launch(self, plan: Plan) -> tuple[Plan, LaunchedStep] | None:
+    def _launch(self, plan: Plan) -> _Launched | None:
+        started = time.monotonic()
         try:
-            return plan, self._runner.launch(plan)
-        except ShardsLostError:
-            raise
+            return _Launched(plan, self._runner.launch(plan), started)
         except Exception:
             self._fail_step(plan)
             return None
 
-    def _collect(self, launched: tuple[Plan, LaunchedStep] | None) -> None:
+    def _collect(self, launched: _Launched | None) -> None:
         """Waits for a launched step and moves its sequences on by the tokens it gives."""
         if launched is None:
             return
-        plan, step = launched
         try:
-            tokens = step.wait()
+            tokens = launched.step.wait()
         except Exception:
-            self._fail_step(plan)
+            self._fail_step(launched.plan)
             return
-        self._recorder.stepped(plan)
-        for token in tokens:
-            self._take(token)
+        now = time.monotonic()
+        self._recorder.stepped(launched.plan)
+        self._pace.measured(launched.plan.num_tokens, now - launched.started)
+        for sequence, token_id, logprobs in tokens:
+            sequence.num_in_flight -= 1
+            # Else it was cancelled, or its end was not known yet, when the step was launched.
+            if sequence.finish_reason is None:
+                self._take(sequence, token_id, logprobs, now)
 
     def _fail_step(self, plan: Plan) -> None:
         logger.exception("a step failed")
-        for each in plan.slices:
-            self._fail(each.sequence, "the step that computed this request failed on the server")
+        for sequence in plan.sequences:
+            self._fail(sequence, "the step that computed this request failed on the server")
 
     def _assign(self, sequence: Sequence) -> None:
         try:
-            if sequence.row is not None:
-                self._runner.assign(sequence.row, sequence.delta)
-        except ShardsLostError:
-            raise
+            self._runner.assign(sequence)
         except Exception:
             logger.exception("a request's steering could not be set up")
             self._fail(sequence, "the request's steering could not be set up on the server")
 
-    def _take(self, token: SampledToken) -> None:
+    def _take(
+        self,
+        sequence: Sequence,
+        token_id: int | None,
+        logprobs: TokenLogprobs | None,
+        now: float,
+    ) -> None:
         """Gives a sequence its next token."""
-        sequence, token_id = token.sequence, token.token_id
-        sequence.num_in_flight -= 1
-        if sequence.finished:
-            return  # it was cancelled, or its end was not known yet, when the step was launched
         if token_id is None:
             self._fail(
                 sequence,
@@ -361,12 +351,12 @@ class Engine:
                 ErrorCode.INVALID_ARGUMENT,
             )
             return
-        self._recorder.generated(sequence)
+        self._recorder.generated(sequence, now)
         sequence.append(
             token_id,
             self._token_bytes[token_id],
             ends=token_id in self._end_ids,
-            logprobs=token.logprobs,
+            logprobs=logprobs,
         )
 
     def _cancel_all(self, sequences: SequenceOf[Sequence]) -> None:
@@ -381,6 +371,9 @@ class Engine:
 
     def _sweep(self) -> None:
         """Lets go of the sequences that have finished and frees their rows."""
+        if not self._has_ended:
+            return
+        self._has_ended = False
         for sequence in self._scheduler.remove_finished():
             if sequence.row is not None:
                 self._runner.release(sequence.row)
@@ -396,7 +389,10 @@ class Engine:
             self._fail(sequence, error.message, error.code)
 
 
-def set_threads(threads: int) -> None:
-    """Sets how many CPU threads the model uses; 0 leaves PyTorch's choice, one per core."""
-    if threads:
-        torch.set_num_threads(threads)
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A step under way, and when it was started."""
+
+    plan: Plan
+    step: LaunchedStep
+    started: float

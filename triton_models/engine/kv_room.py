@@ -2,13 +2,16 @@
 
 The cache is one long run of token slots. A request gets an extent of it that is as long as its
 prompt and answer can become, so that a running request never runs out of room and is never
-preempted: it waits, or it runs to its end. Extents are contiguous, so attention reads most of
-them in place. Slot 0 belongs to nobody: padding points at it.
+preempted: it waits, or it runs to its end. Extents are contiguous, so attention can read them in
+place. Slot 0 is no request's: padding points at it.
 
 An extent stays readable after its request has ended, until its room is needed. A later prompt that
 begins with the same tokens, computed under the same steering, copies them instead of computing
 them again. Keys and values depend on every token before them and on what was added to the residual
 stream there, so both are compared, token by token.
+
+Memory follows use: extents lie in the part of the cache that is open, which grows only when running
+requests need more than there is of it. What is kept for later prompts never makes it grow.
 """
 
 from __future__ import annotations
@@ -17,8 +20,7 @@ from bisect import insort
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
-FIRST_SLOT = 1
-"""The first slot that belongs to requests."""
+from triton_models.model.attention import FIRST_SLOT
 
 MIN_SHARED_TOKENS = 16
 """The shortest common beginning that is worth a copy, or a wait for another request's prompt."""
@@ -85,21 +87,28 @@ class KVRoom:
     Attributes:
         num_slots: How many token slots there are for requests.
         reuse: Whether ended extents are kept for later prompts.
+        growth: How many slots are opened at a time; 0 opens all at once.
     """
 
     num_slots: int
     reuse: bool = True
+    growth: int = 0
+    _num_open: int = field(init=False)
     _extents: list[Extent] = field(default_factory=list)
     """Those in use and those retained, by their start."""
+    _in_use: list[Extent] = field(default_factory=list)
+    """Those of requests that have not ended, by their start."""
     _retained: dict[Extent, None] = field(default_factory=dict)
     """Those whose requests have ended, the one unused for longest first."""
+
+    def __post_init__(self) -> None:
+        self._num_open = min(self.growth, self.num_slots) or self.num_slots
 
     @property
     def used_slots(self) -> int:
         """How many slots belong to requests that have not ended."""
         # Copied first, here and below: other threads ask while the engine's goes on.
-        extents = list(self._extents)
-        return sum(extent.length for extent in extents if extent not in self._retained)
+        return sum(extent.length for extent in list(self._in_use))
 
     @property
     def retained_slots(self) -> int:
@@ -108,8 +117,7 @@ class KVRoom:
 
     def fits(self, length: int) -> bool:
         """Whether running requests leave room for one of `length` slots."""
-        in_use = [extent for extent in self._extents if extent not in self._retained]
-        return self._find_gap(length, in_use) is not None
+        return self._find_gap(length, self._in_use, self.num_slots) is not None
 
     def reserve(self, length: int, content: Content) -> Extent | None:
         """Takes room for a request, from what is free or what has been unused for longest.
@@ -123,10 +131,14 @@ class KVRoom:
         """
         if not self.fits(length):
             return None
-        while (start := self._find_gap(length, self._extents)) is None:
-            self._evict(next(iter(self._retained)))
+        while (start := self._find_gap(length, self._extents, self._num_open)) is None:
+            if self._retained:
+                self._evict(next(iter(self._retained)))
+            else:
+                self._num_open = min(self._num_open + self.growth, self.num_slots)
         extent = Extent(start, length, content)
-        insort(self._extents, extent, key=lambda each: each.start)
+        for extents in (self._extents, self._in_use):
+            insort(extents, extent, key=lambda each: each.start)
         return extent
 
     def release(self, extent: Extent, *, keep: bool) -> None:
@@ -136,6 +148,7 @@ class KVRoom:
             extent: The extent.
             keep: Whether what it holds can be trusted by later prompts.
         """
+        self._in_use.remove(extent)
         if not (keep and self.reuse and extent.num_computed >= MIN_SHARED_TOKENS):
             self._extents.remove(extent)
             return
@@ -160,8 +173,8 @@ class KVRoom:
         del self._retained[extent]
         self._extents.remove(extent)
 
-    def _find_gap(self, length: int, extents: SequenceOf[Extent]) -> int | None:
-        """Returns the start of the smallest gap between extents that is long enough."""
+    def _find_gap(self, length: int, extents: SequenceOf[Extent], num_slots: int) -> int | None:
+        """Returns the start of the smallest gap in the first slots that is long enough."""
         best: tuple[int, int] | None = None
         position = FIRST_SLOT
         for extent in extents:
@@ -169,7 +182,7 @@ class KVRoom:
             if gap >= length and (best is None or gap < best[0]):
                 best = (gap, position)
             position = extent.end
-        gap = FIRST_SLOT + self.num_slots - position
+        gap = FIRST_SLOT + num_slots - position
         if gap >= length and (best is None or gap < best[0]):
             best = (gap, position)
         return None if best is None else best[1]

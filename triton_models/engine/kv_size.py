@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import torch
-from transformers import Qwen2Config
+
+from triton_models.model.architecture import Architecture
 
 GPU_SHARE = 0.9
 """How much of a GPU's free memory the cache may take; the rest is for a step's own tensors."""
@@ -15,24 +16,28 @@ CPU_SHARE = 0.25
 """How much of the machine's memory it may take: others run there, too."""
 
 
+GROWTH_BYTES = 128 * 2**20
+"""How much memory the cache takes at a time, as running requests need it."""
+
+
 class KVCacheTooSmallError(ValueError):
     """The KV cache cannot hold a single request of full length."""
 
 
-def head_size(config: Qwen2Config) -> int:
-    """Returns the width of an attention head."""
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-
-
-def num_key_value_heads(config: Qwen2Config) -> int:
-    """Returns how many heads share keys and values with a group of query heads."""
-    return config.num_key_value_heads or config.num_attention_heads
-
-
-def bytes_per_token(config: Qwen2Config, dtype: torch.dtype) -> int:
+def bytes_per_token(model: Architecture, dtype: torch.dtype) -> int:
     """Returns the size of one token's keys and values at all decoder blocks."""
-    width = num_key_value_heads(config) * head_size(config)
-    return 2 * config.num_hidden_layers * width * dtype.itemsize
+    return model.num_layers * model.key_value_width * dtype.itemsize
+
+
+def growth_of(token_bytes: int, context_length: int, device: torch.device) -> int:
+    """Returns how many slots the KV cache opens at a time, or 0 if it is taken whole.
+
+    Args:
+        token_bytes: The size of one token's keys and values.
+        context_length: The most tokens of a request.
+        device: Where the cache is; on a GPU, CUDA graphs hold its addresses.
+    """
+    return 0 if device.type == "cuda" else max(GROWTH_BYTES // token_bytes, context_length)
 
 
 def choose_num_slots(

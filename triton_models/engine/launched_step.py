@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from itertools import zip_longest
+from math import isfinite
 
 import torch
 
@@ -47,32 +49,21 @@ class GivenTokens:
     Attributes:
         sequences: The sequences.
         ids: int64 [sequences]: their next tokens.
-        sums: float32 [sequences]: the sums of their logits, finite if all logits are.
+        greatest: float32 [sequences]: their largest logits, not finite where logits are not.
         reported: Which of them asked for log-probabilities, by index.
         likelihoods: Of the reported ones, in that order.
     """
 
     sequences: SequenceOf[Sequence]
     ids: torch.Tensor
-    sums: torch.Tensor
+    greatest: torch.Tensor
     reported: SequenceOf[int] = ()
     likelihoods: Likelihoods | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SampledToken:
-    """A sequence's next token.
-
-    Attributes:
-        sequence: The sequence.
-        token_id: The token, or `None` where the logits were not finite, as when a steering
-            overflows.
-        logprobs: How likely it was, if the sequence's request asks.
-    """
-
-    sequence: Sequence
-    token_id: int | None
-    logprobs: TokenLogprobs | None = None
+SampledToken = tuple[Sequence, int | None, TokenLogprobs | None]
+"""A sequence, its next token (`None` where the logits were not finite, as when a steering
+overflows), and how likely that was, if the sequence's request asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +92,15 @@ class LaunchedStep:
             self.monitored.give(self.products.numpy())
         if self.given is None:
             return []
+        sequences = self.given.sequences
+        tokens: list[int | None] = self.given.ids.tolist()
+        greatest = self.given.greatest.tolist()
+        if not all(map(isfinite, greatest)):
+            usable = zip(tokens, greatest, strict=True)
+            tokens = [token if isfinite(largest) else None for token, largest in usable]
         logprobs = _logprobs(self.given)
-        finite = torch.isfinite(self.given.sums).tolist()
-        return [
-            SampledToken(sequence, token if usable else None, logprobs.get(index))
-            for index, (sequence, token, usable) in enumerate(
-                zip(self.given.sequences, self.given.ids.tolist(), finite, strict=True)
-            )
-        ]
+        likely = [logprobs.get(index) for index in range(len(tokens))] if logprobs else ()
+        return list(zip_longest(sequences, tokens, likely))
 
 
 def _logprobs(given: GivenTokens) -> dict[int, TokenLogprobs]:

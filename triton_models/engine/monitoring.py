@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from triton_models.engine.scheduler import Slice
-from triton_models.engine.upload import upload
+from triton_models.engine.sequence import Sequence
+from triton_models.model.upload import upload
 from triton_models.steering.hooks import ResidualTap
 from triton_models.steering.readout import Readout
 
@@ -21,12 +21,10 @@ class MonitoredTokens:
 
     Attributes:
         readouts: The requests' readouts.
-        counts: How many tokens each reads in this step.
-        token_indices: All their places in the packed batch, one request after the other.
+        token_indices: The place of each one's token in the packed batch.
     """
 
     readouts: tuple[Readout, ...]
-    counts: tuple[int, ...]
     token_indices: tuple[int, ...]
 
     @property
@@ -56,27 +54,16 @@ class MonitoredTokens:
     def give(self, products: NDArray[np.float32]) -> None:
         """Gives each readout its part of the products, as returned by `project`."""
         place = {block: index for index, block in enumerate(self.blocks)}
-        token, direction = 0, 0
-        for readout, count in zip(self.readouts, self.counts, strict=True):
+        direction = 0
+        for token, readout in enumerate(self.readouts):
             rows = [place[block] for block in readout.blocks]
             columns = np.arange(direction, direction + len(rows))
-            readout.add(products[rows, token : token + count, columns].T)
-            token += count
+            readout.add(products[rows, token, columns][None])
             direction += len(rows)
 
 
-def monitored_tokens(slices: SequenceOf[Slice]) -> MonitoredTokens:
-    """Returns which tokens of a step's slices are read."""
-    readouts: list[Readout] = []
-    counts: list[int] = []
-    indices: list[int] = []
-    offset = 0
-    for each in slices:
-        sequence = each.sequence
-        first = max(each.start, sequence.num_prompt_tokens)
-        if sequence.readout is not None and first < each.end:
-            readouts.append(sequence.readout)
-            counts.append(each.end - first)
-            indices += range(offset + first - each.start, offset + each.length)
-        offset += each.length
-    return MonitoredTokens(tuple(readouts), tuple(counts), tuple(indices))
+def monitored_tokens(sequences: SequenceOf[Sequence]) -> MonitoredTokens:
+    """Returns which of a step's generating sequences, whose tokens stand first, are read."""
+    places = [place for place, each in enumerate(sequences) if each.readout is not None]
+    readouts = tuple(each.readout for each in sequences if each.readout is not None)
+    return MonitoredTokens(readouts, tuple(places))

@@ -1,4 +1,4 @@
-"""Choosing the next token from the logits: small functions without state.
+"""Choosing the next token from the logits: functions of tensors, without state.
 
 Order and meaning of the filters are those of transformers' `generate`: penalties, temperature,
 top-k, top-p, min-p. Each request draws from its own random stream, one number per token, so what
@@ -8,137 +8,151 @@ that two tokens as likely as each other to one part in a million could change pl
 
 from __future__ import annotations
 
-from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
 import torch
 
-from triton_models.engine.sequence import Sequence
-from triton_models.engine.upload import upload
-from triton_models.request import SamplingParameters
-
 _NEVER = float("-inf")
-_LEAST_TEMPERATURE = 1e-30
+MIN_TEMPERATURE = 1e-30
+"""A temperature that float32 takes for zero would leave no candidate at all."""
+
+_BLOCK = 64
+"""How many neighbouring logits are reduced to their largest in the first pass for top-k."""
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingRow:
-    """A row of logits and the sequence that it continues.
+class Penalties:
+    """How strongly some rows' logits are lowered for tokens that they have already.
 
     Attributes:
-        sequence: The sequence.
-        in_flight: int64 [1], on the device: its newest token, if that is not among its known ones.
+        places: int64 [penalized]: which rows of the logits.
+        tokens: int64 [penalized, longest]: each one's tokens, prompt and answer; what stands behind
+            them does not count.
+        lengths: int64 [penalized]: how many tokens it has.
+        prompt_lengths: int64 [penalized]: how many of them are its prompt.
+        repetition: float32 [penalized], as in CTRL (Keskar et al. 2019), over prompt and answer;
+            `None` if no row has it.
+        frequency: float32 [penalized], as in OpenAI's API, over the answer; `None` likewise.
+        presence: float32 [penalized], as the frequency.
     """
 
-    sequence: Sequence
-    in_flight: torch.Tensor | None = None
-
-    @property
-    def num_generated(self) -> int:
-        """How many tokens were generated before the one to choose."""
-        return self.sequence.num_generated + (self.in_flight is not None)
-
-    def tokens(self, start: int, device: torch.device) -> torch.Tensor:
-        """Returns the sequence's tokens from a position on, the newest among them."""
-        known = upload(self.sequence.token_ids[start:], device)
-        return known if self.in_flight is None else torch.cat([known, self.in_flight])
+    places: torch.Tensor
+    tokens: torch.Tensor
+    lengths: torch.Tensor
+    prompt_lengths: torch.Tensor
+    repetition: torch.Tensor | None
+    frequency: torch.Tensor | None
+    presence: torch.Tensor | None
 
 
-def sample(
-    logits: torch.Tensor, rows: SequenceOf[SamplingRow], end_ids: torch.Tensor
-) -> torch.Tensor:
-    """Chooses one token for each row.
+@dataclass(frozen=True, slots=True)
+class DrawParameters:
+    """From which tokens some rows draw.
+
+    Attributes:
+        temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
+        max_top_k: The most candidates of any row; 0 takes the whole vocabulary.
+        top_k: int64 [rows, 1]: each row's number of candidates, if they differ.
+        top_p: float32 [rows, 1], if any row has less than 1.
+        min_p: float32 [rows, 1], if any row has more than 0.
+    """
+
+    temperature: torch.Tensor
+    max_top_k: int
+    top_k: torch.Tensor | None = None
+    top_p: torch.Tensor | None = None
+    min_p: torch.Tensor | None = None
+
+
+def penalize(logits: torch.Tensor, penalties: Penalties) -> None:
+    """Lowers the logits of tokens that rows have already, in place.
+
+    Every occurrence of a token is treated alike, and writes what depends on the logit as it was:
+    so it does not matter how often it occurs, but for the frequency penalty, which adds up.
 
     Args:
-        logits: [rows, vocabulary], float32; changed in place.
-        rows: What the logits continue, in their order.
-        end_ids: int64 [any]: the tokens that end an answer.
-
-    Returns:
-        int64 [rows]: the chosen tokens, on the device.
+        logits: [rows, vocabulary], float32, contiguous.
+        penalties: Which, and how.
     """
-    for index, row in enumerate(rows):
-        penalize(logits[index], row)
-        if row.num_generated < row.sequence.request.min_tokens:
-            logits[index, end_ids] = _NEVER
-    chosen = logits.argmax(dim=-1)
-    drawing = [
-        index for index, row in enumerate(rows) if row.sequence.request.sampling.temperature > 0
-    ]
-    for unbounded in (False, True):
-        indices = [
-            index
-            for index in drawing
-            if (rows[index].sequence.request.sampling.top_k == 0) == unbounded
-        ]
-        if indices:
-            places = upload(indices, logits.device)
-            sequences = [rows[index].sequence for index in indices]
-            parameters = [sequence.request.sampling for sequence in sequences]
-            draws = [sequence.random.random() for sequence in sequences]
-            chosen[places] = draw(logits[places], parameters, draws)
-    return chosen
-
-
-def penalize(logits: torch.Tensor, row: SamplingRow) -> None:
-    """Lowers the logits of tokens that the sequence has already, in place.
-
-    Repetition is penalized as in CTRL (Keskar et al. 2019) over prompt and answer; frequency and
-    presence as in OpenAI's API, over the answer.
-
-    Args:
-        logits: [vocabulary], float32.
-        row: What the logits continue.
-    """
-    sampling = row.sequence.request.sampling
-    if sampling.repetition_penalty != 1.0:
-        seen = row.tokens(0, logits.device).unique()
-        values = logits[seen]
-        factor = sampling.repetition_penalty
-        logits[seen] = torch.where(values < 0, values * factor, values / factor)
-    if (sampling.frequency_penalty or sampling.presence_penalty) and row.num_generated:
-        generated = row.tokens(row.sequence.num_prompt_tokens, logits.device)
-        tokens, counts = generated.unique(return_counts=True)
-        logits[tokens] -= sampling.frequency_penalty * counts + sampling.presence_penalty
+    flat = logits.view(-1)
+    origins = (penalties.places * logits.shape[1]).unsqueeze(1)
+    lengths = penalties.lengths.unsqueeze(1)
+    ranks = torch.arange(penalties.tokens.shape[1], device=logits.device)
+    known = ranks < lengths
+    newest = penalties.tokens.gather(1, lengths - 1)
+    if penalties.repetition is not None:
+        seen = torch.where(known, penalties.tokens, newest).add_(origins)
+        values, factor = flat[seen], penalties.repetition.unsqueeze(1)
+        flat[seen] = torch.where(values < 0, values * factor, values / factor)
+    if penalties.frequency is not None and penalties.presence is not None:
+        answered = known & (ranks >= penalties.prompt_lengths.unsqueeze(1))
+        said = torch.where(answered, penalties.tokens, newest).add_(origins)
+        frequency = answered * -penalties.frequency.unsqueeze(1)
+        flat.scatter_add_(0, said.flatten(), frequency.flatten())
+        presence = penalties.presence.unsqueeze(1) * answered.any(dim=1, keepdim=True)
+        flat[said] = flat[said] - presence
 
 
 def draw(
-    logits: torch.Tensor, parameters: SequenceOf[SamplingParameters], draws: SequenceOf[float]
-) -> torch.Tensor:
+    logits: torch.Tensor,
+    parameters: DrawParameters,
+    draws: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws one token per row from what temperature, top-k, top-p and min-p leave.
 
     Args:
         logits: [rows, vocabulary], float32.
-        parameters: Each row's parameters, with temperatures above 0.
-        draws: Each row's number in [0, 1).
+        parameters: Each row's.
+        draws: float64 [rows, 1]: each row's number in [0, 1).
 
     Returns:
-        int64 [rows].
+        int64 [rows], the tokens, and float32 [rows], the largest logits, which are not finite if
+        any logit is not a number or infinite.
     """
-
-    def column(values: SequenceOf[float]) -> torch.Tensor:
-        return upload(values, logits.device, torch.float32).unsqueeze(1)
-
     vocabulary = logits.shape[-1]
-    limits = [min(each.top_k or vocabulary, vocabulary) for each in parameters]
     # Temperature keeps the order, so the candidates can be chosen before it is applied.
-    candidates, tokens = logits.topk(max(limits), dim=-1)  # sorted, the most likely first
+    candidates, tokens = largest(logits, min(parameters.max_top_k or vocabulary, vocabulary))
+    greatest = candidates[:, 0]
     # Measured from the largest, so that a low temperature makes no logit infinite but the others.
-    candidates = candidates - candidates[:, :1]
-    # A temperature that float32 takes for zero would make them none at all.
-    candidates = candidates / column(
-        [max(each.temperature, _LEAST_TEMPERATURE) for each in parameters]
-    )
-    ranks = torch.arange(candidates.shape[-1], device=logits.device)
-    candidates = candidates.masked_fill(ranks >= column(limits), _NEVER)
-    candidates = top_p_filter(candidates, column([each.top_p for each in parameters]))
-    candidates = min_p_filter(candidates, column([each.min_p for each in parameters]))
-    cumulative = candidates.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    candidates = (candidates - candidates[:, :1]).div_(parameters.temperature)
+    if parameters.top_k is not None:
+        ranks = torch.arange(candidates.shape[-1], device=logits.device)
+        candidates.masked_fill_(ranks >= parameters.top_k, _NEVER)
+    probabilities = candidates.softmax(dim=-1)
+    left = probabilities
+    if parameters.top_p is not None:
+        left = left.masked_fill(outside_top_p(probabilities, parameters.top_p), 0.0)
+    if parameters.min_p is not None:
+        left = left.masked_fill(outside_min_p(probabilities, parameters.min_p), 0.0)
+    cumulative = left.cumsum(dim=-1, dtype=torch.float64)
     # The first candidate whose cumulative probability exceeds the draw. Scaling the draw by the
     # total keeps rounding from running past the last candidate that is left.
-    targets = column(draws).to(torch.float64) * cumulative[:, -1:]
-    picks = torch.searchsorted(cumulative, targets, right=True)
-    return tokens.gather(1, picks.clamp_(max=candidates.shape[-1] - 1)).squeeze(1)
+    picks = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
+    return tokens.gather(1, picks.clamp_(max=candidates.shape[-1] - 1)).squeeze(1), greatest
+
+
+def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns each row's largest logits in falling order, and their places; NaN counts as largest.
+
+    The largest of a vocabulary are among the largest blocks of it, by their own largest: so one
+    pass finds few candidates, where `torch.topk` alone takes several times as long on a CPU.
+
+    Args:
+        logits: [rows, vocabulary].
+        count: How many.
+    """
+    vocabulary = logits.shape[-1]
+    num_blocks = vocabulary // _BLOCK
+    if count * 2 > num_blocks:
+        return logits.topk(count, dim=-1)
+    whole = num_blocks * _BLOCK
+    blocks = logits[:, :whole].unflatten(1, (num_blocks, _BLOCK))
+    chosen = blocks.amax(dim=-1).topk(count, dim=-1, sorted=False).indices
+    places = chosen[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=logits.device)
+    rest = torch.arange(whole, vocabulary, device=logits.device).expand(len(logits), -1)
+    places = torch.cat((places.flatten(1), rest), dim=1)
+    values, order = logits.gather(1, places).topk(count, dim=-1)
+    return values, places.gather(1, order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,32 +183,31 @@ def likelihoods(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> Lik
     return Likelihoods(logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1), top_ids, top)
 
 
-def top_p_filter(candidates: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Keeps the fewest most likely tokens that together reach `top_p` (Holtzman et al. 2020).
+def outside_top_p(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Says what is not in the smallest set of most likely tokens that sum to `top_p`.
+
+    Nucleus sampling (Holtzman et al. 2020).
 
     Args:
-        candidates: [rows, candidates], logits in falling order.
-        top_p: [rows, 1].
+        probabilities: [rows, candidates], falling.
+        top_p: [rows, 1], above 0; a row with 1 or more keeps all.
 
     Returns:
-        The logits, those left out at minus infinity.
+        bool, of the probabilities' shape.
     """
-    probabilities = candidates.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities
-    outside = before >= top_p
-    outside[:, 0] = False
-    return candidates.masked_fill(outside & (top_p < 1.0), _NEVER)
+    before = probabilities.cumsum(dim=-1).sub_(probabilities)
+    # What rounds may sum to more than 1.
+    return before >= torch.where(top_p < 1.0, top_p, float("inf"))
 
 
-def min_p_filter(candidates: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
-    """Keeps tokens with at least `min_p` of the most likely one's probability (Nguyen et al. 2024).
+def outside_min_p(probabilities: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
+    """Says what has less than `min_p` of the most likely one's probability (Nguyen et al. 2024).
 
     Args:
-        candidates: [rows, candidates], logits in falling order.
+        probabilities: [rows, candidates], falling.
         min_p: [rows, 1].
 
     Returns:
-        The logits, those left out at minus infinity.
+        bool, of the probabilities' shape.
     """
-    probabilities = candidates.softmax(dim=-1)
-    return candidates.masked_fill(probabilities < min_p * probabilities[:, :1], _NEVER)
+    return probabilities < min_p * probabilities[:, :1]

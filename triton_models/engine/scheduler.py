@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
 from triton_models.engine.kv_room import MIN_SHARED_TOKENS, Extent, KVRoom
@@ -12,13 +15,13 @@ from triton_models.engine.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A run of one sequence's tokens to compute in a step.
+    """A run of one prompt's tokens to compute in a step.
 
     Attributes:
         sequence: Whose tokens.
         start: The position of the first.
         length: How many.
-        gives_token: Whether the step gives the sequence's next token.
+        gives_token: Whether the step gives the sequence's first token.
     """
 
     sequence: Sequence
@@ -49,46 +52,78 @@ class PrefixCopy:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a step does: first the copies, then the slices.
+    """What a step does: first the copies, then a token of each generating sequence, and prompts.
 
     Attributes:
         copies: Beginnings to copy in the KV cache.
-        slices: Tokens to compute: of generating sequences by row, then of prompts.
+        generating: The sequences whose newest token is computed, by row.
+        positions: For each of them, the position of that token.
+        prompts: Prompt tokens to compute.
     """
 
     copies: tuple[PrefixCopy, ...] = ()
-    slices: tuple[Slice, ...] = ()
+    generating: SequenceOf[Sequence] = ()
+    positions: SequenceOf[int] = ()
+    prompts: tuple[Slice, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compute."""
+        return not (self.generating or self.prompts)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens are computed."""
+        return len(self.generating) + sum(slice.length for slice in self.prompts)
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """The sequences that anything is computed of."""
+        return [*self.generating, *(slice.sequence for slice in self.prompts)]
+
+    @property
+    def giving(self) -> list[Sequence]:
+        """The sequences that get a token, in the order of their logits."""
+        prompts = [slice.sequence for slice in self.prompts if slice.gives_token]
+        return [*self.generating, *prompts]
+
+
+PromptBudget = Callable[[bool], int]
+"""Returns the most prompt tokens of a step, given whether anything is generating beside them."""
 
 
 class Scheduler:
     """Owns the sequences that wait and run. First come, first served.
 
-    Each step computes one token of every sequence that is generating, and up to `prefill_chunk`
-    prompt tokens of those that are not there yet, in the order they came. A sequence runs once
-    there is a row of the batch for it, and room for all the keys and values it may come to need.
+    Each step computes one token of every sequence that is generating, and prompt tokens of those
+    that are not there yet, in the order they came. A sequence runs once there is a row of the batch
+    for it, and room for all the keys and values it may come to need.
 
     Args:
         num_rows: How many sequences can run at once.
-        prefill_chunk: The most prompt tokens in a step.
+        prompt_budget: The most prompt tokens in a step.
         room: The KV cache's room.
     """
 
-    def __init__(self, num_rows: int, prefill_chunk: int, room: KVRoom) -> None:
+    def __init__(self, num_rows: int, prompt_budget: PromptBudget, room: KVRoom) -> None:
         self.room = room
         self._rows = RowPool(num_rows)
-        self._prefill_chunk = prefill_chunk
+        self._prompt_budget = prompt_budget
         self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
+        self._prompting: list[Sequence] = []
+        """Those that run and have no token yet, as they came."""
+        self._generating: list[Sequence] = []
+        """Those that run and have one, or will by a launched step, by row."""
 
     @property
     def num_running(self) -> int:
         """How many sequences have a row and are not finished."""
-        return sum(not sequence.finished for sequence in self._running)
+        return sum(not sequence.finished for sequence in self._running())
 
     @property
     def has_work(self) -> bool:
         """Whether any sequence is unfinished."""
-        return bool(self._waiting or self._running)
+        return bool(self._waiting or self._generating or self._prompting)
 
     def add(self, sequence: Sequence) -> None:
         """Puts a sequence at the end of the queue."""
@@ -96,7 +131,7 @@ class Scheduler:
 
     def sequences(self) -> list[Sequence]:
         """Returns every sequence, running ones first."""
-        return [*self._running, *self._waiting]
+        return [*self._running(), *self._waiting]
 
     def admit(self) -> list[Sequence]:
         """Lets the sequences that have waited longest run, as far as there is room for them.
@@ -110,12 +145,12 @@ class Scheduler:
             length = sequence.num_prompt_tokens + sequence.max_tokens
             if not self.room.fits(length):
                 break
-            self.room.find_computed(sequence.content)  # lest what it can reuse be evicted for it
+            self.room.find_computed(sequence.content)  # so that making room does not evict it
             sequence.extent = self.room.reserve(length, sequence.content)
             sequence.row = self._rows.take()
             sequence.awaited = self._find_awaited(sequence) if self.room.reuse else None
             self._waiting.popleft()
-            self._running.append(sequence)
+            self._prompting.append(sequence)
             admitted.append(sequence)
         return admitted
 
@@ -124,29 +159,41 @@ class Scheduler:
 
         Beginnings are copied from what earlier steps computed: this step's copies come first.
         """
-        decodes, prefills, copies = [], [], []
-        budget = self._prefill_chunk
-        for sequence in self._running:
-            if sequence.finished or sequence.has_last_token_in_flight:
-                continue
-            if sequence.num_generated or sequence.num_in_flight:
-                decodes.append(_slice(sequence, 1))
-            elif budget and not _awaits(sequence):
-                if not sequence.num_computed and (copy := self._find_copy(sequence)):
-                    copies.append(copy)
-                length = min(budget, sequence.num_uncomputed)
-                prefills.append(_slice(sequence, length))
-                budget -= length
-        decodes.sort(key=lambda slice: slice.sequence.row or 0)
-        for each in (*decodes, *prefills):
+        generating = [each for each in self._generating if each.has_room_for_launch]
+        prompts, copies = self._plan_prompts(bool(generating))
+        # Only now: no prompt may copy what this very step computes.
+        positions = [sequence.launch_token() for sequence in generating]
+        for each in prompts:
             each.sequence.launch(each.length, each.gives_token)
-        return Plan(tuple(copies), (*decodes, *prefills))
+            if each.gives_token:
+                self._prompting.remove(each.sequence)
+                insort(self._generating, each.sequence, key=_row_of)
+        return Plan(tuple(copies), generating, positions, tuple(prompts))
+
+    def _plan_prompts(self, anything_generates: bool) -> tuple[list[Slice], list[PrefixCopy]]:
+        prompts: list[Slice] = []
+        copies: list[PrefixCopy] = []
+        if not self._prompting:
+            return prompts, copies
+        budget = self._prompt_budget(anything_generates)
+        for sequence in self._prompting:
+            if sequence.finished or not budget or _awaits(sequence):
+                continue
+            if not sequence.num_computed and (copy := self._find_copy(sequence)):
+                copies.append(copy)
+            start = sequence.num_computed
+            length = min(budget, sequence.num_prompt_tokens - start)
+            gives_token = start + length == sequence.num_prompt_tokens
+            prompts.append(Slice(sequence, start, length, gives_token))
+            budget -= length
+        return prompts, copies
 
     def remove_finished(self) -> list[Sequence]:
         """Drops the finished sequences, frees their rows and room, and returns them."""
         finished = [sequence for sequence in self.sequences() if sequence.finished]
         if finished:
-            self._running = [each for each in self._running if not each.finished]
+            self._prompting = [each for each in self._prompting if not each.finished]
+            self._generating = [each for each in self._generating if not each.finished]
             self._waiting = deque(each for each in self._waiting if not each.finished)
         for sequence in finished:
             if sequence.row is not None:
@@ -155,10 +202,13 @@ class Scheduler:
                 self.room.release(sequence.extent, keep=not sequence.failed)
         return finished
 
+    def _running(self) -> list[Sequence]:
+        return [*self._generating, *self._prompting]
+
     def _find_awaited(self, sequence: Sequence) -> tuple[Sequence, int] | None:
         """Returns the running sequence that will soon have most of a prompt's beginning."""
         best: tuple[Sequence, int] | None = None
-        for other in self._running:
+        for other in self._prompting:
             if other.extent is None or other.num_computed >= other.num_prompt_tokens:
                 continue
             shared = min(other.content.shared_with(sequence.content), other.num_prompt_tokens)
@@ -175,10 +225,8 @@ class Scheduler:
         return PrefixCopy(source, sequence, length)
 
 
-def _slice(sequence: Sequence, length: int) -> Slice:
-    """Returns a sequence's next tokens as a slice."""
-    start = sequence.num_computed
-    return Slice(sequence, start, length, gives_token=start + length == sequence.num_tokens)
+def _row_of(sequence: Sequence) -> int:
+    return -1 if sequence.row is None else sequence.row
 
 
 def _awaits(sequence: Sequence) -> bool:

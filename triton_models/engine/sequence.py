@@ -48,9 +48,12 @@ class TokenLogprobs:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """A piece of an answer. Every request gets exactly one with a `finish_reason`, its last.
+
+    Nobody changes one that was emitted. It is not frozen because each generated token makes one,
+    and making a frozen one takes three times as long.
 
     Attributes:
         token_ids: The tokens shown by this chunk; together they are whole UTF-8 characters.
@@ -136,6 +139,8 @@ class Sequence:
         self.max_tokens = max_tokens
         self.token_ids = list(prompt_ids)
         self.num_prompt_tokens = len(prompt_ids)
+        # The last token of an answer is never fed back.
+        self._num_to_compute = len(prompt_ids) + max_tokens - 1
         self.content = Content(
             self.token_ids,
             self.num_prompt_tokens,
@@ -167,24 +172,14 @@ class Sequence:
         return self.extent.num_computed if self.extent else 0
 
     @property
-    def num_tokens(self) -> int:
-        """How many tokens there are, with those that are in flight."""
-        return len(self.token_ids) + self.num_in_flight
-
-    @property
     def num_generated(self) -> int:
         """How many tokens were generated and are known."""
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
-    def num_uncomputed(self) -> int:
-        """How many tokens the model has yet to see."""
-        return self.num_tokens - self.num_computed
-
-    @property
-    def has_last_token_in_flight(self) -> bool:
-        """Whether the launched steps give all tokens that the answer may have."""
-        return self.num_generated + self.num_in_flight >= self.max_tokens
+    def has_room_for_launch(self) -> bool:
+        """Whether it is unfinished, and the launched steps do not give all its tokens yet."""
+        return self.finish_reason is None and self.num_computed < self._num_to_compute
 
     @property
     def failed(self) -> bool:
@@ -211,6 +206,16 @@ class Sequence:
         self.extent.num_computed += length
         self.num_in_flight += gives_token
 
+    def launch_token(self) -> int:
+        """Counts its newest token as computed, and returns that token's position.
+
+        Raises:
+            ValueError: It has no room for it.
+        """
+        position = self.num_computed
+        self.launch(1, gives_token=True)
+        return position
+
     def append(
         self,
         token_id: int,
@@ -233,9 +238,15 @@ class Sequence:
             return
         if logprobs is not None:
             self._held_logprobs.append(logprobs)
+        is_last = self.num_generated >= self.max_tokens
+        if self.request.stream and not is_last:
+            release = self._answer.pass_through(token_id, token_bytes)
+            if release is not None:
+                self._send(release)
+                return
         if self._answer.push(token_id, token_bytes):
             self.finish(FinishReason.STOP)
-        elif self.num_generated >= self.max_tokens:
+        elif is_last:
             self.finish(FinishReason.LENGTH)
         elif self.request.stream:
             release = self._answer.take()
@@ -258,23 +269,22 @@ class Sequence:
         code: ErrorCode | None = None,
     ) -> None:
         self.finish_reason = reason
-        echo_ids, self._echo_ids = self._echo_ids, ()
-        logprobs = tuple(self._held_logprobs[: len(release.token_ids)])
-        del self._held_logprobs[: len(release.token_ids)]
-        self._emit(
-            Chunk(
-                token_ids=release.token_ids,
-                num_bytes=release.num_bytes,
-                num_prompt_tokens=self.num_prompt_tokens,
-                num_generated_tokens=self.num_generated,
-                num_reused_tokens=self.num_reused,
-                echo_ids=echo_ids,
-                logprobs=logprobs,
-                readouts=self.readout.means() if self.readout and reason and not error else None,
-                warnings=self.warnings if reason else (),
-                finish_reason=reason,
-                error=error,
-                error_code=code,
-                phases=self.timeline.phases() if reason else None,
-            )
+        chunk = Chunk(
+            token_ids=release.token_ids,
+            num_bytes=release.num_bytes,
+            num_prompt_tokens=self.num_prompt_tokens,
+            num_generated_tokens=self.num_generated,
+            num_reused_tokens=self.num_reused,
         )
+        if self._echo_ids:
+            chunk.echo_ids, self._echo_ids = self._echo_ids, ()
+        if self._held_logprobs:
+            chunk.logprobs = tuple(self._held_logprobs[: len(release.token_ids)])
+            del self._held_logprobs[: len(release.token_ids)]
+        if reason is not None:
+            chunk.finish_reason = reason
+            chunk.error, chunk.error_code = error, code
+            chunk.readouts = self.readout.means() if self.readout and not error else None
+            chunk.warnings = self.warnings
+            chunk.phases = self.timeline.phases()
+        self._emit(chunk)

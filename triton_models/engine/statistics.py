@@ -115,17 +115,21 @@ class StatisticsRecorder:
     def stepped(self, plan: Plan) -> None:
         """Counts a step that was computed."""
         self._steps += 1
-        self._batch_rows.observe(len(plan.slices))
-        for each in plan.slices:
-            of_prompt = min(each.end, each.sequence.num_prompt_tokens) - each.start
-            self._tokens["prompt"] += max(of_prompt, 0)
+        self._batch_rows.observe(len(plan.generating) + len(plan.prompts))
+        self._tokens["prompt"] += sum(each.length for each in plan.prompts)
         for copy in plan.copies:
             self._tokens["reused"] += copy.length
 
-    def generated(self, sequence: Sequence) -> None:
-        """Counts a token that was generated, before the sequence has it."""
-        histogram = self._between_tokens if sequence.num_generated else self._first_token
-        histogram.observe(sequence.timeline.token())
+    def generated(self, sequence: Sequence, now: float) -> None:
+        """Counts a token that was generated, before the sequence has it.
+
+        Args:
+            sequence: Whose token.
+            now: When it was known, in seconds of the monotonic clock.
+        """
+        is_first = sequence.timeline.first_token is None
+        histogram = self._first_token if is_first else self._between_tokens
+        histogram.observe(sequence.timeline.token(now))
         self._tokens["generated"] += 1
 
     def finished(self, reason: FinishReason) -> None:

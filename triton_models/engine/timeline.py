@@ -45,9 +45,12 @@ class Timeline:
         """Notes that the request got its place."""
         self.admitted = time.monotonic()
 
-    def token(self) -> float:
-        """Notes a new token; returns the seconds since the one before it, or since `submitted`."""
-        now = time.monotonic()
+    def token(self, now: float) -> float:
+        """Notes a new token; returns the seconds since the one before it, or since `submitted`.
+
+        Args:
+            now: The moment, read once for all tokens of a step.
+        """
         before = self.submitted if self.newest_token is None else self.newest_token
         if self.first_token is None:
             self.first_token = now

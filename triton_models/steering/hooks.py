@@ -1,6 +1,6 @@
 """Permanent forward hooks that give every row of a batch its own steering.
 
-Each decoder block's output gets `table[rows]` added: `rows` says for each token of the packed
+Each decoder block's output gets `table[lines]` added: `lines` says for each token of the packed
 batch which line of the block's table belongs to it. Line 0 is all zero, for tokens that are not
 steered. Requests come and go by writing lines of the table; the hooks never change and hold no
 state of any request, so the same graph serves every batch.
@@ -15,13 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from triton_models.model.transformer import ForwardContext
 from triton_models.steering.delta import SteeringDelta
-
-STEERING_ROWS = "steering_rows"
-"""The keyword of the forward pass that carries each token's line: int64 [tokens]."""
-
-RESIDUAL_TAP = "residual_tap"
-"""The keyword of the forward pass that carries a `ResidualTap`, if a request is monitored."""
 
 UNSTEERED_LINE = 0
 
@@ -45,9 +40,9 @@ class ResidualTap:
         self._token_indices = token_indices
 
     def read(self, block: int, hidden_states: torch.Tensor) -> None:
-        """Keeps what is wanted of a block's output, [1, tokens, hidden_size]."""
+        """Keeps what is wanted of a block's output, [tokens, hidden_size]."""
         if block in self._states:
-            self._states[block] = hidden_states[0].index_select(0, self._token_indices)
+            self._states[block] = hidden_states.index_select(0, self._token_indices)
 
     def states(self) -> dict[int, torch.Tensor]:
         """Returns for each block the kept tokens' hidden states, [kept, hidden_size].
@@ -116,9 +111,7 @@ class SteeringHooks:
         self._fired = 0
         self._num_blocks = len(blocks)
         for index, block in enumerate(blocks):
-            block.register_forward_hook(
-                self._hook(index, table.of_block(index)), with_kwargs=True, prepend=True
-            )
+            block.register_forward_hook(self._hook(index, table.of_block(index)), prepend=True)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -136,14 +129,13 @@ class SteeringHooks:
 
     def _hook(self, block: int, deltas: torch.Tensor) -> Any:
         def add_steering(
-            _module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor
-        ) -> torch.Tensor:
+            _module: nn.Module, args: tuple[torch.Tensor, ForwardContext], output: torch.Tensor
+        ) -> None:
             self._fired += 1
-            # output: [1, tokens, hidden]; deltas[rows]: [tokens, hidden]
-            steered = output + deltas[kwargs[STEERING_ROWS]]
-            tap: ResidualTap | None = kwargs.get(RESIDUAL_TAP)
-            if tap is not None:
-                tap.read(block, steered)
-            return steered
+            context = args[1]
+            # In place: a block's output is nobody else's. output: [tokens, hidden]
+            output.add_(deltas.index_select(0, context.steering_lines))
+            if context.tap is not None:
+                context.tap.read(block, output)
 
         return add_steering

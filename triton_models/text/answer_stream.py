@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """Tokens that can be shown now.
 
     Attributes:
@@ -64,6 +63,16 @@ class AnswerStream:
         if starts:
             self._stopped_at = min(starts)
         return bool(starts)
+
+    def pass_through(self, token_id: int, token_bytes: bytes) -> Release | None:
+        """Adds a generated token and releases it at once, where nothing could hold it back.
+
+        Most tokens are like that, and each step has one for every request: so this is a short way
+        past `push` and `take`, which it leaves to be called where it returns `None`.
+        """
+        if self._held_ids or self._stop_words or not token_bytes.isascii():
+            return None
+        return Release((token_id,), len(token_bytes))
 
     def take(self) -> Release:
         """Releases every token that is safe to show while the answer may go on."""

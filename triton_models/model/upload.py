@@ -1,20 +1,20 @@
-"""Bringing small lists to the device without waiting for it."""
+"""Bringing small arrays to the device without waiting for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 
 def upload(
-    values: SequenceOf[float] | NDArray[np.float32],
+    values: SequenceOf[float] | NDArray[Any],
     device: torch.device,
     dtype: torch.dtype = torch.int64,
 ) -> torch.Tensor:
-    """Returns a list or an array as a tensor on the device.
+    """Returns a list or an array, which nobody changes any more, as a tensor on the device.
 
     To a GPU it goes from pinned memory, which lets the copy be queued behind the work under way; a
     plain copy would wait for all of that first.
@@ -25,5 +25,5 @@ def upload(
         dtype: Its dtype.
     """
     if device.type != "cuda":
-        return torch.tensor(values, dtype=dtype)
+        return torch.as_tensor(values, dtype=dtype)
     return torch.tensor(values, dtype=dtype, pin_memory=True).to(device, non_blocking=True)

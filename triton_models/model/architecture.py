@@ -1,0 +1,231 @@
+"""What a language model is made of, read from its folder's `config.json`.
+
+Families differ by configuration only. The entries' names and defaults are those of transformers'
+configuration classes, which are not imported: they bring torch's compiler along, and a model that
+has died is back as soon as its process has imported what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from triton_models.model.errors import UnsupportedModelError
+
+CONFIG_FILE = "config.json"
+GENERATION_CONFIG_FILE = "generation_config.json"
+WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """The rotary position embedding (Su et al. 2021) and how it is stretched to longer contexts.
+
+    Attributes:
+        kind: `default`, `linear`, `dynamic`, `yarn` or `llama3`.
+        theta: The base of the wavelengths.
+        scaling: What the kind needs besides, by transformers' names.
+    """
+
+    kind: str = "default"
+    theta: float = 10_000.0
+    scaling: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A decoder-only transformer with RMSNorm, rotary positions and a gated SiLU MLP.
+
+    Attributes:
+        family: `qwen2`, `qwen3` or `llama`, the `model_type` of transformers.
+        vocabulary_size: How many tokens there are.
+        hidden_size: The width of the residual stream.
+        intermediate_size: The width inside the MLP.
+        num_layers: How many decoder blocks.
+        num_heads: Query heads of a block.
+        num_key_value_heads: Key/value heads of a block; each serves as many query heads.
+        head_size: The width of a head.
+        max_positions: The longest context that the model was made for, in tokens.
+        norm_epsilon: What RMSNorm adds to the mean square.
+        qkv_bias: Whether the projections to queries, keys and values have a bias.
+        output_bias: Whether attention's output projection has one.
+        mlp_bias: Whether the MLP's projections have one.
+        qk_norm: Whether queries and keys are normalized, head by head.
+        tied_embeddings: Whether the output layer is the embedding's matrix.
+        rotary: The rotary position embedding.
+        dtype: The checkpoint's number format, by torch's name.
+    """
+
+    family: str
+    vocabulary_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_key_value_heads: int
+    head_size: int
+    max_positions: int
+    norm_epsilon: float
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    tied_embeddings: bool = False
+    rotary: Rotary = Rotary()
+    dtype: str = "float32"
+
+    @property
+    def key_value_width(self) -> int:
+        """How many numbers a token's keys and values are at one block."""
+        return 2 * self.num_key_value_heads * self.head_size
+
+
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "qwen2": {"qkv_bias": True, "norm_epsilon": 1e-6},
+    "qwen3": {"qk_norm": True, "norm_epsilon": 1e-6, "head_size": 128},
+    "llama": {"norm_epsilon": 1e-6},
+}
+"""What a family is, and what its `config.json` may leave out."""
+
+_ROTARY_NEEDS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+}
+"""The kinds of rotary embedding, and what each cannot do without."""
+
+SUPPORTED = "Qwen2 and Qwen2.5 (qwen2), Qwen3 without experts (qwen3), Llama and SmolLM2 (llama)"
+
+
+def read_architecture(folder: Path, name: str) -> Architecture:
+    """Reads a model folder's architecture.
+
+    Args:
+        folder: The folder.
+        name: What messages call the model.
+
+    Raises:
+        UnsupportedModelError: The configuration is missing, broken, or of a model that the forward
+            pass here does not compute; the message names what it is.
+    """
+    config = read_json(folder / CONFIG_FILE)
+    if not isinstance(config.get("model_type"), str):
+        raise UnsupportedModelError(f"{name}'s {CONFIG_FILE} is missing or broken")
+    try:
+        return architecture_of(config)
+    except _RefusedError as refusal:
+        raise UnsupportedModelError(f"{name} {refusal}") from refusal
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnsupportedModelError(f"{name}'s {CONFIG_FILE} is broken: {error!r}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns a file's JSON object; an empty one where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+class _RefusedError(Exception):
+    """What the model has that is not supported, to follow its name in a sentence."""
+
+
+def architecture_of(config: Mapping[str, Any]) -> Architecture:
+    """Returns the architecture that a configuration describes."""
+    family: str = config["model_type"]
+    if family not in _FAMILIES:
+        raise _RefusedError(f"is a {family} model: this server runs {SUPPORTED}")
+    _refuse_what_is_not_computed(config)
+    defaults = _FAMILIES[family]
+    hidden_size, num_heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+    head_size = config.get("head_dim") or defaults.get("head_size") or hidden_size // num_heads
+    has_bias = bool(config.get("attention_bias", False))
+    max_positions = int(config["max_position_embeddings"])
+    return Architecture(
+        family=family,
+        vocabulary_size=int(config["vocab_size"]),
+        hidden_size=hidden_size,
+        intermediate_size=int(config["intermediate_size"]),
+        num_layers=int(config["num_hidden_layers"]),
+        num_heads=num_heads,
+        num_key_value_heads=int(config.get("num_key_value_heads") or num_heads),
+        head_size=int(head_size),
+        max_positions=max_positions,
+        norm_epsilon=float(config.get("rms_norm_eps", defaults["norm_epsilon"])),
+        qkv_bias=defaults.get("qkv_bias", has_bias),
+        output_bias=has_bias and family != "qwen2",
+        mlp_bias=bool(config.get("mlp_bias", False)) and family == "llama",
+        qk_norm=defaults.get("qk_norm", False),
+        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+        rotary=_rotary_of(config, max_positions),
+        dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
+    )
+
+
+def _refuse_what_is_not_computed(config: Mapping[str, Any]) -> None:
+    slides = config.get("use_sliding_window", False) or any(
+        kind != "full_attention" for kind in config.get("layer_types") or ()
+    )
+    if slides:
+        raise _RefusedError(
+            "uses sliding-window attention, which is not supported: set use_sliding_window to "
+            f"false in its {CONFIG_FILE}"
+        )
+    activation = config.get("hidden_act", "silu")
+    if activation != "silu":
+        raise _RefusedError(f"has the activation {activation!r}: only 'silu' is supported")
+    if config.get("quantization_config"):
+        raise _RefusedError(
+            "has quantized weights: use the model's bfloat16, float16 or float32 checkpoint"
+        )
+
+
+def _rotary_of(config: Mapping[str, Any], max_positions: int) -> Rotary:
+    """Reads both spellings: `rope_parameters`, and `rope_theta` with `rope_scaling` before it."""
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = given.get("rope_type") or given.get("type") or "default"
+    if kind not in _ROTARY_NEEDS:
+        supported = ", ".join(_ROTARY_NEEDS)
+        raise _RefusedError(f"has the rotary embedding {kind!r}: supported are {supported}")
+    if (given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0) != 1.0:
+        raise _RefusedError("rotates only a part of each head, which is not supported")
+    for need in _ROTARY_NEEDS[kind]:
+        if not given.get(need):
+            raise _RefusedError(f"has the rotary embedding {kind!r} without {need!r}")
+    theta = given.get("rope_theta") or config.get("rope_theta") or 10_000.0
+    names = {"rope_type", "type", "rope_theta"}
+    scaling = {key: value for key, value in given.items() if key not in names}
+    scaling.setdefault("original_max_position_embeddings", max_positions)
+    return Rotary(kind, float(theta), scaling)
+
+
+def read_end_ids(folder: Path) -> tuple[int, ...]:
+    """Returns the tokens that a model folder names as ends of an answer.
+
+    They stand in the generation configuration, or in the model's own where there is none.
+    """
+    for name in (GENERATION_CONFIG_FILE, CONFIG_FILE):
+        path = folder / name
+        if path.is_file():
+            ids = read_json(path).get("eos_token_id")
+            return tuple(ids) if isinstance(ids, list) else () if ids is None else (int(ids),)
+    return ()
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Returns the names of a model folder's weight files: those of its index, or the only one."""
+    index = read_json(folder / WEIGHTS_INDEX_FILE).get("weight_map", {})
+    return sorted(set(index.values())) or [WEIGHTS_FILE]

@@ -1,0 +1,172 @@
+"""Filling a model with a checkpoint's weights, one decoder block after the other.
+
+Tensors go from the safetensors files straight into their places in the joined parameters, and a
+block's linear layers are packed as soon as it is complete: there is never a second copy of more
+than one block. Checkpoints in several files work as well.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from triton_models.model.architecture import Architecture, weight_files
+from triton_models.model.errors import UnsupportedModelError
+from triton_models.model.linear import Linear, NumberFormat
+from triton_models.model.transformer import Transformer
+
+EMBEDDING = "model.embed_tokens.weight"
+FINAL_NORM = "model.norm.weight"
+HEAD = "lm_head.weight"
+
+_BLOCK_PARTS: dict[str, tuple[str, ...]] = {
+    "attention_norm": ("input_layernorm",),
+    "attention.query_key_value": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "attention.query_norm": ("self_attn.q_norm",),
+    "attention.key_norm": ("self_attn.k_norm",),
+    "attention.output": ("self_attn.o_proj",),
+    "mlp_norm": ("post_attention_layernorm",),
+    "mlp.gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.down": ("mlp.down_proj",),
+}
+"""The modules of a block, and what stands side by side in each, by the checkpoint's names."""
+
+_DERIVED_SUFFIX = "rotary_emb.inv_freq"
+"""What old checkpoints hold besides their weights, and what follows from the configuration."""
+
+
+class Checkpoint:
+    """A folder's safetensors files, read lazily; a context manager that closes them.
+
+    Args:
+        folder: The folder.
+        name: What messages call the model.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._name = name
+        self._opened = ExitStack()
+        self._places = {}
+        self._unread: set[str] = set()
+        for file in weight_files(folder):
+            try:
+                tensors = self._opened.enter_context(safe_open(folder / file, framework="pt"))
+            except (OSError, SafetensorError) as error:
+                self._opened.close()
+                raise UnsupportedModelError(f"{name}'s {file} cannot be read: {error}") from error
+            for key in tensors.keys():  # noqa: SIM118 - it is no mapping
+                self._places[key] = tensors
+                self._unread.add(key)
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.close()
+
+    def copy(self, key: str, target: torch.Tensor) -> None:
+        """Copies a tensor to its place, converting it to the place's dtype.
+
+        Raises:
+            UnsupportedModelError: It is missing, or of another shape.
+        """
+        if key not in self._places:
+            raise UnsupportedModelError(f"{self._name}'s weights lack the tensor {key}")
+        tensor = self._places[key].get_tensor(key)
+        if tensor.shape != target.shape:
+            raise UnsupportedModelError(
+                f"{self._name}'s tensor {key} has the shape {list(tensor.shape)}: its "
+                f"configuration says {list(target.shape)}"
+            )
+        target.copy_(tensor)
+        self._unread.discard(key)
+
+    def leave_out(self, key: str) -> None:
+        """Says that a tensor is not needed, if there is one of that name."""
+        self._unread.discard(key)
+
+    def check_all_read(self) -> None:
+        """Makes sure that nothing of the checkpoint was left out: it would be another model.
+
+        Raises:
+            UnsupportedModelError: It has tensors that no part of the model has taken.
+        """
+        left = sorted(key for key in self._unread if not key.endswith(_DERIVED_SUFFIX))
+        if left:
+            raise UnsupportedModelError(
+                f"{self._name}'s weights have {len(left)} tensors that its architecture has no "
+                f"place for, such as {left[0]}"
+            )
+
+
+@torch.no_grad()
+def load_weights(model: Transformer, checkpoint: Checkpoint, number_format: NumberFormat) -> int:
+    """Fills a model, and packs its linear layers if the number format says so.
+
+    Args:
+        model: The model.
+        checkpoint: Its weights.
+        number_format: How it is held.
+
+    Returns:
+        How many parameters it has; an embedding that is tied to the output counts once.
+
+    Raises:
+        UnsupportedModelError: Tensors are missing, left over, or of other shapes.
+    """
+    checkpoint.copy(EMBEDDING, model.embedding)
+    checkpoint.copy(FINAL_NORM, model.norm.weight)
+    num_parameters = model.embedding.numel() + model.norm.weight.numel()
+    for index, block in enumerate(model.blocks):
+        num_parameters += sum(parameter.numel() for parameter in block.parameters())
+        _fill_block(block, f"model.layers.{index}.", model.architecture, checkpoint)
+        _pack(block, number_format)
+    if not model.architecture.tied_embeddings:
+        num_parameters += model.head.weight.numel()
+        checkpoint.copy(HEAD, model.head.weight)
+    else:
+        checkpoint.leave_out(HEAD)  # some are written with both, and transformers ties them
+        if number_format.pack is None:
+            model.head.weight = model.embedding
+        else:
+            model.head.weight.copy_(model.embedding)
+    _pack(model, number_format)
+    checkpoint.check_all_read()
+    return num_parameters
+
+
+def _fill_block(
+    block: nn.Module, prefix: str, architecture: Architecture, checkpoint: Checkpoint
+) -> None:
+    keys_or_values = architecture.num_key_value_heads * architecture.head_size
+    queries = architecture.num_heads * architecture.head_size
+    sizes = {
+        "attention.query_key_value": [queries, keys_or_values, keys_or_values],
+        "mlp.gate_up": [architecture.intermediate_size] * 2,
+    }
+    modules = dict(block.named_modules())
+    for name in _BLOCK_PARTS.keys() & modules.keys():
+        parts = _BLOCK_PARTS[name]
+        for kind, parameter in modules[name].named_parameters():
+            places = parameter.split(sizes.get(name, len(parameter)))
+            for part, place in zip(parts, places, strict=True):
+                checkpoint.copy(f"{prefix}{part}.{kind}", place)
+
+
+def _pack(parent: nn.Module, number_format: NumberFormat) -> None:
+    """Puts packed layers in the place of a module's plain ones, those of its parts included."""
+    if number_format.pack is None:
+        return
+    for name, module in list(parent.named_modules()):
+        if isinstance(module, Linear):
+            parent.set_submodule(name, number_format.pack(module))

@@ -1,0 +1,109 @@
+"""Loading a model and its tokenizer from a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from triton_models.model.architecture import read_architecture, read_end_ids
+from triton_models.model.checkpoint import Checkpoint, load_weights
+from triton_models.model.errors import UnsupportedModelError
+from triton_models.model.linear import choose_number_format
+from triton_models.model.transformer import Transformer
+from triton_models.model_folder import load_tokenizer
+from triton_models.settings import ServerSettings
+
+TURN_END = "<|im_end|>"
+"""What ends a turn in ChatML, the chat format of Qwen2.5."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to run, with what belongs to it.
+
+    Attributes:
+        model: The model; it computes in `model.dtype`.
+        tokenizer: Its tokenizer.
+        context_length: The most tokens of a prompt and its answer together.
+        end_ids: The tokens that end an answer.
+        dtype: The dtype that the weights were wanted in, which the CPU may compute in another one.
+        num_parameters: How many weights it has.
+    """
+
+    model: Transformer
+    tokenizer: PreTrainedTokenizerBase
+    context_length: int
+    end_ids: tuple[int, ...]
+    dtype: torch.dtype
+    num_parameters: int
+
+
+def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
+    """Loads a model.
+
+    Args:
+        folder: The model's folder.
+        settings: How to load it.
+
+    Raises:
+        UnsupportedModelError: It is of no family that is served, or its files do not fit together,
+            or there is no GPU where one is asked for.
+    """
+    name = settings.shown_model_name
+    architecture = read_architecture(folder, name)
+    device = choose_device(settings.device, settings.device_index)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and graphs belong to the thread's current GPU
+    dtype = _choose_dtype(settings.dtype, architecture.dtype, device)
+    number_format = choose_number_format(dtype, device, packing=settings.cpu_packing)
+    context_length = min(architecture.max_positions, settings.max_context)
+    model = Transformer(architecture, number_format, context_length, device)
+    with Checkpoint(folder, name) as checkpoint:
+        num_parameters = load_weights(model, checkpoint, number_format)
+    tokenizer = load_tokenizer(folder)
+    return LoadedModel(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        context_length=context_length,
+        end_ids=_end_ids(folder, tokenizer),
+        dtype=dtype,
+        num_parameters=num_parameters,
+    )
+
+
+def choose_device(name: str, index: int = 0) -> torch.device:
+    """Returns the device that a setting means.
+
+    Args:
+        name: `auto`, `cpu` or `cuda`.
+        index: Which GPU, if it is one.
+
+    Raises:
+        UnsupportedModelError: It asks for a GPU and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UnsupportedModelError("DEVICE is cuda, but no GPU is visible: set DEVICE=cpu or auto")
+    return torch.device("cuda", index) if available and name != "cpu" else torch.device("cpu")
+
+
+def _choose_dtype(wanted: str, checkpoint: str, device: torch.device) -> torch.dtype:
+    if wanted == "auto":
+        wanted = "float32" if device.type == "cpu" else checkpoint
+    dtype: torch.dtype = getattr(torch, wanted)
+    return dtype
+
+
+def _end_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Returns the tokens that end an answer.
+
+    They are the configuration's, the tokenizer's own, and the end of a chat turn where there is
+    a chat template: Qwen2.5's base models have the template but do not name that end.
+    """
+    ids = {*read_end_ids(folder), tokenizer.eos_token_id}
+    if tokenizer.chat_template:
+        ids.add(tokenizer.get_vocab().get(TURN_END))
+    return tuple(sorted(id for id in ids if id is not None))
