@@ -68,24 +68,15 @@ MODELS: dict[str, Qwen2Config] = {
 """The sizes in the `config.json` of each model's Instruct version."""
 
 
-def num_parameters(config: Qwen2Config, shards: int = 1) -> int:
-    """Returns how many weights a device holds.
-
-    Args:
-        config: The model's sizes.
-        shards: How many devices share it: the blocks' linear layers are split, and the output layer
-            if the vocabulary divides. The embedding is whole on each, so an output layer that was
-            the embedding becomes weights of its own.
-    """
+def num_parameters(config: Qwen2Config) -> int:
+    """Returns how many weights a model has."""
     width, inner = config.hidden_size, config.intermediate_size
-    queries = config.num_attention_heads * head_size(config) // shards
-    keys = num_key_value_heads(config) * head_size(config) // shards
+    queries = config.num_attention_heads * head_size(config)
+    keys = num_key_value_heads(config) * head_size(config)
     attention = (width + 1) * (queries + 2 * keys) + queries * width
-    block = attention + 3 * width * inner // shards + 2 * width
-    embedding = config.vocab_size * width
-    whole = 0 if config.tie_word_embeddings else embedding
-    output = embedding // shards if shards > 1 and config.vocab_size % shards == 0 else whole
-    return embedding + output + config.num_hidden_layers * block + width
+    block = attention + 3 * width * inner + 2 * width
+    embeddings = config.vocab_size * width * (1 if config.tie_word_embeddings else 2)
+    return embeddings + config.num_hidden_layers * block + width
 
 
 def steering_bytes(config: Qwen2Config, rows: int, dtype: torch.dtype) -> int:
@@ -93,9 +84,9 @@ def steering_bytes(config: Qwen2Config, rows: int, dtype: torch.dtype) -> int:
     return config.num_hidden_layers * (rows + 1) * config.hidden_size * dtype.itemsize
 
 
-def kv_bytes(config: Qwen2Config, tokens: int, dtype: torch.dtype, shards: int = 1) -> int:
+def kv_bytes(config: Qwen2Config, tokens: int, dtype: torch.dtype) -> int:
     """Returns the size of a KV cache for so many tokens, with the slot that belongs to nobody."""
-    return (tokens + 1) * (bytes_per_token(config, dtype) // shards)
+    return (tokens + 1) * bytes_per_token(config, dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,32 +96,30 @@ class Fit:
     Attributes:
         config: The model's sizes.
         card_bytes: The GPU's memory.
-        shards: How many such GPUs share the model.
         reserved_bytes: What is taken before anything is loaded.
         dtype: The number format.
     """
 
     config: Qwen2Config
     card_bytes: int
-    shards: int = 1
     reserved_bytes: int = RESERVED_MIB * MIB
     dtype: torch.dtype = torch.bfloat16
 
     @property
     def weight_bytes(self) -> int:
-        """The weights on one GPU."""
-        return num_parameters(self.config, self.shards) * self.dtype.itemsize
+        """The weights."""
+        return num_parameters(self.config) * self.dtype.itemsize
 
     @property
     def cache_bytes(self) -> int:
-        """What the engine lets the KV cache take on one GPU, 0 if the weights do not fit."""
+        """What the engine lets the KV cache take, 0 if the weights do not fit."""
         free = self.card_bytes - self.reserved_bytes - self.weight_bytes
         return max(int(free * GPU_SHARE), 0)
 
     @property
     def cache_tokens(self) -> int:
         """How many tokens of keys and values have room."""
-        return self.cache_bytes // (bytes_per_token(self.config, self.dtype) // self.shards)
+        return self.cache_bytes // bytes_per_token(self.config, self.dtype)
 
     def streams(self, tokens: int) -> int:
         """Returns how many requests of so many tokens, prompt and answer, have room at once."""
@@ -204,13 +193,11 @@ def model_table() -> str:
     )
 
 
-def fit_table(shards: int = 1) -> str:
+def fit_table() -> str:
     """Returns for each model and card the tokens that have room, and the streams by length."""
 
     def cell(config: Qwen2Config, mib: int) -> str:
-        if num_key_value_heads(config) % shards:
-            return "cannot be split so"
-        fit = Fit(config, mib * MIB, shards)
+        fit = Fit(config, mib * MIB)
         streams = " / ".join(f"{fit.streams(context):,}" for context in CONTEXTS)
         return streams if fit.streams(CONTEXTS[0]) else "does not fit"
 
@@ -239,8 +226,6 @@ def bound_table() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "models": model_table,
     "fit": fit_table,
-    "fit-2": lambda: fit_table(2),
-    "fit-4": lambda: fit_table(4),
     "bound": bound_table,
 }
 """The tables of `docs/sizing.md`, by the names that they have there."""
@@ -253,16 +238,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n\n".join(table() for table in TABLES.values()))
         return 0
     config = MODELS[given.model]
-    fit = Fit(config, given.gpu_mib * MIB, given.tensor_parallel, given.reserved_mib * MIB)
+    fit = Fit(config, given.gpu_mib * MIB, given.reserved_mib * MIB)
     room = fit.streams(given.context)
     if not room:
         print(
-            f"{given.model} does not fit: the weights take {_gib(fit.weight_bytes)} of each GPU, "
+            f"{given.model} does not fit: the weights take {_gib(fit.weight_bytes)}, "
             f"and {fit.cache_tokens} tokens of keys and values have room",
             file=sys.stderr,
         )
         return 1
-    print(f"weights on each GPU    {_gib(fit.weight_bytes)}")
+    print(f"weights                {_gib(fit.weight_bytes)}")
     print(f"room for keys, values  {_gib(fit.cache_bytes)}: {fit.cache_tokens:,} tokens")
     print(f"streams that have room {room} of {given.context:,} tokens each")
     rows = min(room, given.rows)
@@ -279,7 +264,6 @@ def _parse(arguments: Sequence[str] | None) -> Any:
     parser.add_argument("--model", choices=MODELS, default="Qwen2.5-3B")
     parser.add_argument("--gpu-mib", type=int, default=23_034, help="as nvidia-smi reports it")
     parser.add_argument("--reserved-mib", type=int, default=RESERVED_MIB)
-    parser.add_argument("--tensor-parallel", type=int, default=1, help="GPUs that share the model")
     parser.add_argument("--context", type=int, default=4_096, help="prompt and max_tokens together")
     parser.add_argument("--rows", type=int, default=ServerSettings().max_batch_rows)
     parser.add_argument("--rate", type=float, help="requests per second")

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Starts Triton with this project's models in the container; arguments go to tritonserver.
 #
-#   TENSOR_PARALLEL       how many GPUs share the model (default 1)
 #   TRITON_HTTP_PORT      Triton's HTTP port (default 8000)
 #   TRITON_EXIT_SECONDS   how long open answers may go on after SIGTERM (default 30)
 #
@@ -10,7 +9,6 @@
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
-repository="$root/model_repository"
 
 fail() {
   echo "error: $*" >&2
@@ -35,22 +33,11 @@ if [ "$shared_memory_mib" -lt 256 ]; then
     "give it 1 GiB (docker run --shm-size 1g, or an emptyDir of medium Memory)" >&2
 fi
 
-# The model has one process for its GPUs then, which starts the others itself. Triton takes that from
-# config.pbtxt alone, and the one in the image cannot be written.
-if [ "${TENSOR_PARALLEL:-1}" != 1 ]; then
-  copy="$(mktemp -d)"
-  cp -R "$repository/." "$copy"
-  chmod -R u+w "$copy"
-  repository="$copy"
-  sed -i 's/^instance_group .*/instance_group [ { count: 1, kind: KIND_GPU, gpus: [ 0 ] } ]/' \
-    "$repository/steered_qwen/config.pbtxt"
-fi
-
 port="${TRITON_HTTP_PORT:-8000}"
 patience="${TRITON_EXIT_SECONDS:-30}"
 
 tritonserver \
-  --model-repository="$repository" \
+  --model-repository="$root/model_repository" \
   --model-control-mode=explicit \
   --load-model='*' \
   --disable-auto-complete-config \

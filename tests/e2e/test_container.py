@@ -194,20 +194,3 @@ def test_what_is_not_mounted_is_said_in_a_line(variables: dict[str, str], says: 
     )
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"error: {says}")
-
-
-def test_gpus_that_share_a_model_get_one_instance(tmp_path: Path) -> None:
-    program = tmp_path / "tritonserver"
-    program.write_text('#!/bin/sh\nfor each; do echo "$each"; done\n')
-    program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TENSOR_PARALLEL": "2"}
-    ended = subprocess.run(
-        [str(ENTRYPOINT), "--log-verbose=1"], env=environment, capture_output=True, text=True
-    )
-    repository, *_, last = ended.stdout.splitlines()
-    assert last == "--log-verbose=1"
-    folder = Path(repository.removeprefix("--model-repository="))
-    config = (folder / "steered_qwen" / "config.pbtxt").read_text()
-    shutil.rmtree(folder)
-    (instances,) = (line for line in config.splitlines() if line.startswith("instance_group"))
-    assert instances == "instance_group [ { count: 1, kind: KIND_GPU, gpus: [ 0 ] } ]"

@@ -19,7 +19,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "3b": (["values-3b.yaml"], KEYS),
     "7b on two GPUs": (
         ["values-7b.yaml"],
-        {**KEYS, "triton": {"gpus": 2, "tensorParallel": True, "env": {"KV_CACHE_TOKENS": "9000"}}},
+        {**KEYS, "triton": {"gpus": 2, "env": {"KV_CACHE_TOKENS": "9000"}}},
     ),
     "hpa": ([], {**KEYS, "autoscaling": {"kind": "hpa"}}),
     "everything": (
@@ -206,15 +206,11 @@ def test_every_volume_that_is_mounted_is_there(resources: list[dict[str, Any]]) 
             assert {each["name"] for each in container["volumeMounts"]} <= volumes
 
 
-def test_gpus_that_share_a_model_are_all_named() -> None:
+def test_all_gpus_of_a_replica_are_asked_for() -> None:
     files, values = CASES["7b on two GPUs"]
     (triton,) = of_kind(render(*files, **values), "StatefulSet")
     (container,) = triton["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
-    assert variables(triton["spec"]["template"])["TENSOR_PARALLEL"] == "2"
-    files, values = CASES["3b"]
-    (triton,) = of_kind(render(*files, **values), "StatefulSet")
-    assert variables(triton["spec"]["template"])["TENSOR_PARALLEL"] == "1"
 
 
 def test_what_scales_has_no_number_of_replicas_of_its_own() -> None:

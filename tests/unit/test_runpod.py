@@ -81,7 +81,7 @@ def test_a_pod_is_created_with_what_the_template_and_the_command_line_say(
     state, address = runpod
     ended = pod(
         "create", "--image", IMAGE, "--keys", str(keys), "--gpus", "2",
-        "--env", "TENSOR_PARALLEL=2",
+        "--env", "MAX_BATCH_ROWS=64",
         RUNPOD_API=address, RUNPOD_API_KEY=ACCOUNT_KEY,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -89,7 +89,7 @@ def test_a_pod_is_created_with_what_the_template_and_the_command_line_say(
     ((method, path, authorization, body),) = state.asked
     assert (method, path, authorization) == ("POST", "/pods", f"Bearer {ACCOUNT_KEY}")
     assert (body["imageName"], body["gpuCount"]) == (IMAGE, 2)
-    assert body["env"]["TENSOR_PARALLEL"] == "2"
+    assert body["env"]["MAX_BATCH_ROWS"] == "64"
     assert json.loads(body["env"]["API_KEYS"])[0]["sha256"] == HASH
     assert set(body["env"]) <= triton_variables() | gateway_variables()
 

@@ -26,7 +26,6 @@ from launcher.settings import ROOT
 from triton_models.engine.attention import ATTENTION_NAME
 from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token, choose_num_slots
 from triton_models.engine.model_shard import ModelShard, ShardSizes
-from triton_models.engine.sharded_linear import ShardPlace, shard_model
 
 GUIDE = (ROOT / "docs" / "sizing.md").read_text()
 SHAPES = [
@@ -75,19 +74,6 @@ def test_the_engine_allocates_what_is_computed(
     cache = shard._cache
     assert cache.keys.nbytes + cache.values.nbytes == kv_bytes(config, 113, dtype)
     assert shard._table._deltas.nbytes == steering_bytes(config, 7, dtype)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_share_of_a_model_is_what_is_computed(
-    shape: tuple[int, int, int, int, int, int, bool],
-) -> None:
-    config = tiny(shape)
-    model = Qwen2ForCausalLM(config).eval().requires_grad_(False)
-    shard_model(model, ShardPlace(1, 2))
-    assert allocated(model) == num_parameters(config, 2) * 4
-    sizes = ShardSizes(num_rows=3, num_slots=40, context_length=20, num_shards=2)
-    cache = ModelShard(model, torch.float32, sizes)._cache
-    assert cache.keys.nbytes + cache.values.nbytes == kv_bytes(config, 40, torch.float32, 2)
 
 
 @pytest.mark.parametrize("name", MODELS)
