@@ -21,8 +21,9 @@ def main() -> None:
         settings = Settings()
     except ValidationError as error:
         for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"]).upper()
-            print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
+            name = ".".join(str(part) for part in problem["loc"])
+            shown = "not usable" if Settings.is_secret(name) else repr(problem["input"])
+            print(f"error: {name.upper()} is {shown}: {problem['msg']}", file=sys.stderr)
         sys.exit(2)
     try:
         # Here, once, rather than in each worker, which would be started again and again.

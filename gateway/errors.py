@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import grpc
 
+from triton_models import control
 from triton_models.errors import ErrorCode
 from triton_models.tensors import PERSONA
 
@@ -178,6 +179,17 @@ class ModelDeadError(UnavailableError):
     def __init__(self, model: str, detail: str = "") -> None:
         super().__init__("the model stopped working and is being restarted: try again soon", detail)
         self.model = model
+
+
+class ControlRefusedError(UnavailableError):
+    """Triton lets only those load models who know a secret, and the gateway does not."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            f"Triton does not let this gateway reload its models: set {control.VARIABLE} to what "
+            "that Triton was started with",
+            detail,
+        )
 
 
 class NotReadyError(UnavailableError):

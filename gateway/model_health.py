@@ -9,13 +9,16 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from gateway.endpoint import Endpoint
-from gateway.errors import error_of_grpc, error_of_response
+from gateway.errors import ControlRefusedError, GatewayError, error_of_grpc, error_of_response
 from gateway.triton_wire import Values
-from triton_models import tensors
+from triton_models import control, tensors
 from triton_models.tensors import TritonType
 
 _CALL_TIMEOUT = 5.0
 _PROBE_PROMPT = "Hello"
+
+_RESTRICTED = "This protocol is restricted"
+"""Triton's words for a call without the header that it asks for, or with another's value."""
 
 _NOTHING: dict[TritonType, list[Any]] = {"INT32": [0], "BYTES": [""]}
 
@@ -36,10 +39,12 @@ class ModelHealth:
 
     Args:
         triton: The server.
+        control_key: What it asks for before it loads or unloads anything, `""` if nothing.
     """
 
-    def __init__(self, triton: Endpoint) -> None:
+    def __init__(self, triton: Endpoint, control_key: str = "") -> None:
         self._triton = triton
+        self._metadata = ((control.GRPC_HEADER, control_key),) if control_key else ()
 
     async def probe(self, timeout: float) -> None:
         """Generates one token, which proves what Triton's own readiness does not.
@@ -113,13 +118,16 @@ class ModelHealth:
             model: One of `tensors.MODELS`; the ensemble waits for a step to be loaded again.
 
         Raises:
+            ControlRefusedError: It takes another key.
             GatewayError: Triton refuses.
         """
         request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
         try:
-            await self._triton.stub.RepositoryModelUnload(request, timeout=_CALL_TIMEOUT)
+            await self._triton.stub.RepositoryModelUnload(
+                request, timeout=_CALL_TIMEOUT, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as error:
-            raise error_of_grpc(error.code(), error.details()) from None
+            raise _error_of_control(error) from None
 
     async def load(self, model: str, timeout: float) -> None:
         """Loads a model, with all it needs, if it is not loaded.
@@ -129,10 +137,19 @@ class ModelHealth:
             timeout: How many seconds it may take.
 
         Raises:
+            ControlRefusedError: It takes another key.
             GatewayError: Triton refuses, or the model does not load.
         """
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
         try:
-            await self._triton.stub.RepositoryModelLoad(request, timeout=timeout)
+            await self._triton.stub.RepositoryModelLoad(
+                request, timeout=timeout, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as error:
-            raise error_of_grpc(error.code(), error.details()) from None
+            raise _error_of_control(error) from None
+
+
+def _error_of_control(error: grpc.aio.AioRpcError) -> GatewayError:
+    if _RESTRICTED in (error.details() or ""):
+        return ControlRefusedError(f"{error.code().name}: {error.details()}")
+    return error_of_grpc(error.code(), error.details())

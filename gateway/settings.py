@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.protection.rates import Rate
 from gateway.targets import Targets
+from triton_models import control
 from triton_models.settings import DATA_ROOT, DEMO_MODEL
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -31,6 +32,8 @@ class Settings(BaseSettings):
         top_p: For requests that name none; unset leaves it to the model server.
         triton_url: Where Triton's gRPC port is: `host:port`, several of them separated by commas,
             or `dns:///name:port` for all addresses of a name.
+        triton_control_key: The secret that Triton asks for before it loads or unloads a model, as
+            the watchdog has it do; all servers have the same.
         max_open_requests: How many generations a process may have open before it refuses more.
         first_chunk_timeout: How long an answer may take to begin, queueing included.
         chunk_timeout: How long a streamed answer may pause.
@@ -77,6 +80,7 @@ class Settings(BaseSettings):
     top_p: float | None = Field(default=None, ge=0.001, le=1)
 
     triton_url: str = Field(default="localhost:8001", min_length=1)
+    triton_control_key: SecretStr = SecretStr("")
     max_open_requests: int = Field(default=1024, ge=1)
     first_chunk_timeout: Seconds = 60.0
     chunk_timeout: Seconds = 20.0
@@ -134,10 +138,23 @@ class Settings(BaseSettings):
         Targets(value)
         return value
 
+    @field_validator("triton_control_key")
+    @classmethod
+    def _is_usable(cls, value: SecretStr) -> SecretStr:
+        if value:
+            control.checked_key(value.get_secret_value())
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @classmethod
+    def is_secret(cls, name: str) -> bool:
+        """Whether a field's value is for nobody's eyes."""
+        field = cls.model_fields.get(name)
+        return field is not None and field.annotation is SecretStr
 
     @property
     def shown_model_name(self) -> str:

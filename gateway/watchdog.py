@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from gateway.endpoint import Endpoint
 from gateway.errors import (
     NOT_LOADED_MESSAGE,
     UNREACHABLE_MESSAGE,
+    ControlRefusedError,
     DeadlineError,
     GatewayError,
     InvalidRequestError,
@@ -41,6 +43,8 @@ T = TypeVar("T")
 
 _PROBE_TIMEOUT = 2.0
 _SPREAD = 0.3
+_REFUSED_PAUSE = 60.0
+"""How long to leave a Triton alone that refuses to be controlled: it may be replaced by another."""
 
 
 class Condition(Enum):
@@ -145,7 +149,8 @@ class Watchdog:
         self._endpoint = endpoint
         self._metrics = metrics
         self._noted = noted
-        self._health = ModelHealth(endpoint)
+        self._health = ModelHealth(endpoint, settings.triton_control_key.get_secret_value())
+        self._refused_at: float | None = None
         self._settings = settings
         self._policy = Policy()
         self._condition = Condition.WELL
@@ -159,6 +164,10 @@ class Watchdog:
             await self._pause()
             try:
                 await self._look()
+            except ControlRefusedError as error:
+                if self._refused_at is None:
+                    self._log(logging.ERROR, error.message, reason=error.detail)
+                self._refused_at = time.monotonic()
             except GatewayError as error:
                 reason = error.detail or error.message
                 self._log(logging.ERROR, "the model could not be repaired", reason=reason)
@@ -198,7 +207,7 @@ class Watchdog:
 
     async def _act(self, remedy: Remedy, finding: Finding) -> bool:
         """Does what is to be done, and says whether there was anything."""
-        if remedy is Remedy.NOTHING:
+        if remedy is Remedy.NOTHING or self._is_refused():
             return False
         if not await self._health.is_server_ready():
             # Not even that is answered: the machine or the way there is gone.
@@ -209,6 +218,10 @@ class Watchdog:
         if remedy is Remedy.LOAD or await self._health.is_loaded(finding.model):
             await self._repair_and_count(remedy, finding.model)
         return True
+
+    def _is_refused(self) -> bool:
+        """Whether Triton has said a moment ago that this gateway has nothing to tell it."""
+        return self._refused_at is not None and time.monotonic() - self._refused_at < _REFUSED_PAUSE
 
     def _note(self, finding: Finding) -> None:
         before, self._condition = self._condition, finding.condition
@@ -248,6 +261,7 @@ class Watchdog:
             self._endpoint.give_up(ModelDeadError(model))
             await self._health.unload(model)
             await self._health.load(model, timeout)
+        self._refused_at = None
         # Triton says so, and whoever finds otherwise is sent elsewhere.
         self._endpoint.accept()
         self._log(logging.WARNING, "the model is loaded again")

@@ -5,16 +5,21 @@ take: its stream gets nothing more, not even an error. So the ensemble is unload
 refuses new requests (a gateway sends them elsewhere) and leaves open ones alone.
 
     python3 drain.py [URL of Triton's HTTP port] [seconds]
+
+TRITON_CONTROL_KEY is the secret that Triton was started with.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import urllib.error
 import urllib.request
 from typing import Any
+
+from triton_models import control
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_SECONDS = 30.0
@@ -29,9 +34,10 @@ def post(url: str, body: dict[str, Any]) -> Any:
         OSError: There is none.
         ValueError: It is no JSON.
     """
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get(control.VARIABLE):
+        headers[control.HEADER] = key
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     # Not through a proxy that the environment may name.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=ASK_SECONDS) as response:

@@ -423,7 +423,7 @@ class Health:
 
     loads = True
 
-    def __init__(self, triton: Any) -> None:
+    def __init__(self, triton: Any, control_key: str) -> None:
         pass
 
     async def is_server_ready(self) -> bool:

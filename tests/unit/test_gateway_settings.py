@@ -52,3 +52,22 @@ def test_the_command_names_the_variable_in_one_line(
         command.main()
     assert exit_.value.code == 2
     assert capsys.readouterr().err.startswith("error: PORT is 'http'")
+
+
+def test_a_control_key_that_cannot_be_used_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRITON_CONTROL_KEY", "too:short")
+    with pytest.raises(SystemExit) as exit_:
+        command.main()
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: TRITON_CONTROL_KEY is not usable")
+    assert "too:short" not in message
+
+
+def test_a_control_key_is_kept_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CONTROL_KEY", "k" * 40)
+    settings = Settings()
+    assert settings.triton_control_key.get_secret_value() == "k" * 40
+    assert "k" * 40 not in f"{settings!r} {settings}"

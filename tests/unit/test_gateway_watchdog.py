@@ -150,7 +150,7 @@ async def looks_until_repaired(
     monkeypatch: pytest.MonkeyPatch, reports: list[bool], loaded: bool = True
 ) -> tuple[Server, Health]:
     server, health = Server(reports), Health(loaded)
-    monkeypatch.setattr("gateway.watchdog.ModelHealth", lambda _: health)
+    monkeypatch.setattr("gateway.watchdog.ModelHealth", lambda *_: health)
     monkeypatch.setattr("gateway.watchdog._SPREAD", 0)
     settings = Settings(watchdog_interval=0.01)
     watchdog = Watchdog(cast(Endpoint, server), settings, GatewayMetrics(), lambda: None)
@@ -178,3 +178,36 @@ async def test_a_model_that_another_gateway_has_unloaded_is_not_unloaded_again(
 ) -> None:
     _, health = await looks_until_repaired(monkeypatch, [True], loaded=False)
     assert health.done == []
+
+
+class Guarded(Health):
+    """A Triton that asks for another key."""
+
+    async def unload(self, model: str) -> None:
+        self.done.append(f"unload {model}")
+        raise errors.ControlRefusedError("UNAVAILABLE: restricted")
+
+
+async def test_a_triton_that_refuses_to_be_controlled_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, health = Server([]), Guarded(loaded=True)
+    monkeypatch.setattr("gateway.watchdog.ModelHealth", lambda *_: health)
+    monkeypatch.setattr("gateway.watchdog._SPREAD", 0)
+    settings = Settings(watchdog_interval=0.001)
+    watchdog = Watchdog(cast(Endpoint, server), settings, GatewayMetrics(), lambda: None)
+    task = asyncio.create_task(watchdog.run())
+
+    async def look(times: int) -> None:
+        until = server.probes + times
+        while server.probes < until:
+            await asyncio.sleep(0.005)
+
+    await look(10)
+    assert health.done == ["unload steered_qwen"]
+    monkeypatch.setattr("gateway.watchdog._REFUSED_PAUSE", 0.0)
+    await look(10)
+    task.cancel()
+    assert len(health.done) > 1
+    said = [each for each in caplog.messages if "set TRITON_CONTROL_KEY" in each]
+    assert len(said) == 1

@@ -1,0 +1,57 @@
+"""The secret that Triton asks for: which are taken, and that nobody sees them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from triton_models import control
+
+
+def test_new_keys_can_be_used_and_differ() -> None:
+    keys = {control.new_key() for _ in range(20)}
+    assert len(keys) == 20
+    assert {control.checked_key(key) for key in keys} == keys
+
+
+@pytest.mark.parametrize("key", ["", "short", "a" * 300, "a:b=c" * 8, "a b" * 10, "é" * 40])
+def test_keys_that_are_weak_or_that_triton_would_misread_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="use 16 to 256 letters") as raised:
+        control.restrictions(key)
+    assert not key or key not in str(raised.value)
+
+
+def test_both_of_triton_s_ports_ask_for_the_key() -> None:
+    key = "k" * 40
+    rule = f"model-repository,shared-memory,trace,logging:persona-control-key={key}"
+    assert control.restrictions(key) == (
+        f"--http-restricted-api={rule}",
+        f"--grpc-restricted-protocol={rule}",
+    )
+
+
+def arguments(**variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != control.VARIABLE}
+    return subprocess.run(
+        [sys.executable, "-m", "triton_models.control"],
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_containers_entrypoint_is_told_the_arguments() -> None:
+    ended = arguments(TRITON_CONTROL_KEY="k" * 40)
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines() == list(control.restrictions("k" * 40))
+
+
+@pytest.mark.parametrize("variables", [{}, {"TRITON_CONTROL_KEY": "tooshort"}])
+def test_without_a_usable_key_there_are_no_arguments(variables: dict[str, str]) -> None:
+    ended = arguments(**variables)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("error: TRITON_CONTROL_KEY cannot be used")
+    assert "tooshort" not in ended.stderr
