@@ -21,7 +21,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
-    """Returns settings for a stack on free loopback ports.
+    """Returns settings for a stack on free loopback ports, all of Triton's among them.
 
     Args:
         run_folder: Where its logs and records go.
@@ -34,6 +34,7 @@ def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
         triton_http_port=http,
         triton_grpc_port=grpc,
         triton_metrics_port=metrics,
+        triton_http=True,
         run_folder=run_folder,
         start_seconds=start_seconds,
     )

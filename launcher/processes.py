@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from launcher import private_arguments
+
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "persona_"
 """What the names of all shared memory begin with that a launcher's Triton makes."""
@@ -30,6 +32,10 @@ class ManagedProcess:
         command: The program and its arguments.
         environment: Its environment.
         log: The file that its output goes to.
+        private: More arguments, which other users of the machine cannot read.
+
+    Raises:
+        PrivacyError: This machine cannot keep arguments private.
     """
 
     def __init__(
@@ -38,19 +44,26 @@ class ManagedProcess:
         command: Sequence[str],
         environment: Mapping[str, str],
         log: Path,
+        private: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command,
-                env=dict(environment),
+                [*command, *(private_arguments.SHOWN for _ in private)],
+                env={**environment, **private_arguments.variables(private)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent_and_be_traced if private else _die_with_parent,
             )
+        if private:
+            try:
+                private_arguments.pass_on(self.pid, private)
+            except BaseException:
+                self.stop(patience_seconds=0)
+                raise
 
     @property
     def pid(self) -> int:
@@ -169,6 +182,27 @@ def kill_group(group: int, patience_seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+def hide_shared_memory(prefix: str) -> None:
+    """Takes everybody else's rights to shared memory, through which prompts and answers pass.
+
+    Triton's Python backend makes it readable for all, whatever the umask, for each model that it
+    loads.
+
+    Args:
+        prefix: What the names begin with.
+    """
+    for path in SHARED_MEMORY.glob(f"{prefix}*"):
+        # Its model may have been unloaded since; and everybody may put files, and links, there.
+        with contextlib.suppress(OSError):
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                status = os.fstat(file)
+                if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+                    os.fchmod(file, 0o600)
+            finally:
+                os.close(file)
+
+
 def remove_shared_memory(prefix: str) -> None:
     """Removes shared memory that a Triton of ours, now ended, left behind.
 
@@ -202,3 +236,8 @@ def _stat(pid: int) -> list[str] | None:
 def _die_with_parent() -> None:
     """Makes the kernel end the child when the launcher dies, even by SIGKILL."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _die_with_parent_and_be_traced() -> None:
+    _die_with_parent()
+    private_arguments.trace_me()

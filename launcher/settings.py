@@ -24,6 +24,8 @@ class StackSettings:
         triton_http_port: Triton's HTTP port.
         triton_grpc_port: Triton's gRPC port.
         triton_metrics_port: Triton's Prometheus port.
+        triton_http: Whether Triton listens on its HTTP port. Any web page that a browser on this
+            machine shows can send requests there.
         run_folder: Logs, the backends folder and the record of what runs.
         start_seconds: How long the model may take to load.
     """
@@ -34,6 +36,7 @@ class StackSettings:
     triton_http_port: int = 8003
     triton_grpc_port: int = 8001
     triton_metrics_port: int = 8002
+    triton_http: bool = False
     run_folder: Path = ROOT / ".run"
     start_seconds: float = 600.0
 
@@ -53,6 +56,25 @@ class StackSettings:
     def http_url(self) -> str:
         """Where this machine reaches Triton's HTTP."""
         return f"http://{_bracketed(self.triton_host)}:{self.triton_http_port}"
+
+    @property
+    def triton_on_loopback(self) -> bool:
+        """Whether only this machine reaches Triton."""
+        return self.triton_host == "localhost" or self.triton_host.startswith(("127.", "::1"))
+
+    @property
+    def metrics_url(self) -> str:
+        """Where this machine reaches Triton's metrics."""
+        return f"http://{_bracketed(self.triton_host)}:{self.triton_metrics_port}/metrics"
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports that are listened on, by the variables that choose them."""
+        return {
+            variable: getattr(self, field)
+            for field, variable in PORT_VARIABLES.items()
+            if self.triton_http or field != "triton_http_port"
+        }
 
 
 PORT_VARIABLES = {
@@ -75,16 +97,18 @@ def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSe
         field: _number(variables, name, getattr(defaults, field), 1, 65535)
         for field, name in PORT_VARIABLES.items()
     }
-    if len(set(ports.values())) < len(ports):
-        shown = ", ".join(f"{name}={ports[field]}" for field, name in PORT_VARIABLES.items())
-        raise LaunchError(f"the ports must differ: {shown}")
-    return StackSettings(
+    settings = StackSettings(
         gateway_host=variables.get("HOST") or defaults.gateway_host,
         triton_host=variables.get("TRITON_HOST") or defaults.triton_host,
+        triton_http=_flag(variables, "TRITON_HTTP", defaults.triton_http),
         run_folder=Path(variables.get("RUN_DIR") or defaults.run_folder).absolute(),
         start_seconds=_number(variables, "START_SECONDS", int(defaults.start_seconds), 1, 86_400),
         **ports,
     )
+    if len(set(settings.ports.values())) < len(settings.ports):
+        shown = ", ".join(f"{name}={port}" for name, port in settings.ports.items())
+        raise LaunchError(f"the ports must differ: {shown}")
+    return settings
 
 
 def check_ports(settings: StackSettings) -> None:
@@ -93,9 +117,8 @@ def check_ports(settings: StackSettings) -> None:
     Raises:
         LaunchError: One is taken; the message names the variable that chooses another.
     """
-    for field, name in PORT_VARIABLES.items():
-        host = settings.gateway_host if field == "gateway_port" else settings.triton_host
-        port = getattr(settings, field)
+    for name, port in settings.ports.items():
+        host = settings.gateway_host if name == "PORT" else settings.triton_host
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -117,3 +140,10 @@ def _number(variables: Mapping[str, str], name: str, default: int, low: int, hig
     if not text.isdecimal() or not low <= int(text) <= high:
         raise LaunchError(f"{name} is {text!r}: use an integer from {low} to {high}")
     return int(text)
+
+
+def _flag(variables: Mapping[str, str], name: str, default: bool) -> bool:
+    text = variables.get(name) or str(default)
+    if text.lower() not in ("true", "false"):
+        raise LaunchError(f"{name} is {text!r}: use true or false")
+    return text.lower() == "true"

@@ -9,20 +9,24 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from launcher.errors import LaunchError, LaunchInterrupted
+from launcher.private_arguments import PrivacyError
 from launcher.processes import (
     PREFIX,
     ManagedProcess,
     RunRecord,
+    hide_shared_memory,
     process_start,
     remove_shared_memory,
 )
 from launcher.settings import ROOT, StackSettings, check_ports
 from launcher.triton_files import assemble_backends, find_triton, library_path
 from launcher.triton_log import load_failures
+from triton_models import control
 from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
 from triton_models.model_folder import find_model
 from triton_models.settings import SettingsError, read_settings
@@ -46,6 +50,9 @@ class Stack:
         environment: Variables for both servers, on top of this process's own.
         say: Takes lines about the progress.
         interrupted: Set it, from a signal handler say, to end `start` and `watch`.
+
+    Attributes:
+        control_key: What Triton asks for before it loads a model, the environment's or a new one.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Stack:
         self._interrupted = interrupted or threading.Event()
         self._environment = {**os.environ, **(environment or {})}
         self._say = say
+        self.control_key = self._environment.get(control.VARIABLE) or control.new_key()
         self._record_path = settings.run_folder / "stack.json"
         self._prefix = f"{PREFIX}{os.getpid()}_{settings.triton_grpc_port}_"
         self.triton: ManagedProcess | None = None
@@ -92,7 +100,9 @@ class Stack:
         check_ports(self.settings)
         self._say(f"starting Triton with the model {model} ...")
         self.start_triton()
-        self._wait_for("Triton", self.triton, f"{self.settings.http_url}/v2/health/ready")
+        # Triton opens this port last, after its models are loaded.
+        self._wait_for("Triton", self.triton, self.settings.metrics_url)
+        hide_shared_memory(self._prefix)
         self._say("Triton is up; starting the gateway ...")
         self.start_gateway()
         self._wait_for("the gateway", self.gateway, f"{self.settings.gateway_url}/health/ready")
@@ -112,14 +122,17 @@ class Stack:
             "--model-control-mode=explicit",
             "--load-model=*",
             "--disable-auto-complete-config",
-            f"--http-address={settings.triton_host}",
-            f"--http-port={settings.triton_http_port}",
+            *self._http_arguments(),
             f"--grpc-address={settings.triton_host}",
             f"--grpc-port={settings.triton_grpc_port}",
             f"--metrics-address={settings.triton_host}",
             f"--metrics-port={settings.triton_metrics_port}",
             f"--exit-timeout-secs={TRITON_EXIT_SECONDS - 5}",
         ]
+        try:
+            private = control.restrictions(self.control_key)
+        except ValueError as error:
+            raise LaunchError(f"{control.VARIABLE} cannot be used: {error}") from error
         # The stub runs the first python3 on PATH, so that must be this environment's.
         # Triton makes an instance for each GPU that it sees, whatever DEVICE says.
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._environment.get("DEVICE") == "cpu" else {}
@@ -131,7 +144,15 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
         log = self._log_folder() / "triton.log"
-        self.triton = ManagedProcess("Triton", command, environment, log)
+        start = partial(ManagedProcess, "Triton", environment=environment, log=log)
+        try:
+            self.triton = start(command, private=private)
+        except PrivacyError as error:
+            self._say(
+                f"warning: {error}: other users of this machine can read the secret that keeps "
+                "Triton's control to the gateway in the list of processes"
+            )
+            self.triton = start([*command, *private])
         self._write_record()
 
     def start_gateway(self) -> None:
@@ -142,6 +163,7 @@ class Stack:
             "HOST": self.settings.gateway_host,
             "PORT": str(self.settings.gateway_port),
             "TRITON_URL": self.settings.grpc_address,
+            control.VARIABLE: self.control_key,
         }
         command = [sys.executable, "-m", "gateway"]
         log = self._log_folder() / "gateway.log"
@@ -169,6 +191,7 @@ class Stack:
         """
         restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
         while not self._interrupted.wait(WATCH_SECONDS):
+            hide_shared_memory(self._prefix)
             if self.gateway and not self.gateway.running:
                 raise self._ended(self.gateway)
             if self.triton and not self.triton.running:
@@ -180,6 +203,14 @@ class Stack:
                 self.triton.stop(patience_seconds=0)
                 remove_shared_memory(self._prefix)
                 self.start_triton()
+
+    def _http_arguments(self) -> list[str]:
+        if not self.settings.triton_http:
+            return ["--allow-http=false"]
+        return [
+            f"--http-address={self.settings.triton_host}",
+            f"--http-port={self.settings.triton_http_port}",
+        ]
 
     def _make_way(self) -> None:
         """Cleans up after a launcher that was killed, and refuses to start beside a living one."""

@@ -16,6 +16,7 @@ from triton_models.vectors.persona_vector import PersonaVector
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TORCH_THREADS": "1"}
 START_SECONDS = 180.0
+CONTROL_KEY = {"TRITON_CONTROL_KEY": "the-key-of-several-tritons-and-their-gateways"}
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     engine does. The test that kills a model has a stack of its own with the watchdog on.
     """
     settings = loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS)
-    environment = {**ONE_THREAD, "WATCHDOG": "false"}
+    environment = {**ONE_THREAD, **CONTROL_KEY, "WATCHDOG": "false"}
     with Stack(settings, environment, say=lambda _: None) as stack:
         yield stack
 

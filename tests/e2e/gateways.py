@@ -12,6 +12,7 @@ import httpx
 
 from launcher.loopback import free_ports
 from launcher.processes import ManagedProcess
+from tests.e2e.conftest import CONTROL_KEY
 from tests.e2e.waiting import eventually
 
 START_SECONDS = 60.0
@@ -36,7 +37,7 @@ def gateway(folder: Path, environment: dict[str, str], **settings: str) -> Itera
     """
     port = settings.get("PORT") or str(free_ports(1)[0])
     url = f"http://127.0.0.1:{port}"
-    variables = {**environment, "HOST": "127.0.0.1", "PORT": port, **settings}
+    variables = {**CONTROL_KEY, **environment, "HOST": "127.0.0.1", "PORT": port, **settings}
     command = [sys.executable, "-m", "gateway"]
     process = ManagedProcess("the gateway", command, variables, folder / f"gateway-{port}.log")
     try:

@@ -31,7 +31,7 @@ from launcher.loopback import loopback_settings
 from launcher.processes import group_members
 from launcher.settings import ROOT
 from launcher.stack import Stack
-from tests.e2e.conftest import ONE_THREAD, START_SECONDS
+from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import gateway
 from tests.e2e.load import load
 from tests.e2e.triton_call import Call, call, describe, error_of
@@ -139,7 +139,9 @@ def older(release: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         with pytest.MonkeyPatch.context() as patch:
             # The launcher takes the server of whichever wheel Python finds first.
             patch.syspath_prepend(str(folder))
-            stack = exits.enter_context(Stack(settings, ONE_THREAD, say=lambda _: None))
+            stack = exits.enter_context(
+                Stack(settings, {**ONE_THREAD, **CONTROL_KEY}, say=lambda _: None)
+            )
         yield stack
         if stack.triton:
             # A dead model's requests are leaked: there is no use in waiting for them.
@@ -266,12 +268,13 @@ def test_a_newer_triton_takes_over_and_no_request_is_lost(
     assert version_of(stack) == NEWEST != version_of(older)
     urls = f"{older.settings.grpc_address},{stack.settings.grpc_address}"
     drain = [sys.executable, "deploy/container/drain.py", older.settings.http_url, "30"]
-    with gateway(tmp_path, {**os.environ, **ONE_THREAD}, TRITON_URL=urls) as both:
+    environment = {**os.environ, **ONE_THREAD, **CONTROL_KEY}
+    with gateway(tmp_path, environment, TRITON_URL=urls) as both:
         before = answered()
         with load(both.url, CLIENTS) as outcomes:
             time.sleep(1)
             assert any(describe(each)["engine"]["running"] for each in urls.split(","))
-            subprocess.run(drain, cwd=ROOT, check=True, timeout=60)
+            subprocess.run(drain, cwd=ROOT, env=environment, check=True, timeout=60)
             drained_at = time.monotonic()
             assert older.triton
             older.triton.stop(patience_seconds=2)

@@ -114,6 +114,40 @@ def test_it_serves_and_ctrl_c_leaves_nothing_behind(launcher: Launcher) -> None:
     assert not (launcher.settings.run_folder / "stack.json").exists()
 
 
+def test_triton_s_http_port_is_closed_and_what_its_grpc_port_leaves_open_is_said(
+    launcher: Launcher,
+) -> None:
+    launcher.wait_until_ready()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{launcher.settings.http_url}/v2/health/live")
+    assert "Triton HTTP   off (TRITON_HTTP=true turns it on)" in launcher.text()
+    assert "for all programs on this machine, without API keys or policy" in launcher.text()
+    assert "WARNING" not in launcher.text()
+
+
+def test_keys_and_policy_that_triton_s_ports_do_not_know_are_warned_of(
+    settings: StackSettings,
+) -> None:
+    policy = str(ROOT / "deploy" / "policy.example.json")
+    launcher = Launcher(settings, TRITON_HTTP="true", POLICY_FILE=policy, API_KEYS="[]")
+    try:
+        launcher.wait_until_ready()
+        said = "WARNING: API_KEYS, POLICY_FILE: for the gateway alone. Triton's gRPC"
+        assert eventually(lambda: said in launcher.text())
+        assert httpx.get(f"{settings.http_url}/v2/health/live").status_code == 200
+        assert settings.http_url in launcher.text()
+    finally:
+        launcher.stop()
+
+
+def test_a_control_key_that_cannot_be_used_is_refused_and_not_shown(
+    settings: StackSettings,
+) -> None:
+    refusal = Launcher(settings, TRITON_CONTROL_KEY="a:b").refusal()
+    assert "TRITON_CONTROL_KEY cannot be used: use 16 to 256 letters" in refusal
+    assert "a:b" not in refusal
+
+
 def test_a_second_one_is_refused_and_one_after_a_killed_one_cleans_up(launcher: Launcher) -> None:
     record = launcher.wait_until_ready()
     second = Launcher(launcher.settings)

@@ -17,7 +17,7 @@ import pytest
 from launcher.loopback import loopback_settings
 from launcher.processes import group_members
 from launcher.stack import Stack
-from tests.e2e.conftest import ONE_THREAD, START_SECONDS
+from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import RunningGateway, gateway
 from tests.e2e.load import Outcome, load
 from tests.e2e.triton_call import describe
@@ -37,7 +37,7 @@ def tritons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     first, second = (
         Stack(
             loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS),
-            ONE_THREAD,
+            {**ONE_THREAD, **CONTROL_KEY},
             say=lambda _: None,
         )
         for _ in range(2)

@@ -89,6 +89,18 @@ def test_ports_must_be_numbers_and_differ() -> None:
         read_stack_settings({"PORT": "8001"})
 
 
+def test_triton_s_http_port_is_closed_unless_it_is_asked_for() -> None:
+    assert not read_stack_settings({}).triton_http
+    assert "TRITON_HTTP_PORT" not in read_stack_settings({"PORT": "8003"}).ports
+    settings = read_stack_settings({"TRITON_HTTP": "True"})
+    assert settings.triton_http
+    assert settings.ports["TRITON_HTTP_PORT"] == 8003
+    with pytest.raises(LaunchError, match="the ports must differ"):
+        read_stack_settings({"PORT": "8003", "TRITON_HTTP": "true"})
+    with pytest.raises(LaunchError, match="TRITON_HTTP is 'on': use true or false"):
+        read_stack_settings({"TRITON_HTTP": "on"})
+
+
 def test_a_taken_port_is_named_with_its_remedy() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

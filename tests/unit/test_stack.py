@@ -1,0 +1,76 @@
+"""How the launcher starts Triton, with a stand-in for its process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from launcher.private_arguments import PrivacyError
+from launcher.settings import StackSettings
+from launcher.stack import Stack
+from triton_models import control
+
+KEY = "k" * 40
+
+
+class Process:
+    """A process that is not started, on a machine that keeps arguments private or does not."""
+
+    pid = os.getpid()
+    private_works = True
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        private: Sequence[str] = (),
+    ) -> None:
+        if private and not self.private_works:
+            raise PrivacyError("the kernel refuses")
+        self.command, self.environment, self.private = command, environment, private
+
+
+def started(folder: Path, said: list[str], triton_http: bool = False) -> Process:
+    settings = StackSettings(run_folder=folder, triton_http=triton_http)
+    stack = Stack(settings, {control.VARIABLE: KEY}, say=said.append)
+    stack.start_triton()
+    assert isinstance(stack.triton, Process)
+    return stack.triton
+
+
+@pytest.fixture(autouse=True)
+def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.stack.ManagedProcess", Process)
+
+
+def test_control_takes_the_operator_s_key_as_a_private_argument(tmp_path: Path) -> None:
+    said: list[str] = []
+    process = started(tmp_path, said)
+    assert process.private == control.restrictions(KEY)
+    assert KEY not in " ".join(process.command)
+    assert said == []
+
+
+def test_where_no_argument_is_private_control_is_restricted_still_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Process, "private_works", False)
+    said: list[str] = []
+    process = started(tmp_path, said)
+    assert set(control.restrictions(KEY)) <= set(process.command)
+    (warning,) = said
+    assert warning.startswith("warning: the kernel refuses: other users of this machine can read")
+    assert KEY not in warning
+
+
+def test_the_http_port_is_opened_only_if_it_is_asked_for(tmp_path: Path) -> None:
+    closed = started(tmp_path, [])
+    assert "--allow-http=false" in closed.command
+    opened = started(tmp_path, [], triton_http=True)
+    assert "--allow-http=false" not in opened.command
+    assert "--http-address=127.0.0.1" in opened.command
