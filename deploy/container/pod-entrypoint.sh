@@ -3,6 +3,7 @@
 # both when one ends. Only the gateway listens beyond loopback.
 #
 #   API_KEYS or API_KEYS_FILE   who may use it; ALLOW_ANONYMOUS=true if everybody may
+#   TRITON_CONTROL_KEY          what Triton asks for before it loads a model (default: a random one)
 #   MODEL_NAME                  a hub id; empty is the demo model in /data/models/demo
 
 set -euo pipefail
@@ -25,6 +26,12 @@ fi
 if [ -n "$MODEL_NAME" ] && [ ! -d "$MODEL_NAME" ]; then
   python3 scripts/download_models.py "$MODEL_NAME"
 fi
+
+# By which the gateway may reload a model that has died, and nobody else.
+if [ -z "${TRITON_CONTROL_KEY:-}" ]; then
+  TRITON_CONTROL_KEY="$(python3 -c 'from triton_models import control; print(control.new_key())')"
+fi
+export TRITON_CONTROL_KEY
 
 "${as_user[@]}" deploy/container/triton-entrypoint.sh \
   --http-address=127.0.0.1 --grpc-address=127.0.0.1 --metrics-address=127.0.0.1 "$@" &

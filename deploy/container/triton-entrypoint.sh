@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts Triton with this project's models in the container; arguments go to tritonserver.
 #
+#   TRITON_CONTROL_KEY    the secret by which gateways may load models (default: a random one)
 #   TRITON_HTTP_PORT      Triton's HTTP port (default 8000)
 #   TRITON_EXIT_SECONDS   how long open answers may go on after SIGTERM (default 30)
 #
@@ -33,6 +34,18 @@ if [ "$shared_memory_mib" -lt 256 ]; then
     "give it 1 GiB (docker run --shm-size 1g, or an emptyDir of medium Memory)" >&2
 fi
 
+# Who loads a model runs its code: that, shared memory, traces and logs are for those alone who know a
+# secret. The list of processes shows it, to this container and to whoever rules the machine.
+if [ -z "${TRITON_CONTROL_KEY:-}" ]; then
+  echo "warning: TRITON_CONTROL_KEY is not set, so that no gateway can reload a model that has died:" \
+    "set it to the same secret here and there (openssl rand -hex 32)" >&2
+  TRITON_CONTROL_KEY="$(python3 -c 'from triton_models import control; print(control.new_key())')"
+fi
+export TRITON_CONTROL_KEY
+# In a variable first, so that a failure ends this script.
+arguments="$(python3 -m triton_models.control)"
+mapfile -t restrictions <<<"$arguments"
+
 port="${TRITON_HTTP_PORT:-8000}"
 patience="${TRITON_EXIT_SECONDS:-30}"
 
@@ -44,6 +57,7 @@ tritonserver \
   --backend-config=python,stub-timeout-seconds=3600 \
   --http-port="$port" \
   --exit-timeout-secs=15 \
+  "${restrictions[@]}" \
   "$@" &
 server=$!
 

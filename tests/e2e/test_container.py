@@ -88,6 +88,9 @@ def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_writ
         )
         (plain,) = call(address, text_input="Hello!", temperature=0.0)
         assert steered["text_output"] != plain["text_output"]
+        unload = f"http://127.0.0.1:{http}/v2/repository/models/persona/unload"
+        assert httpx.post(unload, json={}).status_code == 403
+        assert "TRITON_CONTROL_KEY is not set" in triton.log.read_text()
 
         with container(
             "gateway",
@@ -165,6 +168,10 @@ def test_a_pod_serves_whom_it_knows_and_loses_no_answer_when_it_stops(tmp_path: 
         body = {"prompt": "Hi", "max_tokens": 600, "min_tokens": 600, "stream": True}
         path = f"{url}/api/v1/generate/baseline"
         assert httpx.post(path, json=body).status_code == 401
+        # Both servers were given one key.
+        os.kill(stub_of(pod), signal.SIGKILL)
+        assert eventually(lambda: not is_ready(url), 30)
+        assert eventually(lambda: is_ready(url), 60), pod.last_lines(40)
         with httpx.stream("POST", path, json=body, headers={"X-API-Key": key}) as response:
             pieces = response.iter_text()
             text = next(pieces)

@@ -14,13 +14,14 @@ from tests.unit.deployed_settings import gateway_variables, triton_variables
 from triton_models.settings import REPOSITORY_ROOT
 
 FOLDER = REPOSITORY_ROOT / "deploy" / "compose"
+SECRETS = {"GRAFANA_PASSWORD": "secret", "TRITON_CONTROL_KEY": "k" * 40}
 ALL = ("compose.yaml", "compose.gpu.yaml", "compose.keys.yaml")
 
 
 def config(*files: str) -> dict[str, Any]:
     """Returns what Compose makes of files."""
     command = ["docker-compose", *(part for file in files for part in ("-f", file))]
-    environment = {**os.environ, "GRAFANA_PASSWORD": "secret"}
+    environment = {**os.environ, **SECRETS}
     ended = subprocess.run(
         [*command, "config", "--format", "json"],
         cwd=FOLDER,
@@ -80,12 +81,18 @@ def test_containers_have_the_time_to_drain(services: dict[str, Any]) -> None:
     assert int(gateway["environment"]["SHUTDOWN_TIMEOUT"]) + 5 <= 30
 
 
-def test_without_a_password_for_grafana_nothing_starts() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "GRAFANA_PASSWORD"}
+@pytest.mark.parametrize("missing", SECRETS)
+def test_without_a_secret_nothing_starts(missing: str) -> None:
+    environment = {**os.environ, **SECRETS, missing: ""}
     command = ["docker-compose", "-f", "compose.yaml", "config", "-q"]
     ended = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True)
     assert ended.returncode != 0
-    assert "GRAFANA_PASSWORD" in ended.stderr
+    assert f"set {missing}" in ended.stderr
+
+
+def test_triton_and_the_gateway_share_a_control_key(services: dict[str, Any]) -> None:
+    for name in ("triton", "gateway"):
+        assert services[name]["environment"]["TRITON_CONTROL_KEY"] == SECRETS["TRITON_CONTROL_KEY"]
 
 
 def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:

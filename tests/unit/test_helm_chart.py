@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import kubernetes_validate
@@ -10,6 +11,7 @@ import yaml
 
 from tests.unit.deployed_settings import gateway_variables, triton_variables
 from tests.unit.helm import CHART, HelmError, lint, notes, render
+from triton_models import control
 from triton_models.settings import REPOSITORY_ROOT
 
 KEYS = {"apiKeys": {"entries": [{"name": "a", "role": "user", "sha256": "0" * 64}]}}
@@ -26,6 +28,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
         [],
         {
             "apiKeys": {"existingSecret": "keys"},
+            "controlKey": {"existingSecret": "control"},
             "policy": {"default": {}},
             "data": {
                 "vectorsConfigMap": "vectors",
@@ -191,6 +194,31 @@ def test_gateways_look_up_every_triton_pod(resources: list[dict[str, Any]]) -> N
     assert url == f"dns:///{service['metadata']['name']}.serving.svc:8001"
     (triton,) = of_kind(resources, "StatefulSet")
     assert triton["spec"]["serviceName"] == service["metadata"]["name"]
+
+
+def test_triton_and_the_gateway_share_a_control_key(resources: list[dict[str, Any]]) -> None:
+    secrets = {each["metadata"]["name"]: each.get("data") for each in of_kind(resources, "Secret")}
+    references = [
+        variable["valueFrom"]["secretKeyRef"]
+        for resource in resources
+        if resource["kind"] in ("StatefulSet", "Deployment")
+        for container in resource["spec"]["template"]["spec"]["containers"]
+        for variable in container["env"]
+        if variable["name"] == control.VARIABLE
+    ]
+    first, second = references
+    assert first == second
+    if first["name"] == "control":
+        assert not any(name.endswith("control-key") for name in secrets)
+    else:
+        made = secrets[first["name"]]
+        assert made
+        control.checked_key(base64.b64decode(made[first["key"]]).decode())
+
+
+def test_every_installation_has_a_control_key_of_its_own() -> None:
+    one, other = (of_kind(render(**KEYS), "Secret", "control-key")[0]["data"] for _ in range(2))
+    assert one != other
 
 
 def test_every_volume_that_is_mounted_is_there(resources: list[dict[str, Any]]) -> None:

@@ -35,6 +35,11 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 {{- end -}}
 
+{{/* The Secret with what Triton asks for before it loads a model. */}}
+{{- define "persona.controlSecret" -}}
+{{- default (include "persona.name" (merge (dict "part" "control-key") .)) .Values.controlKey.existingSecret -}}
+{{- end -}}
+
 {{/* The Secret with keys.json, or nothing if nobody needs a key. */}}
 {{- define "persona.keysSecret" -}}
 {{- $keys := .Values.apiKeys -}}
