@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from transformers import Qwen2Config
 
-from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token, head_size, num_key_value_heads
+from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token
+from triton_models.model.architecture import Architecture
 from triton_models.settings import ServerSettings
 
 MIB: Final = 2**20
@@ -42,50 +42,54 @@ MAX_ROWS: Final = 1024
 """The most that `MAX_BATCH_ROWS` can be."""
 
 
-def _config(
+def qwen2(
     hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int, tied: bool
-) -> Qwen2Config:
-    return Qwen2Config(
+) -> Architecture:
+    """Returns the architecture of a model of the Qwen2 family, by its sizes."""
+    return Architecture(
+        family="qwen2",
+        vocabulary_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
+        num_layers=layers,
+        num_heads=heads,
         num_key_value_heads=kv_heads,
-        vocab_size=vocabulary,
-        tie_word_embeddings=tied,
-        max_position_embeddings=32_768,
+        head_size=hidden // heads,
+        max_positions=32_768,
+        norm_epsilon=1e-6,
+        qkv_bias=True,
+        tied_embeddings=tied,
     )
 
 
-MODELS: dict[str, Qwen2Config] = {
-    "Qwen2.5-0.5B": _config(896, 4_864, 24, 14, 2, 151_936, True),
-    "Qwen2.5-1.5B": _config(1_536, 8_960, 28, 12, 2, 151_936, True),
-    "Qwen2.5-3B": _config(2_048, 11_008, 36, 16, 2, 151_936, True),
-    "Qwen2.5-7B": _config(3_584, 18_944, 28, 28, 4, 152_064, False),
-    "Qwen2.5-14B": _config(5_120, 13_824, 48, 40, 8, 152_064, False),
-    "Qwen2.5-32B": _config(5_120, 27_648, 64, 40, 8, 152_064, False),
+MODELS: dict[str, Architecture] = {
+    "Qwen2.5-0.5B": qwen2(896, 4_864, 24, 14, 2, 151_936, True),
+    "Qwen2.5-1.5B": qwen2(1_536, 8_960, 28, 12, 2, 151_936, True),
+    "Qwen2.5-3B": qwen2(2_048, 11_008, 36, 16, 2, 151_936, True),
+    "Qwen2.5-7B": qwen2(3_584, 18_944, 28, 28, 4, 152_064, False),
+    "Qwen2.5-14B": qwen2(5_120, 13_824, 48, 40, 8, 152_064, False),
+    "Qwen2.5-32B": qwen2(5_120, 27_648, 64, 40, 8, 152_064, False),
 }
 """The sizes in the `config.json` of each model's Instruct version."""
 
 
-def num_parameters(config: Qwen2Config) -> int:
+def num_parameters(config: Architecture) -> int:
     """Returns how many weights a model has."""
     width, inner = config.hidden_size, config.intermediate_size
-    queries = config.num_attention_heads * head_size(config)
-    keys = num_key_value_heads(config) * head_size(config)
-    attention = (width + 1) * (queries + 2 * keys) + queries * width
+    queries = config.num_heads * config.head_size
+    attention = (width + 1) * (queries + config.key_value_width) + queries * width
     block = attention + 3 * width * inner + 2 * width
-    embeddings = config.vocab_size * width * (1 if config.tie_word_embeddings else 2)
-    return embeddings + config.num_hidden_layers * block + width
+    embeddings = config.vocabulary_size * width * (1 if config.tied_embeddings else 2)
+    return embeddings + config.num_layers * block + width
 
 
-def steering_bytes(config: Qwen2Config, rows: int, dtype: torch.dtype) -> int:
+def steering_bytes(config: Architecture, rows: int, dtype: torch.dtype) -> int:
     """Returns the size of the steering table: a line for each block and row, and line 0."""
-    return config.num_hidden_layers * (rows + 1) * config.hidden_size * dtype.itemsize
+    return config.num_layers * (rows + 1) * config.hidden_size * dtype.itemsize
 
 
-def kv_bytes(config: Qwen2Config, tokens: int, dtype: torch.dtype) -> int:
-    """Returns the size of a KV cache for so many tokens, with the slot that belongs to nobody."""
+def kv_bytes(config: Architecture, tokens: int, dtype: torch.dtype) -> int:
+    """Returns the size of a KV cache for so many tokens, with the slot of dummy tokens."""
     return (tokens + 1) * bytes_per_token(config, dtype)
 
 
@@ -100,7 +104,7 @@ class Fit:
         dtype: The number format.
     """
 
-    config: Qwen2Config
+    config: Architecture
     card_bytes: int
     reserved_bytes: int = RESERVED_MIB * MIB
     dtype: torch.dtype = torch.bfloat16
@@ -164,10 +168,10 @@ def model_table() -> str:
     rows = [
         [
             name,
-            str(config.num_hidden_layers),
+            str(config.num_layers),
             str(config.hidden_size),
-            f"{config.num_attention_heads} / {num_key_value_heads(config)}",
-            str(head_size(config)),
+            f"{config.num_heads} / {config.num_key_value_heads}",
+            str(config.head_size),
             f"{num_parameters(config):,}",
             _gib(num_parameters(config) * 2),
             f"{bytes_per_token(config, torch.bfloat16) // 1024} KiB",
@@ -196,7 +200,7 @@ def model_table() -> str:
 def fit_table() -> str:
     """Returns for each model and card the tokens that have room, and the streams by length."""
 
-    def cell(config: Qwen2Config, mib: int) -> str:
+    def cell(config: Architecture, mib: int) -> str:
         fit = Fit(config, mib * MIB)
         streams = " / ".join(f"{fit.streams(context):,}" for context in CONTEXTS)
         return streams if fit.streams(CONTEXTS[0]) else "does not fit"
@@ -210,10 +214,10 @@ def fit_table() -> str:
 def bound_table() -> str:
     """Returns the least time that a step can take: reading the weights once."""
 
-    def cell(config: Qwen2Config, mib: int, bandwidth: int) -> str:
+    def cell(config: Architecture, mib: int, bandwidth: int) -> str:
         fit = Fit(config, mib * MIB)
         read = num_parameters(config) - (
-            0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
+            0 if config.tied_embeddings else config.vocabulary_size * config.hidden_size
         )
         return f"{read * 2 / bandwidth / 1e6:.1f} ms" if fit.cache_tokens else "does not fit"
 

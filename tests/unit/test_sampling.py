@@ -187,7 +187,7 @@ def plain_penalties(logits: torch.Tensor, sequence: Sequence) -> torch.Tensor:
 @given(data=st.data())
 def test_penalized_rows_choose_in_any_batch_what_their_definitions_say(data: st.DataObject) -> None:
     tokens = st.lists(st.integers(0, 11), min_size=1, max_size=8)
-    penalties = {
+    penalties: dict[str, Any] = {
         "repetition_penalty": st.sampled_from([1.0, 0.7, 1.5]),
         "frequency_penalty": st.sampled_from([0.0, 0.4, -0.3]),
         "presence_penalty": st.sampled_from([0.0, 0.6]),

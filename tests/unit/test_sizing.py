@@ -19,13 +19,15 @@ from benchmarks.sizing import (
     kv_bytes,
     main,
     num_parameters,
+    qwen2,
     replicas,
     steering_bytes,
 )
 from launcher.settings import ROOT
-from triton_models.engine.attention import ATTENTION_NAME
 from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token, choose_num_slots
-from triton_models.engine.model_shard import ModelShard, ShardSizes
+from triton_models.engine.model_runner import ModelRunner, RunnerSizes
+from triton_models.model.linear import NumberFormat
+from triton_models.model.transformer import Transformer
 
 GUIDE = (ROOT / "docs" / "sizing.md").read_text()
 SHAPES = [
@@ -38,48 +40,37 @@ SHAPES = [
 ]
 
 
-def tiny(shape: tuple[int, int, int, int, int, int, bool]) -> Qwen2Config:
-    hidden, inner, layers, heads, kv_heads, vocabulary, tied = shape
-    config = Qwen2Config(
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        vocab_size=vocabulary,
-        tie_word_embeddings=tied,
-    )
-    config._attn_implementation = ATTENTION_NAME
-    return config
-
-
-def allocated(model: Qwen2ForCausalLM) -> int:
-    """Returns the bytes of a model's weights, tied ones counted once."""
-    storages = {
-        each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
-        for each in model.parameters()
-    }
-    return sum(storages.values())
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_engine_allocates_what_is_computed(
     shape: tuple[int, int, int, int, int, int, bool], dtype: torch.dtype
 ) -> None:
-    config = tiny(shape)
-    model = Qwen2ForCausalLM(config).eval().requires_grad_(False).to(dtype)
-    assert allocated(model) == num_parameters(config) * dtype.itemsize
-    shard = ModelShard(model, dtype, ShardSizes(num_rows=7, num_slots=113, context_length=50))
-    cache = shard._cache
-    assert cache.keys.nbytes + cache.values.nbytes == kv_bytes(config, 113, dtype)
-    assert shard._table._deltas.nbytes == steering_bytes(config, 7, dtype)
+    architecture = qwen2(*shape)
+    model = Transformer(architecture, NumberFormat(dtype, dtype), 50, torch.device("cpu"))
+    if architecture.tied_embeddings:
+        model.head.weight = model.embedding
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    assert weights == num_parameters(architecture) * dtype.itemsize
+    runner = ModelRunner(model, RunnerSizes(num_rows=7, num_slots=113, context_length=50), [])
+    cache = sum(block.nbytes for block in runner._cache.blocks)
+    assert cache == kv_bytes(architecture, 113, dtype)
+    assert runner._steering._deltas.nbytes == steering_bytes(architecture, 7, dtype)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_published_models_have_as_many_weights_as_transformers_makes(name: str) -> None:
+    sizes = MODELS[name]
+    config = Qwen2Config(
+        hidden_size=sizes.hidden_size,
+        intermediate_size=sizes.intermediate_size,
+        num_hidden_layers=sizes.num_layers,
+        num_attention_heads=sizes.num_heads,
+        num_key_value_heads=sizes.num_key_value_heads,
+        vocab_size=sizes.vocabulary_size,
+        tie_word_embeddings=sizes.tied_embeddings,
+    )
     with torch.device("meta"):
-        model = Qwen2ForCausalLM(MODELS[name])
+        model = Qwen2ForCausalLM(config)
     assert sum(each.numel() for each in model.parameters()) == num_parameters(MODELS[name])
 
 
