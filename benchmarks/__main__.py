@@ -21,6 +21,7 @@ from benchmarks.roofline import measure_rates
 from benchmarks.rounds import Say
 from benchmarks.scenarios.options import Options
 from benchmarks.shapes import DTYPES, SHAPES, default_cache, make_model_folder
+from triton_models.engine.passing_thread import in_passing_thread
 
 _WIDTH = 120
 
@@ -126,8 +127,10 @@ def main() -> int:
         options = make_options(SCENARIOS[name], arguments, _say)
         for shape, dtype in itertools.product(arguments.shape, arguments.dtype):
             _say(f"{name}: {shape}, {dtype}")
-            model = make_model_folder(SHAPES[shape], dtype, arguments.cache)
-            results.append(scenario.run(model, measure_rates(model.torch_dtype), options))
+            chosen = SHAPES[shape], dtype, arguments.cache
+            model = in_passing_thread(lambda: make_model_folder(*chosen))  # noqa: B023 - run now
+            rates = in_passing_thread(lambda: measure_rates(model.torch_dtype))  # noqa: B023
+            results.append(scenario.run(model, rates, options))
             print_result(results[-1], console)
             if arguments.json:
                 write_json(arguments.json, results, about, _plain(arguments))

@@ -56,17 +56,18 @@ BARS = {1: 0.25, 256: 2.0}
 """The most milliseconds of a step by rows, whatever the sampling."""
 
 
-class _Letters(TokenBytes):
-    """Each token is a letter, as most of a real tokenizer's are whole characters."""
+class LettersOf(TokenBytes):
+    """Each token is a letter, as most of a real tokenizer's are whole characters.
 
-    def __init__(self) -> None:
-        pass
+    Args:
+        vocabulary_size: How many tokens there are.
+    """
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self._letters = [bytes([ord("a") + token % 26]) for token in range(vocabulary_size)]
 
     def __getitem__(self, token_id: int) -> bytes:
-        return _LETTERS[token_id]
-
-
-_LETTERS = [bytes([ord("a") + token % 26]) for token in range(VOCABULARY)]
+        return self._letters[token_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ def make_engine(num_rows: int, new_tokens: int) -> Engine:
     settings = ServerSettings(max_batch_rows=num_rows, prefill_chunk=65_536)
     registry = VectorRegistry({}, {}, ())
     room = KVRoom(num_slots, reuse=False)
-    return Engine(runner, room, _Letters(), lambda: registry, [], context_length, settings)
+    return Engine(
+        runner, room, LettersOf(VOCABULARY), lambda: registry, [], context_length, settings
+    )
 
 
 def measure(rows: int, sampling: SamplingParameters, new_tokens: int) -> float:

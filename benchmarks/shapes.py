@@ -92,10 +92,11 @@ SHAPES = {
     shape.name: shape
     for shape in (
         Shape("demo", 192, 448, 4, 6, 3, 2304, 1024, 1e4, (1, 2)),
+        Shape("135m", 576, 1536, 30, 9, 3, 49_152, 8192, 1e5, (10, 15)),
         Shape("0.5b", 896, 4864, 24, 14, 2, 151_936, 32_768, 1e6, (10, 15)),
     )
 }
-"""The demo model's shape and Qwen2.5-0.5B's."""
+"""The demo model's shape, SmolLM2-135M's and Qwen2.5-0.5B's."""
 
 DTYPES = ("float32", "bfloat16")
 

@@ -265,7 +265,9 @@ class ResearchModel:
             on_done: Takes how many pairs are done.
         """
         with self._turn:
-            return plain_pass.residual_means(self._loaded, pairs, on_done)
+            return self._engine.call(
+                lambda: plain_pass.residual_means(self._loaded, pairs, on_done)
+            )
 
     def log_likelihoods(
         self, pairs: Sequence[Pair], on_done: OnDone = ignore_progress
@@ -279,7 +281,9 @@ class ResearchModel:
             on_done: Takes how many pairs are done.
         """
         with self._turn:
-            totals = plain_pass.log_likelihoods(self._loaded, pairs, on_done)
+            totals = self._engine.call(
+                lambda: plain_pass.log_likelihoods(self._loaded, pairs, on_done)
+            )
         return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
 
     def _submit(

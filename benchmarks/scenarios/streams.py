@@ -23,6 +23,7 @@ from benchmarks.roofline import MachineRates, run_bound, step_bound
 from benchmarks.rounds import Sample
 from benchmarks.scenarios.options import Options, run_rounds
 from benchmarks.shapes import BenchmarkModel
+from triton_models.engine.passing_thread import in_passing_thread
 
 ENGINE = "engine"
 
@@ -78,13 +79,18 @@ def _contenders(
     """Holds the contenders asked for, with their copies of the model, meanwhile."""
     contenders: list[Contender] = []
     with ExitStack() as stack:
+        engine = None
+        if "engine" in options.contenders:
+            engine = stack.enter_context(running_engine(model, options.threads))
+            contenders.append(EngineAlone(engine, "mixed", ENGINE))
         if {"alone", "static"} & set(options.contenders):
             vectors = read_vectors(model)
             usual = load_as_usual(model)
+            compute = in_passing_thread if engine is None else engine.call
             if "alone" in options.contenders:
-                contenders.append(OneAtATime(usual, vectors, "mixed"))
+                contenders.append(OneAtATime(usual, vectors, "mixed", compute))
             if "static" in options.contenders:
-                contenders.append(StaticBatch(usual, vectors, steered=True))
+                contenders.append(StaticBatch(usual, vectors, steered=True, compute=compute))
         if "llama" in options.contenders:
             if llama_cpp.is_installed():
                 llama = stack.enter_context(llama_cpp.loaded_llama(model, options.threads))
@@ -93,8 +99,5 @@ def _contenders(
                 result.notes.append(
                     "llama.cpp was not measured: the extra 'benchmarks' brings llama-cpp-python."
                 )
-        if "engine" in options.contenders:
-            engine = stack.enter_context(running_engine(model, options.threads))
-            contenders.append(EngineAlone(engine, "mixed", ENGINE))
         yield contenders
     gc.collect()

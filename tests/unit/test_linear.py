@@ -11,8 +11,10 @@ from torch import nn
 from triton_models.model import linear
 from triton_models.model.linear import (
     FBGEMMLinear,
+    GatedLinear,
     Linear,
     NumberFormat,
+    OneDNNGatedLinear,
     OneDNNLinear,
     choose_number_format,
 )
@@ -53,6 +55,21 @@ def test_products_are_those_of_the_plain_layer_with_and_without_a_residual(
     added = layer(inputs, residual)
     torch.testing.assert_close(added, expected + kept, atol=tolerance, rtol=tolerance)
     assert residual.equal(kept)
+
+
+@needs_libraries
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 5, 64])
+@torch.inference_mode()
+def test_gated_products_are_those_of_the_plain_layer(rows: int, bias: bool) -> None:
+    gated = GatedLinear(48, 160, bias=bias, dtype=torch.float32, device=CPU)
+    for parameter in gated.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    inputs = torch.randn(rows, 48)
+    gate, up = gated.joined(inputs).chunk(2, dim=-1)
+    expected = nn.functional.silu(gate) * up
+    torch.testing.assert_close(gated(inputs), expected)
+    torch.testing.assert_close(OneDNNGatedLinear(gated)(inputs), expected, atol=1e-4, rtol=1e-4)
 
 
 @needs_libraries

@@ -17,6 +17,7 @@ from triton_models.engine.kv_size import (
     growth_of,
 )
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
+from triton_models.engine.passing_thread import in_passing_thread
 from triton_models.engine.residual_norms import measure_residual_norms
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.model_folder import find_model
@@ -67,12 +68,12 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
         UnsupportedModelError: The model cannot be served.
         KVCacheTooSmallError: There is no memory for the keys and values of a single request.
     """
-    runnable = load_runnable(find_model(settings), settings)
+    folder = find_model(settings)
+    runnable, residual_norms = in_passing_thread(lambda: _load_and_measure(folder, settings))
     loaded = runnable.loaded
     architecture = loaded.model.architecture
     fit = ModelFit(settings.shown_model_name, architecture.hidden_size, architecture.num_layers)
     registry = LiveRegistry(VectorFolder(settings.vectors, fit))
-    residual_norms = measure_residual_norms(runnable.runner, loaded)
     engine = assemble_engine(runnable, registry.current, settings)
     return BuiltEngine(engine, loaded, registry, residual_norms)
 
@@ -84,6 +85,17 @@ def load_runnable(folder: Path, settings: ServerSettings) -> RunnableModel:
         UnsupportedModelError: The model cannot be served.
         KVCacheTooSmallError: There is no memory for the keys and values of a single request.
     """
+    return in_passing_thread(lambda: _load(folder, settings))
+
+
+def _load_and_measure(
+    folder: Path, settings: ServerSettings
+) -> tuple[RunnableModel, dict[int, float]]:
+    runnable = _load(folder, settings)
+    return runnable, measure_residual_norms(runnable.runner, runnable.loaded)
+
+
+def _load(folder: Path, settings: ServerSettings) -> RunnableModel:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     loaded = load_model(folder, settings)

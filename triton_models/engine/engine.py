@@ -14,7 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import LaunchedStep
@@ -38,6 +40,8 @@ from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.registry import VectorRegistry
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -190,6 +194,29 @@ class Engine:
 
         if not self._hand_over(cancel_matching):
             report(0)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Computes something on the engine's thread, between two steps, and returns the result.
+
+        Whoever computes with the engine's model does it so: see `in_passing_thread`.
+
+        Args:
+            function: What to compute; what it raises is raised here.
+
+        Raises:
+            EngineUnavailableError: The engine is stopping or dead.
+        """
+        result: Future[T] = Future()
+
+        def compute() -> None:
+            try:
+                result.set_result(function())
+            except BaseException as error:
+                result.set_exception(error)
+
+        if not self._hand_over(compute):
+            raise EngineUnavailableError("the engine is not running: try again later")
+        return result.result()
 
     def stop(self, drain_seconds: float) -> None:
         """Takes no more requests, lets the open ones finish for a while, then ends them.

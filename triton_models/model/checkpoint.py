@@ -17,7 +17,7 @@ from torch import nn
 
 from triton_models.model.architecture import Architecture, weight_files
 from triton_models.model.errors import UnsupportedModelError
-from triton_models.model.linear import Linear, NumberFormat
+from triton_models.model.linear import GatedLinear, Linear, NumberFormat
 from triton_models.model.transformer import Transformer
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -31,7 +31,7 @@ _BLOCK_PARTS: dict[str, tuple[str, ...]] = {
     "attention.key_norm": ("self_attn.k_norm",),
     "attention.output": ("self_attn.o_proj",),
     "mlp_norm": ("post_attention_layernorm",),
-    "mlp.gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "mlp.gate_up.joined": ("mlp.gate_proj", "mlp.up_proj"),
     "mlp.down": ("mlp.down_proj",),
 }
 """The modules of a block, and what stands side by side in each, by the checkpoint's names."""
@@ -152,7 +152,7 @@ def _fill_block(
     queries = architecture.num_heads * architecture.head_size
     sizes = {
         "attention.query_key_value": [queries, keys_or_values, keys_or_values],
-        "mlp.gate_up": [architecture.intermediate_size] * 2,
+        "mlp.gate_up.joined": [architecture.intermediate_size] * 2,
     }
     modules = dict(block.named_modules())
     for name in _BLOCK_PARTS.keys() & modules.keys():
@@ -167,6 +167,7 @@ def _pack(parent: nn.Module, number_format: NumberFormat) -> None:
     """Puts packed layers in the place of a module's plain ones, those of its parts included."""
     if number_format.pack is None:
         return
-    for name, module in list(parent.named_modules()):
-        if isinstance(module, Linear):
-            parent.set_submodule(name, number_format.pack(module))
+    for kind in (GatedLinear, Linear):  # a gated layer may be packed as a whole
+        for name, module in list(parent.named_modules()):
+            if isinstance(module, kind):
+                parent.set_submodule(name, number_format.pack(module))

@@ -70,12 +70,43 @@ class Linear(nn.Module):
         return nn.functional.linear(inputs, self.weight, self.bias).add_(residual)
 
 
+class GatedLinear(nn.Module):
+    """Two linear layers of one input as one product, the first one's output gating the second's.
+
+    Args:
+        in_features: The width of its input.
+        out_features: The width of its output, half of the product's.
+        bias: Whether the layers have biases.
+        dtype: The dtype of their parameters.
+        device: Where they are.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.joined: nn.Module = Linear(
+            in_features, 2 * out_features, bias=bias, dtype=dtype, device=device
+        )
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns silu(gate(inputs)) * up(inputs), [tokens, out features]."""
+        gate, up = self.joined(inputs).chunk(2, dim=-1)
+        return nn.functional.silu(gate).mul_(up)
+
+
 class OneDNNLinear(nn.Module):
     """Stands in for a `Linear`: its weight in oneDNN's layout, which is no parameter any more."""
 
     def __init__(self, linear: Linear) -> None:
         super().__init__()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.data, _TYPICAL_ROWS)
+        self._weight = _one_dnn_weight(linear.weight.data)
         self._bias = None if linear.bias is None else linear.bias.data
         self._multiply = torch.ops.mkldnn._linear_pointwise.default
         self._multiply_and_add = torch.ops.mkldnn._linear_pointwise.binary
@@ -88,6 +119,34 @@ class OneDNNLinear(nn.Module):
         else:
             product = self._multiply_and_add(inputs, residual, self._weight, self._bias, "add")
         return product
+
+
+class OneDNNGatedLinear(nn.Module):
+    """Stands in for a `GatedLinear`: two products that take SiLU and the gating along."""
+
+    def __init__(self, gated: GatedLinear) -> None:
+        super().__init__()
+        joined = gated.joined
+        assert isinstance(joined, Linear)
+        weights = joined.weight.data.chunk(2)
+        self._gate, self._up = (_one_dnn_weight(weight) for weight in weights)
+        self._gate_bias: torch.Tensor | None = None
+        self._up_bias: torch.Tensor | None = None
+        if joined.bias is not None:
+            self._gate_bias, self._up_bias = joined.bias.data.chunk(2)
+        self._multiply = torch.ops.mkldnn._linear_pointwise.default
+        self._multiply_and_gate = torch.ops.mkldnn._linear_pointwise.binary
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """See `GatedLinear.forward`."""
+        gate = self._multiply(inputs, self._gate, self._gate_bias, "swish", [], "")
+        gated: torch.Tensor = self._multiply_and_gate(inputs, gate, self._up, self._up_bias, "mul")
+        return gated
+
+
+def _one_dnn_weight(weight: torch.Tensor) -> torch.Tensor:
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_ROWS)
+    return packed
 
 
 class FBGEMMLinear(nn.Module):
@@ -112,8 +171,8 @@ class FBGEMMLinear(nn.Module):
         return product if residual is None else product.add_(residual)
 
 
-Pack = Callable[[Linear], nn.Module]
-"""Makes what stands in for a linear layer."""
+Pack = Callable[[Linear | GatedLinear], nn.Module]
+"""Makes what stands in for a layer, or returns the layer where nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +205,7 @@ def choose_number_format(
         return NumberFormat(dtype, dtype)
     if _has_instructions_for(dtype):
         packs = torch.backends.mkldnn.is_available()
-        return NumberFormat(dtype, dtype, OneDNNLinear if packs else None)
+        return NumberFormat(dtype, dtype, _pack_for_one_dnn if packs else None)
     if "fbgemm" in torch.backends.quantized.supported_engines:
         return NumberFormat(dtype, torch.float32, _pack_as_float16)
     return NumberFormat(dtype, dtype)
@@ -158,11 +217,17 @@ def _has_instructions_for(dtype: torch.dtype) -> bool:
     return dtype is torch.float32
 
 
-def _pack_as_float16(linear: Linear) -> nn.Module:
+def _pack_for_one_dnn(layer: Linear | GatedLinear) -> nn.Module:
+    return OneDNNGatedLinear(layer) if isinstance(layer, GatedLinear) else OneDNNLinear(layer)
+
+
+def _pack_as_float16(layer: Linear | GatedLinear) -> nn.Module:
     """Packs a weight that float16 holds: it has more digits than bfloat16, but less range.
 
     What is below 6e-8 becomes zero, which no model's output shows. A weight that is too large
     stays in float32.
     """
-    fits = linear.weight.data.abs().max() <= torch.finfo(torch.float16).max
-    return FBGEMMLinear(linear) if fits else linear
+    if isinstance(layer, GatedLinear):
+        return layer  # its joined product is packed by itself
+    fits = layer.weight.data.abs().max() <= torch.finfo(torch.float16).max
+    return FBGEMMLinear(layer) if fits else layer

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import embedding, rms_norm, silu
+from torch.nn.functional import embedding, rms_norm
 
 from triton_models.model.architecture import Architecture
-from triton_models.model.linear import Linear, NumberFormat
+from triton_models.model.linear import GatedLinear, Linear, NumberFormat
 from triton_models.model.rotary import rotation_table
 
 Attend = Callable[[int, torch.Tensor], torch.Tensor]
@@ -109,9 +109,9 @@ class MLP(nn.Module):
 
     def __init__(self, model: Architecture, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
-        self.gate_up = Linear(
+        self.gate_up = GatedLinear(
             model.hidden_size,
-            2 * model.intermediate_size,
+            model.intermediate_size,
             bias=model.mlp_bias,
             dtype=dtype,
             device=device,
@@ -126,8 +126,7 @@ class MLP(nn.Module):
 
     def forward(self, states: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """Returns the residual with what the MLP adds; all are [tokens, hidden size]."""
-        gate, up = self.gate_up(states).chunk(2, dim=-1)
-        added: torch.Tensor = self.down(silu(gate).mul_(up), residual)
+        added: torch.Tensor = self.down(self.gate_up(states), residual)
         return added
 
 

@@ -1,0 +1,209 @@
+"""`python -m benchmarks.gpu`: the engine on a GPU, in a few minutes of a card's time.
+
+Random weights of the Qwen2.5 shapes, made on the card: a step's time does not depend on what they
+say. First the tokens: how often half precision, with CUDA graphs and overlapping steps, chooses
+what float32 would at the same place. Then the rates, each stream steered in its own way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from benchmarks.contenders.engine import EngineAlone, make_request
+from benchmarks.host import LettersOf
+from benchmarks.shapes import NUM_TRAITS, trait_name
+from benchmarks.sizing import MODELS
+from benchmarks.workload import Prompts, Workload, random_prompts, steering_of
+from triton_models.engine.engine import Engine
+from triton_models.engine.kv_room import KVRoom
+from triton_models.engine.model_runner import ModelRunner, RunnerSizes
+from triton_models.engine.sequence import Chunk
+from triton_models.model.architecture import Architecture
+from triton_models.model.attention import WholeSequences
+from triton_models.model.linear import NumberFormat
+from triton_models.model.transformer import ForwardContext, Transformer
+from triton_models.settings import ServerSettings
+from triton_models.vectors.persona_vector import PersonaVector
+from triton_models.vectors.registry import VectorRegistry
+
+MAX_ROWS = 256
+CONTEXT_LENGTH = 1100
+NUM_SLOTS = 80_000
+NEW_TOKENS = 128
+CHECKED = Workload(streams=16, prompt_tokens=64, new_tokens=32)
+CHECKED_MODEL = "Qwen2.5-0.5B"
+
+DECODES = [Workload(streams, 128, NEW_TOKENS) for streams in (1, 16, 64, 256)]
+PROMPTS = [Workload(1, 900, 16), Workload(64, 900, 16), Workload(256, 128, 16)]
+
+
+def make_model(architecture: Architecture, dtype: torch.dtype, device: torch.device) -> Transformer:
+    """Returns a model with random weights, the same ones for every dtype up to rounding."""
+    model = Transformer(architecture, NumberFormat(dtype, dtype), CONTEXT_LENGTH, device)
+    generator = torch.Generator(device).manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            parameter.data.fill_(1.0)
+        else:
+            width = parameter.shape[-1]
+            drawn = torch.randn(parameter.shape, generator=generator, device=device)
+            parameter.data.copy_((drawn / width**0.5).to(torch.bfloat16))
+    if architecture.tied_embeddings:
+        model.head.weight = model.embedding
+    return model
+
+
+def make_vectors(architecture: Architecture) -> VectorRegistry:
+    """Returns vectors in random directions for two blocks."""
+    generator = torch.Generator().manual_seed(1)
+    blocks = (architecture.num_layers // 3, architecture.num_layers // 2)
+    vectors = {}
+    for index in range(NUM_TRAITS):
+        name = trait_name(index)
+        drawn = {
+            block: (torch.randn(architecture.hidden_size, generator=generator) / 50).numpy()
+            for block in blocks
+        }
+        vectors[name] = PersonaVector(name, "random", drawn)
+    return VectorRegistry(vectors, dict.fromkeys(vectors, ()), ())
+
+
+def running_engine(model: Transformer, num_rows: int) -> Engine:
+    """Returns a running engine over a model."""
+    sizes = RunnerSizes(num_rows, NUM_SLOTS, CONTEXT_LENGTH)
+    runner = ModelRunner(model, sizes, [])
+    registry = make_vectors(model.architecture)
+    settings = ServerSettings(max_batch_rows=num_rows, max_waiting=num_rows)
+    letters = LettersOf(model.architecture.vocabulary_size)
+    room = KVRoom(NUM_SLOTS, reuse=False)
+    engine = Engine(runner, room, letters, lambda: registry, [], CONTEXT_LENGTH, settings)
+    engine.start()
+    return engine
+
+
+def check_tokens(dtype: torch.dtype, device: torch.device) -> str:
+    """Returns how often the tokens of half precision are what float32 would choose there.
+
+    Where they are not, `worst` is how much less likely they are to float32, in its logits.
+    """
+    architecture = MODELS[CHECKED_MODEL]
+    prompts = random_prompts(CHECKED, 0)
+    answers = _answers(running_engine(make_model(architecture, dtype, device), 32), prompts)
+    reference = make_model(architecture, torch.float32, device)
+    registry = make_vectors(architecture)
+    agreeing, worst = 0, 0.0
+    for stream, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        steering = steering_of("mixed", stream)
+        assert steering is not None
+        deltas = {
+            block: torch.from_numpy(values).to(device) * steering.scalar
+            for block, values in registry.get(steering.trait).blocks.items()
+        }
+        short = _shortfalls(reference, prompt, answer, deltas)
+        agreeing += int((short == 0).sum())
+        worst = max(worst, float(short.max()))
+    total = sum(map(len, answers))
+    return f"{dtype}: {agreeing} of {total} tokens are float32's, worst {worst:.3f} of a logit"
+
+
+@torch.inference_mode()
+def _shortfalls(
+    model: Transformer, prompt: list[int], answer: list[int], deltas: Mapping[int, torch.Tensor]
+) -> torch.Tensor:
+    """Returns how far an answer's logits are from the largest, float32 [tokens]."""
+    handles = [
+        model.blocks[block].register_forward_hook(_adding(delta)) for block, delta in deltas.items()
+    ]
+    ids = torch.tensor([*prompt, *answer[:-1]], device=model.device)
+    positions = torch.arange(len(ids), device=model.device)
+    attend = WholeSequences([len(ids)], model.architecture)
+    states = model(ids, positions, ForwardContext(attend, torch.zeros_like(ids)))
+    for handle in handles:
+        handle.remove()
+    logits = model.logits(states[len(prompt) - 1 :])
+    chosen = logits.gather(1, torch.tensor(answer, device=model.device)[:, None])
+    return logits.amax(dim=1) - chosen[:, 0]
+
+
+def _adding(delta: torch.Tensor) -> Callable[..., torch.Tensor]:
+    return lambda _module, _args, output: output + delta
+
+
+def _answers(engine: Engine, prompts: Prompts) -> list[list[int]]:
+    ended: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    answers: list[list[int]] = [[] for _ in prompts]
+
+    def emitter(stream: int) -> Callable[[Chunk], None]:
+        def emit(chunk: Chunk) -> None:
+            answers[stream] += chunk.token_ids
+            if chunk.finish_reason is not None:
+                ended.put(chunk)
+
+        return emit
+
+    for stream, prompt in enumerate(prompts):
+        request = make_request(CHECKED, steering_of("mixed", stream))
+        engine.submit(request, prompt, emitter(stream))
+    for _ in prompts:
+        last = ended.get()
+        assert not last.error, last.error
+    engine.stop(0)
+    return answers
+
+
+def measure_rates(name: str, dtype: torch.dtype, device: torch.device, rounds: int) -> None:
+    """Prints the decode rates and the times to the first token of one model."""
+    started = time.perf_counter()
+    engine = running_engine(make_model(MODELS[name], dtype, device), MAX_ROWS)
+    allocated = torch.cuda.memory_allocated() / 2**30
+    print(f"{name}: ready after {time.perf_counter() - started:.1f} s, {allocated:.1f} GiB")
+    mixed, plain = EngineAlone(engine, "mixed", "mixed"), EngineAlone(engine, "not", "unsteered")
+    for round_ in range(rounds):
+        for workload in DECODES:
+            rates = [
+                contender.run(workload, random_prompts(workload, round_, index))
+                for index, contender in enumerate((mixed, plain))
+            ]
+            steered, unsteered = (rate.decode_tokens_per_second or 0.0 for rate in rates)
+            print(
+                f"  {workload.streams:>3} streams: {steered:,.0f} tokens/s, of unsteered "
+                f"{steered / max(unsteered, 1e-9):.2f}",
+                flush=True,
+            )
+        for workload in PROMPTS:
+            measured = mixed.run(workload, random_prompts(workload, round_, 2))
+            print(
+                f"  {workload.streams:>3} prompts of {workload.prompt_tokens}: the median first "
+                f"token after {1000 * measured.first_token_seconds:.0f} ms",
+                flush=True,
+            )
+    engine.stop(0)
+
+
+def main() -> int:
+    """Checks and measures what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["Qwen2.5-3B"])
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("benchmarks.gpu needs a GPU, and none is visible", file=sys.stderr)
+        return 1
+    device = torch.device("cuda", 0)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        print(check_tokens(dtype, device), flush=True)
+    for name in arguments.models:
+        measure_rates(name, torch.bfloat16, device, arguments.rounds)
+        torch.cuda.empty_cache()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
