@@ -24,6 +24,5 @@ def upload(
         device: Where the tensor goes.
         dtype: Its dtype.
     """
-    if device.type != "cuda":
-        return torch.as_tensor(values, dtype=dtype)
-    return torch.tensor(values, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
+    tensor = torch.as_tensor(values, dtype=dtype)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
