@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmarks.roofline import measure_rates
 from benchmarks.rounds import Say
 from benchmarks.scenarios.options import Options
 from benchmarks.shapes import DTYPES, SHAPES, default_cache, make_model_folder
+from launcher.stack import HUGE_PAGES
 from triton_models.engine.passing_thread import in_passing_thread
 
 _WIDTH = 120
@@ -115,6 +117,10 @@ def make_options(grid: Grid, arguments: argparse.Namespace, say: Say) -> Options
 def main() -> int:
     """Measures what the command line asks for."""
     arguments = parse_arguments()
+    if "GLIBC_TUNABLES" not in os.environ:
+        # As the server runs, and all contenders with it; it is read when a process starts.
+        environment = {**os.environ, "GLIBC_TUNABLES": HUGE_PAGES}
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]], environment)
     # As wide as a table needs where nobody looks at a terminal: nothing may be cut off.
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     transformers_logging.disable_progress_bar()

@@ -119,3 +119,23 @@ def test_nothing_is_kept_without_reuse() -> None:
     room.release(take(room, 40, content(range(40)), 40), keep=True)
     assert room.retained_slots == 0
     assert room.find_computed(content(range(40))) is None
+
+
+def test_room_is_opened_as_running_requests_need_it_and_never_for_what_is_kept() -> None:
+    room = KVRoom(1000, growth=100)
+
+    def end_of(extent: Extent | None) -> int:
+        assert extent is not None
+        return extent.end - FIRST_SLOT
+
+    for beginning in range(30):  # one after the other: what they leave behind makes room for them
+        extent = room.reserve(60, content(list(range(beginning, beginning + 60))))
+        assert end_of(extent) <= 100
+        assert extent is not None
+        extent.num_computed = 60
+        room.release(extent, keep=True)
+    running = [room.reserve(60, NOTHING) for _ in range(3)]
+    assert max(map(end_of, running)) <= 300
+    assert room.reserve(900, NOTHING) is None
+    assert end_of(room.reserve(500, NOTHING)) > 300
+    assert room.num_slots == 1000
