@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -12,7 +13,13 @@ from launcher.errors import LaunchError
 from launcher.settings import StackSettings, check_ports, read_stack_settings
 from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
 from triton_models.model_folder import find_model
-from triton_models.settings import DEMO_MODEL, ServerSettings, SettingsError, read_settings
+from triton_models.settings import (
+    DEMO_MODEL,
+    DEMO_MODEL_FOLDER,
+    ServerSettings,
+    SettingsError,
+    read_settings,
+)
 
 
 def test_without_variables_the_demo_model_is_served_with_the_documented_defaults() -> None:
@@ -60,17 +67,17 @@ def test_a_missing_model_says_how_to_get_it(tmp_path: Path, name: str, message: 
         find_model(ServerSettings(model_name=name, model_cache=tmp_path))
 
 
-def test_a_folder_that_holds_no_qwen2_5_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_holds_no_model_of_a_family_that_is_served_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match=r"config\.json is missing or broken"):
         find_model(ServerSettings(model_name=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(UnsupportedModelError, match=r"is a gpt2 model: this server runs Qwen2\.5"):
+    with pytest.raises(UnsupportedModelError, match=r"is a gpt2 model: this server runs Qwen2 and"):
         find_model(ServerSettings(model_name=str(tmp_path)))
 
 
 def test_a_download_that_was_interrupted_is_told_from_a_whole_model(tmp_path: Path) -> None:
     settings = ServerSettings(model_name=str(tmp_path))
-    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    shutil.copy(DEMO_MODEL_FOLDER / "config.json", tmp_path)
     with pytest.raises(ModelNotFoundError, match=r"it lacks model\.safetensors: fetch the rest"):
         find_model(settings)
     shards = {"a.weight": "model-1.safetensors", "b.weight": "model-2.safetensors"}
