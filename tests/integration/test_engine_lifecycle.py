@@ -6,6 +6,7 @@ import dataclasses
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,12 @@ def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
     engine.start()
     yield engine
     engine.stop(0)
+
+
+def test_operators_see_the_engine_s_thread_by_its_name(engine: Engine) -> None:
+    ask(engine, dataclasses.replace(LONG, max_tokens=1), PROMPT).all()
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    assert "engine\n" in names
 
 
 def test_running_and_waiting_requests_are_cancelled_by_id(engine: Engine) -> None:
