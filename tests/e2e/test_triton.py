@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,14 @@ from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 from launcher.stack import Stack
 from tests.e2e.demo import TRAITS, deltas_of
+from tests.e2e.held_engine import (
+    BEGINNING,
+    held_engine,
+    num_cancelled,
+    num_open,
+    num_taken,
+    pieces_of,
+)
 from tests.e2e.triton_call import Call, call, describe, error_of
 from tests.e2e.waiting import eventually
 from tests.integration.reference import agree, generate_alone
@@ -25,6 +33,7 @@ GREEDY: dict[str, Any] = {"text_input": PROMPT, "temperature": 0.0}
 LONG: dict[str, Any] = {**GREEDY, "max_tokens": 900, "min_tokens": 900}
 ONCE: dict[str, Any] = {}
 STREAMED: dict[str, Any] = {"stream": True}
+STREAMED_GREEDY: dict[str, Any] = {**GREEDY, **STREAMED}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +56,9 @@ def test_a_request_gets_one_response_with_text_and_counts(address: str) -> None:
     assert (response["error"], response["error_code"]) == ("", "")
 
 
-def test_a_stream_s_chunks_join_to_the_text_of_one_response(address: str) -> None:
+def test_a_stream_s_chunks_join_to_the_text_of_one_response(stack: Stack, address: str) -> None:
     (whole,) = call(address, **GREEDY)
-    chunks = call(address, **GREEDY, stream=True)
+    chunks = pieces_of(stack.triton, lambda: Call(address, "persona", STREAMED_GREEDY).responses())
     assert len(chunks) > 1
     assert "".join(chunk["text_output"] for chunk in chunks) == whole["text_output"]
     assert [chunk["finish_reason"] for chunk in chunks[:-1]] == [""] * (len(chunks) - 1)
@@ -66,7 +75,7 @@ def test_steering_turns_the_text_and_scalar_zero_leaves_it(address: str) -> None
 
 
 def test_requests_of_a_mixed_batch_give_the_tokens_they_give_alone(
-    address: str, vectors: dict[str, PersonaVector], plain_model: Qwen2ForCausalLM
+    stack: Stack, address: str, vectors: dict[str, PersonaVector], plain_model: Qwen2ForCausalLM
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL_FOLDER)
     generator = random.Random(5)
@@ -82,7 +91,6 @@ def test_requests_of_a_mixed_batch_give_the_tokens_they_give_alone(
         }
 
     def through_triton(case: dict[str, Any]) -> list[int]:
-        time.sleep(generator.random() * 0.05)
         steering = (
             {"trait": list(case["traits"]), "scalar": list(case["traits"].values())}
             if case["traits"]
@@ -108,18 +116,29 @@ def test_requests_of_a_mixed_batch_give_the_tokens_they_give_alone(
         return agree(plain_model, ids, tokens, answer, deltas, positions)
 
     cases = [case() for _ in range(24)]
-    with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(through_triton, cases))
-    for each, answer in zip(cases, answers, strict=True):
+    before = num_taken(address)
+    with ThreadPoolExecutor(len(cases)) as pool:
+        with held_engine(stack.triton) as engine:
+            answers = []
+            for number, each in enumerate(cases, 1):
+                answers.append(pool.submit(through_triton, each))
+                assert eventually(lambda number=number: num_taken(address) == before + number)  # type: ignore[misc]
+                # Each joins while those before it are at different places of their answers.
+                engine.steps(generator.randrange(3))
+        tokens = [answer.result() for answer in answers]
+    for each, answer in zip(cases, tokens, strict=True):
         assert is_as_alone(each, answer), each
 
 
-def test_the_same_seed_gives_the_same_text_whatever_else_runs(address: str) -> None:
+def test_the_same_seed_gives_the_same_text_whatever_else_runs(stack: Stack, address: str) -> None:
     sampled: dict[str, Any] = {"text_input": PROMPT, "temperature": 1.0, "seed": 2**63 + 5}
     (alone,) = call(address, **sampled)
     with ThreadPoolExecutor(8) as pool:
-        others = [pool.submit(call, address, text_input=PROMPT) for _ in range(7)]
-        (together,) = pool.submit(call, address, **sampled).result()
+        with held_engine(stack.triton):
+            others = [pool.submit(call, address, text_input=PROMPT) for _ in range(7)]
+            among_them = pool.submit(call, address, **sampled)
+            assert eventually(lambda: num_open(address) == 8)
+        (together,) = among_them.result()
         for other in others:
             other.result()
     assert together["text_output"] == alone["text_output"]
@@ -218,11 +237,16 @@ def test_a_request_that_does_not_fit_the_model_is_answered_with_its_error(
     assert response["text_output"] == ""
 
 
-def test_a_stop_request_ends_the_running_one_of_its_id(address: str) -> None:
-    running = Call(address, "persona", {**LONG, "stream": True}, "to-be-stopped")
-    responses = running.responses()
-    next(responses)
-    (stopped,) = Call(address, "steered_qwen", {"stop": True}, "to-be-stopped").responses()
+def test_a_stop_request_ends_the_running_one_of_its_id(stack: Stack, address: str) -> None:
+    before = num_cancelled(address)
+    with held_engine(stack.triton) as engine:
+        running = Call(address, "persona", {**LONG, "stream": True}, "to-be-stopped")
+        engine.steps(BEGINNING)
+        responses = running.responses()
+        next(responses)
+        stop = Call(address, "steered_qwen", {"stop": True}, "to-be-stopped")
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
+    (stopped,) = stop.responses()
     rest = list(responses)
     assert stopped["finish_reason"] == "cancelled"
     assert rest[-1]["finish_reason"] == "cancelled"
@@ -236,14 +260,18 @@ def test_a_stop_request_for_nothing_says_so(address: str) -> None:
     assert "stop needs a request id" in answer["error"]
 
 
-def test_a_client_of_the_language_model_that_goes_away_is_noticed(address: str) -> None:
-    before = describe(address)["engine"]["cancelled"]
+def test_a_client_of_the_language_model_that_goes_away_is_noticed(
+    stack: Stack, address: str
+) -> None:
+    before = num_cancelled(address)
     inputs = {"input_ids": [5, 6, 7], "max_tokens": 900, "min_tokens": 900, "stream": True}
-    running = Call(address, "steered_qwen", inputs)
-    next(running.responses())
-    running.close()
-    assert eventually(lambda: describe(address)["engine"]["cancelled"] == before + 1, 2.0)
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0)
+    with held_engine(stack.triton) as engine:
+        running = Call(address, "steered_qwen", inputs)
+        engine.steps(BEGINNING)
+        next(running.responses())
+        running.close()
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
+    assert eventually(lambda: num_open(address) == 0)
 
 
 def test_a_description_names_the_model_and_its_traits(address: str) -> None:
@@ -261,11 +289,14 @@ def test_http_generate_answers_once(url: str, address: str) -> None:
     assert answer.json()["text_output"] == expected["text_output"]
 
 
-def test_http_generate_stream_sends_events(url: str, address: str) -> None:
+def test_http_generate_stream_sends_events(stack: Stack, url: str, address: str) -> None:
     body = {**GREEDY, "stream": True}
-    with httpx.stream("POST", f"{url}/generate_stream", json=body) as answer:
-        lines = [line for line in answer.iter_lines() if line.startswith("data:")]
-    events = [json.loads(line.removeprefix("data:")) for line in lines]
+
+    def lines() -> Iterator[str]:
+        with httpx.stream("POST", f"{url}/generate_stream", json=body, timeout=60) as answer:
+            yield from (line for line in answer.iter_lines() if line.startswith("data:"))
+
+    events = [json.loads(line.removeprefix("data:")) for line in pieces_of(stack.triton, lines)]
     (expected,) = call(address, **GREEDY)
     assert "".join(event["text_output"] for event in events) == expected["text_output"]
     assert len(events) > 1
@@ -285,23 +316,24 @@ def test_what_json_can_say_but_text_cannot_is_the_client_s_error(address: str) -
     assert "content that is not text" in error_of(address, messages=chat)
 
 
-def test_a_full_server_refuses_at_once_and_hurts_nobody(address: str) -> None:
+def test_a_full_server_refuses_at_once_and_hurts_nobody(stack: Stack, address: str) -> None:
     engine = describe(address)["engine"]
     room = engine["max_batch_rows"] + engine["max_waiting"]
     inputs = {**GREEDY, "max_tokens": 60, "min_tokens": 60}
-    refused = []
 
-    def ask(index: int) -> str:
+    def ask() -> dict[str, Any]:
         (response,) = call(address, **inputs)
-        if response["error_code"] == "resource_exhausted":
-            refused.append(index)
-            assert "try again later" in response["error"]
-            return ""
-        return str(response["text_output"])
+        return response
 
     with ThreadPoolExecutor(room + 40) as pool:
-        texts = set(pool.map(ask, range(room + 40)))
-    assert 0 < len(refused) <= 40
-    texts.discard("")
+        with held_engine(stack.triton):
+            taken = [pool.submit(ask) for _ in range(room)]
+            assert eventually(lambda: num_open(address) == room)
+            for refused in [pool.submit(ask) for _ in range(40)]:
+                response = refused.result()
+                assert response["error_code"] == "resource_exhausted"
+                assert "try again later" in response["error"]
+            assert num_open(address) == room
+        texts = {answer.result()["text_output"] for answer in taken}
     (expected,) = call(address, **inputs)
     assert texts == {expected["text_output"]}
