@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
+import pytest
+
 from gateway.errors import DeadlineError, GatewayError, ModelDeadError, UnreachableError
 from gateway.generation import Attempt, Deadlines, Engine, Generation
 from gateway.triton_stream import TritonStream
@@ -148,6 +150,28 @@ def make_of(
 ) -> tuple[Generation, ScriptedSender]:
     sender = ScriptedSender(*engines)
     return Generation("an-id", None, sender, deadlines, Unwatched()), sender
+
+
+async def all_wait() -> None:
+    """Lets every task go on until it waits for a test: time and the machine's speed do not count.
+
+    Nothing here waits for anything else, so the loop's turns are enough.
+    """
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class LoopClock:
+    """The running loop's time, which passes only when a test says so.
+
+    Args:
+        monkeypatch: Gives the loop its own time back.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: self.now)
 
 
 async def read_all(generation: Generation) -> list[Chunk]:

@@ -226,7 +226,7 @@ async def test_a_change_is_noticed_by_itself(
     async with running(monkeypatch, api_keys_file=file) as server:
         assert (await server.generate(headers=bearer(USER))).status_code == 401
         file.write_text(KEYS)
-        for _ in range(200):
+        for _ in range(1000):
             if (await server.generate(headers=bearer(USER))).status_code == 200:
                 break
             await asyncio.sleep(0.1)

@@ -118,7 +118,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         app.state.gateway = dataclasses.replace(
             app.state.gateway,
             description=Cached(server.describe, 0.5),
-            trait_files=TraitFiles(VectorStore(server.folder), server.describe, 5.0),
+            trait_files=TraitFiles(VectorStore(server.folder), server.describe, 60.0),
         )
         server.http = http
         yield server

@@ -22,7 +22,13 @@ from gateway.errors import (
 from gateway.merged import merged
 from gateway.settings import Settings
 from gateway.triton_wire import Chunk
-from tests.unit.scripted_generation import HELLO, LO, ScriptedEngine, make
+from tests.unit.scripted_generation import (
+    HELLO,
+    LO,
+    ScriptedEngine,
+    all_wait,
+    make,
+)
 
 READOUT = {"sarcasm": {"1": 2.0, "2": 4.0}}
 
@@ -62,7 +68,7 @@ async def test_a_slow_reader_makes_nothing_pile_up() -> None:
 
     both = merged([eager(), eager()])
     await anext(both)
-    await asyncio.sleep(0.01)
+    await all_wait()
     assert yielded < 6
     await both.aclose()
 
@@ -155,10 +161,13 @@ async def test_one_that_is_refused_refuses_the_call_and_stops_the_others() -> No
         assert engine.stops == ["an-id"]
 
 
-async def test_a_refusal_that_the_first_piece_overtakes_refuses_the_call_as_well() -> None:
+async def test_a_refusal_that_the_first_piece_overtakes_refuses_the_call_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.comparison.REFUSAL_PATIENCE_SECONDS", 3600)
     asked, (_, engine) = branches((HELLO,), ())
     reading = asyncio.ensure_future(run(Comparison(asked, 7, {}), streamed=True))
-    await asyncio.sleep(0.01)
+    await all_wait()
     engine.stream.responses.put_nowait(InvalidRequestError("no layers [99]"))
     with pytest.raises(InvalidRequestError, match=r"^steerings\.1: no layers"):
         await reading
@@ -167,7 +176,7 @@ async def test_a_refusal_that_the_first_piece_overtakes_refuses_the_call_as_well
 async def test_the_first_piece_does_not_wait_long_for_an_answer_without_room() -> None:
     asked, _ = branches((HELLO,), ())
     events = Comparison(asked, 7, {}).events()
-    assert event(await asyncio.wait_for(anext(events), 10))[1]["index"] == 0
+    assert event(await asyncio.wait_for(anext(events), 60))[1]["index"] == 0
     await events.aclose()
 
 
@@ -220,7 +229,7 @@ async def test_an_early_failure_is_told_once_another_one_answers() -> None:
     asked, (_, engine) = branches((OverloadedError("full"),), ())
     events = Comparison(asked, 7, {}).events()
     first = asyncio.ensure_future(anext(events))
-    await asyncio.sleep(0.01)
+    await all_wait()
     assert not first.done()
     engine.stream.responses.put_nowait(LO)
     assert event(await first)[1]["error"] == "full"

@@ -39,11 +39,19 @@ class Names:
 
     def __init__(self, *addresses: str) -> None:
         self.addresses: tuple[str, ...] | OSError = addresses
+        self.looks = 0
 
     async def look_up(self) -> tuple[str, ...]:
+        self.looks += 1
         if isinstance(self.addresses, OSError):
             raise self.addresses
         return self.addresses
+
+    async def looked_up_twice(self) -> None:
+        """Waits until what the first of two looks finds has been seen to."""
+        enough = self.looks + 2
+        while self.looks < enough:
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +68,7 @@ async def test_a_name_s_addresses_are_followed_and_each_is_looked_after() -> Non
         endpoint.at_work = True
         noted()
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             left.append(endpoint.address)
 
@@ -69,11 +77,11 @@ async def test_a_name_s_addresses_are_followed_and_each_is_looked_after() -> Non
     endpoints = Endpoints(cast(Targets, names), metrics, watch)
     await endpoints.open()
     names.addresses = ("10.0.0.2:1", "10.0.0.3:1")
-    await asyncio.sleep(0.1)
+    await names.looked_up_twice()
     assert watched == ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]
     assert left == ["10.0.0.1:1"]
     names.addresses = OSError("no name server")
-    await asyncio.sleep(0.05)
+    await names.looked_up_twice()
     assert {each.address for each in endpoints.all} == {"10.0.0.2:1", "10.0.0.3:1"}
     shown = Scrape(metrics.exposition().decode())
     assert shown.get("persona_gateway_endpoints", state="ready") == 2
@@ -166,16 +174,22 @@ async def test_more_generations_than_may_be_open_are_refused() -> None:
     await endpoints.close()
 
 
+def stop_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
 def asking(timeout: str | None, age: float = 0.0) -> RequestRecord:
     headers = [] if timeout is None else [(b"x-request-timeout", timeout.encode())]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
     return RequestRecord("an-id", scope, started=time.monotonic() - age)
 
 
-def test_a_client_s_patience_bounds_all_deadlines() -> None:
+def test_a_client_s_patience_bounds_all_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_time(monkeypatch)
     limits = within(DEADLINES, asking("30", age=10))
-    assert limits.total == limits.first == pytest.approx(20, abs=0.1)
-    assert limits.between == pytest.approx(20, abs=0.1)
+    assert limits.total == limits.first == pytest.approx(20)
+    assert limits.between == pytest.approx(20)
     assert within(DEADLINES, asking("10000")) == DEADLINES
     assert within(DEADLINES, asking(None)) is within(DEADLINES, None) is DEADLINES
 
@@ -198,7 +212,8 @@ def ended(queue: float | None = None, error: GatewayError | None = None) -> Gene
     return record
 
 
-def test_errors_about_load_say_how_long_requests_wait() -> None:
+def test_errors_about_load_say_how_long_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_time(monkeypatch)
     waits = Waits()
     error = OverloadedError("full")
     waits.advise(error)
@@ -210,7 +225,7 @@ def test_errors_about_load_say_how_long_requests_wait() -> None:
     for _ in range(4):
         waits.generation_ended(ended(error=LateStartError("late")))
     waits.advise(error)
-    assert error.retry_after == 10
+    assert error.retry_after == 9
     dead = ModelDeadError("steered_qwen")
     waits.advise(dead)
     assert dead.retry_after == ModelDeadError.retry_after

@@ -12,6 +12,7 @@ import pytest
 from gateway.disconnect import ClientGoneError
 from gateway.errors import UnknownTraitError
 from gateway.event_stream import EventStream, format_event
+from tests.unit.scripted_generation import all_wait
 
 
 def test_an_event_is_a_name_and_one_line_of_json() -> None:
@@ -57,7 +58,7 @@ async def test_events_are_sent_as_they_come_and_the_response_ends() -> None:
         yield b"two"
 
     client = Client()
-    await client.run(EventStream(events(), heartbeat=10, last_words=goodbye))
+    await client.run(EventStream(events(), heartbeat=3600, last_words=goodbye))
     headers = dict(client.sent[0]["headers"])
     assert headers[b"content-type"].startswith(b"text/event-stream")
     assert headers[b"cache-control"] == b"no-store"
@@ -73,14 +74,15 @@ async def test_an_error_before_the_first_event_leaves_the_status_open() -> None:
 
     client = Client()
     with pytest.raises(UnknownTraitError):
-        await client.run(EventStream(events(), heartbeat=10, last_words=goodbye))
+        await client.run(EventStream(events(), heartbeat=3600, last_words=goodbye))
     assert client.sent == []
 
 
 async def test_silence_is_filled_with_heartbeats() -> None:
     async def events() -> AsyncGenerator[bytes, None]:
         yield b"one"
-        await asyncio.sleep(0.2)
+        while client.body.count(b": ") < 2:
+            await asyncio.sleep(0.01)
         yield b"two"
 
     client = Client()
@@ -97,13 +99,13 @@ async def test_a_client_that_goes_away_closes_silent_events_at_once(events_befor
         try:
             for _ in range(events_before):
                 yield b"one"
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             closed.set()
 
     client = Client()
-    run = asyncio.create_task(client.run(EventStream(events(), heartbeat=10, last_words=goodbye)))
-    await asyncio.sleep(0.05)
+    run = asyncio.create_task(client.run(EventStream(events(), heartbeat=3600, last_words=goodbye)))
+    await all_wait()
     client.gone.set()
     if events_before:
         await run
@@ -116,12 +118,12 @@ async def test_a_client_that_goes_away_closes_silent_events_at_once(events_befor
 async def test_a_shutdown_ends_a_stream_that_has_begun_with_last_words() -> None:
     async def events() -> AsyncGenerator[bytes, None]:
         yield b"one"
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     client = Client()
-    stream = EventStream(events(), heartbeat=10, last_words=goodbye)
+    stream = EventStream(events(), heartbeat=3600, last_words=goodbye)
     run = asyncio.create_task(client.run(stream))
-    await asyncio.sleep(0.05)
+    await all_wait()
     run.cancel()
     await run
     assert client.body == b"onebye"

@@ -462,7 +462,7 @@ async def test_what_the_watchdog_sees_and_does_is_counted(
         wanted = {"model": "steered_qwen", "outcome": outcome}
         return scraped(metrics).get("persona_gateway_model_reloads_total", **wanted)
 
-    for _ in range(1000):
+    for _ in range(10_000):
         if reloads():
             break
         await asyncio.sleep(0.01)

@@ -22,8 +22,10 @@ from gateway.triton_wire import Chunk
 from tests.unit.scripted_generation import (
     HELLO,
     LO,
+    LoopClock,
     ScriptedEngine,
     ScriptedStream,
+    all_wait,
     make_of,
     read_all,
 )
@@ -73,7 +75,7 @@ async def test_a_model_that_dies_before_the_first_token_gives_its_requests_away(
     first, second = engines([], [HELLO, LO])
     generation, sender = make_of(first, second)
     reader = asyncio.create_task(read_all(generation))
-    await asyncio.sleep(0.01)
+    await all_wait()
     first.die()
     assert "".join(chunk.text for chunk in await reader) == "Hello"
     assert isinstance(sender.retries[0], ModelDeadError)
@@ -106,21 +108,23 @@ async def test_a_request_whose_client_has_gone_is_not_sent_again() -> None:
     first, second = engines([], [HELLO, LO])
     generation, sender = make_of(first, second)
     async with generation:
-        await asyncio.sleep(0.01)
+        await all_wait()
     first.stream.responses.put_nowait(UnreachableError("reset"))
     await sender.settle()
     assert sender.retries == []
     assert second.stream.timeouts == []
 
 
-async def test_a_retry_has_only_the_time_that_is_left() -> None:
+async def test_a_retry_has_only_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = LoopClock(monkeypatch)
     first, second = engines([], [HELLO, LO])
     generation, _ = make_of(first, second, deadlines=Deadlines(first=1, between=20, total=300))
     reader = asyncio.create_task(read_all(generation))
-    await asyncio.sleep(0.1)
+    await all_wait()
+    clock.now += 0.25
     first.die()
     await reader
-    assert second.stream.timeouts[0] <= 0.9
+    assert second.stream.timeouts[0] == pytest.approx(0.75)
 
 
 async def test_after_the_deadline_nothing_is_sent_again() -> None:
