@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import queue
-import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import make_vectors
-from tests.integration.asking import GREEDY, Answer, ask
+from tests.integration.asking import GREEDY, Answer, Hold, ask, standing
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import Chunk, FinishReason
@@ -44,16 +45,21 @@ def test_operators_see_the_engine_s_thread_by_its_name(engine: Engine) -> None:
 
 
 def test_running_and_waiting_requests_are_cancelled_by_id(engine: Engine) -> None:
-    running = [ask(engine, LONG, PROMPT, "mine") for _ in range(5)]
-    waiting = [ask(engine, LONG, PROMPT, "mine") for _ in range(3)]
-    running[0].chunks.get(timeout=30)
+    first = Hold()
+    with standing(engine):
+        engine.submit(LONG, PROMPT, first.emit, "mine")
+        others = [ask(engine, LONG, PROMPT, "mine") for _ in range(7)]
+    first.wait()
+    statistics = engine.statistics
+    assert (statistics.running, statistics.waiting) == (5, 3)
     counts: queue.SimpleQueue[int] = queue.SimpleQueue()
     engine.cancel_by_id("mine", counts.put)
-    assert counts.get(timeout=5) == 8
-    for answer in (*running, *waiting):
+    first.let_go()
+    assert counts.get(timeout=60) == 8
+    for answer in (first, *others):
         assert answer.all()[-1].finish_reason is FinishReason.CANCELLED
     engine.cancel_by_id("mine", counts.put)
-    assert counts.get(timeout=5) == 0
+    assert counts.get(timeout=60) == 0
 
 
 def test_a_running_request_ends_within_two_steps_of_its_cancellation(engine: Engine) -> None:
@@ -84,9 +90,10 @@ def test_a_cancelled_request_leaves_the_others_alone(engine: Engine) -> None:
 
 
 def test_past_the_bound_a_request_is_refused_at_once(engine: Engine) -> None:
-    answers = [ask(engine, LONG, PROMPT, "full") for _ in range(45)]
-    with pytest.raises(OverloadedError, match="45 are the most; try again later"):
-        engine.submit(LONG, PROMPT, lambda _: None)
+    with standing(engine):
+        answers = [ask(engine, LONG, PROMPT, "full") for _ in range(45)]
+        with pytest.raises(OverloadedError, match="45 are the most; try again later"):
+            engine.submit(LONG, PROMPT, lambda _: None)
     engine.cancel_by_id("full", lambda _: None)
     for answer in answers:
         answer.all()
@@ -174,22 +181,22 @@ def test_an_answer_of_one_token_cannot_be_steered_as_a_response(engine: Engine) 
 def test_a_dead_engine_ends_every_request_and_takes_no_more(
     fresh_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = [ask(fresh_engine, LONG, PROMPT) for _ in range(8)]
-
     def die() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(fresh_engine._scheduler, "plan", die)
+    with standing(fresh_engine):
+        answers = [ask(fresh_engine, LONG, PROMPT) for _ in range(8)]
+        monkeypatch.setattr(fresh_engine._scheduler, "plan", die)
     for answer in answers:
         last = answer.all()[-1]
         assert (last.finish_reason, last.error_code) == (FinishReason.ERROR, ErrorCode.UNAVAILABLE)
-    fresh_engine._thread.join(5)
+    fresh_engine._thread.join(60)
     assert not fresh_engine.alive
     with pytest.raises(EngineUnavailableError):
         fresh_engine.submit(LONG, PROMPT, lambda _: None)
     counts: queue.SimpleQueue[int] = queue.SimpleQueue()
     fresh_engine.cancel_by_id("any", counts.put)
-    assert counts.get(timeout=5) == 0
+    assert counts.get(timeout=60) == 0
 
 
 def test_stopping_lets_open_requests_finish_while_there_is_time(fresh_engine: Engine) -> None:
@@ -199,19 +206,20 @@ def test_stopping_lets_open_requests_finish_while_there_is_time(fresh_engine: En
 
 
 def test_stopping_ends_what_does_not_finish_in_time(fresh_engine: Engine) -> None:
-    chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
-    started = threading.Event()
-
-    def emit(chunk: Chunk) -> None:
-        chunks.put(chunk)
-        started.set()
-
-    for _ in range(10):
-        fresh_engine.submit(LONG, PROMPT, emit)
-    started.wait(30)
-    fresh_engine.stop(drain_seconds=0)
-    reasons = [chunks.get_nowait().finish_reason for _ in range(chunks.qsize())]
-    assert len([reason for reason in reasons if reason]) == 10
+    first = Hold()
+    with standing(fresh_engine):
+        fresh_engine.submit(LONG, PROMPT, first.emit)
+        others = [ask(fresh_engine, LONG, PROMPT) for _ in range(9)]
+    first.wait()
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(fresh_engine.stop, drain_seconds=0)
+        while not fresh_engine._stopping:
+            time.sleep(0.01)
+        first.let_go()
+        stopped.result()
+    for answer in (first, *others):
+        assert answer.all()[-1].error_code is ErrorCode.UNAVAILABLE
+        assert answer.chunks.empty()
 
 
 def test_every_one_of_many_answers_ends_exactly_once(fresh_engine: Engine) -> None:
