@@ -50,6 +50,16 @@ def gateway(folder: Path, environment: dict[str, str], **settings: str) -> Itera
 def is_ready(url: str) -> bool:
     """Whether a gateway answers and its model generates."""
     try:
-        return httpx.get(f"{url}/health/ready", timeout=10).status_code == 200
+        return httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def refuses(url: str) -> bool:
+    """Whether a gateway takes no connections any more."""
+    try:
+        httpx.get(f"{url}/health", timeout=60)
+    except (httpx.ConnectError, httpx.ReadError):
+        # Connections that the listener had not taken yet when it closed are reset.
+        return True
+    return False

@@ -5,8 +5,8 @@ answers them. The engine's thread is stopped with ptrace(2), so no production co
 breakpoint stands where each forward pass begins, in libtorch's lookup of the tokens' embeddings.
 There the thread holds neither Python's global lock nor any other, so the process's other threads go
 on taking, refusing and cancelling requests; and it gets there by itself, so it does not matter how
-late a test looks. The server is a descendant of pytest, which is why this needs no privileges, not
-even where Yama restricts ptrace to descendants.
+late a test looks. The server is a descendant of pytest and its user's own, so this needs no
+privileges, not even where Yama restricts ptrace to descendants.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 
 
 class HeldEngine:
-    """The thread of an engine that goes on only when told to.
+    """The thread of an engine, which goes on only when told to.
 
     Only the thread of the test that made it may use it: ptrace knows no other.
 
     Args:
-        pid: The process of the model.
+        thread: Its id.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._thread = thread_of(pid)
-        self._place = place_of(pid)
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+        self._place = place_of(thread)
         self._stands = False
         self._ptrace(_SEIZE, 0, _O_EXITKILL)
         self._interrupt()
@@ -79,6 +79,11 @@ class HeldEngine:
             self._go_on()
             self._await()
 
+    def goes_on(self) -> None:
+        """Lets it make a forward pass if it stands before one."""
+        if self._reaches():
+            self._go_on()
+
     def goes_on_until(self, condition: Callable[[], bool], passes: int = 500) -> bool:
         """Returns whether something happens while it goes on slowly.
 
@@ -94,7 +99,7 @@ class HeldEngine:
                 return False
             if eventually(condition, pause):
                 return True
-            self._go_on()
+            self.goes_on()
         return condition()
 
     def let_go(self) -> None:
@@ -167,7 +172,7 @@ def held_engine(triton: ManagedProcess | None) -> Iterator[HeldEngine]:
     """
     assert triton
     (pid,) = stubs_of(triton, "steered_qwen")
-    engine = HeldEngine(pid)
+    engine = HeldEngine(thread_of(pid))
     try:
         yield engine
     finally:
@@ -260,4 +265,4 @@ def place_of(pid: int) -> int:
 def base_of(pid: int) -> int:
     """Returns where a process has libtorch."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return min(int(line.partition("-")[0], 16) for line in maps if line.endswith(str(LIBRARY)))
+    return min(int(line.partition("-")[0], 16) for line in maps if line.endswith(LIBRARY.name))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -20,8 +21,8 @@ from client import (
 from client.triton import TritonPersonaClient
 from launcher.loopback import free_ports
 from launcher.stack import Stack
-from tests.e2e.triton_call import describe
-from tests.e2e.waiting import eventually
+from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled
+from tests.e2e.waiting import PATIENCE_SECONDS
 
 PROMPT = "How do I bake bread?"
 
@@ -72,10 +73,14 @@ def test_the_triton_client_gives_what_the_gateway_gives(stack: Stack, url: str) 
 
 def test_leaving_a_triton_stream_stops_the_generation(stack: Stack) -> None:
     address = stack.settings.grpc_address
+    before = num_cancelled(address)
     chunks = TritonPersonaClient(address).stream(PROMPT, max_tokens=900, min_tokens=900)
-    next(chunks)
-    chunks.close()
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0, 1.0)
+    with ThreadPoolExecutor(1) as pool, held_engine(stack.triton) as engine:
+        begun = pool.submit(next, chunks)
+        engine.steps(BEGINNING)
+        begun.result()
+        chunks.close()
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
 
 
 def test_errors_are_exceptions_with_the_server_s_message(stack: Stack, url: str) -> None:
@@ -136,19 +141,35 @@ def test_the_command_line_fails_with_one_line(url: str) -> None:
 def test_ctrl_c_stops_the_generation(stack: Stack, url: str) -> None:
     address = stack.settings.grpc_address
     arguments = ["generate", PROMPT, "--max-tokens", "900", "--stop", "never said", "--url", url]
-    with PersonaClient(url) as client:  # a stream without an end, to be interrupted
-        stream = client.stream(PROMPT, max_tokens=900, min_tokens=900)
-        next(iter(stream))
-        stream.close()
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0, 1.0)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "client.cli", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    process.stdout.read(1)
-    os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    before = num_cancelled(address)
+    with held_engine(stack.triton) as engine:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "client.cli", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout
+        engine.steps(BEGINNING)
+        process.stdout.read(1)
+        os.kill(process.pid, signal.SIGINT)
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
+    _, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert "Traceback" not in errors
+
+
+def test_closing_a_stream_of_the_sync_client_stops_the_generation(stack: Stack, url: str) -> None:
+    address = stack.settings.grpc_address
+    before = num_cancelled(address)
+    with (
+        PersonaClient(url) as client,
+        ThreadPoolExecutor(1) as pool,
+        held_engine(stack.triton) as engine,
+    ):
+        stream = client.stream(PROMPT, max_tokens=900, min_tokens=900)
+        pieces = iter(stream)  # to be kept: the call ends with it
+        begun = pool.submit(next, pieces)
+        engine.steps(BEGINNING)
+        begun.result()
+        stream.close()
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import pytest
 from client import AnswerChunk, AsyncPersonaClient, PersonaClient, Steering
 from client.comparisons import ComparedAnswer, SweptAnswer
 from launcher.stack import Stack
+from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled, num_open
 from tests.e2e.leaving import leave
 from tests.e2e.test_gateway import events_of
-from tests.e2e.triton_call import call, describe
-from tests.e2e.waiting import eventually
+from tests.e2e.triton_call import call
+from tests.e2e.waiting import PATIENCE_SECONDS, eventually
 
 PROMPT = "How do I bake bread?"
 GREEDY: dict[str, Any] = {"prompt": PROMPT, "temperature": 0.0}
@@ -33,7 +35,6 @@ STEERINGS: list[dict[str, Any]] = [
 COMPARE = {**GREEDY, "steerings": STEERINGS}
 SCALARS = [-2.0, -1.0, 0.0, 1.0, 2.0]
 SWEEP = {**GREEDY, "trait": "sarcasm", "scalars": SCALARS, "scores": True}
-ENGINE_STOP_SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +121,31 @@ def test_a_stream_ends_with_the_answers_that_its_pieces_join_to(
     assert events[-1] == ("done", {"success": True, "seed": 3, "failed": 0})
 
 
-def test_answers_are_computed_together(api: httpx.Client) -> None:
-    order = []
+def test_answers_are_computed_together(api: httpx.Client, stack: Stack) -> None:
+    begun: set[int] = set()
+    ended: set[int] = set()
     body = {**SWEEP, "min_tokens": 20, "max_tokens": 20, "stream": True}
-    with api.stream("POST", "/api/v1/sweep", json=body) as response:
-        order = [data["index"] for name, data in events_of(response) if name == "chunk"]
-    # Each begins before any of them ends.
-    assert set(order[: len(order) // 2]) == set(range(len(SCALARS)))
+
+    def read() -> None:
+        with api.stream("POST", "/api/v1/sweep", json=body) as response:
+            for name, data in events_of(response):
+                if name != "done":
+                    (begun if name == "chunk" else ended).add(data["index"])
+
+    with ThreadPoolExecutor(1) as pool:
+        with held_engine(stack.triton) as engine:
+            reading = pool.submit(read)
+            assert eventually(lambda: num_open(stack.settings.grpc_address) == len(SCALARS))
+            engine.steps(2 * BEGINNING)
+            # Each begins before any of them ends.
+            assert eventually(lambda: begun == set(range(len(SCALARS))))
+            assert not ended
+        reading.result()
+    assert ended == begun
 
 
 def test_response_steering_shares_the_prompt_s_computation(api: httpx.Client) -> None:
-    prompt = f"Explain how rivers shape valleys, please. {time.monotonic()}"
+    prompt = f"Explain how rivers shape valleys, please. {secrets.token_hex(4)}"
     body = {**SWEEP, "prompt": prompt, "positions": "response"}
     answers = api.post("/api/v1/sweep", json=body).json()["answers"]
     reused = sorted(answer["reused_tokens"] for answer in answers)
@@ -172,17 +187,8 @@ def test_one_steering_that_is_wrong_refuses_the_call_and_is_named(
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_away_stops_all_answers(stack: Stack, stream: bool) -> None:
-    address = stack.settings.grpc_address
-    # What earlier calls gave up would be counted here.
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0)
-    before = describe(address)["engine"]["cancelled"]
     body = {**COMPARE, "max_tokens": 900, "min_tokens": 900, "stream": stream}
-    running = 1 + len(STEERINGS)
-    leave(stack, "/api/v1/compare", body, running)
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0, ENGINE_STOP_SECONDS)
-    assert eventually(
-        lambda: describe(address)["engine"]["cancelled"] == before + running, ENGINE_STOP_SECONDS
-    )
+    leave(stack, "/api/v1/compare", body, running=1 + len(STEERINGS))
 
 
 def test_the_sync_client_compares_and_sweeps(stack: Stack) -> None:
@@ -281,20 +287,23 @@ def test_ctrl_c_in_a_chat_stops_the_answer_in_the_engine(stack: Stack) -> None:
     url = stack.settings.gateway_url
     command = [sys.executable, "-m", "client.cli", "chat", "--max-tokens", "900"]
     # High enough that the model does not find an end.
-    process = subprocess.Popen(
-        [*command, "--temperature", "2", "--top-k", "0", "--top-p", "1", "--url", url],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(f"{PROMPT}\n")
-    process.stdin.flush()
-    process.stdout.read(1)
-    os.kill(process.pid, signal.SIGINT)
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0, 5.0)
-    _, errors = process.communicate("/quit\n", timeout=30)
+    before = num_cancelled(address)
+    with held_engine(stack.triton) as engine:
+        process = subprocess.Popen(
+            [*command, "--temperature", "2", "--top-k", "0", "--top-p", "1", "--url", url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{PROMPT}\n")
+        process.stdin.flush()
+        engine.steps(BEGINNING)
+        process.stdout.read(1)
+        os.kill(process.pid, signal.SIGINT)
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
+    _, errors = process.communicate("/quit\n", timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from launcher.stack import Stack
-from tests.e2e.triton_call import Call, call
+from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled
+from tests.e2e.triton_call import Call, call, describe
 from tests.e2e.waiting import eventually
 from triton_models.adapters.metrics import UPDATE_SECONDS
 
@@ -50,16 +51,31 @@ class Metrics:
 
 
 def settled(stack: Stack) -> Metrics:
-    """Returns the metrics once nothing runs and a whole interval has not changed them."""
-    deadline = time.monotonic() + 10
-    before = Metrics(stack)
-    while time.monotonic() < deadline:
-        time.sleep(2.5 * UPDATE_SECONDS)
-        now = Metrics(stack)
-        if now.values == before.values and not now.get("persona_requests_running"):
-            return now
-        before = now
-    raise AssertionError("the metrics go on changing though nothing is asked")
+    """Returns the metrics once nothing runs and they say all that the engine says."""
+    last = Metrics(stack)
+
+    def is_settled() -> bool:
+        nonlocal last
+        before, engine = last, describe(stack.settings.grpc_address)["engine"]
+        time.sleep(UPDATE_SECONDS)  # they are not all updated at one moment
+        last = Metrics(stack)
+        shown = {
+            "running": last.get("persona_requests_running"),
+            "steps": last.get("persona_steps_total"),
+            **{
+                outcome: last.get("persona_requests_total", outcome=outcome)
+                for outcome in ("finished", "cancelled", "failed")
+            },
+            **{
+                f"{kind}_tokens": last.get("persona_tokens_total", kind=kind)
+                for kind in ("prompt", "reused", "generated")
+            },
+        }
+        said = {name: engine[name] for name in shown}
+        return shown == said and not said["running"] and last.values == before.values
+
+    assert eventually(is_settled), "the metrics go on changing though nothing is asked"
+    return last
 
 
 def test_counters_rise_by_what_requests_did(stack: Stack, address: str) -> None:
@@ -115,16 +131,19 @@ def test_histograms_are_cumulative_and_their_last_bucket_is_the_count(
 def test_gauges_say_what_runs_and_how_full_the_cache_is(stack: Stack, address: str) -> None:
     before = settled(stack)
     inputs = {"input_ids": [5, 6, 7], "max_tokens": 900, "min_tokens": 900, "stream": True}
-    running = Call(address, "steered_qwen", inputs)
-    responses = running.responses()  # to be kept: the call ends with it
-    next(responses)
-    assert eventually(lambda: Metrics(stack).get("persona_requests_running") == 1)
-    metrics = Metrics(stack)
-    used = metrics.get("persona_kv_cache_used_tokens")
-    capacity = metrics.get("persona_kv_cache_capacity_tokens")
-    assert 0 < used <= capacity
-    assert metrics.get("persona_kv_cache_used_ratio") == pytest.approx(used / capacity)
-    running.close()
+    cancelled = num_cancelled(address)
+    with held_engine(stack.triton) as engine:
+        running = Call(address, "steered_qwen", inputs)
+        engine.steps(BEGINNING)
+        assert eventually(lambda: Metrics(stack).get("persona_requests_running") == 1)
+        assert eventually(lambda: Metrics(stack).get("persona_kv_cache_used_ratio") > 0)
+        metrics = Metrics(stack)
+        used = metrics.get("persona_kv_cache_used_tokens")
+        capacity = metrics.get("persona_kv_cache_capacity_tokens")
+        assert 0 < used <= capacity
+        assert metrics.get("persona_kv_cache_used_ratio") == pytest.approx(used / capacity)
+        running.close()
+        assert engine.goes_on_until(lambda: num_cancelled(address) == cancelled + 1)
     after = settled(stack)
     assert after.get("persona_kv_cache_used_tokens") == 0
     rise = after.get("persona_requests_total", outcome="cancelled") - before.get(

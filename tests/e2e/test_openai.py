@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,14 +16,13 @@ from openai.types.chat import ChatCompletionUserMessageParam
 
 from launcher.stack import Stack
 from tests.e2e.demo import TRAITS
-from tests.e2e.triton_call import describe
+from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled, num_open
 from tests.e2e.waiting import eventually
 
 PROMPT = "How do I bake bread?"
 MESSAGES: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": PROMPT}]
 MODEL = "persona-demo"
 SARCASM = {"traits": [{"name": "sarcasm", "scalar": 2.0}]}
-ENGINE_STOP_SECONDS = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -306,13 +307,19 @@ def test_a_stream_on_the_wire_is_data_lines_and_done(rest: httpx.Client) -> None
 
 def test_a_client_that_goes_away_stops_all_its_answers(client: OpenAI, stack: Stack) -> None:
     address = stack.settings.grpc_address
-    before = describe(address)["engine"]["cancelled"]
-    stream = chat(client, n=3, stream=True, max_tokens=900, extra_body={"min_tokens": 900})
-    next(iter(stream))
-    assert eventually(lambda: describe(address)["engine"]["running"] == 3)
-    stream.close()
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0, ENGINE_STOP_SECONDS)
-    assert describe(address)["engine"]["cancelled"] == before + 3
+    before = num_cancelled(address)
+
+    def begin() -> Any:
+        stream = chat(client, n=3, stream=True, max_tokens=900, extra_body={"min_tokens": 900})
+        next(iter(stream))
+        return stream
+
+    with ThreadPoolExecutor(1) as pool, held_engine(stack.triton) as engine:
+        begun = pool.submit(begin)
+        assert eventually(lambda: num_open(address) == 3)
+        engine.steps(2 * BEGINNING)
+        begun.result().close()
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 3)
 
 
 def langchain(stack: Stack, **options: Any) -> ChatOpenAI:
@@ -344,6 +351,20 @@ async def test_langchain_streams_and_awaits(stack: Stack, rest: httpx.Client) ->
     expected = steered(rest, max_tokens=20)["response"]
     assert "".join(str(chunk.content) for chunk in model.stream(PROMPT)) == expected
     assert (await model.ainvoke(PROMPT)).content == expected
-    pieces = [str(chunk.content) async for chunk in model.astream(PROMPT)]
-    assert "".join(pieces) == expected
-    assert len(pieces) > 2
+    pieces = []
+    with held_engine(stack.triton) as engine:
+        begun = asyncio.Event()
+
+        async def read() -> None:
+            async for chunk in model.astream(PROMPT):
+                pieces.append(str(chunk.content))
+                if any(pieces):
+                    begun.set()
+
+        reading = asyncio.create_task(read())
+        await asyncio.to_thread(eventually, lambda: num_open(stack.settings.grpc_address) == 1)
+        engine.steps(BEGINNING)
+        await begun.wait()
+        text = "".join(pieces)
+    await reading
+    assert "".join(pieces) == expected != text

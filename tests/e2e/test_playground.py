@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from launcher.stack import Stack
-from tests.e2e.triton_call import describe
+from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled, num_open
 from tests.e2e.waiting import eventually
 
 CHROMIUM = shutil.which("chromium")
@@ -34,8 +34,7 @@ OPTIONS = [
 PROMPT = "How do I bake bread?"
 STEERED = [{"traits": [{"name": "sarcasm", "scalar": 2.0}]}]
 MINUS = "\N{MINUS SIGN}"
-PATIENCE_MS = 30_000
-ENGINE_STOP_SECONDS = 0.5
+PATIENCE_MS = 120_000
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"
@@ -192,14 +191,17 @@ def test_stop_ends_the_answers_in_the_engine_too(
     address = stack.settings.grpc_address
     playground.page.route("**/api/v1/compare", lengthened)
     playground.ask(**{"Max tokens": "900"})
-    playground.page.get_by_label("Prompt", exact=True).press("Control+Enter")
-    expect(playground.card("baseline").locator(".facts")).to_contain_text("token")
-    assert describe(address)["engine"]["running"] == 2
-    if way == "button":
-        playground.page.get_by_role("button", name="Stop").click()
-    else:
-        playground.page.keyboard.press("Escape")
-    assert eventually(lambda: describe(address)["engine"]["running"] == 0, ENGINE_STOP_SECONDS)
+    before = num_cancelled(address)
+    with held_engine(stack.triton) as engine:
+        playground.page.get_by_label("Prompt", exact=True).press("Control+Enter")
+        assert eventually(lambda: num_open(address) == 2)
+        engine.steps(BEGINNING)
+        expect(playground.card("baseline").locator(".facts")).to_contain_text("token")
+        if way == "button":
+            playground.page.get_by_role("button", name="Stop").click()
+        else:
+            playground.page.keyboard.press("Escape")
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 2)
     expect(playground.page.locator("#compare-status")).to_have_text("Stopped.")
     expect(playground.card("baseline").locator(".facts")).to_contain_text("stopped")
     expect(playground.page.get_by_role("button", name="Run", exact=True)).to_be_visible()

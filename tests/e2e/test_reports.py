@@ -17,7 +17,8 @@ from client import AsyncPersonaClient, PersonaClient
 from client.triton import TritonPersonaClient
 from launcher.stack import Stack
 from tests.e2e.demo import deltas_of
-from tests.e2e.triton_call import call
+from tests.e2e.held_engine import pieces_of
+from tests.e2e.triton_call import Call, call
 from tests.integration.reference import steered
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
@@ -169,10 +170,11 @@ def test_to_be_told_more_does_not_change_the_text(address: str) -> None:
     assert (expected["token_logprobs"], expected["readouts"]) == ("", "")
 
 
-def test_a_stream_s_logprobs_join_to_those_of_one_response(address: str) -> None:
+def test_a_stream_s_logprobs_join_to_those_of_one_response(stack: Stack, address: str) -> None:
     asked = {**STEERED, "text_input": PROMPT, "logprobs": 3, "monitor": ["sarcasm"]}
     (whole,) = call(address, **asked)
-    chunks = call(address, **asked, stream=True)
+    streamed = {**asked, "stream": True}
+    chunks = pieces_of(stack.triton, lambda: Call(address, "persona", streamed).responses())
     parts = [json.loads(each["token_logprobs"] or "[]") for each in chunks]
     tokens = json.loads(whole["token_logprobs"])
     assert len(chunks) > 1
