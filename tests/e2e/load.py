@@ -5,12 +5,16 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+
+from launcher.processes import ManagedProcess
+from tests.e2e.held_engine import BEGINNING, held_engine, num_open
+from tests.e2e.waiting import PATIENCE_SECONDS, eventually
 
 BODY: dict[str, Any] = {
     "prompt": "Tell me about quantum computing.",
@@ -43,23 +47,32 @@ class Outcome:
 
 
 @contextmanager
-def load(url: str, clients: int, verify: ssl.SSLContext | bool = True) -> Iterator[list[Outcome]]:
+def load(
+    url: str,
+    clients: int,
+    verify: ssl.SSLContext | bool = True,
+    streamed: Sequence[bool] = (True, False),
+) -> Iterator[list[Outcome]]:
     """Keeps clients busy, every other one with streams; the list has all outcomes at the end.
 
     Args:
         url: What they ask.
         clients: How many.
         verify: Whose certificates they believe.
+        streamed: Whether they want streams, for one after another and again from the first.
     """
     outcomes: list[Outcome] = []
     enough = threading.Event()
 
     def work(streams: bool) -> None:
-        with httpx.Client(base_url=url, timeout=60, verify=verify) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS, verify=verify) as client:
             while not enough.is_set():
                 outcomes.append(ask(client, streams))
 
-    threads = [threading.Thread(target=work, args=(number % 2 == 0,)) for number in range(clients)]
+    threads = [
+        threading.Thread(target=work, args=(streamed[number % len(streamed)],))
+        for number in range(clients)
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -68,6 +81,41 @@ def load(url: str, clients: int, verify: ssl.SSLContext | bool = True) -> Iterat
         enough.set()
         for thread in threads:
             thread.join()
+
+
+@contextmanager
+def load_with_answers_in(
+    triton: ManagedProcess | None, address: str, url: str, clients: int, **options: Any
+) -> Iterator[list[Outcome]]:
+    """Keeps clients busy, and holds an engine amid the answers of some of them meanwhile.
+
+    Some of those have no beginning that their client has seen: they are not streamed. When the
+    engine goes on, at the end, so does the load until every client has been answered again.
+
+    Args:
+        triton: The engine's server.
+        address: Its gRPC address.
+        url: What the clients ask.
+        clients: How many.
+        **options: What else `load` is told.
+    """
+    outcomes: list[Outcome] = []
+    with ExitStack() as loads:
+        with held_engine(triton) as engine:
+            whole = loads.enter_context(load(url, clients // 2, streamed=(False,), **options))
+            # One of them may be a watchdog's.
+            assert eventually(lambda: num_open(address) >= 2)
+            streams = loads.enter_context(load(url, clients // 2, streamed=(True,), **options))
+            assert eventually(lambda: num_open(address) >= 3)
+            engine.steps(BEGINNING)
+            yield outcomes
+        gone_on_at = time.monotonic()
+
+        def num_answered() -> int:
+            return sum(each.succeeded and each.sent_at > gone_on_at for each in (*whole, *streams))
+
+        assert eventually(lambda: num_answered() >= clients)
+    outcomes += whole + streams
 
 
 def ask(client: httpx.Client, streamed: bool) -> Outcome:

@@ -28,11 +28,18 @@ import httpx
 import pytest
 
 from launcher.loopback import loopback_settings
-from launcher.processes import group_members
 from launcher.settings import ROOT
 from launcher.stack import Stack
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import gateway
+from tests.e2e.held_engine import (
+    BEGINNING,
+    held_engine,
+    num_cancelled,
+    num_open,
+    pieces_of,
+    stubs_of,
+)
 from tests.e2e.load import load
 from tests.e2e.triton_call import Call, call, describe, error_of
 from tests.e2e.waiting import eventually
@@ -63,7 +70,6 @@ CACHE = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "persona-triton" / "wheels"
 )
 DOWNLOAD_SECONDS = 60
-RELOAD_SECONDS = 60.0
 CLIENTS = 6
 
 PROMPT = "Tell me about quantum computing."
@@ -175,26 +181,41 @@ def test_steered_answers_are_the_same(address: str) -> None:
     assert answers == ANSWERS
 
 
-def test_streams_are_in_order_under_load_and_hold_only_what_was_asked_for(address: str) -> None:
+def test_streams_are_in_order_under_load_and_hold_only_what_was_asked_for(
+    older: Stack, address: str
+) -> None:
+    chunks: list[list[dict[str, Any]]] = [[] for _ in range(12)]
+
     def ask(index: int) -> str:
         steering = {"trait": "sarcasm", "scalar": list(ANSWERS)[index % len(ANSWERS)]}
         inputs = {**GREEDY, **steering, "stream": True}
-        chunks = list(Call(address, "persona", inputs, "", ["text_output"]).responses())
-        assert len(chunks) > 1
-        assert {tuple(chunk) for chunk in chunks} == {("text_output",)}
-        return "".join(chunk["text_output"] for chunk in chunks)
+        for chunk in Call(address, "persona", inputs, "", ["text_output"]).responses():
+            chunks[index].append(chunk)
+        assert {tuple(chunk) for chunk in chunks[index]} == {("text_output",)}
+        return "".join(chunk["text_output"] for chunk in chunks[index])
 
-    with ThreadPoolExecutor(12) as pool:
-        texts = list(pool.map(ask, range(24)))
-    assert texts == [list(ANSWERS.values())[index % len(ANSWERS)] for index in range(24)]
+    with ThreadPoolExecutor(len(chunks)) as pool:
+        with held_engine(older.triton) as engine:
+            asked = [pool.submit(ask, index) for index in range(len(chunks))]
+            assert eventually(lambda: num_open(address) >= len(chunks))
+            engine.steps(2 * BEGINNING)
+            assert eventually(lambda: all(chunks))  # while the rest is not computed yet
+            assert not any(answer.done() for answer in asked)
+        texts = [answer.result() for answer in asked]
+    expected = list(ANSWERS.values())
+    assert texts == [expected[index % len(expected)] for index in range(len(chunks))]
 
 
-def test_http_generates_and_streams(url: str) -> None:
+def test_http_generates_and_streams(older: Stack, url: str) -> None:
     body = {**GREEDY, "trait": "sarcasm", "scalar": 2.0}
     assert httpx.post(f"{url}/generate", json=body).json()["text_output"] == ANSWERS[2.0]
-    with httpx.stream("POST", f"{url}/generate_stream", json={**body, "stream": True}) as answer:
-        lines = [line for line in answer.iter_lines() if line.startswith("data:")]
-    events = [json.loads(line.removeprefix("data:")) for line in lines]
+    streamed = {**body, "stream": True}
+
+    def lines() -> Iterator[str]:
+        with httpx.stream("POST", f"{url}/generate_stream", json=streamed, timeout=60) as answer:
+            yield from (line for line in answer.iter_lines() if line.startswith("data:"))
+
+    events = [json.loads(line.removeprefix("data:")) for line in pieces_of(older.triton, lines)]
     assert len(events) > 1
     assert "".join(event["text_output"] for event in events) == ANSWERS[2.0]
 
@@ -211,21 +232,29 @@ def test_errors_have_their_texts(address: str, url: str) -> None:
     assert "there is no input 'max_token': the inputs are" in refused.json()["error"]
 
 
-def test_a_stop_request_ends_a_running_one(address: str) -> None:
-    responses = Call(address, "persona", LONG, "to-be-stopped").responses()
-    next(responses)
-    (stopped,) = Call(address, "steered_qwen", {"stop": True}, "to-be-stopped").responses()
+def test_a_stop_request_ends_a_running_one(older: Stack, address: str) -> None:
+    before = num_cancelled(address)
+    with held_engine(older.triton) as engine:
+        responses = Call(address, "persona", LONG, "to-be-stopped").responses()
+        engine.steps(BEGINNING)
+        next(responses)
+        stop = Call(address, "steered_qwen", {"stop": True}, "to-be-stopped")
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
+    (stopped,) = stop.responses()
     assert stopped["finish_reason"] == "cancelled"
     assert list(responses)[-1]["finish_reason"] == "cancelled"
 
 
-def test_a_client_that_goes_away_is_noticed(address: str) -> None:
-    before = describe(address)["engine"]["cancelled"]
+def test_a_client_that_goes_away_is_noticed(older: Stack, address: str) -> None:
+    before = num_cancelled(address)
     inputs = {"input_ids": [5, 6, 7], "max_tokens": 900, "min_tokens": 900, "stream": True}
-    running = Call(address, "steered_qwen", inputs)
-    next(running.responses())
-    running.close()
-    assert eventually(lambda: describe(address)["engine"]["cancelled"] == before + 1, 10)
+    with held_engine(older.triton) as engine:
+        running = Call(address, "steered_qwen", inputs)
+        responses = running.responses()  # to be kept: the call ends with it
+        engine.steps(BEGINNING)
+        next(responses)
+        running.close()
+        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
 
 
 def test_the_engine_s_metrics_are_on_triton_s_endpoint(older: Stack, address: str) -> None:
@@ -241,11 +270,7 @@ def test_the_engine_s_metrics_are_on_triton_s_endpoint(older: Stack, address: st
 
 def test_a_dead_model_is_loaded_again(older: Stack) -> None:
     assert older.triton
-    (stub,) = [
-        pid
-        for pid in group_members(older.triton.pid)
-        if "/steered_qwen/1/model.py" in Path(f"/proc/{pid}/cmdline").read_text()
-    ]
+    (stub,) = stubs_of(older.triton, "steered_qwen")
     os.kill(stub, signal.SIGKILL)
     body = {"prompt": PROMPT, "trait": "sarcasm", "scalar": 2.0, "temperature": 0}
     gateway = older.settings.gateway_url
@@ -254,8 +279,8 @@ def test_a_dead_model_is_loaded_again(older: Stack) -> None:
         scrape = Scrape(httpx.get(f"{gateway}/metrics").text)
         return scrape.get("persona_gateway_model_reloads_total", outcome="succeeded")
 
-    assert eventually(lambda: reloads() == 1, RELOAD_SECONDS), older.triton.last_lines()
-    answer = httpx.post(f"{gateway}/api/v1/generate", json=body, timeout=30).json()
+    assert eventually(lambda: reloads() == 1), older.triton.last_lines()
+    answer = httpx.post(f"{gateway}/api/v1/generate", json=body, timeout=60).json()
     assert answer["response"] == ANSWERS[2.0]
 
 
@@ -272,13 +297,17 @@ def test_a_newer_triton_takes_over_and_no_request_is_lost(
     with gateway(tmp_path, environment, TRITON_URL=urls) as both:
         before = answered()
         with load(both.url, CLIENTS) as outcomes:
-            time.sleep(1)
-            assert any(describe(each)["engine"]["running"] for each in urls.split(","))
-            subprocess.run(drain, cwd=ROOT, env=environment, check=True, timeout=60)
-            drained_at = time.monotonic()
             assert older.triton
+            # The one that goes has answers to finish, and the one that stays goes on.
+            with held_engine(older.triton):
+                assert eventually(lambda: num_open(older.settings.grpc_address) >= 2)
+                draining = subprocess.Popen(drain, cwd=ROOT, env=environment)
+                ready = f"{older.settings.http_url}/v2/models/persona/ready"
+                assert eventually(lambda: httpx.get(ready).status_code != 200)
+            assert draining.wait(60) == 0
+            drained_at = time.monotonic()
             older.triton.stop(patience_seconds=2)
-            time.sleep(1)
+            assert eventually(lambda: any(each.sent_at > drained_at for each in outcomes))
     assert [each for each in outcomes if not each.succeeded] == []
     assert any(each.sent_at > drained_at for each in outcomes)
     assert answered() > before

@@ -17,10 +17,11 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from launcher.loopback import free_ports
-from launcher.processes import ManagedProcess, group_members
+from launcher.processes import group_members
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.containers import USER, comes_up, container, terminate
-from tests.e2e.gateways import is_ready
+from tests.e2e.gateways import is_ready, refuses
+from tests.e2e.held_engine import BEGINNING, held_engine, stubs_of
 from tests.e2e.triton_call import Call, call, describe
 from tests.e2e.waiting import eventually
 from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT
@@ -53,16 +54,6 @@ def refusal(address: str) -> str:
     except InferenceServerException as error:
         return str(error.message())
     return ""
-
-
-def stub_of(server: ManagedProcess) -> int:
-    (stub,) = (
-        pid
-        for pid in group_members(server.pid)
-        if "/steered_qwen/1/model.py" in Path(f"/proc/{pid}/cmdline").read_text()
-        and "stub" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]
-    )
-    return stub
 
 
 def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_written(
@@ -102,22 +93,26 @@ def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_writ
             MODEL_NAME="",
         ) as gateway:
             url = f"http://127.0.0.1:{port}"
-            assert comes_up(gateway, lambda: is_ready(url), 60), gateway.last_lines(40)
+            assert comes_up(gateway, lambda: is_ready(url), START_SECONDS), gateway.last_lines(40)
             body = {"prompt": "Hello!", "trait": "sarcasm", "scalar": 2.0, "temperature": 0.0}
             answer = httpx.post(f"{url}/api/v1/generate", json=body, timeout=60)
             assert answer.json()["response"] == steered["text_output"]
 
         # SIGTERM: what runs is answered to its end. With what status Triton ends then is its own
         # affair: some of its Python processes do not end in time.
-        long = {"text_input": "Hello!", "max_tokens": 600, "min_tokens": 600, "stream": True}
+        long = {"text_input": "Hello!", "max_tokens": 100, "min_tokens": 100, "stream": True}
         with ThreadPoolExecutor(1) as pool:
-            answer_ = pool.submit(lambda: list(Call(address, "persona", long).responses()))
-            assert eventually(lambda: describe(address)["engine"]["running"] == 1)
-            terminate(triton)
-            assert eventually(lambda: "no available versions" in refusal(address), 10)
-            *_, last = answer_.result(timeout=60)
-        assert (last["finish_reason"], last["num_output_tokens"]) == ("length", 600)
-        assert eventually(lambda: not triton.running, 60)
+            with held_engine(triton) as engine:
+                answer_ = pool.submit(lambda: list(Call(address, "persona", long).responses()))
+                engine.steps(BEGINNING)
+                terminate(triton)
+                ready = f"http://127.0.0.1:{http}/v2/models/persona/ready"
+                assert eventually(lambda: httpx.get(ready).status_code != 200)
+                assert "no available versions" in refusal(address)
+                assert not answer_.done()
+            *_, last = answer_.result()
+        assert (last["finish_reason"], last["num_output_tokens"]) == ("length", 100)
+        assert eventually(lambda: not triton.running)
 
 
 def test_a_model_that_is_dead_or_busy_is_told_apart(tmp_path: Path) -> None:
@@ -133,18 +128,16 @@ def test_a_model_that_is_dead_or_busy_is_told_apart(tmp_path: Path) -> None:
         **settings,
     ) as triton:
         assert comes_up(triton, lambda: is_healthy(http), START_SECONDS), triton.last_lines(40)
-        busy = Call(
-            address,
-            "persona",
-            {"text_input": "Hi", "max_tokens": 900, "min_tokens": 900, "stream": True},
-        )
-        assert eventually(lambda: describe(address)["engine"]["running"] == 1)
-        (refused,) = call(address, text_input="Hi", max_tokens=1)
-        assert refused["error_code"] == "resource_exhausted"
-        assert is_healthy(http)
-        busy.close()
-        os.kill(stub_of(triton), signal.SIGKILL)
-        assert eventually(lambda: not is_healthy(http), 30)
+        (stub,) = stubs_of(triton, "steered_qwen")
+        with held_engine(triton):
+            busy = Call(address, "persona", {"text_input": "Hi", "max_tokens": 9, "stream": True})
+            assert eventually(lambda: describe(address)["engine"]["running"] == 1)
+            (refused,) = call(address, text_input="Hi", max_tokens=1)
+            assert refused["error_code"] == "resource_exhausted"
+            assert is_healthy(http)
+            busy.close()
+            os.kill(stub, signal.SIGKILL)
+        assert eventually(lambda: not is_healthy(http))
         assert "unhealthy: " in healthcheck(http).stderr
 
 
@@ -165,26 +158,39 @@ def test_a_pod_serves_whom_it_knows_and_loses_no_answer_when_it_stops(tmp_path: 
     ) as pod:
         url = f"http://127.0.0.1:{port}"
         assert comes_up(pod, lambda: is_ready(url), START_SECONDS), pod.last_lines(40)
-        body = {"prompt": "Hi", "max_tokens": 600, "min_tokens": 600, "stream": True}
+        body = {"prompt": "Hi", "max_tokens": 100, "min_tokens": 100, "stream": True}
         path = f"{url}/api/v1/generate/baseline"
         assert httpx.post(path, json=body).status_code == 401
         # Both servers were given one key.
-        os.kill(stub_of(pod), signal.SIGKILL)
-        assert eventually(lambda: not is_ready(url), 30)
-        assert eventually(lambda: is_ready(url), 60), pod.last_lines(40)
-        with httpx.stream("POST", path, json=body, headers={"X-API-Key": key}) as response:
-            pieces = response.iter_text()
-            text = next(pieces)
-            terminate(pod)
-            text += "".join(pieces)
-        assert '"finish_reason":"length"' in text
-        assert eventually(lambda: not pod.running, 60)
+        (stub,) = stubs_of(pod, "steered_qwen")
+        os.kill(stub, signal.SIGKILL)
+        assert eventually(lambda: not is_ready(url))
+        assert eventually(lambda: is_ready(url)), pod.last_lines(40)
+        pieces: list[str] = []
+
+        def read() -> None:
+            headers = {"X-API-Key": key}
+            with httpx.stream("POST", path, json=body, headers=headers, timeout=60) as response:
+                for piece in response.iter_text():
+                    pieces.append(piece)  # looked at meanwhile
+
+        with ThreadPoolExecutor(1) as pool:
+            with held_engine(pod) as engine:
+                reading = pool.submit(read)
+                engine.steps(BEGINNING)
+                assert eventually(lambda: bool(pieces))
+                terminate(pod)
+                assert eventually(lambda: refuses(url))
+                assert not reading.done()
+            reading.result()
+        assert '"finish_reason":"length"' in "".join(pieces)
+        assert eventually(lambda: not pod.running)
         assert pod.exit_status == 0, pod.last_lines(40)
 
 
 def test_a_pod_that_everybody_may_use_is_not_started_by_mistake(tmp_path: Path) -> None:
     with container("pod", tmp_path / "pod", DATA_ROOT, MODEL_NAME="") as pod:
-        assert eventually(lambda: not pod.running, 20)
+        assert eventually(lambda: not pod.running)
         assert pod.last_lines().startswith("error: set API_KEYS")
 
 
