@@ -199,6 +199,20 @@ def test_a_vector_may_be_larger_than_other_bodies(front: Front) -> None:
     assert answer.status_code in (401, 403)
 
 
+def test_one_client_cannot_take_everything(front: Front, tmp_path: Path) -> None:
+    # No machine is so slow that it does not ask faster than this.
+    with (
+        nginx(readable_by_workers(tmp_path), front.gateways, rate="1r/m") as strict,
+        strict.client() as client,
+    ):
+        answers = [client.get("/health") for _ in range(60)]
+        refused = [each for each in answers if each.status_code == 429]
+        assert refused
+        assert refused[0].headers["retry-after"] == "1"
+        assert refused[0].json()["code"] == "rate_limited"
+        assert "message" in json.loads(client.get("/v1/models").text)["error"]
+
+
 def failed_before_they_began(outcomes: list[Outcome]) -> list[Outcome]:
     return [each for each in outcomes if not each.succeeded and each.begun_at is None]
 
@@ -244,17 +258,3 @@ def test_a_gateway_that_stops_loses_nothing_and_one_that_is_killed_only_its_open
         assert failed_before_they_began(outcomes) == []
         for each in outcomes:
             assert each.succeeded or '"code":"unavailable"' in each.text
-
-
-def test_one_client_cannot_take_everything(front: Front, tmp_path: Path) -> None:
-    # No machine is so slow that it does not ask faster than this.
-    with (
-        nginx(readable_by_workers(tmp_path), front.gateways, rate="1r/m") as strict,
-        strict.client() as client,
-    ):
-        answers = [client.get("/health") for _ in range(60)]
-        refused = [each for each in answers if each.status_code == 429]
-        assert refused
-        assert refused[0].headers["retry-after"] == "1"
-        assert refused[0].json()["code"] == "rate_limited"
-        assert "message" in json.loads(client.get("/v1/models").text)["error"]
