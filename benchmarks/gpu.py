@@ -47,6 +47,8 @@ def make_model(architecture: Architecture, dtype: torch.dtype, device: torch.dev
     """Returns a model with random weights, the same ones for every dtype up to rounding."""
     model = Transformer(architecture, NumberFormat(dtype, dtype), CONTEXT_LENGTH, device)
     generator = torch.Generator(device).manual_seed(0)
+    head = torch.empty_like(model.embedding, dtype=dtype)
+    model.head.weight = torch.nn.Parameter(head, requires_grad=False)
     for name, parameter in model.named_parameters():
         if "norm" in name:
             parameter.data.fill_(1.0)

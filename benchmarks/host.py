@@ -94,6 +94,7 @@ def make_engine(num_rows: int, new_tokens: int) -> Engine:
     )
     number_format = NumberFormat(torch.float32, torch.float32)
     model = Transformer(architecture, number_format, context_length, device)
+    model.head.weight = torch.nn.Parameter(torch.empty(VOCABULARY, HIDDEN_SIZE))
     torch.manual_seed(0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)

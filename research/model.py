@@ -265,9 +265,7 @@ class ResearchModel:
             on_done: Takes how many pairs are done.
         """
         with self._turn:
-            return self._engine.call(
-                lambda: plain_pass.residual_means(self._loaded, pairs, on_done)
-            )
+            return plain_pass.residual_means(self._loaded, pairs, on_done, self._engine.call)
 
     def log_likelihoods(
         self, pairs: Sequence[Pair], on_done: OnDone = ignore_progress
@@ -281,9 +279,7 @@ class ResearchModel:
             on_done: Takes how many pairs are done.
         """
         with self._turn:
-            totals = self._engine.call(
-                lambda: plain_pass.log_likelihoods(self._loaded, pairs, on_done)
-            )
+            totals = plain_pass.log_likelihoods(self._loaded, pairs, on_done, self._engine.call)
         return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
 
     def _submit(

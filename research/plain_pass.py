@@ -8,7 +8,9 @@ engine's permanent hooks are told to steer nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +23,8 @@ from triton_models.model.loading import LoadedModel
 from triton_models.model.transformer import ForwardContext
 from triton_models.steering.hooks import UNSTEERED_LINE
 
+T = TypeVar("T")
+
 Pair = tuple[list[int], list[int]]
 """A prompt's tokens and a response's."""
 
@@ -28,47 +32,73 @@ PASS_TOKENS = 4096
 """The most tokens of one pass, unless a single pair has more."""
 
 
-@torch.inference_mode()
-def residual_means(loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone) -> ResidualMeans:
+Call = Callable[[Callable[[], T]], T]
+"""Computes something on the engine's thread. One batch at a time, so that it can be interrupted."""
+
+
+def residual_means(
+    loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone, call: Call[None]
+) -> ResidualMeans:
     """Measures the residual at every block's output over the responses' tokens.
 
     Args:
         loaded: The model, with the engine's hooks, and nothing in the engine.
         pairs: Prompts and responses; an empty response counts for nothing.
         on_done: Takes how many pairs are done.
+        call: Computes on the engine's thread.
+
+    Raises:
+        ValueError: A pair is longer than the model's context.
     """
     means = ResidualMeans()
-    for batch in _batches(pairs):
-        chosen = [pairs[index] for index in batch]
-        _states(loaded, chosen, _MeansTap(means, _response_weights(chosen, loaded.model.device)))
-        means.answers += len(batch)
-        means.tokens += sum(len(response) for _, response in chosen)
+    for batch in _batches(pairs, loaded.context_length):
+        call(partial(_add_means, loaded, [pairs[index] for index in batch], means))
         on_done(means.answers)
     return means
 
 
 @torch.inference_mode()
-def log_likelihoods(loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone) -> list[float]:
+def _add_means(loaded: LoadedModel, pairs: Sequence[Pair], means: ResidualMeans) -> None:
+    _states(loaded, pairs, _MeansTap(means, _response_weights(pairs, loaded.model.device)))
+    means.answers += len(pairs)
+    means.tokens += sum(len(response) for _, response in pairs)
+
+
+def log_likelihoods(
+    loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone, call: Call[list[float]]
+) -> list[float]:
     """Returns each response's log-probability after its prompt; an empty one's is 0.
 
     Args:
         loaded: The model, with the engine's hooks, and nothing in the engine.
         pairs: Prompts, which must not be empty, and responses.
         on_done: Takes how many pairs are done.
+        call: Computes on the engine's thread.
+
+    Raises:
+        ValueError: A pair is longer than the model's context.
     """
     totals = [0.0] * len(pairs)
     done = 0
-    for batch in _batches(pairs):
-        chosen = [pairs[index] for index in batch]
-        sequences = _states(loaded, chosen).split(_lengths(chosen))
-        for index, (prompt, response), states in zip(batch, chosen, sequences, strict=True):
-            start = len(prompt) - 1
-            # One response at a time: a real vocabulary makes a batch's logits enormous.
-            logits = loaded.model.logits(states[start : start + len(response)])
-            targets = torch.tensor(response, device=logits.device)
-            totals[index] = -float(cross_entropy(logits, targets, reduction="sum"))
+    for batch in _batches(pairs, loaded.context_length):
+        computed = call(partial(_log_likelihoods, loaded, [pairs[index] for index in batch]))
+        for index, total in zip(batch, computed, strict=True):
+            totals[index] = total
         done += len(batch)
         on_done(done)
+    return totals
+
+
+@torch.inference_mode()
+def _log_likelihoods(loaded: LoadedModel, pairs: Sequence[Pair]) -> list[float]:
+    totals = []
+    sequences = _states(loaded, pairs).split(_lengths(pairs))
+    for (prompt, response), states in zip(pairs, sequences, strict=True):
+        start = len(prompt) - 1
+        # One response at a time: a real vocabulary makes a batch's logits enormous.
+        logits = loaded.model.logits(states[start : start + len(response)])
+        targets = torch.tensor(response, device=logits.device)
+        totals.append(-float(cross_entropy(logits, targets, reduction="sum")))
     return totals
 
 
@@ -84,9 +114,14 @@ class _MeansTap:
         self._means.add(block, hidden_states, self._weights)
 
 
-def _batches(pairs: Sequence[Pair]) -> Iterator[list[int]]:
+def _batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
     """Indices of pairs of like length whose response is not empty."""
     lengths = _lengths(pairs)
+    if max(lengths, default=0) > context_length:
+        raise ValueError(
+            f"a prompt and its answer have {max(lengths)} tokens: the context holds "
+            f"{context_length}; use shorter prompts, or a larger MAX_CONTEXT"
+        )
     chosen = [index for index, (_, response) in enumerate(pairs) if response]
     batch: list[int] = []
     num_tokens = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.measurement import Measurement
@@ -20,3 +22,33 @@ class Contender(Protocol):
 
     def requests_served(self, workload: Workload) -> int:
         """Returns how many of a workload's requests a run computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComputingIn:
+    """A contender whose runs are computed in the thread of another one.
+
+    OpenMP keeps workers for every thread that has computed, and with more of them than cores all
+    are slow: contenders of one process take turns with the same ones, llama.cpp too, which shares
+    PyTorch's OpenMP. See `in_passing_thread`.
+
+    Attributes:
+        contender: The contender.
+        compute: Computes in that thread.
+    """
+
+    contender: Contender
+    compute: Callable[[Callable[[], Measurement]], Measurement]
+
+    @property
+    def name(self) -> str:
+        """The contender's."""
+        return self.contender.name
+
+    def requests_served(self, workload: Workload) -> int:
+        """See `Contender`."""
+        return self.contender.requests_served(workload)
+
+    def run(self, workload: Workload, prompts: Prompts) -> Measurement:
+        """See `Contender`."""
+        return self.compute(lambda: self.contender.run(workload, prompts))

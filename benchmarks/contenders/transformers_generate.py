@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,10 +17,6 @@ MOST_REQUESTS_ALONE = 2
 """How many requests are served one after another: the rate of more would be the same."""
 
 _PADDING = 0
-
-ComputeIn = Callable[[Callable[[], Measurement]], Measurement]
-"""Computes a measurement in the thread where it disturbs no other contender, nor they it:
-see `in_passing_thread`."""
 
 
 def load_as_usual(model: BenchmarkModel) -> Qwen2ForCausalLM:
@@ -40,15 +35,11 @@ class OneAtATime:
         model: A model as transformers loads it.
         vectors: Its persona vectors.
         steered: How the requests are steered.
-        compute: Where to compute.
     """
 
     name = "one at a time"
 
-    def __init__(
-        self, model: Qwen2ForCausalLM, vectors: Vectors, steered: Steered, compute: ComputeIn
-    ) -> None:
-        self._compute = compute
+    def __init__(self, model: Qwen2ForCausalLM, vectors: Vectors, steered: Steered) -> None:
         self._model = model
         self._vectors = vectors
         self._steered = steered
@@ -59,9 +50,6 @@ class OneAtATime:
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload's first requests, and says what serving all of them delivers."""
-        return self._compute(lambda: self._run(workload, prompts))
-
-    def _run(self, workload: Workload, prompts: Prompts) -> Measurement:
         measurements = []
         for stream in range(self.requests_served(workload)):
             timeline = Timeline(1)
@@ -78,15 +66,11 @@ class StaticBatch:
         model: A model as transformers loads it.
         vectors: Its persona vectors.
         steered: Whether the batch is steered.
-        compute: Where to compute.
     """
 
     name = "static batch"
 
-    def __init__(
-        self, model: Qwen2ForCausalLM, vectors: Vectors, steered: bool, compute: ComputeIn
-    ) -> None:
-        self._compute = compute
+    def __init__(self, model: Qwen2ForCausalLM, vectors: Vectors, steered: bool) -> None:
         self._model = model
         self._vectors = vectors
         self._steering = steering_of("uniformly" if steered else "not", 0)
@@ -97,9 +81,6 @@ class StaticBatch:
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload in one batch."""
-        return self._compute(lambda: self._run(workload, prompts))
-
-    def _run(self, workload: Workload, prompts: Prompts) -> Measurement:
         timeline = Timeline(workload.streams)
         with plain_hooks(self._model, self._vectors, self._steering):
             generate(self._model, prompts, workload.new_tokens, timeline)

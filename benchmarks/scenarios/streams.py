@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks.bars import ONE_AT_A_TIME, Bar, bars_apply
 from benchmarks.contenders import llama_cpp
-from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.contender import ComputingIn, Contender
 from benchmarks.contenders.engine import EngineAlone, running_engine
 from benchmarks.contenders.steering import read_vectors
 from benchmarks.contenders.transformers_generate import (
@@ -83,18 +83,19 @@ def _contenders(
         if "engine" in options.contenders:
             engine = stack.enter_context(running_engine(model, options.threads))
             contenders.append(EngineAlone(engine, "mixed", ENGINE))
+        compute = in_passing_thread if engine is None else engine.call
         if {"alone", "static"} & set(options.contenders):
             vectors = read_vectors(model)
             usual = load_as_usual(model)
-            compute = in_passing_thread if engine is None else engine.call
             if "alone" in options.contenders:
-                contenders.append(OneAtATime(usual, vectors, "mixed", compute))
+                contenders.append(ComputingIn(OneAtATime(usual, vectors, "mixed"), compute))
             if "static" in options.contenders:
-                contenders.append(StaticBatch(usual, vectors, steered=True, compute=compute))
+                contenders.append(ComputingIn(StaticBatch(usual, vectors, steered=True), compute))
         if "llama" in options.contenders:
             if llama_cpp.is_installed():
                 llama = stack.enter_context(llama_cpp.loaded_llama(model, options.threads))
-                contenders.append(llama_cpp.LlamaCpp(llama, model, steered=True))
+                contender = llama_cpp.LlamaCpp(llama, model, steered=True)
+                contenders.append(ComputingIn(contender, compute))
             else:
                 result.notes.append(
                     "llama.cpp was not measured: the extra 'benchmarks' brings llama-cpp-python."

@@ -22,7 +22,8 @@ ROOM = 60
 
 def make_runner(loaded: LoadedModel) -> ModelRunner:
     """Returns a runner with `NUM_ROWS` rows and `ROOM` slots for each."""
-    return ModelRunner(loaded.model, RunnerSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH), [])
+    sizes = RunnerSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH)
+    return ModelRunner(loaded.model, sizes, [], cuda_graphs=False)
 
 
 def make_sequence(row: int, delta: SteeringDelta, prompt: list[int] | None = None) -> Sequence:

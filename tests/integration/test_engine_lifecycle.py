@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -197,6 +198,30 @@ def test_a_dead_engine_ends_every_request_and_takes_no_more(
     counts: queue.SimpleQueue[int] = queue.SimpleQueue()
     fresh_engine.cancel_by_id("any", counts.put)
     assert counts.get(timeout=60) == 0
+
+
+def test_others_compute_on_the_engine_s_thread_while_it_runs(fresh_engine: Engine) -> None:
+    assert fresh_engine.call(threading.current_thread) is fresh_engine._thread
+    assert fresh_engine.call(lambda: fresh_engine.call(lambda: 5)) == 5  # from there, at once
+
+    def burn() -> None:
+        raise ValueError("on fire")
+
+    with pytest.raises(ValueError, match="on fire"):
+        fresh_engine.call(burn)
+    assert ask(fresh_engine, GenerationRequest(max_tokens=3), PROMPT).all()[-1].error == ""
+    fresh_engine.stop(0)
+    with pytest.raises(EngineUnavailableError):
+        fresh_engine.call(lambda: 5)
+
+
+def test_an_engine_that_was_never_started_ends_what_it_was_given(settings: ServerSettings) -> None:
+    engine = build_engine(settings).engine
+    answer = ask(engine, LONG, PROMPT)
+    with pytest.raises(EngineUnavailableError):
+        engine.call(lambda: 5)
+    engine.stop(0)
+    assert answer.all()[-1].error_code is ErrorCode.UNAVAILABLE
 
 
 def test_stopping_lets_open_requests_finish_while_there_is_time(fresh_engine: Engine) -> None:

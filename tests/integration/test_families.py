@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -31,8 +32,10 @@ from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
 from triton_models.engine.build import build_engine
 from triton_models.model.architecture import read_architecture
+from triton_models.model.attention import WholeSequences
 from triton_models.model.errors import UnsupportedModelError
 from triton_models.model.loading import load_model
+from triton_models.model.transformer import ForwardContext
 from triton_models.request import GenerationRequest, Steering
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import write_vector
@@ -219,9 +222,17 @@ def test_configurations_of_before_transformers_5_are_read_alike(tmp_path: Path) 
         ({"hidden_act": "gelu"}, "activation 'gelu': only 'silu'"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantized weights"),
         ({"rope_parameters": {"rope_type": "longrope"}}, "rotary embedding 'longrope'"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn' without 'factor'"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn' without a usable 'factor'"),
         ({"partial_rotary_factor": 0.5}, "rotates only a part"),
-        ({"hidden_size": None}, "config.json is broken"),
+        ({"hidden_size": None}, "config.json is broken: .*hidden_size is None"),
+        ({"num_attention_heads": 0}, "config.json is broken"),
+        ({"hidden_size": 1e999}, "config.json is broken"),
+        ({"num_key_value_heads": 4}, "6 heads for 4 of keys and values"),
+        ({"head_dim": 7}, "of the size 7"),
+        ({"max_position_embeddings": 0}, "config.json is broken"),
+        ({"rope_parameters": "yarn"}, "config.json is broken"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": -2}}, "usable 'factor'"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "kind of block"),
     ],
 )
 def test_what_is_not_computed_is_refused_by_name(
@@ -232,6 +243,39 @@ def test_what_is_not_computed_is_refused_by_name(
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedModelError, match=message):
         read_architecture(folder, "it")
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("same", [True, False])
+def test_a_tied_model_that_holds_an_output_layer_all_the_same_keeps_it(
+    same: bool, packing: bool, tmp_path: Path
+) -> None:
+    model = make("SmolLM2")
+    folder = save(model, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    head = tensors["model.embed_tokens.weight"].clone()
+    tensors["lm_head.weight"] = head if same else head.flip(0).contiguous()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    loaded = load_model(folder, ServerSettings(device="cpu", cpu_packing=packing))
+    extra = 0 if same else head.numel()
+    assert loaded.num_parameters == model.num_parameters() + extra
+    ids = torch.arange(10)
+    with torch.inference_mode():
+        attend = WholeSequences([10], loaded.model.architecture)
+        states = loaded.model(ids, ids, ForwardContext(attend, torch.zeros_like(ids)))
+        logits = loaded.model.logits(states)
+        reference: Any = type(model).from_pretrained(folder)
+        expected = reference(ids[None]).logits[0]
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_ends_that_the_model_has_no_logit_for_are_left_out(tmp_path: Path) -> None:
+    folder = save(make("Qwen2"), tmp_path / "model")
+    ends = {"eos_token_id": [5, 272, -1, None, "a", True]}
+    (folder / "generation_config.json").write_text(json.dumps(ends))
+    loaded = load_model(folder, ServerSettings(device="cpu"))
+    assert 5 in loaded.end_ids
+    assert all(0 <= id < 272 for id in loaded.end_ids)
 
 
 @pytest.mark.parametrize(

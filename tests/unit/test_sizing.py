@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.sizing import (
@@ -47,8 +48,9 @@ def test_the_engine_allocates_what_is_computed(
 ) -> None:
     architecture = qwen2(*shape)
     model = Transformer(architecture, NumberFormat(dtype, dtype), 50, torch.device("cpu"))
-    if architecture.tied_embeddings:
-        model.head.weight = model.embedding
+    model.head.weight = (
+        model.embedding if architecture.tied_embeddings else nn.Parameter(model.embedding.clone())
+    )
     weights = sum(parameter.nbytes for parameter in model.parameters())
     assert weights == num_parameters(architecture) * dtype.itemsize
     runner = ModelRunner(model, RunnerSizes(num_rows=7, num_slots=113, context_length=50), [])

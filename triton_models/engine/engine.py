@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -212,12 +213,17 @@ class Engine:
         result: Future[T] = Future()
 
         def compute() -> None:
+            if self._stopping:  # what the device may not survive is left undone
+                result.set_exception(EngineUnavailableError("the engine has stopped"))
+                return
             try:
                 result.set_result(function())
             except BaseException as error:
                 result.set_exception(error)
 
-        if not self._hand_over(compute):
+        if threading.current_thread() is self._thread:
+            return function()
+        if not (self.alive and self._hand_over(compute)):
             raise EngineUnavailableError("the engine is not running: try again later")
         return result.result()
 
@@ -237,6 +243,8 @@ class Engine:
             self._wake.notify()
         if self.alive:
             self._thread.join()
+        else:  # it was never started, or died with something handed over meanwhile
+            self._end_all(EngineUnavailableError("the server is shutting down"))
 
     def _counting(self, emit: Emit) -> Emit:
         """Returns `emit` with the counters brought up to date before a last chunk is seen."""
@@ -285,8 +293,8 @@ class Engine:
             return True
 
     def _run(self) -> None:
-        name_thread(self._thread.name)
         try:
+            name_thread(self._thread.name)
             self._runner.enter_thread()
             while self._take_inbox():
                 self._step()
@@ -331,10 +339,12 @@ class Engine:
     def _launch(self, plan: Plan) -> _Launched | None:
         started = time.monotonic()
         try:
-            return _Launched(plan, self._runner.launch(plan), started)
+            step = self._runner.launch(plan)
         except Exception:
             self._fail_step(plan)
             return None
+        self._pace.measured(plan, time.monotonic() - started)
+        return _Launched(plan, step)
 
     def _collect(self, launched: _Launched | None) -> None:
         """Waits for a launched step and moves its sequences on by the tokens it gives."""
@@ -347,7 +357,6 @@ class Engine:
             return
         now = time.monotonic()
         self._recorder.stepped(launched.plan)
-        self._pace.measured(launched.plan.num_tokens, now - launched.started)
         for sequence, token_id, logprobs in tokens:
             sequence.num_in_flight -= 1
             # Else it was cancelled, or its end was not known yet, when the step was launched.
@@ -422,13 +431,13 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class _Launched:
-    """A step under way, and when it was started."""
+    """A step under way, and what it does."""
 
     plan: Plan
     step: LaunchedStep
-    started: float
 
 
 def name_thread(name: str) -> None:
-    """Gives the calling thread a name that `top -H` shows; Python's own stays in the process."""
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
+    """Gives the calling thread a name that `top -H` shows, where the system can do that."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())

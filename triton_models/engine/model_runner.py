@@ -25,7 +25,7 @@ from triton_models.engine.sampling import Likelihoods, likelihoods
 from triton_models.engine.sampling_table import SamplingTable
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
-from triton_models.model.attention import KVCache, PackedAttention, attends_in_place
+from triton_models.model.attention import KVCache, PackedAttention
 from triton_models.model.transformer import ForwardContext, Transformer
 from triton_models.model.upload import upload
 from triton_models.steering.hooks import ResidualTap, SteeringHooks, SteeringTable
@@ -84,7 +84,7 @@ class ModelRunner:
             DecodeGraphs(
                 self._compute_generating, sizes.num_rows, sizes.context_length, self.device
             )
-            if cuda_graphs and attends_in_place(self.device, self.dtype)
+            if cuda_graphs and self._cache.attends_in_place
             else None
         )
 

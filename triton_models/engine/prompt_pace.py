@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from triton_models.engine.scheduler import Plan
+
 GPU_TOKENS = 2048
 """A GPU's chunk: past it prompts take no less time per token."""
 
@@ -20,7 +22,7 @@ BESIDE_ANSWERS_SECONDS = 0.15
 ALONE_SECONDS = 1.0
 
 _MIN_MEASURED_TOKENS = 32
-"""Smaller steps say how long a step takes at least, not how long a token of a prompt takes."""
+"""Steps with fewer tokens of prompts say how long a step takes at least, not how long these do."""
 
 _WEIGHT = 0.3
 """How much the newest step counts against those before it."""
@@ -49,8 +51,13 @@ class PromptPace:
         seconds = BESIDE_ANSWERS_SECONDS if anything_generates else ALONE_SECONDS
         return max(MIN_TOKENS, min(int(seconds / self.seconds_per_token), MAX_TOKENS))
 
-    def measured(self, num_tokens: int, seconds: float) -> None:
-        """Takes how long a step of so many tokens took."""
-        if num_tokens >= _MIN_MEASURED_TOKENS:
-            newest = seconds / num_tokens
+    def measured(self, plan: Plan, seconds: float) -> None:
+        """Takes how long a step took.
+
+        Args:
+            plan: What it computed.
+            seconds: How long its launch took, which on a CPU is all of it.
+        """
+        if sum(slice.length for slice in plan.prompts) >= _MIN_MEASURED_TOKENS:
+            newest = seconds / plan.num_tokens
             self.seconds_per_token += _WEIGHT * (newest - self.seconds_per_token)

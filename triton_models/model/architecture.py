@@ -95,7 +95,7 @@ _ROTARY_NEEDS: dict[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor",),
     "dynamic": ("factor",),
-    "yarn": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings"),
     "llama3": (
         "factor",
         "low_freq_factor",
@@ -104,6 +104,9 @@ _ROTARY_NEEDS: dict[str, tuple[str, ...]] = {
     ),
 }
 """The kinds of rotary embedding, and what each cannot do without."""
+
+_ROTARY_NAMES = {"rope_type", "type", "rope_theta"}
+"""The entries that say which embedding it is, and not how it is stretched."""
 
 SUPPORTED = "Qwen2 and Qwen2.5 (qwen2), Qwen3 without experts (qwen3), Llama and SmolLM2 (llama)"
 
@@ -126,7 +129,7 @@ def read_architecture(folder: Path, name: str) -> Architecture:
         return architecture_of(config)
     except _RefusedError as refusal:
         raise UnsupportedModelError(f"{name} {refusal}") from refusal
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise UnsupportedModelError(f"{name}'s {CONFIG_FILE} is broken: {error!r}") from error
 
 
@@ -150,29 +153,42 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         raise _RefusedError(f"is a {family} model: this server runs {SUPPORTED}")
     _refuse_what_is_not_computed(config)
     defaults = _FAMILIES[family]
-    hidden_size, num_heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-    head_size = config.get("head_dim") or defaults.get("head_size") or hidden_size // num_heads
+    hidden_size, num_heads = (_size(config, key) for key in ("hidden_size", "num_attention_heads"))
+    num_key_value_heads = _size(config, "num_key_value_heads", num_heads)
+    head_size = _size(config, "head_dim", defaults.get("head_size") or hidden_size // num_heads)
+    if num_heads % num_key_value_heads or head_size % 2:
+        raise _RefusedError(
+            f"has {num_heads} heads for {num_key_value_heads} of keys and values, of the size "
+            f"{head_size}: the first must be a multiple of the second, and the size even"
+        )
     has_bias = bool(config.get("attention_bias", False))
-    max_positions = int(config["max_position_embeddings"])
+    max_positions = _size(config, "max_position_embeddings")
     return Architecture(
         family=family,
-        vocabulary_size=int(config["vocab_size"]),
+        vocabulary_size=_size(config, "vocab_size"),
         hidden_size=hidden_size,
-        intermediate_size=int(config["intermediate_size"]),
-        num_layers=int(config["num_hidden_layers"]),
+        intermediate_size=_size(config, "intermediate_size"),
+        num_layers=_size(config, "num_hidden_layers"),
         num_heads=num_heads,
-        num_key_value_heads=int(config.get("num_key_value_heads") or num_heads),
-        head_size=int(head_size),
+        num_key_value_heads=num_key_value_heads,
+        head_size=head_size,
         max_positions=max_positions,
         norm_epsilon=float(config.get("rms_norm_eps", defaults["norm_epsilon"])),
         qkv_bias=defaults.get("qkv_bias", has_bias),
         output_bias=has_bias and family != "qwen2",
         mlp_bias=bool(config.get("mlp_bias", False)) and family == "llama",
         qk_norm=defaults.get("qk_norm", False),
-        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+        tied_embeddings=config.get("tie_word_embeddings", False) is True,
         rotary=_rotary_of(config, max_positions),
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
     )
+
+
+def _size(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    value = config.get(key) or default
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{key} is {value!r}")
+    return value
 
 
 def _refuse_what_is_not_computed(config: Mapping[str, Any]) -> None:
@@ -202,14 +218,18 @@ def _rotary_of(config: Mapping[str, Any], max_positions: int) -> Rotary:
         raise _RefusedError(f"has the rotary embedding {kind!r}: supported are {supported}")
     if (given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0) != 1.0:
         raise _RefusedError("rotates only a part of each head, which is not supported")
+    scaling = {key: value for key, value in given.items() if key not in _ROTARY_NAMES}
+    if config.get("original_max_position_embeddings"):
+        scaling["original_max_position_embeddings"] = config["original_max_position_embeddings"]
+    elif not scaling.get("original_max_position_embeddings"):
+        scaling["original_max_position_embeddings"] = max_positions
     for need in _ROTARY_NEEDS[kind]:
-        if not given.get(need):
-            raise _RefusedError(f"has the rotary embedding {kind!r} without {need!r}")
-    theta = given.get("rope_theta") or config.get("rope_theta") or 10_000.0
-    names = {"rope_type", "type", "rope_theta"}
-    scaling = {key: value for key, value in given.items() if key not in names}
-    scaling.setdefault("original_max_position_embeddings", max_positions)
-    return Rotary(kind, float(theta), scaling)
+        if not isinstance(scaling.get(need), (int, float)) or scaling[need] <= 0:
+            raise _RefusedError(f"has the rotary embedding {kind!r} without a usable {need!r}")
+    if any(isinstance(value, dict) for value in scaling.values()):
+        raise _RefusedError("has a rotary embedding of its own for each kind of block")
+    theta = float(given.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+    return Rotary(kind, theta, scaling)
 
 
 def read_end_ids(folder: Path) -> tuple[int, ...]:
@@ -221,11 +241,12 @@ def read_end_ids(folder: Path) -> tuple[int, ...]:
         path = folder / name
         if path.is_file():
             ids = read_json(path).get("eos_token_id")
-            return tuple(ids) if isinstance(ids, list) else () if ids is None else (int(ids),)
+            listed = ids if isinstance(ids, list) else [ids]
+            return tuple(id for id in listed if type(id) is int)
     return ()
 
 
 def weight_files(folder: Path) -> list[str]:
     """Returns the names of a model folder's weight files: those of its index, or the only one."""
-    index = read_json(folder / WEIGHTS_INDEX_FILE).get("weight_map", {})
-    return sorted(set(index.values())) or [WEIGHTS_FILE]
+    index = read_json(folder / WEIGHTS_INDEX_FILE).get("weight_map")
+    return sorted(set(index.values())) if index and isinstance(index, dict) else [WEIGHTS_FILE]

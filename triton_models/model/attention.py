@@ -60,7 +60,7 @@ class KVCache:
         self._slots[:, :FIRST_SLOT] = 0  # dummy tokens read it
         self.blocks = self._slots.unbind()
         self.dtype = dtype
-        self.attends_in_place = attends_in_place(device, dtype)
+        self.attends_in_place = attends_in_place(device, dtype, model.head_size)
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copies `length` slots from `source` on to those from `target` on."""
@@ -123,7 +123,7 @@ class _Group:
     longest_reach: int
 
 
-def attends_in_place(device: torch.device, dtype: torch.dtype) -> bool:
+def attends_in_place(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
     """Whether there is variable-length attention: FlashAttention-2, from NVIDIA's Ampere on.
 
     Its shapes depend on tensors only, so a CUDA graph can hold it; the other way's do not.
@@ -131,6 +131,8 @@ def attends_in_place(device: torch.device, dtype: torch.dtype) -> bool:
     return (
         device.type == "cuda"
         and dtype in (torch.float16, torch.bfloat16)
+        and head_size % 8 == 0
+        and head_size <= 256
         and torch.cuda.get_device_capability(device) >= (8, 0)
     )
 

@@ -7,6 +7,7 @@ than one block. Checkpoints in several files work as well.
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ from triton_models.model.architecture import Architecture, weight_files
 from triton_models.model.errors import UnsupportedModelError
 from triton_models.model.linear import GatedLinear, Linear, NumberFormat
 from triton_models.model.transformer import Transformer
+
+logger = logging.getLogger(__name__)
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -82,7 +85,12 @@ class Checkpoint:
         """
         if key not in self._places:
             raise UnsupportedModelError(f"{self._name}'s weights lack the tensor {key}")
-        tensor = self._places[key].get_tensor(key)
+        try:
+            tensor = self._places[key].get_tensor(key)
+        except SafetensorError as error:
+            raise UnsupportedModelError(
+                f"{self._name}'s tensor {key} cannot be read: {error}"
+            ) from error
         if tensor.shape != target.shape:
             raise UnsupportedModelError(
                 f"{self._name}'s tensor {key} has the shape {list(tensor.shape)}: its "
@@ -90,6 +98,13 @@ class Checkpoint:
             )
         target.copy_(tensor)
         self._unread.discard(key)
+
+    def differ(self, key: str, other: str) -> bool:
+        """Whether there are tensors of both names, and they differ."""
+        if not {key, other} <= self._places.keys():
+            return False
+        first, second = (self._places[name].get_tensor(name) for name in (key, other))
+        return not torch.equal(first, second)
 
     def leave_out(self, key: str) -> None:
         """Says that a tensor is not needed, if there is one of that name."""
@@ -131,18 +146,28 @@ def load_weights(model: Transformer, checkpoint: Checkpoint, number_format: Numb
         num_parameters += sum(parameter.numel() for parameter in block.parameters())
         _fill_block(block, f"model.layers.{index}.", model.architecture, checkpoint)
         _pack(block, number_format)
-    if not model.architecture.tied_embeddings:
-        num_parameters += model.head.weight.numel()
-        checkpoint.copy(HEAD, model.head.weight)
-    else:
-        checkpoint.leave_out(HEAD)  # some are written with both, and transformers ties them
-        if number_format.pack is None:
-            model.head.weight = model.embedding
-        else:
-            model.head.weight.copy_(model.embedding)
+    num_parameters += _fill_head(model, checkpoint)
     _pack(model, number_format)
     checkpoint.check_all_read()
     return num_parameters
+
+
+def _fill_head(model: Transformer, checkpoint: Checkpoint) -> int:
+    """Fills the output layer, and returns how many parameters of its own it has.
+
+    A checkpoint that ties it and holds another one all the same is taken at its weights' word, as
+    transformers does.
+    """
+    if model.architecture.tied_embeddings and not checkpoint.differ(HEAD, EMBEDDING):
+        checkpoint.leave_out(HEAD)
+        model.head.weight = model.embedding
+        return 0
+    if model.architecture.tied_embeddings:
+        logger.warning("the model's output layer is not its embedding, though it says so: kept")
+    weight = torch.empty(model.embedding.shape, dtype=model.dtype, device=model.device)
+    checkpoint.copy(HEAD, weight)
+    model.head.weight = nn.Parameter(weight, requires_grad=False)
+    return weight.numel()
 
 
 def _fill_block(

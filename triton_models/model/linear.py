@@ -150,7 +150,7 @@ def _one_dnn_weight(weight: torch.Tensor) -> torch.Tensor:
 
 
 class FBGEMMLinear(nn.Module):
-    """Stands in for a float32 `Linear`: its weight as float16 in FBGEMM's layout."""
+    """Stands in for a `Linear` of float32 inputs: its weight as float16 in FBGEMM's layout."""
 
     def __init__(self, linear: Linear) -> None:
         super().__init__()
@@ -161,7 +161,9 @@ class FBGEMMLinear(nn.Module):
             else linear.bias.data.split(_MAX_FBGEMM_FEATURES)
         )
         prepack = torch.ops.quantized.linear_prepack_fp16
-        self._parts = [prepack(*part) for part in zip(weights, biases, strict=True)]
+        self._parts = [
+            prepack(weight.float(), bias) for weight, bias in zip(weights, biases, strict=True)
+        ]
         self._multiply = torch.ops.quantized.linear_dynamic_fp16
 
     def forward(self, inputs: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
@@ -229,5 +231,7 @@ def _pack_as_float16(layer: Linear | GatedLinear) -> nn.Module:
     """
     if isinstance(layer, GatedLinear):
         return layer  # its joined product is packed by itself
-    fits = layer.weight.data.abs().max() <= torch.finfo(torch.float16).max
-    return FBGEMMLinear(layer) if fits else layer
+    if layer.weight.data.abs().max() <= torch.finfo(torch.float16).max:
+        return FBGEMMLinear(layer)
+    layer.weight = nn.Parameter(layer.weight.data.float(), requires_grad=False)
+    return layer

@@ -16,6 +16,8 @@ from triton_models.model.transformer import Transformer
 from triton_models.model_folder import load_tokenizer
 from triton_models.settings import ServerSettings
 
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 TURN_END = "<|im_end|>"
 """What ends a turn in ChatML, the chat format of Qwen2.5."""
 
@@ -68,7 +70,7 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
         model=model.eval(),
         tokenizer=tokenizer,
         context_length=context_length,
-        end_ids=_end_ids(folder, tokenizer),
+        end_ids=_end_ids(folder, tokenizer, architecture.vocabulary_size),
         dtype=dtype,
         num_parameters=num_parameters,
     )
@@ -93,17 +95,23 @@ def choose_device(name: str, index: int = 0) -> torch.device:
 def _choose_dtype(wanted: str, checkpoint: str, device: torch.device) -> torch.dtype:
     if wanted == "auto":
         wanted = "float32" if device.type == "cpu" else checkpoint
-    dtype: torch.dtype = getattr(torch, wanted)
-    return dtype
+    if wanted not in _DTYPES:
+        raise UnsupportedModelError(
+            f"the model's number format is {wanted!r}: set DTYPE to one of {', '.join(_DTYPES)}"
+        )
+    return _DTYPES[wanted]
 
 
-def _end_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def _end_ids(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int
+) -> tuple[int, ...]:
     """Returns the tokens that end an answer.
 
     They are the configuration's, the tokenizer's own, and the end of a chat turn where there is
-    a chat template: Qwen2.5's base models have the template but do not name that end.
+    a chat template: Qwen2.5's base models have the template but do not name that end. Tokens that
+    the model has no logit for cannot end anything.
     """
     ids = {*read_end_ids(folder), tokenizer.eos_token_id}
     if tokenizer.chat_template:
         ids.add(tokenizer.get_vocab().get(TURN_END))
-    return tuple(sorted(id for id in ids if id is not None))
+    return tuple(sorted(id for id in ids if id is not None and 0 <= id < vocabulary_size))

@@ -178,7 +178,8 @@ class Transformer(nn.Module):
             for index in range(architecture.num_layers)
         )
         self.norm = RMSNorm(size, architecture.norm_epsilon, dtype, device)
-        self.head = Linear(size, vocabulary, bias=False, dtype=dtype, device=device)
+        # Its weight is set when it is known whether it is the embedding.
+        self.head = Linear(size, 0, bias=False, dtype=dtype, device=device)
         table = rotation_table(architecture.rotary, architecture.head_size, context_length)
         self._rotations = table.to(device, dtype)
         num_turned = architecture.num_heads + architecture.num_key_value_heads
