@@ -11,8 +11,14 @@ Rate = Literal["tokens_per_second", "decode_tokens_per_second"]
 BAR_SHAPE = "0.5b"
 BAR_DTYPE = "bfloat16"
 
-ONE_AT_A_TIME: dict[int, float] = {1: 1.6, 4: 5.5, 16: 18.0, 64: 35.0}
+ONE_AT_A_TIME: dict[int, float] = {1: 1.7, 4: 5.5, 16: 18.0, 64: 35.0}
 """By streams: how many times as many tokens per second as serving one request at a time."""
+
+STATIC_BATCH: dict[int, float] = {1: 1.3, 4: 1.3, 16: 1.3, 64: 1.3}
+"""The same for one `generate` call of all streams."""
+
+LLAMA_CPP: dict[int, float] = {1: 1.25, 4: 1.8, 16: 2.7, 64: 3.8}
+"""By streams: how many times as many tokens per second as llama.cpp while all generate."""
 
 STEERING = 0.98
 """Steered against unsteered, and mixed against uniform steering."""

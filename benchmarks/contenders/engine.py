@@ -15,7 +15,7 @@ from triton_models.engine.sequence import Chunk, FinishReason
 from triton_models.request import GenerationRequest, SamplingParameters, Steering
 from triton_models.settings import ServerSettings
 
-MAX_BATCH_ROWS = 64
+MAX_BATCH_ROWS = 256
 """How many streams the engine and the server compute together; more would have to wait."""
 
 

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from benchmarks.bars import ONE_AT_A_TIME, Bar, bars_apply
+from benchmarks.bars import LLAMA_CPP, ONE_AT_A_TIME, STATIC_BATCH, Bar, Rate, bars_apply
 from benchmarks.contenders import llama_cpp
 from benchmarks.contenders.contender import ComputingIn, Contender
 from benchmarks.contenders.engine import EngineAlone, running_engine
@@ -67,9 +67,17 @@ def _ratio(
 
 
 def _bar(model: BenchmarkModel, reference: str, streams: int) -> Bar | None:
-    if not bars_apply(model.shape.name, model.dtype) or reference != OneAtATime.name:
+    if not bars_apply(model.shape.name, model.dtype):
         return None
-    return Bar(ONE_AT_A_TIME[streams]) if streams in ONE_AT_A_TIME else None
+    by_streams, rate = _BARS[reference]
+    return Bar(by_streams[streams], rate) if streams in by_streams else None
+
+
+_BARS: dict[str, tuple[dict[int, float], Rate]] = {
+    OneAtATime.name: (ONE_AT_A_TIME, "tokens_per_second"),
+    StaticBatch.name: (STATIC_BATCH, "tokens_per_second"),
+    llama_cpp.LlamaCpp.name: (LLAMA_CPP, "decode_tokens_per_second"),
+}
 
 
 @contextmanager
