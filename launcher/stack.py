@@ -28,7 +28,7 @@ from launcher.triton_files import assemble_backends, find_triton, library_path
 from launcher.triton_log import load_failures
 from triton_models import control
 from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
-from triton_models.model_folder import find_model
+from triton_models.model.folder import find_model
 from triton_models.settings import SettingsError, read_settings
 
 TRITON_EXIT_SECONDS = 20

@@ -26,8 +26,8 @@ from triton_models.engine.build import assemble_engine, load_runnable
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import Chunk, FinishReason
 from triton_models.engine.sequence import Sequence as EngineSequence
+from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
-from triton_models.model_folder import find_model
 from triton_models.request import GenerationRequest, SamplingParameters, Steering
 from triton_models.settings import ServerSettings, read_settings
 from triton_models.text.prompt import render_chat

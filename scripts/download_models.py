@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from triton_models.model_folder import MODEL_FILES
+from triton_models.model.folder import MODEL_FILES
 from triton_models.settings import SettingsError, read_settings
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-3B-Instruct"

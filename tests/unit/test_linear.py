@@ -62,9 +62,7 @@ def test_products_are_those_of_the_plain_layer_with_and_without_a_residual(
 @pytest.mark.parametrize("rows", [1, 5, 64])
 @torch.inference_mode()
 def test_gated_products_are_those_of_the_plain_layer(rows: int, bias: bool) -> None:
-    gated = GatedLinear(48, 160, bias=bias, dtype=torch.float32, device=CPU)
-    for parameter in gated.parameters():
-        nn.init.normal_(parameter, std=0.3)
+    gated = GatedLinear(make_linear((48, 320), torch.float32, bias=bias))
     inputs = torch.randn(rows, 48)
     gate, up = gated.joined(inputs).chunk(2, dim=-1)
     expected = nn.functional.silu(gate) * up

@@ -12,7 +12,7 @@ import pytest
 from launcher.errors import LaunchError
 from launcher.settings import StackSettings, check_ports, read_stack_settings
 from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
-from triton_models.model_folder import find_model
+from triton_models.model.folder import find_model
 from triton_models.settings import (
     DEMO_MODEL,
     DEMO_MODEL_FOLDER,

@@ -19,7 +19,7 @@ from triton_models.adapters.tensor_io import (
     triton_error,
 )
 from triton_models.errors import RequestError
-from triton_models.model_folder import find_model, load_tokenizer
+from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.request import parse_generation_request
 from triton_models.settings import read_settings
 from triton_models.text.prompt import encode_prompt, prompt_of

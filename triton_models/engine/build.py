@@ -19,8 +19,8 @@ from triton_models.engine.kv_size import (
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
 from triton_models.engine.passing_thread import in_passing_thread
 from triton_models.engine.residual_norms import measure_residual_norms
+from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel, load_model
-from triton_models.model_folder import find_model
 from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.live_registry import LiveRegistry

@@ -79,26 +79,12 @@ class GatedLinear(nn.Module):
     """Two linear layers of one input as one product, the first one's output gating the second's.
 
     Args:
-        in_features: The width of its input.
-        out_features: The width of its output, half of the product's.
-        bias: Whether the layers have biases.
-        dtype: The dtype of their parameters.
-        device: Where they are.
+        joined: Both layers, the gate first.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        bias: bool,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, joined: Linear) -> None:
         super().__init__()
-        self.joined: nn.Module = Linear(
-            in_features, 2 * out_features, bias=bias, dtype=dtype, device=device
-        )
+        self.joined: nn.Module = joined
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns silu(gate(inputs)) * up(inputs), [tokens, out features]."""

@@ -109,13 +109,14 @@ class MLP(nn.Module):
 
     def __init__(self, model: Architecture, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
-        self.gate_up = GatedLinear(
+        joined = Linear(
             model.hidden_size,
-            model.intermediate_size,
+            2 * model.intermediate_size,
             bias=model.mlp_bias,
             dtype=dtype,
             device=device,
         )
+        self.gate_up = GatedLinear(joined)
         self.down = Linear(
             model.intermediate_size,
             model.hidden_size,
