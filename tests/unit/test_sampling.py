@@ -68,7 +68,7 @@ def draw(logits: torch.Tensor, parameters: SamplingParameters, draws: list[float
     drawn = DrawParameters(
         column(max(parameters.temperature, MIN_TEMPERATURE)),
         parameters.top_k,
-        top_p=column(parameters.top_p),
+        top_p=column(parameters.top_p if parameters.top_p < 1 else float("inf")),
         min_p=column(parameters.min_p),
     )
     tokens, _ = sampling.draw(logits, drawn, torch.tensor(draws, dtype=torch.float64)[:, None])

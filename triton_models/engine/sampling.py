@@ -53,7 +53,7 @@ class DrawParameters:
         temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
         max_top_k: The most candidates of any row; 0 takes the whole vocabulary.
         top_k: int64 [rows, 1]: each row's number of candidates, if they differ.
-        top_p: float32 [rows, 1], if any row has less than 1.
+        top_p: float32 [rows, 1], infinity for rows that keep all, if any row does not.
         min_p: float32 [rows, 1], if any row has more than 0.
     """
 
@@ -190,14 +190,12 @@ def outside_top_p(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Ten
 
     Args:
         probabilities: [rows, candidates], falling.
-        top_p: [rows, 1], above 0; a row with 1 or more keeps all.
+        top_p: [rows, 1], above 0; infinity keeps all, which 1 would not where sums are rounded up.
 
     Returns:
         bool, of the probabilities' shape.
     """
-    before = probabilities.cumsum(dim=-1).sub_(probabilities)
-    # What rounds may sum to more than 1.
-    return before >= torch.where(top_p < 1.0, top_p, float("inf"))
+    return probabilities.cumsum(dim=-1).sub_(probabilities) >= top_p
 
 
 def outside_min_p(probabilities: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:

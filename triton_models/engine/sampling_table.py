@@ -32,6 +32,9 @@ _COLUMNS = (
 )
 _TEMPERATURE, _TOP_P, _MIN_P, _REPETITION, _FREQUENCY, _PRESENCE = range(len(_COLUMNS))
 
+_MAX_KEPT = 8
+"""How many rows' parameters are kept: a step has rows of two kinds at most."""
+
 _UNPENALIZED = (1.0, 0.0, 0.0)
 
 
@@ -60,6 +63,8 @@ class SamplingTable:
         self._first_end = np.zeros(num_rows, dtype=np.int64)
         """The first position that an end of the answer may have."""
         self._is_penalized = np.zeros(num_rows, dtype=bool)
+        self._parameters: dict[bytes, DrawParameters] = {}
+        """What was made of the table for the rows of steps before, until a row changes."""
         self._tokens_shape = (num_rows, context_length)
         self._tokens: torch.Tensor | None = None
         """int32 [rows, context]: the tokens of penalized rows; made for the first of them."""
@@ -70,7 +75,10 @@ class SamplingTable:
         self._values[row] = [getattr(sampling, name) for name in _COLUMNS]
         if sampling.temperature > 0:
             self._values[row, _TEMPERATURE] = max(sampling.temperature, MIN_TEMPERATURE)
+        if sampling.top_p >= 1:
+            self._values[row, _TOP_P] = np.inf
         self._top_k[row] = sampling.top_k
+        self._parameters.clear()
         self._prompt_lengths[row] = sequence.num_prompt_tokens
         self._first_end[row] = sequence.num_prompt_tokens + sequence.request.min_tokens
         penalties = tuple(float(value) for value in self._values[row, _REPETITION:])
@@ -175,14 +183,22 @@ class SamplingTable:
     def _draw(
         self, logits: torch.Tensor, rows: NDArray[np.int64], draws: NDArray[np.float64]
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        name = rows.tobytes()
+        if name not in self._parameters:
+            if len(self._parameters) >= _MAX_KEPT:
+                self._parameters.clear()
+            self._parameters[name] = self._draw_parameters(rows)
+        draws_on_device = upload(draws, self._device, torch.float64)
+        return draw(logits, self._parameters[name], draws_on_device)
+
+    def _draw_parameters(self, rows: NDArray[np.int64]) -> DrawParameters:
         values, top_k = self._values[rows], self._top_k[rows]
         max_top_k = int(top_k.max())
         columns = upload(values, self._device, torch.float32).split(1, dim=1)
-        parameters = DrawParameters(
+        return DrawParameters(
             columns[_TEMPERATURE],
             max_top_k,
             upload(top_k[:, None], self._device) if (top_k < max_top_k).any() else None,
-            columns[_TOP_P] if (values[:, _TOP_P] < 1).any() else None,
+            columns[_TOP_P] if np.isfinite(values[:, _TOP_P]).any() else None,
             columns[_MIN_P] if values[:, _MIN_P].any() else None,
         )
-        return draw(logits, parameters, upload(draws, self._device, torch.float64))
