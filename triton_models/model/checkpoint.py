@@ -180,8 +180,9 @@ def _fill_block(
         "mlp.gate_up.joined": [architecture.intermediate_size] * 2,
     }
     modules = dict(block.named_modules())
-    for name in _BLOCK_PARTS.keys() & modules.keys():
-        parts = _BLOCK_PARTS[name]
+    for name, parts in _BLOCK_PARTS.items():
+        if name not in modules:
+            continue
         for kind, parameter in modules[name].named_parameters():
             places = parameter.split(sizes.get(name, len(parameter)))
             for part, place in zip(parts, places, strict=True):
