@@ -188,8 +188,8 @@ class PackedAttention:
         spans = self._layout.prompts
         chunks = queries.split([span.length for span in spans])
         attended = [
-            self._chunk(chunk, self._lying(cache, span), span)
-            for chunk, span in zip(chunks, spans, strict=True)
+            self._chunk(chunk, self._lying(cache, span), mask)
+            for chunk, span, mask in zip(chunks, spans, self._masks, strict=True)
         ]
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 
@@ -234,12 +234,10 @@ class PackedAttention:
         attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         return attended.reshape(len(queries), -1)
 
-    def _chunk(self, queries: torch.Tensor, lying: torch.Tensor, span: Span) -> torch.Tensor:
+    def _chunk(
+        self, queries: torch.Tensor, lying: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
         """Attends a prompt's chunk, [length, query heads, head size], to what lies before it."""
-        mask = None
-        if span.reach > span.length:
-            mask = torch.ones(span.length, span.reach, dtype=torch.bool, device=queries.device)
-            mask = mask.tril(diagonal=span.reach - span.length)
         keys, values = lying.split(self._num_shared, dim=1)
         attended = scaled_dot_product_attention(
             queries.transpose(0, 1).unsqueeze(0),
@@ -284,6 +282,23 @@ class PackedAttention:
             max(span.length for span in spans),
             max(span.reach for span in spans),
         )
+
+    @cached_property
+    def _masks(self) -> list[torch.Tensor | None]:
+        """What each prompt's chunk attends to, [length, reach], the same at every block.
+
+        `None` for one that is its sequence's beginning, where causal attention says it all.
+        """
+        device = self._layout.slots.device
+
+        def mask_of(span: Span) -> torch.Tensor | None:
+            earlier = span.reach - span.length
+            if not earlier:
+                return None
+            mask = torch.ones(span.length, span.reach, dtype=torch.bool, device=device)
+            return mask.tril(diagonal=earlier)
+
+        return [mask_of(span) for span in self._layout.prompts]
 
     @cached_property
     def _long(self) -> list[Span]:
