@@ -54,7 +54,7 @@ def plan_of(generating: SequenceOf[Sequence], prompts: SequenceOf[Sequence]) -> 
     for sequence in prompts:
         start = sequence.num_computed
         slices.append(Slice(sequence, start, sequence.num_prompt_tokens - start, True))
-        sequence.launch(slices[-1].length, gives_token=True)
+        sequence.launch(slices[-1].length)
     return Plan(generating=generating, positions=positions, prompts=tuple(slices))
 
 
@@ -62,7 +62,6 @@ def run(runner: ModelRunner, plan: Plan) -> list[SampledToken]:
     """Computes a step, gives the sequences their tokens, and returns these."""
     tokens = runner.launch(plan).wait()
     for sequence, token, _ in tokens:
-        sequence.num_in_flight -= 1
         assert token is not None
         sequence.append(token, b"x", ends=False)
     return tokens

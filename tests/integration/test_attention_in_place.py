@@ -83,7 +83,7 @@ def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> lis
     fresh = make_sequence(2, steered, list(range(50, 61)))
     for sequence in (chunked, fresh):
         runner.assign(sequence)
-    chunked.launch(20, gives_token=False)
+    chunked.launch(20)
     runner.launch(Plan(prompts=(Slice(chunked, 0, 20, False),))).wait()
     run(runner, plan_of(generating, [chunked, fresh]))
     generate(runner, [*generating, fresh, chunked])

@@ -358,7 +358,6 @@ class Engine:
         now = time.monotonic()
         self._recorder.stepped(launched.plan)
         for sequence, token_id, logprobs in tokens:
-            sequence.num_in_flight -= 1
             # Else it was cancelled, or its end was not known yet, when the step was launched.
             if sequence.finish_reason is None:
                 self._take(sequence, token_id, logprobs, now)

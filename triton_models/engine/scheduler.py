@@ -164,7 +164,7 @@ class Scheduler:
         # Only now: no prompt may copy what this very step computes.
         positions = [sequence.launch_token() for sequence in generating]
         for each in prompts:
-            each.sequence.launch(each.length, each.gives_token)
+            each.sequence.launch(each.length)
             if each.gives_token:
                 self._prompting.remove(each.sequence)
                 insort(self._generating, each.sequence, key=_row_of)

@@ -106,8 +106,8 @@ Emit = Callable[[Chunk], None]
 class Sequence:
     """A request's state: its tokens, what of them is computed, and its place in the batch.
 
-    A step that was launched counts as computed. The token it will give is `in_flight` until the
-    step is read, and the next step can be launched before that.
+    A step that was launched counts as computed: the next one can be launched before its token is
+    known.
 
     Args:
         request: What was asked for.
@@ -148,8 +148,6 @@ class Sequence:
             delta.key if delta.steers_response else "",
         )
         """What its keys and values are computed from; the tokens are its own, as they grow."""
-        self.num_in_flight = 0
-        """How many generated tokens, behind `token_ids`, are not known yet."""
         self.num_reused = 0
         """How many of the prompt's tokens were copied from another request's cache."""
         self.row: int | None = None
@@ -191,12 +189,11 @@ class Sequence:
         """Whether its last chunk was emitted."""
         return self.finish_reason is not None
 
-    def launch(self, length: int, gives_token: bool) -> None:
+    def launch(self, length: int) -> None:
         """Counts its next tokens as computed.
 
         Args:
             length: How many.
-            gives_token: Whether that gives a token.
 
         Raises:
             ValueError: It has no room for them.
@@ -204,7 +201,6 @@ class Sequence:
         if self.extent is None or self.extent.num_computed + length > self.extent.length:
             raise ValueError("a sequence without room in the KV cache cannot be computed")
         self.extent.num_computed += length
-        self.num_in_flight += gives_token
 
     def launch_token(self) -> int:
         """Counts its newest token as computed, and returns that token's position.
@@ -213,7 +209,7 @@ class Sequence:
             ValueError: It has no room for it.
         """
         position = self.num_computed
-        self.launch(1, gives_token=True)
+        self.launch(1)
         return position
 
     def append(
