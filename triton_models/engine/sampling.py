@@ -16,6 +16,9 @@ _NEVER = float("-inf")
 MIN_TEMPERATURE = 1e-30
 """A temperature that float32 takes for zero would leave no candidate at all."""
 
+MAX_CANDIDATES = 64
+"""The largest top-k for which rows draw from candidates: it is cheap to find so many."""
+
 _BLOCK = 64
 """How many neighbouring logits are reduced to their largest in the first pass for top-k."""
 
@@ -43,25 +46,6 @@ class Penalties:
     repetition: torch.Tensor | None
     frequency: torch.Tensor | None
     presence: torch.Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class DrawParameters:
-    """From which tokens some rows draw.
-
-    Attributes:
-        temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
-        max_top_k: The most candidates of any row; 0 takes the whole vocabulary.
-        top_k: int64 [rows, 1]: each row's number of candidates, if they differ.
-        top_p: float32 [rows, 1], infinity for rows that keep all, if any row does not.
-        min_p: float32 [rows, 1], if any row has more than 0.
-    """
-
-    temperature: torch.Tensor
-    max_top_k: int
-    top_k: torch.Tensor | None = None
-    top_p: torch.Tensor | None = None
-    min_p: torch.Tensor | None = None
 
 
 def penalize(logits: torch.Tensor, penalties: Penalties) -> None:
@@ -93,42 +77,106 @@ def penalize(logits: torch.Tensor, penalties: Penalties) -> None:
         flat[said] = flat[said] - presence
 
 
-def draw(
+def draw_from_few(
     logits: torch.Tensor,
-    parameters: DrawParameters,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
     draws: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> torch.Tensor:
     """Draws one token per row from what temperature, top-k, top-p and min-p leave.
 
     Args:
         logits: [rows, vocabulary], float32.
-        parameters: Each row's.
+        temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
+        top_k: int64 [rows, 1]: each row's number of candidates, from 1 to `MAX_CANDIDATES`.
+        top_p: float32 [rows, 1]; infinity for all.
+        min_p: float32 [rows, 1]; 0 for all.
         draws: float64 [rows, 1]: each row's number in [0, 1).
 
     Returns:
-        int64 [rows], the tokens, and float32 [rows], the largest logits, which are not finite if
-        any logit is not a number or infinite.
+        int64 [rows], the tokens.
     """
-    vocabulary = logits.shape[-1]
     # Temperature keeps the order, so the candidates can be chosen before it is applied.
-    candidates, tokens = largest(logits, min(parameters.max_top_k or vocabulary, vocabulary))
-    greatest = candidates[:, 0]
+    candidates, tokens = largest(logits, min(MAX_CANDIDATES, logits.shape[-1]))
     # Measured from the largest, so that a low temperature makes no logit infinite but the others.
-    candidates = (candidates - candidates[:, :1]).div_(parameters.temperature)
-    if parameters.top_k is not None:
-        ranks = torch.arange(candidates.shape[-1], device=logits.device)
-        candidates.masked_fill_(ranks >= parameters.top_k, _NEVER)
+    candidates = (candidates - candidates[:, :1]).div_(temperature)
+    ranks = torch.arange(candidates.shape[-1], device=logits.device)
+    candidates.masked_fill_(ranks >= top_k, _NEVER)
     probabilities = candidates.softmax(dim=-1)
-    left = probabilities
-    if parameters.top_p is not None:
-        left = left.masked_fill(outside_top_p(probabilities, parameters.top_p), 0.0)
-    if parameters.min_p is not None:
-        left = left.masked_fill(outside_min_p(probabilities, parameters.min_p), 0.0)
+    left = probabilities.masked_fill(
+        outside_top_p(probabilities, top_p) | outside_min_p(probabilities, min_p),
+        0.0,
+    )
     cumulative = left.cumsum(dim=-1, dtype=torch.float64)
     # The first candidate whose cumulative probability exceeds the draw. Scaling the draw by the
     # total keeps rounding from running past the last candidate that is left.
     picks = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
-    return tokens.gather(1, picks.clamp_(max=candidates.shape[-1] - 1)).squeeze(1), greatest
+    return tokens.gather(1, picks.clamp_(max=candidates.shape[-1] - 1)).squeeze(1)
+
+
+def draw_from_all(
+    logits: torch.Tensor,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
+    draws: torch.Tensor,
+) -> torch.Tensor:
+    """Draws one token per row from the whole vocabulary, or most of it.
+
+    A token is left if fewer than `top_k` are likelier, and those that are sum to less than `top_p`
+    of what top-k leaves, and it has `min_p` of the likeliest one's probability: so tokens as likely
+    as each other stay or go together. The draw runs through those left in the vocabulary's order,
+    which needs no sorting: `kernels.draw_from_all` does the same on a GPU.
+
+    Args:
+        logits: [rows, vocabulary], float32.
+        temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
+        top_k: int64 [rows, 1]: each row's number of candidates; 0 for all.
+        top_p: float32 [rows, 1]; infinity for all.
+        min_p: float32 [rows, 1]; 0 for all.
+        draws: float64 [rows, 1]: each row's number in [0, 1).
+
+    Returns:
+        int64 [rows], the tokens; any of the vocabulary where logits are not finite.
+    """
+    greatest = logits.amax(dim=-1, keepdim=True)
+    # Measured from the largest, so that a low temperature makes no logit infinite but the others.
+    weights = (logits - greatest).div_(temperature).exp_()
+    left = weights >= min_p
+    bounded = ((top_k > 0) | top_p.isfinite()).squeeze(1).nonzero().squeeze(1)
+    if len(bounded):  # only they are worth sorting
+        least = _least_left(logits[bounded], temperature[bounded], top_k[bounded], top_p[bounded])
+        left[bounded] &= logits[bounded] >= least
+    cumulative = weights.mul_(left).cumsum(dim=-1, dtype=torch.float64)
+    picks = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
+    return picks.clamp_(max=logits.shape[-1] - 1).squeeze(1)
+
+
+def _least_left(
+    logits: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
+) -> torch.Tensor:
+    """Returns the smallest logit that top-k and top-p leave in each row, float32 [rows, 1].
+
+    Args:
+        logits: [rows, vocabulary], float32.
+        temperature: float32 [rows, 1].
+        top_k: int64 [rows, 1]; 0 for all.
+        top_p: float32 [rows, 1]; infinity for all.
+    """
+    vocabulary = logits.shape[-1]
+    falling = logits.sort(dim=-1, descending=True).values
+    last = torch.where(top_k > 0, top_k, vocabulary).clamp_(max=vocabulary) - 1
+    weights = (falling - falling[:, :1]).div_(temperature).exp_()
+    weights.masked_fill_(falling < falling.gather(1, last), 0.0)
+    cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
+    # Of equal logits the first one counts, which has only larger ones before it. Where the logits
+    # are not numbers, or `top_p` is 0, none qualifies: the largest stays.
+    qualify = (cumulative - weights) < top_p * cumulative[:, -1:]
+    within = qualify.sum(dim=-1, keepdim=True).clamp_(min=1) - 1
+    return falling.gather(1, torch.minimum(within, last))
 
 
 def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,75 @@
+"""The kernels' block sizes: measured once for a kind of card, not searched for at each start.
+
+They were measured on an H100 (80 GB, HBM3) with the shapes of Qwen2.5; other cards use the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionBlocks:
+    """How a program attends.
+
+    Attributes:
+        num_keys: How many keys it reads at a time.
+        num_warps: How many warps it has.
+    """
+
+    num_keys: int
+    num_warps: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProductBlocks:
+    """How a program multiplies few rows by some of a matrix' output features.
+
+    Attributes:
+        num_outputs: How many output features it computes.
+        num_inputs: How many input features it reads at a time.
+        num_warps: How many warps it has.
+    """
+
+    num_outputs: int
+    num_inputs: int
+    num_warps: int
+
+
+ATTENTION = AttentionBlocks(num_keys=32, num_warps=4)
+
+QUERY_KEY_VALUE = ProductBlocks(4, 512, 4)
+OUTPUT = ProductBlocks(4, 512, 4)
+GATE_UP = ProductBlocks(4, 512, 4)
+DOWN = ProductBlocks(4, 1024, 4)
+HEAD = ProductBlocks(8, 512, 4)
+
+MAX_FEW_ROWS = 4
+"""The most rows that a step multiplies by kernels of its own; for more, cuBLAS is at least as fast.
+One row was measured: a fifth faster (3B). Two and four were not."""
+
+_WANTED_PROGRAMS = 264
+"""How many programs keep a card busy: two for each of an H100's multiprocessors."""
+
+_MIN_MAX_SPLITS = 16
+_TOKENS_PER_SPLIT = 512
+
+
+def attention_splits(num_tokens: int, num_shared: int, context_length: int) -> int:
+    """Returns in how many parts sequences are read, a power of two.
+
+    It depends on nothing that changes from step to step, since a CUDA graph holds it.
+
+    Args:
+        num_tokens: How many sequences there are.
+        num_shared: How many key/value heads.
+        context_length: The most tokens of a sequence.
+    """
+    wanted = next_power_of_two(-(-_WANTED_PROGRAMS // (num_tokens * num_shared)))
+    most = max(_MIN_MAX_SPLITS, min(next_power_of_two(context_length // _TOKENS_PER_SPLIT), 64))
+    return min(wanted, most)
+
+
+def next_power_of_two(number: int) -> int:
+    """Returns the smallest power of two that is at least a positive number."""
+    return 1 << (number - 1).bit_length()

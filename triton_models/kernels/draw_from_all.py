@@ -1,0 +1,332 @@
+"""Drawing from the whole vocabulary without sorting it: as `sampling.draw_from_all` says.
+
+One program per row reads the row some ten times, which is in the GPU's cache after the first. The
+smallest logit that top-k leaves is searched for, then the smallest that top-p leaves of these: each
+pass adds up what lies above four thresholds, and so cuts the range to a fifth. The range is one of
+numbers that order as the logits do, so the search ends whatever the logits are. All sums are made
+in one order, so the same logits and the same draw give the same token in any batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+_LANES = tl.constexpr(2048)
+"""How many sums a pass keeps apart, four per thread."""
+
+_ROWS = tl.constexpr(4)
+"""How many such rows a step of a loop takes: twice as many do not fit the registers."""
+
+_NUM_WARPS = 16
+
+
+def draw_from_all(
+    logits: torch.Tensor,
+    wanted: torch.Tensor,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
+    draws: torch.Tensor,
+    chosen: torch.Tensor,
+) -> None:
+    """Draws a token for the rows that want one, on the GPU; all tensors are contiguous.
+
+    It waits for nothing and makes no tensor, so a CUDA graph can hold it.
+
+    Args:
+        logits: [tokens, vocabulary], float32.
+        wanted: bool or int8 [tokens]: the rows to draw for.
+        temperature: float32 [tokens], at least `sampling.MIN_TEMPERATURE` where wanted.
+        top_k: int64 [tokens]; 0 for all.
+        top_p: float32 [tokens]; infinity for all.
+        min_p: float32 [tokens]; 0 for all.
+        draws: float64 [tokens], in [0, 1).
+        chosen: int64 [tokens]; written where wanted, always with a token of the vocabulary, but an
+            arbitrary one where the logits are not finite.
+    """
+    num_rows, vocabulary = logits.shape
+    draw_kernel[(num_rows,)](
+        logits,
+        wanted.view(torch.int8),
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        draws,
+        chosen,
+        vocabulary,
+        num_warps=_NUM_WARPS,
+    )
+
+
+@triton.jit
+def draw_kernel(
+    logits: tl.tensor,
+    wanted: tl.tensor,
+    temperature: tl.tensor,
+    top_k: tl.tensor,
+    top_p: tl.tensor,
+    min_p: tl.tensor,
+    draws: tl.tensor,
+    chosen: tl.tensor,
+    vocabulary: tl.tensor,
+) -> None:
+    """Draws for one row; the arguments are `draw_from_all`'s, and the vocabulary's size."""
+    row = tl.program_id(0).to(tl.int64)
+    if tl.load(wanted + row) == 0:
+        return
+    logits += row * vocabulary
+    greatest, shift = _survey(logits, vocabulary)
+    heat = tl.load(temperature + row)
+    candidates = tl.load(top_k + row)
+    share = tl.load(top_p + row)
+    outside = _rank(float("-inf"), shift)
+    if candidates > 0:
+        outside = _search(
+            logits, vocabulary, greatest, 1.0, candidates.to(tl.float32), outside, shift, False
+        )
+    if share < float("inf"):
+        outside = _search(logits, vocabulary, greatest, heat, share, outside, shift, True)
+    bound = _highest(outside, shift)
+    least = tl.load(min_p + row)
+    token = _pick(logits, vocabulary, greatest, heat, bound, least, tl.load(draws + row))
+    tl.store(chosen + row, token.to(tl.int64))
+
+
+@triton.jit
+def _tile(
+    logits: tl.tensor, start: tl.tensor, vocabulary: tl.tensor, rows: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
+    """Loads neighbouring logits as [rows, lanes], and says their places."""
+    columns = tl.arange(0, _LANES)[None, :]
+    places = start + tl.arange(0, rows)[:, None] * _LANES + columns
+    return tl.load(logits + places, mask=places < vocabulary, other=float("-inf")), places
+
+
+@triton.jit
+def _survey(logits: tl.tensor, vocabulary: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
+    """Returns the largest logit, and how many low bits say nothing about any.
+
+    Logits that were made in half precision differ in their high bits only, which saves half of the
+    search.
+    """
+    most = tl.full([_LANES], float("-inf"), tl.float32)
+    bfloat16_rest = tl.zeros([_LANES], tl.int32)
+    float16_rest = tl.zeros([_LANES], tl.int32)
+    for start in range(0, vocabulary, _ROWS * _LANES):
+        values, _ = _tile(logits, start, vocabulary, _ROWS)
+        bits = values.to(tl.int32, bitcast=True)
+        most = tl.maximum(most, tl.max(values, axis=0))
+        bfloat16_rest = tl.maximum(bfloat16_rest, tl.max(bits & 0xFFFF, axis=0))
+        float16_rest = tl.maximum(float16_rest, tl.max(bits & 0x1FFF, axis=0))
+    float16_shift = tl.where(tl.max(float16_rest) == 0, 13, 0)
+    return tl.max(most), tl.where(tl.max(bfloat16_rest) == 0, 16, float16_shift)
+
+
+@triton.jit
+def _rank(value: tl.tensor, shift: tl.tensor) -> tl.tensor:
+    """Returns an int64 that orders as floats do, of their bits without the lowest ones."""
+    bits = tl.cast(value, tl.float32).to(tl.int32, bitcast=True)
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # a negative float's bits grow as it falls
+    return (ordered >> shift).to(tl.int64)
+
+
+@triton.jit
+def _highest(rank: tl.tensor, shift: tl.tensor) -> tl.tensor:
+    """Returns the largest float of a rank: any float of a higher rank is above it."""
+    ordered = (((rank + 1) << shift) - 1).to(tl.int32)
+    return (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _search(
+    logits: tl.tensor,
+    vocabulary: tl.tensor,
+    greatest: tl.tensor,
+    heat: tl.tensor,
+    amount: tl.tensor,
+    outside: tl.tensor,
+    shift: tl.tensor,
+    weighed: tl.constexpr,
+) -> tl.tensor:
+    """Finds the largest rank that is cut off, because enough lies above it.
+
+    Args:
+        logits: The row's.
+        vocabulary: How many they are.
+        greatest: The largest.
+        heat: The temperature; where logits are counted, the scale of the first thresholds.
+        amount: From how much on what lies above is enough: a number of logits, or the share of
+            their probabilities.
+        outside: The largest rank that is cut off already.
+        shift: As `_survey` returns it.
+        weighed: Whether probabilities are added up, or logits counted.
+    """
+    inside = _rank(greatest, shift)
+    # First thresholds where the answer mostly lies; in between, ranks are about evenly spaced.
+    first = outside
+    second = _clamp(_rank(greatest - 12 * heat, shift), outside, inside - 1)
+    third = _clamp(_rank(greatest - 6 * heat, shift), outside, inside - 1)
+    fourth = _clamp(_rank(greatest - 2.5 * heat, shift), outside, inside - 1)
+    limit = amount
+    searching = True
+    is_first = True
+    while searching:
+        sums = _sums_above(
+            logits,
+            vocabulary,
+            greatest,
+            heat,
+            _highest(first, shift),
+            _highest(second, shift),
+            _highest(third, shift),
+            _highest(fourth, shift),
+            weighed,
+        )
+        if weighed:
+            limit = tl.where(is_first, amount * sums[0], limit)
+        is_first = False
+        outside, inside = _narrow(outside, inside, first, sums[0] < limit)
+        outside, inside = _narrow(outside, inside, second, sums[1] < limit)
+        outside, inside = _narrow(outside, inside, third, sums[2] < limit)
+        outside, inside = _narrow(outside, inside, fourth, sums[3] < limit)
+        width = inside - outside
+        searching = width > 1
+        first = outside + width // 5
+        second = outside + 2 * width // 5
+        third = outside + 3 * width // 5
+        fourth = outside + 4 * width // 5
+    return outside
+
+
+@triton.jit
+def _clamp(rank: tl.tensor, least: tl.tensor, most: tl.tensor) -> tl.tensor:
+    return tl.maximum(tl.minimum(rank, most), least)
+
+
+@triton.jit
+def _narrow(
+    outside: tl.tensor, inside: tl.tensor, rank: tl.tensor, is_inside: tl.tensor
+) -> tuple[tl.tensor, tl.tensor]:
+    """Narrows a range by what is known of a rank in it."""
+    outside = tl.where(is_inside, outside, tl.maximum(outside, rank))
+    return outside, tl.where(is_inside, tl.minimum(inside, rank), inside)
+
+
+@triton.jit
+def _sums_above(
+    logits: tl.tensor,
+    vocabulary: tl.tensor,
+    greatest: tl.tensor,
+    heat: tl.tensor,
+    first: tl.tensor,
+    second: tl.tensor,
+    third: tl.tensor,
+    fourth: tl.tensor,
+    weighed: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Returns what lies above four thresholds; never more above a higher one, also when rounded."""
+    sharpness = 1.0 / heat
+    sums_1 = tl.zeros([_LANES], tl.float32)
+    sums_2 = tl.zeros([_LANES], tl.float32)
+    sums_3 = tl.zeros([_LANES], tl.float32)
+    sums_4 = tl.zeros([_LANES], tl.float32)
+    for start in range(0, vocabulary, _ROWS * _LANES):
+        values, _ = _tile(logits, start, vocabulary, _ROWS)
+        weights = tl.full([_ROWS, _LANES], 1.0, tl.float32)
+        if weighed:
+            weights = tl.exp((values - greatest) * sharpness)
+        sums_1 += tl.sum(tl.where(values > first, weights, 0.0), axis=0)
+        sums_2 += tl.sum(tl.where(values > second, weights, 0.0), axis=0)
+        sums_3 += tl.sum(tl.where(values > third, weights, 0.0), axis=0)
+        sums_4 += tl.sum(tl.where(values > fourth, weights, 0.0), axis=0)
+    return tl.sum(sums_1), tl.sum(sums_2), tl.sum(sums_3), tl.sum(sums_4)
+
+
+@triton.jit
+def _pick(
+    logits: tl.tensor,
+    vocabulary: tl.tensor,
+    greatest: tl.tensor,
+    heat: tl.tensor,
+    bound: tl.tensor,
+    least: tl.tensor,
+    draw: tl.tensor,
+) -> tl.tensor:
+    """Returns the first token whose cumulative probability exceeds the draw.
+
+    Args:
+        logits: The row's.
+        vocabulary: How many they are.
+        greatest: The largest.
+        heat: The temperature.
+        bound: Only logits above it are left.
+        least: Only these have a chance: of at least so much of the likeliest one's.
+        draw: float64, in [0, 1).
+    """
+    total = tl.zeros([], tl.float64)
+    last = tl.zeros([], tl.int32)
+    for start in range(0, vocabulary, _ROWS * _LANES):
+        weights, places = _weights(logits, start, vocabulary, greatest, heat, bound, least, _ROWS)
+        total += tl.sum(tl.sum(weights, axis=0))
+        last = tl.maximum(last, tl.max(tl.max(tl.where(weights > 0, places, 0), axis=0)))
+    target = draw * total
+    # The sums are made again, in the same order, up to the part where they exceed the target.
+    before = tl.zeros([], tl.float64)
+    begin = 0
+    mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, _ROWS)
+    while (before + mass <= target) & (begin + _ROWS * _LANES < vocabulary):
+        before += mass
+        begin += _ROWS * _LANES
+        mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, _ROWS)
+    mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, 1)
+    while (before + mass <= target) & (begin + _LANES < vocabulary):
+        before += mass
+        begin += _LANES
+        mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, 1)
+    weights, places = _weights(logits, begin, vocabulary, greatest, heat, bound, least, 1)
+    masses = tl.sum(weights, axis=0)
+    exceeds = (masses > 0) & (before + tl.cumsum(masses) > target)
+    first = tl.min(tl.where(exceeds, tl.sum(places, axis=0), vocabulary))
+    # Where rounding runs past them all, the last token that is left is the one.
+    return tl.minimum(first, last)
+
+
+@triton.jit
+def _weights(
+    logits: tl.tensor,
+    start: tl.tensor,
+    vocabulary: tl.tensor,
+    greatest: tl.tensor,
+    heat: tl.tensor,
+    bound: tl.tensor,
+    least: tl.tensor,
+    rows: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """Returns neighbouring tokens' probabilities as shares of the largest one, and their places.
+
+    float64 [rows, lanes], 0 for tokens that are not left or whose logit is not a number.
+    """
+    values, places = _tile(logits, start, vocabulary, rows)
+    weights = tl.exp((values - greatest) * (1.0 / heat))
+    left = (values > bound) & (weights >= least)
+    return tl.where(left, weights, 0.0).to(tl.float64), places
+
+
+@triton.jit
+def _mass(
+    logits: tl.tensor,
+    start: tl.tensor,
+    vocabulary: tl.tensor,
+    greatest: tl.tensor,
+    heat: tl.tensor,
+    bound: tl.tensor,
+    least: tl.tensor,
+    rows: tl.constexpr,
+) -> tl.tensor:
+    """Adds up what `_weights` returns, float64."""
+    weights, _ = _weights(logits, start, vocabulary, greatest, heat, bound, least, rows)
+    return tl.sum(tl.sum(weights, axis=0))

@@ -1,0 +1,145 @@
+"""What stands between matrix products, in one pass each over what they read and write."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from triton_models.kernels.block_sizes import next_power_of_two
+
+_GATED_BLOCK = 1024
+
+
+@triton.jit
+def _add_and_normalize(
+    states: tl.tensor,
+    added: tl.tensor,
+    table: tl.tensor,
+    lines: tl.tensor,
+    weight: tl.tensor,
+    epsilon: tl.tensor,
+    new_states: tl.tensor,
+    normalized: tl.tensor,
+    SIZE: tl.constexpr,
+    PADDED_SIZE: tl.constexpr,
+    ADDS: tl.constexpr,
+    STEERS: tl.constexpr,
+) -> None:
+    """One token."""
+    token = tl.program_id(0).to(tl.int64)
+    dims = tl.arange(0, PADDED_SIZE)
+    is_dim = dims < SIZE
+    place = token * SIZE + dims
+    values = tl.load(states + place, mask=is_dim, other=0.0).to(tl.float32)
+    if ADDS:
+        values += tl.load(added + place, mask=is_dim, other=0.0).to(tl.float32)
+        if STEERS:
+            line = tl.load(lines + token)
+            values += tl.load(table + line * SIZE + dims, mask=is_dim, other=0.0).to(tl.float32)
+        rounded = values.to(new_states.dtype.element_ty)
+        tl.store(new_states + place, rounded, mask=is_dim)
+        values = rounded.to(tl.float32)
+    inverse = 1.0 / tl.sqrt(tl.sum(values * values, 0) / SIZE + epsilon)
+    outcome = values * inverse * tl.load(weight + dims, mask=is_dim, other=0.0).to(tl.float32)
+    tl.store(normalized + place, outcome.to(normalized.dtype.element_ty), mask=is_dim)
+
+
+@triton.jit
+def _gate(
+    gate_up: tl.tensor,
+    gated: tl.tensor,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """A part of one token."""
+    token = tl.program_id(0).to(tl.int64)
+    dims = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    is_dim = dims < SIZE
+    place = gate_up + token * 2 * SIZE + dims
+    gate = tl.load(place, mask=is_dim, other=0.0).to(tl.float32)
+    up = tl.load(place + SIZE, mask=is_dim, other=0.0).to(tl.float32)
+    outcome = gate / (1.0 + tl.exp(-gate)) * up
+    tl.store(gated + token * SIZE + dims, outcome.to(gated.dtype.element_ty), mask=is_dim)
+
+
+def normalize(states: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Returns the root mean square norm of each token, [tokens, size], computed in float32.
+
+    Args:
+        states: [tokens, size], contiguous.
+        weight: [size].
+        epsilon: What is added to the mean square.
+    """
+    normalized = torch.empty_like(states)
+    _launch(states, None, None, weight, epsilon, states, normalized)
+    return normalized
+
+
+def add_and_normalize(
+    states: torch.Tensor,
+    added: torch.Tensor,
+    weight: torch.Tensor,
+    epsilon: float,
+    steering: tuple[torch.Tensor, torch.Tensor] | None = None,
+    out: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Adds to the residual stream, rounding once, and normalizes it.
+
+    Args:
+        states: [tokens, size], contiguous: the residual stream.
+        added: Of the same shape.
+        weight: [size]: the norm's.
+        epsilon: What the norm adds to the mean square.
+        steering: A block's table, [lines, size], and int64 [tokens], each token's line of it, which
+            is added as well.
+        out: Of the states' shape: where the new residual stream goes.
+
+    Returns:
+        The new residual stream and its norm.
+    """
+    new_states = torch.empty_like(states) if out is None else out
+    normalized = torch.empty_like(states)
+    _launch(states, added, steering, weight, epsilon, new_states, normalized)
+    return new_states, normalized
+
+
+def _launch(
+    states: torch.Tensor,
+    added: torch.Tensor | None,
+    steering: tuple[torch.Tensor, torch.Tensor] | None,
+    weight: torch.Tensor,
+    epsilon: float,
+    new_states: torch.Tensor,
+    normalized: torch.Tensor,
+) -> None:
+    num_tokens, size = states.shape
+    table, lines = steering or (states, states)  # not read
+    _add_and_normalize[(num_tokens,)](
+        states,
+        states if added is None else added,
+        table,
+        lines,
+        weight,
+        epsilon,
+        new_states,
+        normalized,
+        SIZE=size,
+        PADDED_SIZE=next_power_of_two(size),
+        ADDS=added is not None,
+        STEERS=steering is not None,
+        num_warps=4 if size <= 4096 else 8,
+    )
+
+
+def gate(gate_up: torch.Tensor) -> torch.Tensor:
+    """Returns silu(gate) * up, [tokens, size].
+
+    Args:
+        gate_up: [tokens, 2 * size], contiguous: the gates first.
+    """
+    num_tokens, size = gate_up.shape[0], gate_up.shape[1] // 2
+    gated = gate_up.new_empty((num_tokens, size))
+    grid = (num_tokens, triton.cdiv(size, _GATED_BLOCK))
+    _gate[grid](gate_up, gated, SIZE=size, BLOCK=_GATED_BLOCK, num_warps=4)
+    return gated

@@ -1,0 +1,134 @@
+"""Penalties for tokens that rows have already: what `sampling.penalize` says, for a whole batch.
+
+One program per token of the batch, which returns at once where its row is not penalized, so the
+time depends on the penalized rows' lengths only. A row can have a token many times, so its
+program first notes all new values, and writes them when every thread has done so.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+_BLOCK = tl.constexpr(2048)
+_NUM_WARPS = 8
+
+
+def penalize(
+    logits: torch.Tensor,
+    rows: torch.Tensor,
+    lengths: torch.Tensor,
+    tokens: torch.Tensor,
+    prompt_lengths: torch.Tensor,
+    repetition: torch.Tensor,
+    frequency: torch.Tensor,
+    presence: torch.Tensor,
+) -> None:
+    """Lowers the logits of tokens that rows have already, in place; all tensors are contiguous.
+
+    It waits for nothing, so a CUDA graph can hold it.
+
+    Args:
+        logits: [tokens, vocabulary], float32.
+        rows: int64 [tokens]: each token's row of the tables.
+        lengths: int64 [tokens]: how many tokens its row has, prompt and answer; 0 changes nothing.
+        tokens: int32 [rows, context]: what they are; what stands behind them is not read.
+        prompt_lengths: int64 [rows]: how many of them are the prompt.
+        repetition: float32 [rows]; 1 for none.
+        frequency: float32 [rows]; 0 for none.
+        presence: float32 [rows]; 0 for none.
+    """
+    num_tokens, vocabulary = logits.shape
+    context = tokens.shape[1]
+    notes = torch.empty(num_tokens, context, dtype=torch.float32, device=logits.device)
+    penalize_kernel[(num_tokens,)](
+        logits,
+        rows,
+        lengths,
+        tokens,
+        prompt_lengths,
+        repetition,
+        frequency,
+        presence,
+        notes,
+        vocabulary,
+        context,
+        num_warps=_NUM_WARPS,
+    )
+
+
+@triton.jit
+def penalize_kernel(
+    logits: tl.tensor,
+    rows: tl.tensor,
+    lengths: tl.tensor,
+    tokens: tl.tensor,
+    prompt_lengths: tl.tensor,
+    repetition: tl.tensor,
+    frequency: tl.tensor,
+    presence: tl.tensor,
+    notes: tl.tensor,
+    vocabulary: tl.tensor,
+    context: tl.tensor,
+) -> None:
+    """Penalizes one token's logits; the arguments are `penalize`'s, and room for its notes.
+
+    The barriers hold the program's threads together: all of them have read, or written, before one
+    goes on. No other program touches these logits.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    row = tl.load(rows + place)
+    factor = tl.load(repetition + row)
+    each_time = tl.load(frequency + row)
+    once = tl.load(presence + row)
+    if (factor == 1.0) & (each_time == 0.0) & (once == 0.0):
+        return
+    logits += place * vocabulary
+    notes += place * context
+    tokens += row * context
+    length = tl.minimum(tl.load(lengths + place), context).to(tl.int32)
+    answer = tl.load(prompt_lengths + row).to(tl.int32)
+    if factor != 1.0:
+        for start in range(0, length, _BLOCK):
+            targets, ranks, known = _targets(logits, tokens, start, length)
+            values = tl.load(targets, mask=known, other=0.0)
+            lowered = tl.where(values < 0, values * factor, tl.div_rn(values, factor))
+            tl.store(notes + ranks, lowered, mask=known)
+        tl.debug_barrier()
+        _write_notes(logits, tokens, notes, 0, length)
+        tl.debug_barrier()
+    if each_time != 0.0:
+        for start in range(answer, length, _BLOCK):
+            targets, _, known = _targets(logits, tokens, start, length)
+            # A token's addends are all the same, so their order does not matter.
+            tl.atomic_add(targets, tl.where(known, -each_time, 0.0), mask=known, sem="relaxed")
+        tl.debug_barrier()
+    if once != 0.0:
+        for start in range(answer, length, _BLOCK):
+            targets, ranks, known = _targets(logits, tokens, start, length)
+            # Atomics add behind the cache that other loads may read from.
+            values = tl.load(targets, mask=known, other=0.0, cache_modifier=".cg")
+            tl.store(notes + ranks, values - once, mask=known)
+        tl.debug_barrier()
+        _write_notes(logits, tokens, notes, answer, length)
+
+
+@triton.jit
+def _targets(
+    logits: tl.tensor, tokens: tl.tensor, start: tl.tensor, length: tl.tensor
+) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+    """Returns where some neighbouring tokens' logits are, their ranks, and whether they exist."""
+    ranks = start + tl.arange(0, _BLOCK)
+    known = ranks < length
+    return logits + tl.load(tokens + ranks, mask=known, other=0), ranks, known
+
+
+@triton.jit
+def _write_notes(
+    logits: tl.tensor, tokens: tl.tensor, notes: tl.tensor, first: tl.tensor, length: tl.tensor
+) -> None:
+    """Writes what was noted, from the first rank on: for each occurrence of a token the same."""
+    for start in range(first, length, _BLOCK):
+        targets, ranks, known = _targets(logits, tokens, start, length)
+        tl.store(targets, tl.load(notes + ranks, mask=known, other=0.0), mask=known)
