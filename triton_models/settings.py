@@ -59,6 +59,7 @@ class ServerSettings:
             before is copied rather than computed again.
         cpu_packing: Whether linear layers are laid out for the CPU's fast matrix products.
         cuda_graphs: Whether steps that only generate are replayed as CUDA graphs.
+        fused_kernels: Whether a GPU uses the project's own kernels where they fit.
         overlap: Whether a step starts before the one before it is read: `auto` does on a GPU, so
             that it does not wait for Python.
         threads: CPU threads for the model; 0 means one per core.
@@ -81,6 +82,7 @@ class ServerSettings:
     prefix_reuse: bool = True
     cpu_packing: bool = True
     cuda_graphs: bool = True
+    fused_kernels: bool = True
     overlap: str = "auto"
     threads: int = 0
     log_level: str = "INFO"
@@ -120,6 +122,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> ServerSetting
         prefix_reuse=env.boolean("PREFIX_REUSE", base.prefix_reuse),
         cpu_packing=env.boolean("CPU_PACKING", base.cpu_packing),
         cuda_graphs=env.boolean("CUDA_GRAPHS", base.cuda_graphs),
+        fused_kernels=env.boolean("FUSED_KERNELS", base.fused_kernels),
         overlap=env.choice("OVERLAP_STEPS", base.overlap, OVERLAPS),
         threads=env.integer("TORCH_THREADS", base.threads, 0, 1024),
         log_level=env.choice("LOG_LEVEL", base.log_level, LOG_LEVELS, fold=str.upper),

@@ -20,10 +20,10 @@ ROOM = 60
 """How many slots each row gets."""
 
 
-def make_runner(loaded: LoadedModel) -> ModelRunner:
+def make_runner(loaded: LoadedModel, end_ids: SequenceOf[int] = ()) -> ModelRunner:
     """Returns a runner with `NUM_ROWS` rows and `ROOM` slots for each."""
     sizes = RunnerSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH)
-    return ModelRunner(loaded.model, sizes, [], cuda_graphs=False)
+    return ModelRunner(loaded.model, sizes, end_ids, cuda_graphs=False)
 
 
 def make_sequence(row: int, delta: SteeringDelta, prompt: list[int] | None = None) -> Sequence:

@@ -68,13 +68,13 @@ def loaded(tiny_model_folder: Path) -> LoadedModel:
 def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Runs prompts, generating sequences, and both in one step, and returns all logits."""
     logits = []
-    compute = runner.compute
+    forward = runner.forward
 
     def recording(*args: Any) -> torch.Tensor:
-        logits.append(compute(*args))
+        logits.append(forward(*args))
         return logits[-1]
 
-    monkeypatch.setattr(runner, "compute", recording)
+    monkeypatch.setattr(runner, "forward", recording)
     steered = SteeringDelta({1: torch.full((64,), 2.0)})
     generating = [make_sequence(row, steered, list(range(5 + row))) for row in range(2)]
     start(runner, generating)

@@ -17,6 +17,7 @@ from tests.conftest import make_vectors
 from tests.integration.asking import GREEDY, Answer, Hold, ask, standing
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
+from triton_models.engine.forward_pass import HookedForward
 from triton_models.engine.sequence import Chunk, FinishReason
 from triton_models.errors import (
     EngineUnavailableError,
@@ -127,7 +128,9 @@ def test_a_step_that_fails_ends_its_requests_with_a_message_and_the_engine_goes_
     fresh_engine: Engine,
 ) -> None:
     expected = ask(fresh_engine, GenerationRequest(sampling=GREEDY, max_tokens=9), PROMPT).tokens()
-    block = fresh_engine._runner._model.blocks[2]
+    forward = fresh_engine._runner.forward
+    assert isinstance(forward, HookedForward)
+    block = forward._model.blocks[2]
 
     def burn(*_: Any) -> None:
         raise RuntimeError("the device is on fire")

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from triton_models.engine import sampling
 from triton_models.engine.sampling import (
     MIN_TEMPERATURE,
-    DrawParameters,
     Penalties,
+    draw_from_all,
+    draw_from_few,
     largest,
     likelihoods,
     penalize,
@@ -55,7 +55,7 @@ class Batch:
         rows = np.array(range(len(self.sequences)) if chosen is None else chosen)
         sequences = [self.sequences[row] for row in rows]
         positions = np.array([len(sequence.token_ids) for sequence in sequences])
-        tokens, _ = self._table.choose(logits, sequences, rows, positions)
+        tokens, _ = self._table.choose_by_kind(logits, rows, positions)
         for sequence, token in zip(sequences, tokens.tolist(), strict=True):
             sequence.append(token, b"x", ends=False)
         return list(tokens.tolist())
@@ -65,14 +65,14 @@ def draw(logits: torch.Tensor, parameters: SamplingParameters, draws: list[float
     def column(value: float) -> torch.Tensor:
         return torch.full((len(draws), 1), value)
 
-    drawn = DrawParameters(
+    columns = (
         column(max(parameters.temperature, MIN_TEMPERATURE)),
-        parameters.top_k,
-        top_p=column(parameters.top_p if parameters.top_p < 1 else float("inf")),
-        min_p=column(parameters.min_p),
+        torch.full((len(draws), 1), parameters.top_k),
+        column(parameters.top_p if parameters.top_p < 1 else float("inf")),
+        column(parameters.min_p),
     )
-    tokens, _ = sampling.draw(logits, drawn, torch.tensor(draws, dtype=torch.float64)[:, None])
-    return tokens
+    draw_from = draw_from_few if parameters.top_k else draw_from_all
+    return draw_from(logits, *columns, torch.tensor(draws, dtype=torch.float64)[:, None])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_logits_that_are_not_finite_show_in_the_largest(
     table = SamplingTable(2, 64, [END_ID], CPU)
     for row, sequence in enumerate(sequences):
         table.write(row, sequence)
-    _, greatest = table.choose(logits, sequences, np.arange(2), np.array([1, 1]))
+    _, greatest = table.choose_by_kind(logits, np.arange(2), np.array([1, 1]))
     assert greatest.isfinite().tolist() == [True, False]
 
 
@@ -237,7 +237,7 @@ def test_a_row_keeps_nothing_of_the_request_before() -> None:
     for options, expected in cases:
         sequence = make_sequence([1, 1], [], min_tokens=1, **options)
         table.write(0, sequence)
-        tokens, _ = table.choose(logits.clone(), [sequence], np.array([0]), np.array([2]))
+        tokens, _ = table.choose_by_kind(logits.clone(), np.array([0]), np.array([2]))
         assert tokens.tolist() == [expected]
 
 

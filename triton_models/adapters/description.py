@@ -41,6 +41,8 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
                 "alive": built.engine.alive,
                 "max_batch_rows": settings.max_batch_rows,
                 "max_waiting": settings.max_waiting,
+                "fused_kernels": built.kernels.fused,
+                "fused_kernels_reason": built.kernels.reason,
                 **_counts(built.engine.statistics),
             },
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from triton_models.engine.choose_forward import Kernels
 from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.kv_size import (
@@ -37,12 +38,14 @@ class BuiltEngine:
         loaded: Its model.
         registry: Its vectors, which follow their files once they are started to.
         residual_norms: How long the residual stream's vectors are at each block's output.
+        kernels: What its steps are computed with.
     """
 
     engine: Engine
     loaded: LoadedModel
     registry: LiveRegistry
     residual_norms: dict[int, float]
+    kernels: Kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
     fit = ModelFit(settings.shown_model_name, architecture.hidden_size, architecture.num_layers)
     registry = LiveRegistry(VectorFolder(settings.vectors, fit))
     engine = assemble_engine(runnable, registry.current, settings)
-    return BuiltEngine(engine, loaded, registry, residual_norms)
+    return BuiltEngine(engine, loaded, registry, residual_norms, runnable.runner.kernels)
 
 
 def load_runnable(folder: Path, settings: ServerSettings) -> RunnableModel:
@@ -109,7 +112,13 @@ def _load(folder: Path, settings: ServerSettings) -> RunnableModel:
         available_memory(model.device),
     )
     sizes = RunnerSizes(settings.max_batch_rows, num_slots, loaded.context_length)
-    runner = ModelRunner(model, sizes, loaded.end_ids, cuda_graphs=settings.cuda_graphs)
+    runner = ModelRunner(
+        model,
+        sizes,
+        loaded.end_ids,
+        cuda_graphs=settings.cuda_graphs,
+        fused_kernels=settings.fused_kernels,
+    )
     growth = growth_of(token_bytes, loaded.context_length, model.device)
     return RunnableModel(loaded, runner, KVRoom(num_slots, settings.prefix_reuse, growth))
 

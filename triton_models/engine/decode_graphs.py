@@ -1,29 +1,27 @@
 """CUDA graphs for steps that only generate: the device replays them without Python in between.
 
-A graph is recorded for each of a few batch sizes, over tensors of its own. A step fills them,
-padding the batch up to the next size with dummy tokens: they stand in the cache's slot 0, are not
-steered, and their logits are cut off.
+A graph is recorded for each of a few batch sizes and each way of choosing tokens. All it is told is
+which rows of the batch it computes, and that only when they are others than before; padding is the
+dummy row. What it gives lies where the function it was recorded from puts it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from triton_models.engine.packed_batch import Generating
+from triton_models.engine.sampling_table import Choice
 from triton_models.model.upload import upload
 
-Compute = Callable[[torch.Tensor, int], torch.Tensor]
-"""The forward pass of generating tokens: takes their columns, int64 [4, tokens], and the most
-tokens that one attends to; returns their logits, float32 [tokens, vocabulary]."""
+Step = Callable[[torch.Tensor, "Choice | None"], None]
+"""A step: takes rows, int64 [tokens], and how their tokens are chosen; without that, it ends with
+their logits."""
 
-_WARM_UP_RUNS = 2
-"""Libraries set themselves up in a first run, which must not be recorded."""
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+"""Makes what does the same as a function, faster."""
 
 
 def batch_sizes(num_rows: int) -> list[int]:
@@ -33,59 +31,85 @@ def batch_sizes(num_rows: int) -> list[int]:
     )
 
 
-def pad(columns: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Fills generating tokens' columns up to a size with dummies: all their columns are 0."""
-    return np.pad(columns, ((0, 0), (0, size - columns.shape[1])))
-
-
-@dataclass(frozen=True, slots=True)
-class _Graph:
-    graph: torch.cuda.CUDAGraph
-    columns: torch.Tensor
-    logits: torch.Tensor
-
-
 class DecodeGraphs:
-    """Replays the forward pass of batches of single tokens.
+    """Replays the steps of batches of single tokens.
 
     Args:
-        compute: The forward pass.
+        step: The step.
         num_rows: The most tokens in a batch.
-        longest_reach: The most tokens that one attends to.
-        device: The GPU.
+        dummy_row: The row that pads batches.
+        device: Where the rows are.
+        choices: The ways of choosing tokens to record.
+        capture: Makes a replay of a step.
     """
 
     def __init__(
-        self, compute: Compute, num_rows: int, longest_reach: int, device: torch.device
+        self,
+        step: Step,
+        num_rows: int,
+        dummy_row: int,
+        device: torch.device,
+        choices: Iterable[Choice],
+        capture: Capture,
     ) -> None:
+        self.choices = frozenset(choices)
         self._device = device
-        self._graphs: dict[int, _Graph] = {}
-        pool = torch.cuda.graph_pool_handle()
-        for size in reversed(batch_sizes(num_rows)):  # the largest first: the others fit its memory
-            self._graphs[size] = _record(compute, size, longest_reach, device, pool)
+        self._dummy_row = dummy_row
+        self._rows = torch.full((num_rows,), dummy_row, dtype=torch.int64, device=device)
+        self._sent = b""
+        """The rows that are on the device."""
+        self._sizes = batch_sizes(num_rows)
 
-    def run(self, generating: Generating) -> torch.Tensor:
-        """Returns the logits of a batch of single tokens, float32 [tokens, vocabulary]."""
-        count = generating.columns.shape[1]
-        size = min(size for size in self._graphs if size >= count)
-        recorded = self._graphs[size]
-        recorded.columns.copy_(upload(pad(generating.columns, size), self._device))
-        recorded.graph.replay()
-        return recorded.logits[:count].clone()
+        def recorded(size: int, choice: Choice | None) -> Callable[[], None]:
+            rows = self._rows[:size]
+            return capture(lambda: step(rows, choice))
+
+        # The largest first: the others fit its memory.
+        self._replays = {
+            (size, choice): recorded(size, choice)
+            for size in reversed(self._sizes)
+            for choice in (*self.choices, None)
+        }
+
+    def run(self, rows: NDArray[np.int64], choice: Choice | None) -> None:
+        """Computes a step.
+
+        Args:
+            rows: int64 [tokens]: the rows that generate.
+            choice: How their tokens are chosen, one of `choices`; without it, the step ends with
+                their logits.
+        """
+        size = min(size for size in self._sizes if size >= len(rows))
+        padding = (0, size - len(rows))
+        padded = np.pad(rows, padding, constant_values=self._dummy_row)
+        name = padded.tobytes()
+        if name != self._sent:
+            self._rows[:size].copy_(upload(padded, self._device))
+            self._sent = name
+        self._replays[size, choice]()
 
 
-@torch.inference_mode()
-def _record(
-    compute: Compute, size: int, longest_reach: int, device: torch.device, pool: Any
-) -> _Graph:
-    columns = torch.zeros((4, size), dtype=torch.int64, device=device)
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UP_RUNS):
-            compute(columns, longest_reach)
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
-        logits = compute(columns, longest_reach)
-    return _Graph(graph, columns, logits)
+class GraphCapture:
+    """Records CUDA graphs that share their memory: see `Capture`.
+
+    Args:
+        device: The GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+
+    @torch.inference_mode()
+    def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Returns the replay of a recording of the function, which must not wait for the device."""
+        # Libraries set themselves up in a first run, which must not be recorded.
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            function()
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            function()
+        return graph.replay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
@@ -9,26 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from triton_models.engine.decode_graphs import DecodeGraphs
+from triton_models.engine.choose_forward import choose_forward
+from triton_models.engine.decode_graphs import Capture, DecodeGraphs, GraphCapture
 from triton_models.engine.launched_step import GivenTokens, LaunchedStep, ToHost
 from triton_models.engine.monitoring import monitored_tokens
-from triton_models.engine.packed_batch import (
-    PackedBatch,
-    RowTable,
-    generating_batch,
-    join,
-    positions_to_choose,
-    prompt_batch,
-    row_of,
-)
+from triton_models.engine.packed_batch import generating_batch, join, prompt_batch, row_of
+from triton_models.engine.row_state import RowState
 from triton_models.engine.sampling import Likelihoods, likelihoods
-from triton_models.engine.sampling_table import SamplingTable
+from triton_models.engine.sampling_table import Choice, SamplingTable
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
-from triton_models.model.attention import KVCache, PackedAttention
-from triton_models.model.transformer import ForwardContext, Transformer
+from triton_models.model.attention import KVCache
+from triton_models.model.transformer import Transformer
 from triton_models.model.upload import upload
-from triton_models.steering.hooks import ResidualTap, SteeringHooks, SteeringTable
+from triton_models.steering.hooks import ResidualTap, SteeringTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +49,7 @@ class ModelRunner:
         sizes: What to make room for.
         end_ids: The tokens that end an answer.
         cuda_graphs: Whether steps that only generate are replayed as CUDA graphs on a GPU.
+        fused_kernels: Whether a GPU uses the fused kernels where they fit.
     """
 
     def __init__(
@@ -63,11 +59,12 @@ class ModelRunner:
         end_ids: SequenceOf[int],
         *,
         cuda_graphs: bool = True,
+        fused_kernels: bool = True,
     ) -> None:
-        self._model = model
         self.device = model.device
         self.dtype = model.dtype
         self.vocabulary_size = model.architecture.vocabulary_size
+        self._sizes = sizes
         self._cache = KVCache(model.architecture, sizes.num_slots, self.dtype, self.device)
         self._steering = SteeringTable(
             len(model.blocks),
@@ -76,22 +73,45 @@ class ModelRunner:
             self.dtype,
             self.device,
         )
-        self._hooks = SteeringHooks(model.blocks, self._steering)
-        self._rows = RowTable(sizes.num_rows)
-        self._sampling = SamplingTable(sizes.num_rows, sizes.context_length, end_ids, self.device)
-        self._last_tokens = torch.zeros(sizes.num_rows, dtype=torch.int64, device=self.device)
-        self._graphs = (
-            DecodeGraphs(
-                self._compute_generating, sizes.num_rows, sizes.context_length, self.device
-            )
-            if cuda_graphs and self._cache.attends_in_place
-            else None
+        self.forward, self.kernels = choose_forward(
+            model, self._cache, self._steering, sizes.context_length, fused_kernels
         )
+        """The forward pass, and what it is made of."""
+        self._state = RowState(sizes.num_rows, self.device)
+        self._sampling = SamplingTable(
+            sizes.num_rows,
+            sizes.context_length,
+            end_ids,
+            self.device,
+            fused=self.kernels.fused,
+        )
+        self._graphs: DecodeGraphs | None = None
+        if cuda_graphs and self._cache.attends_in_place:
+            # Without kernels some of it asks the host in between, which no graph can.
+            choices = Choice if self.kernels.fused else (Choice.GREEDY, Choice.FEW)
+            self.record(GraphCapture(self.device), choices)
 
     def enter_thread(self) -> None:
         """Makes the GPU the current one of the calling thread, which will launch steps."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
+
+    def record(self, capture: Capture, choices: Iterable[Choice] = Choice) -> None:
+        """Records steps that only generate; from then on they are replayed.
+
+        Args:
+            capture: Makes a replay of a step.
+            choices: The ways of choosing tokens that can be part of it.
+        """
+        num_rows = self._sizes.num_rows
+        shape = (num_rows, self.vocabulary_size)
+        # What a replayed step gives lies here until the next one.
+        self._logits = torch.empty(shape, device=self.device)
+        self._chosen = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
+        self._greatest = torch.zeros(num_rows, device=self.device)
+        self._graphs = DecodeGraphs(
+            self._step, num_rows, self._state.dummy_row, self.device, choices, capture
+        )
 
     def assign(self, sequence: Sequence) -> None:
         """Makes a sequence's row of the batch steer and sample as its request wants.
@@ -100,7 +120,7 @@ class ModelRunner:
             ValueError: It has no row, or no room in the KV cache.
         """
         row = row_of(sequence)
-        self._rows.write(row, sequence)
+        self._state.write(sequence)
         self._sampling.write(row, sequence)
         self._steering.write(row, sequence.delta)
 
@@ -123,69 +143,110 @@ class ModelRunner:
                 self._cache.copy(copy.source.start, target.start, copy.length)
         monitored = monitored_tokens(plan.generating)
         tap = monitored.tap(self.device)
-        logits = self._logits(plan, tap)
+        step = _Step(plan)
         to_host = ToHost(self.device)
+        replays = not plan.prompts and (tap is None or self.forward.residuals is not None)
+        if self._graphs is not None and replays:
+            given: GivenTokens | None = self._replay(self._graphs, step, tap, to_host)
+        else:
+            given = self._compute(step, tap, to_host)
         products = to_host.copy(monitored.project(tap)) if tap else None
-        given = self._choose(logits, plan, to_host) if len(logits) else None
         to_host.seal()
         return LaunchedStep(to_host, given, monitored, products)
 
-    def compute(self, batch: PackedBatch, tap: ResidualTap | None = None) -> torch.Tensor:
-        """Returns the logits of all that get a token, float32 [tokens, vocabulary].
+    def _replay(
+        self, graphs: DecodeGraphs, step: _Step, tap: ResidualTap | None, to_host: ToHost
+    ) -> GivenTokens:
+        count = len(step.rows)
+        choice = self._sampling.choice(step.rows, step.places)
+        if step.reported or choice not in graphs.choices:  # log-probabilities come in between
+            graphs.run(step.rows, None)
+            rows = upload(step.rows, self.device)
+            given = self._choose(self._logits[:count], step, rows, to_host)
+        else:
+            graphs.run(step.rows, choice)
+            chosen, greatest = self._chosen[:count], self._greatest[:count]
+            given = GivenTokens(step.sequences, to_host.copy(chosen), to_host.copy(greatest))
+        if tap is not None and self.forward.residuals is not None:
+            for block, states in enumerate(self.forward.residuals):
+                tap.read(block, states)
+        return given
 
-        Raises:
-            SteeringNotAppliedError: The forward pass went past a steering hook.
-        """
-        attention = PackedAttention(self._cache, batch.layout, self._model.architecture)
-        context = ForwardContext(attention, batch.steering_lines, tap)
-        with self._hooks.watch():
-            states = self._model(batch.input_ids, batch.layout.positions, context)
-        if batch.prompt_ends is not None:
-            num_generating = batch.layout.num_generating
-            states = torch.cat((states[:num_generating], states[batch.prompt_ends]))
-        if not len(states):
-            return torch.empty((0, self.vocabulary_size), device=self.device)
-        return self._model.logits(states)
+    def _step(self, rows: torch.Tensor, choice: Choice | None) -> None:
+        """Does all of a step that only generates, from what the device knows of its rows."""
+        columns = self._state.take(rows)
+        self._state.move_on(rows)
+        batch = generating_batch(columns, self._sizes.context_length)
+        logits = self.forward(batch, out=self._logits[: len(rows)])
+        if choice is not None:
+            places = self._state.positions(rows)
+            chosen, greatest = self._sampling.choose_for_all(logits, rows, places, choice)
+            self._state.give(rows, chosen)
+            self._chosen[: len(rows)] = chosen
+            self._greatest[: len(rows)] = greatest
 
-    def _compute_generating(self, columns: torch.Tensor, longest_reach: int) -> torch.Tensor:
-        return self.compute(generating_batch(columns, self._last_tokens, longest_reach))
-
-    def _logits(self, plan: Plan, tap: ResidualTap | None) -> torch.Tensor:
-        """Returns the logits for each sequence that gets a token, in the plan's order."""
+    def _compute(self, step: _Step, tap: ResidualTap | None, to_host: ToHost) -> GivenTokens | None:
+        plan = step.plan
+        rows = upload(step.rows, self.device)
         batches = []
         if plan.generating:
-            rows = _rows_of(plan.generating)
-            generating = self._rows.generating(rows, np.array(plan.positions))
-            if self._graphs is not None and tap is None and not plan.prompts:
-                return self._graphs.run(generating)
-            columns = upload(generating.columns, self.device)
-            batches.append(generating_batch(columns, self._last_tokens, generating.longest_reach))
+            generating = rows[: len(plan.generating)]
+            columns = self._state.take(generating)
+            self._state.move_on(generating)
+            batches.append(generating_batch(columns, max(plan.positions) + 1))
         if plan.prompts:
             batches.append(prompt_batch(plan.prompts, self.device))
-        return self.compute(batches[0] if len(batches) == 1 else join(*batches), tap)
+        logits = self.forward(batches[0] if len(batches) == 1 else join(*batches), tap)
+        return self._choose(logits, step, rows, to_host) if len(logits) else None
 
-    def _choose(self, logits: torch.Tensor, plan: Plan, to_host: ToHost) -> GivenTokens:
-        sequences = plan.giving
-        rows = _rows_of(sequences)
-        reported = [
-            index
-            for index, sequence in enumerate(sequences)
-            if sequence.request.logprobs is not None
-        ]
+    def _choose(
+        self, logits: torch.Tensor, step: _Step, rows: torch.Tensor, to_host: ToHost
+    ) -> GivenTokens:
+        reported = step.reported
         unchanged = logits[upload(reported, self.device)] if reported else None
-        tokens, greatest = self._sampling.choose(logits, sequences, rows, positions_to_choose(plan))
-        self._last_tokens[upload(rows, self.device)] = tokens
+        if self.device.type == "cpu":
+            tokens, greatest = self._sampling.choose_by_kind(logits, step.rows, step.places)
+        else:
+            places, choice = (
+                self._state.positions(rows),
+                self._sampling.choice(step.rows, step.places),
+            )
+            tokens, greatest = self._sampling.choose_for_all(logits, rows, places, choice)
+        self._state.give(rows, tokens)
         likely = None
         if unchanged is not None:
-            num_top = max(sequences[index].request.logprobs or 0 for index in reported)
+            num_top = max(step.sequences[index].request.logprobs or 0 for index in reported)
             likely = likelihoods(unchanged, tokens[upload(reported, self.device)], num_top)
             likely = Likelihoods(
                 to_host.copy(likely.chosen), to_host.copy(likely.top_ids), to_host.copy(likely.top)
             )
         return GivenTokens(
-            sequences, to_host.copy(tokens), to_host.copy(greatest), reported, likely
+            step.sequences, to_host.copy(tokens), to_host.copy(greatest), reported, likely
         )
 
 
-def _rows_of(sequences: SequenceOf[Sequence]) -> NDArray[np.int64]:
-    return np.array([sequence.row for sequence in sequences], dtype=np.int64)
+class _Step:
+    """What the host knows of a step's tokens to choose.
+
+    Attributes:
+        plan: The step's plan.
+        sequences: The sequences that get a token.
+        rows: int64 [tokens to choose]: their rows of the batch.
+        places: int64 [tokens to choose]: the positions that the tokens will have.
+        reported: Which of them report log-probabilities, by index.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.sequences = plan.giving
+        self.rows: NDArray[np.int64] = np.array(
+            [sequence.row for sequence in self.sequences], dtype=np.int64
+        )
+        next_ones = [position + 1 for position in plan.positions]
+        first_ones = [each.end for each in plan.prompts if each.gives_token]
+        self.places: NDArray[np.int64] = np.array([*next_ones, *first_ones], dtype=np.int64)
+        self.reported = [
+            index
+            for index, sequence in enumerate(self.sequences)
+            if sequence.request.logprobs is not None
+        ]

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from triton_models.engine.scheduler import Plan, Slice
+from triton_models.engine.scheduler import Slice
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import Layout, Span
 from triton_models.model.upload import upload
@@ -38,62 +36,23 @@ class PackedBatch:
     layout: Layout
     prompt_ends: torch.Tensor | None = None
 
-
-class RowTable:
-    """What the host knows of each row of the batch, as columns.
-
-    Args:
-        num_rows: How many requests a batch can hold.
-    """
-
-    def __init__(self, num_rows: int) -> None:
-        self._first_slots = np.zeros(num_rows, dtype=np.int64)
-        self._answer_lines = np.zeros(num_rows, dtype=np.int64)
-
-    def write(self, row: int, sequence: Sequence) -> None:
-        """Notes where a sequence's keys and values lie, and what steers its generated tokens."""
-        steers = sequence.delta.steers_response
-        self._first_slots[row] = first_slot_of(sequence)
-        self._answer_lines[row] = SteeringTable.line_of(row) if steers else UNSTEERED_LINE
-
-    def generating(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Generating:
-        """Describes a step's generating tokens.
-
-        Args:
-            rows: int64 [sequences]: their rows of the batch.
-            positions: int64 [sequences]: their tokens' positions.
-        """
-        slots = self._first_slots[rows] + positions
-        lines = self._answer_lines[rows]
-        return Generating(np.stack((rows, positions, slots, lines)), int(positions.max()) + 1)
+    def giving(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns of states, [tokens, size], those of the tokens that get a next one."""
+        if self.prompt_ends is None:
+            return states
+        return torch.cat((states[: self.layout.num_generating], states[self.prompt_ends]))
 
 
-@dataclass(frozen=True, slots=True)
-class Generating:
-    """A step's generating tokens, on the host.
-
-    Attributes:
-        columns: int64 [4, tokens]: rows of the batch, positions, cache slots, steering lines.
-        longest_reach: The most tokens that one attends to.
-    """
-
-    columns: NDArray[np.int64]
-    longest_reach: int
-
-
-def generating_batch(
-    columns: torch.Tensor, last_tokens: torch.Tensor, longest_reach: int
-) -> PackedBatch:
-    """Makes a batch of single tokens from what was sent of them.
+def generating_batch(columns: torch.Tensor, longest_reach: int) -> PackedBatch:
+    """Makes a batch of single tokens from where their rows stand.
 
     Args:
-        columns: int64 [4, tokens], on the device: see `Generating`.
-        last_tokens: int64 [batch rows], on the device: each row's newest token.
+        columns: int64 [4, tokens]: see `RowState.take`.
         longest_reach: The most tokens that one attends to, or more.
     """
-    rows, positions, slots, lines = columns.unbind()
-    layout = Layout(slots, positions, columns.shape[1], longest_reach)
-    return PackedBatch(last_tokens.index_select(0, rows), lines, layout)
+    tokens, positions, first_slots, lines = columns.unbind()
+    layout = Layout(first_slots + positions, positions, columns.shape[1], longest_reach)
+    return PackedBatch(tokens, lines, layout)
 
 
 def prompt_batch(prompts: SequenceOf[Slice], device: torch.device) -> PackedBatch:
@@ -139,13 +98,6 @@ def join(generating: PackedBatch, prompts: PackedBatch) -> PackedBatch:
         layout,
         None if ends is None else ends + front.num_generating,
     )
-
-
-def positions_to_choose(plan: Plan) -> NDArray[np.int64]:
-    """Returns the position that the next token of each sequence in `plan.giving` will have."""
-    next_ones = [position + 1 for position in plan.positions]
-    first_ones = [each.end for each in plan.prompts if each.gives_token]
-    return np.array([*next_ones, *first_ones], dtype=np.int64)
 
 
 def row_of(sequence: Sequence) -> int:

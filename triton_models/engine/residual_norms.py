@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.packed_batch import prompt_batch
 from triton_models.engine.scheduler import Scheduler
 from triton_models.engine.sequence import Sequence
 from triton_models.model.loading import LoadedModel
 from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.hooks import ResidualTap
 from triton_models.text.prompt import render_chat
 
 _QUESTION = "What is the weather like today?"
@@ -29,8 +29,8 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
     """Returns the mean norm of each decoder block's output over the tokens of a neutral answer.
 
     Only the answer's tokens count, as in the vectors' own files: a prompt's first token is a
-    hundred times longer than the others in Qwen2.5. One step of the runner, without steering; to be
-    done before an engine uses the runner.
+    hundred times longer than the others in Qwen2.5. One forward pass of the runner, without
+    steering; to be done before an engine uses the runner.
 
     Args:
         runner: The runner, which no request has used yet.
@@ -43,29 +43,18 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
     prompt = _ids(tokenizer, render_chat(tokenizer, [{"role": "user", "content": _QUESTION}]))
     answer = _ids(tokenizer, _ANSWER)
     ids = [*prompt, *answer][-(loaded.context_length - 1) :]
-    norms: dict[int, float] = {}
-
-    def hook_of(block: int) -> Any:
-        def read(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
-            # output: [tokens, hidden_size]
-            norms[block] = float(output[-len(answer) :].float().norm(dim=-1).mean())
-
-        return read
-
-    handles = [
-        module.register_forward_hook(hook_of(block))
-        for block, module in enumerate(loaded.model.blocks)
-    ]
     scheduler = Scheduler(1, lambda _: len(ids), KVRoom(len(ids) + 1, reuse=False))
     sequence = Sequence(_REQUEST, ids, 1, SteeringDelta({}), lambda _: None)
     scheduler.add(sequence)
     scheduler.admit()
-    try:
-        runner.assign(sequence)
-        runner.launch(scheduler.plan()).wait()
-    finally:
-        for handle in handles:
-            handle.remove()
+    runner.assign(sequence)
+    answer_places = torch.arange(len(ids))[-len(answer) :].to(runner.device)
+    tap = ResidualTap(range(len(loaded.model.blocks)), answer_places)
+    with torch.inference_mode():
+        runner.forward(prompt_batch(scheduler.plan().prompts, runner.device), tap)
+    norms = {
+        block: float(states.float().norm(dim=-1).mean()) for block, states in tap.states().items()
+    }
     return {block: norm for block, norm in norms.items() if math.isfinite(norm)}
 
 

@@ -1,28 +1,35 @@
-"""How each row of the batch wants its tokens chosen.
+"""How each row of the batch wants its tokens chosen, and what that depends on.
 
-It is written when a request gets a row, and read in steps as whole columns, so that a step takes
-no longer for what its rows ask.
+It is written when a request gets a row, on the device, and read in steps by row, so that a step is
+told nothing of it. What requests draw is known from their seeds, and written with the rest.
+
+Tokens are chosen in two ways with the same results. For all rows at once, whatever they want, it
+takes no decision of the host: what a CUDA graph needs. Kind by kind, only what its rows want is
+computed: what takes the least time on a CPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from enum import Enum
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from triton_models.engine.sampling import (
+    MAX_CANDIDATES,
     MIN_TEMPERATURE,
-    DrawParameters,
     Penalties,
-    draw,
+    draw_from_all,
+    draw_from_few,
     penalize,
 )
 from triton_models.engine.sequence import Sequence
 from triton_models.model.upload import upload
 
-_COLUMNS = (
+_AMOUNTS = (
     "temperature",
     "top_p",
     "min_p",
@@ -30,22 +37,41 @@ _COLUMNS = (
     "frequency_penalty",
     "presence_penalty",
 )
-_TEMPERATURE, _TOP_P, _MIN_P, _REPETITION, _FREQUENCY, _PRESENCE = range(len(_COLUMNS))
+_TEMPERATURE, _TOP_P, _MIN_P, _REPETITION, _FREQUENCY, _PRESENCE = range(len(_AMOUNTS))
+_NEUTRAL = (1.0, float("inf"), 0.0, 1.0, 0.0, 0.0)
 
-_MAX_KEPT = 8
-"""How many rows' parameters are kept: a step has rows of two kinds at most."""
+_KIND, _TOP_K, _PROMPT_LENGTH, _FIRST_END = range(4)
+"""What is counted of each row: its kind, its top-k, the length of its prompt, and the first
+position that an end of the answer may have."""
 
-_UNPENALIZED = (1.0, 0.0, 0.0)
+_GREEDY, _FEW, _ALL = range(3)
+"""A row's kind: it takes the likeliest token, draws from few candidates, or from all tokens."""
+
+_NEVER = float("-inf")
+
+
+class Choice(Enum):
+    """What choosing the tokens of a step takes."""
+
+    GREEDY = 0
+    """Each row takes its likeliest token."""
+
+    FEW = 1
+    """Some draw, from few candidates."""
+
+    ANY = 2
+    """Some draw from all tokens, or are penalized, or may not end yet."""
 
 
 class SamplingTable:
-    """The sampling parameters of all rows, and the tokens of those that are penalized for them.
+    """What all rows sample by, what they draw, and the tokens they may be penalized for.
 
     Args:
-        num_rows: How many requests a batch can hold.
+        num_rows: How many requests a batch can hold; there is a dummy behind them.
         context_length: The most tokens of a request.
         end_ids: The tokens that end an answer.
         device: Where logits are.
+        fused: Whether GPU kernels do what they can.
     """
 
     def __init__(
@@ -54,151 +80,217 @@ class SamplingTable:
         context_length: int,
         end_ids: SequenceOf[int],
         device: torch.device,
+        *,
+        fused: bool = False,
     ) -> None:
         self._device = device
         self._end_ids = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
-        self._values = np.zeros((num_rows, len(_COLUMNS)), dtype=np.float32)
-        self._top_k = np.zeros(num_rows, dtype=np.int64)
-        self._prompt_lengths = np.zeros(num_rows, dtype=np.int64)
-        self._first_end = np.zeros(num_rows, dtype=np.int64)
-        """The first position that an end of the answer may have."""
+        num_rows += 1
+        self._amounts = torch.tensor(_NEUTRAL, device=device)[:, None].repeat(1, num_rows)
+        """float32 [amounts, rows]."""
+        self._counts = torch.zeros((4, num_rows), dtype=torch.int64, device=device)
+        # Memory that is not written is not taken, on a CPU.
+        shape = (num_rows, context_length)
+        self._draws = torch.zeros(shape, dtype=torch.float64, device=device)
+        """For each row and position, the number by which the token there is drawn."""
+        self._tokens = torch.zeros(shape, dtype=torch.int32, device=device)
+        """The tokens of penalized rows."""
+        self._kinds = np.zeros(num_rows, dtype=np.int64)
+        self._first_ends = np.zeros(num_rows, dtype=np.int64)
         self._is_penalized = np.zeros(num_rows, dtype=bool)
-        self._parameters: dict[bytes, DrawParameters] = {}
-        """What was made of the table for the rows of steps before, until a row changes."""
-        self._tokens_shape = (num_rows, context_length)
-        self._tokens: torch.Tensor | None = None
-        """int32 [rows, context]: the tokens of penalized rows; made for the first of them."""
+        self._penalize_all: Callable[..., None] = _penalize_all
+        self._draw_from_all: Callable[..., None] = _draw_from_all
+        if fused:
+            from triton_models.kernels import draw_from_all, penalties
+
+            self._penalize_all = penalties.penalize
+            self._draw_from_all = draw_from_all.draw_from_all
 
     def write(self, row: int, sequence: Sequence) -> None:
         """Makes a row's tokens be chosen as a sequence's request wants it."""
         sampling = sequence.request.sampling
-        self._values[row] = [getattr(sampling, name) for name in _COLUMNS]
-        if sampling.temperature > 0:
-            self._values[row, _TEMPERATURE] = max(sampling.temperature, MIN_TEMPERATURE)
+        length = sequence.num_prompt_tokens
+        amounts = np.array([getattr(sampling, name) for name in _AMOUNTS], dtype=np.float32)
+        # What does not draw has an amount, too, which nothing comes of.
+        amounts[_TEMPERATURE] = max(sampling.temperature, MIN_TEMPERATURE)
         if sampling.top_p >= 1:
-            self._values[row, _TOP_P] = np.inf
-        self._top_k[row] = sampling.top_k
-        self._parameters.clear()
-        self._prompt_lengths[row] = sequence.num_prompt_tokens
-        self._first_end[row] = sequence.num_prompt_tokens + sequence.request.min_tokens
-        penalties = tuple(float(value) for value in self._values[row, _REPETITION:])
-        self._is_penalized[row] = penalties != _UNPENALIZED
+            amounts[_TOP_P] = np.inf
+        kind = _GREEDY
+        if sampling.temperature > 0:
+            kind = _FEW if 1 <= sampling.top_k <= MAX_CANDIDATES else _ALL
+        first_end = length + sequence.request.min_tokens
+        self._amounts[:, row] = upload(amounts, self._device, torch.float32)
+        self._counts[:, row] = upload([kind, sampling.top_k, length, first_end], self._device)
+        self._kinds[row] = kind
+        self._first_ends[row] = first_end
+        self._is_penalized[row] = tuple(amounts[_REPETITION:].tolist()) != _NEUTRAL[_REPETITION:]
+        if kind != _GREEDY:
+            draws = np.random.Generator(np.random.PCG64(sampling.seed)).random(sequence.max_tokens)
+            ahead = self._draws[row, length : length + len(draws)]
+            ahead.copy_(upload(draws[: len(ahead)], self._device, torch.float64))
         if self._is_penalized[row]:
-            if self._tokens is None:
-                self._tokens = torch.zeros(
-                    self._tokens_shape, dtype=torch.int32, device=self._device
-                )
-            prompt = sequence.token_ids[: sequence.num_prompt_tokens]
-            self._tokens[row, : len(prompt)] = upload(prompt, self._device, torch.int32)
+            prompt = sequence.token_ids[:length]
+            self._tokens[row, :length] = upload(prompt, self._device, torch.int32)
 
-    def choose(
-        self,
-        logits: torch.Tensor,
-        sequences: SequenceOf[Sequence],
-        rows: NDArray[np.int64],
-        positions: NDArray[np.int64],
+    def choice(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> Choice:
+        """Returns what choosing tokens for some rows takes.
+
+        Args:
+            rows: int64 [tokens to choose]: the rows.
+            places: int64 [tokens to choose]: the positions that the tokens will have.
+        """
+        most = self._kinds[rows].max()
+        if (
+            most == _ALL
+            or self._is_penalized[rows].any()
+            or (places < self._first_ends[rows]).any()
+        ):
+            return Choice.ANY
+        return Choice.FEW if most == _FEW else Choice.GREEDY
+
+    def choose_for_all(
+        self, logits: torch.Tensor, rows: torch.Tensor, places: torch.Tensor, choice: Choice
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Chooses one token for each row of logits.
+        """Chooses one token for each row of logits, all of them in the same way.
 
         Args:
             logits: [tokens to choose, vocabulary], float32; changed in place.
-            sequences: What they continue; each that draws gives one random number.
-            rows: int64 [tokens to choose]: the sequences' rows of the batch.
-            positions: int64 [tokens to choose]: the positions that the tokens will have.
+            rows: int64 [tokens to choose], on the device: the rows of the batch.
+            places: int64 [tokens to choose], likewise: the positions that the tokens will have.
+            choice: What that takes, or more.
 
         Returns:
             int64 [tokens to choose], the tokens, and float32 of the same shape, the largest logits:
             not finite where the logits are not. Both are on the device.
         """
+        kinds, top_k, _, first_ends = self._counts.index_select(1, rows)
+        temperature, top_p, min_p, *_ = self._amounts.index_select(1, rows)
+        if choice is Choice.ANY:
+            self._penalize_all(
+                logits,
+                rows,
+                places,
+                self._tokens,
+                self._counts[_PROMPT_LENGTH],
+                *self._amounts[_REPETITION:],
+            )
+            ends = logits.index_select(1, self._end_ids)
+            ends.masked_fill_((places < first_ends)[:, None], _NEVER)
+            logits.index_copy_(1, self._end_ids, ends)
+        greatest, chosen = logits.max(dim=-1)
+        if choice is Choice.GREEDY:
+            return chosen, greatest
+        draws = self._draws[rows, places]
+        columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
+        drawn = draw_from_few(logits, *columns)
+        chosen = torch.where(kinds == _FEW, drawn, chosen)
+        if choice is Choice.ANY:
+            self._draw_from_all(
+                logits, kinds == _ALL, temperature, top_k, top_p, min_p, draws, chosen
+            )
+            self._tokens[rows, places] = chosen.int()
+        return chosen, greatest
+
+    def choose_by_kind(
+        self, logits: torch.Tensor, rows: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Chooses one token for each row of logits, computing only what each one wants.
+
+        Args:
+            logits: [tokens to choose, vocabulary], float32, on the CPU; changed in place.
+            rows: int64 [tokens to choose]: the rows of the batch.
+            places: int64 [tokens to choose]: the positions that the tokens will have.
+
+        Returns:
+            See `choose_for_all`.
+        """
         penalized = np.flatnonzero(self._is_penalized[rows])
         if len(penalized):
-            penalize(logits, self._penalties(penalized, rows[penalized], positions[penalized]))
-        barred = np.flatnonzero(positions < self._first_end[rows])
+            penalize(logits, self._penalties(penalized, rows[penalized], places[penalized]))
+        barred = np.flatnonzero(places < self._first_ends[rows])
         if len(barred):
-            logits[upload(barred, self._device)[:, None], self._end_ids] = float("-inf")
-        drawing = np.flatnonzero(self._values[rows, _TEMPERATURE] > 0)
-        if len(drawing) == len(rows):
-            chosen, greatest = self._draw_by_kind(logits, sequences, rows)
-        else:
-            greatest, chosen = logits.max(dim=-1)
-            if len(drawing):
-                places = upload(drawing, self._device)
-                drawers = [sequences[index] for index in drawing]
-                chosen[places], _ = self._draw_by_kind(logits[places], drawers, rows[drawing])
+            logits[torch.from_numpy(barred)[:, None], self._end_ids] = _NEVER
+        kinds = self._kinds[rows]
+        greatest, chosen = logits.max(dim=-1)
+        for kind, draw in ((_FEW, draw_from_few), (_ALL, draw_from_all)):
+            drawing = np.flatnonzero(kinds == kind)
+            if len(drawing) == len(rows):
+                chosen = draw(logits, *self._drawn(rows, places))
+            elif len(drawing):
+                indices = torch.from_numpy(drawing)
+                chosen[indices] = draw(
+                    logits[indices], *self._drawn(rows[drawing], places[drawing])
+                )
         if len(penalized):
-            self._note(chosen, penalized, rows, positions)
+            self._tokens[torch.from_numpy(rows[penalized]), torch.from_numpy(places[penalized])] = (
+                chosen[torch.from_numpy(penalized)].int()
+            )
         return chosen, greatest
 
     def _penalties(
-        self, places: NDArray[np.int64], rows: NDArray[np.int64], lengths: NDArray[np.int64]
+        self, indices: NDArray[np.int64], rows: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> Penalties:
-        assert self._tokens is not None
-        values = self._values[rows]
-        repeats = (values[:, _REPETITION] != 1).any()
-        counts = values[:, _FREQUENCY:].any()
-        columns = upload(values, self._device, torch.float32).unbind(1)
+        of_rows = torch.from_numpy(rows)
+        amounts = self._amounts[_REPETITION:].index_select(1, of_rows)
+        repetition, frequency, presence = amounts
+        counts = bool(amounts[1:].any())
         return Penalties(
-            upload(places, self._device),
-            self._tokens[upload(rows, self._device), : int(lengths.max())].long(),
-            upload(lengths, self._device),
-            upload(self._prompt_lengths[rows], self._device),
-            columns[_REPETITION] if repeats else None,
-            columns[_FREQUENCY] if counts else None,
-            columns[_PRESENCE] if counts else None,
+            torch.from_numpy(indices),
+            self._tokens[of_rows, : int(lengths.max())].long(),
+            torch.from_numpy(lengths),
+            self._counts[_PROMPT_LENGTH].index_select(0, of_rows),
+            repetition if (repetition != 1).any() else None,
+            frequency if counts else None,
+            presence if counts else None,
         )
 
-    def _note(
-        self,
-        chosen: torch.Tensor,
-        penalized: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        positions: NDArray[np.int64],
-    ) -> None:
-        """Adds the tokens chosen for penalized rows to what they will be penalized for."""
-        assert self._tokens is not None
-        if len(penalized) < len(rows):
-            rows, positions = rows[penalized], positions[penalized]
-            chosen = chosen[upload(penalized, self._device)]
-        # The last token that a context has room for has no place, and no need of one.
-        places = rows * self._tokens.shape[1] + positions.clip(max=self._tokens.shape[1] - 1)
-        self._tokens.view(-1)[upload(places, self._device)] = chosen.int()
+    def _drawn(
+        self, rows: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> tuple[torch.Tensor, ...]:
+        """Returns what rows draw by: temperature, top-k, top-p, min-p, draws, each [rows, 1]."""
+        of_rows = torch.from_numpy(rows)
+        temperature, top_p, min_p, *_ = self._amounts.index_select(1, of_rows)[:, :, None]
+        top_k = self._counts[_TOP_K].index_select(0, of_rows)[:, None]
+        draws = self._draws[of_rows, torch.from_numpy(places)][:, None]
+        return temperature, top_k, top_p, min_p, draws
 
-    def _draw_by_kind(
-        self, logits: torch.Tensor, sequences: SequenceOf[Sequence], rows: NDArray[np.int64]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draws for rows with and without a top-k apart: without one all logits are candidates."""
-        draws = np.array([[sequence.random.random()] for sequence in sequences])
-        unbounded = self._top_k[rows] == 0
-        if unbounded.all() or not unbounded.any():
-            return self._draw(logits, rows, draws)
-        chosen = torch.empty(len(rows), dtype=torch.int64, device=self._device)
-        greatest = torch.empty(len(rows), dtype=torch.float32, device=self._device)
-        for kind in (unbounded, ~unbounded):
-            of_kind = np.flatnonzero(kind)
-            places = upload(of_kind, self._device)
-            drawn = self._draw(logits[places], rows[of_kind], draws[of_kind])
-            chosen[places], greatest[places] = drawn
-        return chosen, greatest
 
-    def _draw(
-        self, logits: torch.Tensor, rows: NDArray[np.int64], draws: NDArray[np.float64]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        name = rows.tobytes()
-        if name not in self._parameters:
-            if len(self._parameters) >= _MAX_KEPT:
-                self._parameters.clear()
-            self._parameters[name] = self._draw_parameters(rows)
-        draws_on_device = upload(draws, self._device, torch.float64)
-        return draw(logits, self._parameters[name], draws_on_device)
+def _penalize_all(
+    logits: torch.Tensor,
+    rows: torch.Tensor,
+    lengths: torch.Tensor,
+    tokens: torch.Tensor,
+    prompt_lengths: torch.Tensor,
+    repetition: torch.Tensor,
+    frequency: torch.Tensor,
+    presence: torch.Tensor,
+) -> None:
+    """Does without a kernel what `kernels.penalties.penalize` does."""
+    places = torch.arange(len(rows), device=rows.device)
+    of_rows = (each.index_select(0, rows) for each in (repetition, frequency, presence))
+    penalize(
+        logits,
+        Penalties(
+            places,
+            tokens.index_select(0, rows).long(),
+            lengths.clamp(min=1),  # the dummy has no token
+            prompt_lengths.index_select(0, rows),
+            *of_rows,
+        ),
+    )
 
-    def _draw_parameters(self, rows: NDArray[np.int64]) -> DrawParameters:
-        values, top_k = self._values[rows], self._top_k[rows]
-        max_top_k = int(top_k.max())
-        columns = upload(values, self._device, torch.float32).split(1, dim=1)
-        return DrawParameters(
-            columns[_TEMPERATURE],
-            max_top_k,
-            upload(top_k[:, None], self._device) if (top_k < max_top_k).any() else None,
-            columns[_TOP_P] if np.isfinite(values[:, _TOP_P]).any() else None,
-            columns[_MIN_P] if values[:, _MIN_P].any() else None,
-        )
+
+def _draw_from_all(
+    logits: torch.Tensor,
+    wanted: torch.Tensor,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
+    draws: torch.Tensor,
+    chosen: torch.Tensor,
+) -> None:
+    """Does without a kernel what `kernels.draw_from_all.draw_from_all` does."""
+    columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
+    drawn = draw_from_all(logits, *columns)
+    chosen.copy_(torch.where(wanted, drawn, chosen))

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-import numpy as np
-
 from triton_models.engine.kv_room import Content, Extent
 from triton_models.engine.timeline import Phases, Timeline
 from triton_models.errors import ErrorCode
@@ -158,7 +156,6 @@ class Sequence:
         """A sequence that is computing the same beginning, and how much of it is shared."""
         self.finish_reason: FinishReason | None = None
         self.timeline = Timeline()
-        self.random = np.random.Generator(np.random.PCG64(request.sampling.seed))
         self._emit = emit
         self._answer = AnswerStream(request.stop_words)
         self._held_logprobs: list[TokenLogprobs] = []

@@ -161,10 +161,31 @@ class PackedAttention:
         if not self._layout.prompts:
             return self._generating(queries, cache)
         if not count:
-            return self._prompts(queries, cache)
+            return self.prompts(block, queries)
         return torch.cat(
-            (self._generating(queries[:count], cache), self._prompts(queries[count:], cache))
+            (self._generating(queries[:count], cache), self.prompts(block, queries[count:]))
         )
+
+    def prompts(self, block: int, queries: torch.Tensor) -> torch.Tensor:
+        """Attends the prompts' chunks, whose keys and values are in the cache.
+
+        Args:
+            block: The block's index.
+            queries: [tokens, query heads, head size], rotated.
+
+        Returns:
+            [tokens, query heads * head size].
+        """
+        cache = self._cache.blocks[block]
+        if self._cache.attends_in_place:
+            return self._variable_length(queries, cache, self._prompt_group, _CAUSAL)
+        spans = self._layout.prompts
+        chunks = queries.split([span.length for span in spans])
+        attended = [
+            self._chunk(chunk, self._lying(cache, span), mask)
+            for chunk, span, mask in zip(chunks, spans, self._masks, strict=True)
+        ]
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def _generating(self, queries: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
         """Attends a token of each generating sequence: [sequences, query heads * head size]."""
@@ -180,18 +201,6 @@ class PackedAttention:
         if short is not None and short.places is not None:
             attended[short.places] = self._gathered(queries[short.places], cache, short)
         return attended
-
-    def _prompts(self, queries: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
-        """Attends the prompts' chunks: [tokens, query heads * head size]."""
-        if self._cache.attends_in_place:
-            return self._variable_length(queries, cache, self._prompt_group, _CAUSAL)
-        spans = self._layout.prompts
-        chunks = queries.split([span.length for span in spans])
-        attended = [
-            self._chunk(chunk, self._lying(cache, span), mask)
-            for chunk, span, mask in zip(chunks, spans, self._masks, strict=True)
-        ]
-        return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def _variable_length(
         self, queries: torch.Tensor, cache: torch.Tensor, group: _Group, window: tuple[int, int]

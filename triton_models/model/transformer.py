@@ -182,7 +182,7 @@ class Transformer(nn.Module):
         # Its weight is set when it is known whether it is the embedding.
         self.head = Linear(size, 0, bias=False, dtype=dtype, device=device)
         table = rotation_table(architecture.rotary, architecture.head_size, context_length)
-        self._rotations = table.to(device, dtype)
+        self.rotations = table.to(device, dtype)
         num_turned = architecture.num_heads + architecture.num_key_value_heads
         heads = torch.arange(num_turned + architecture.num_key_value_heads, device=device)
         self._is_turned = (heads < num_turned).int()
@@ -197,8 +197,8 @@ class Transformer(nn.Module):
             positions: int64 [tokens]: each token's position in its own sequence.
             context: What the blocks share; its rotations are set here.
         """
-        rotations = self._rotations.index_select(1, positions)
-        context.cos, context.sin = rotations.index_select(2, self._is_turned).unbind()
+        turns = self.rotations.index_select(1, positions)
+        context.cos, context.sin = turns.index_select(2, self._is_turned).unbind()
         states = embedding(input_ids, self.embedding).to(self.dtype)
         for block in self.blocks:
             states = block(states, context)

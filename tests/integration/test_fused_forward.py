@@ -1,0 +1,193 @@
+"""The fused kernels compute what the modules and their steering hooks do.
+
+Without a GPU the kernels run in the compiler's interpreter, on small float32 models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.integration.stepping import generate, make_runner, make_sequence, plan_of, run, start
+from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, Requests, replay_itself
+from triton_models.engine import choose_forward
+from triton_models.engine.choose_forward import Kernels, disagreement
+from triton_models.engine.forward_pass import ForwardPass, HookedForward
+from triton_models.engine.model_runner import ModelRunner
+from triton_models.model.architecture import Architecture
+from triton_models.model.attention import KVCache
+from triton_models.model.linear import NumberFormat
+from triton_models.model.loading import LoadedModel, load_model
+from triton_models.model.transformer import Transformer
+from triton_models.settings import ServerSettings
+from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.hooks import SteeringTable
+
+pytest.importorskip("triton")
+
+from triton_models.engine.fused_forward import FusedForward
+from triton_models.kernels import block_sizes
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter runs programs one after the other: some of several splits, some of one."""
+    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 12)
+
+
+BASE: dict[str, Any] = {
+    "family": "qwen2",
+    "vocabulary_size": 150,
+    "hidden_size": 72,
+    "intermediate_size": 100,
+    "num_layers": 2,
+    "num_heads": 6,
+    "num_key_value_heads": 2,
+    "head_size": 16,
+    "max_positions": 400,
+    "norm_epsilon": 1e-5,
+    "qkv_bias": True,
+    "output_bias": False,
+    "mlp_bias": False,
+    "qk_norm": False,
+    "tied_embeddings": True,
+}
+ARCHITECTURES = {
+    "as Qwen2.5": BASE,
+    "as Qwen3": {**BASE, "qkv_bias": False, "qk_norm": True},
+    "as Llama, with every bias": {**BASE, "output_bias": True, "mlp_bias": True},
+    "heads of 80, one each": {**BASE, "num_heads": 3, "num_key_value_heads": 3, "head_size": 80},
+    "heads of 96, all on one": {**BASE, "num_heads": 5, "num_key_value_heads": 1, "head_size": 96},
+}
+
+
+def make_model(shape: dict[str, Any]) -> Transformer:
+    model = Transformer(Architecture(**shape), NumberFormat(torch.float32, torch.float32), 400, CPU)
+    generator = torch.Generator().manual_seed(7)
+    model.head.weight = torch.nn.Parameter(torch.empty_like(model.embedding), requires_grad=False)
+    for name, parameter in model.named_parameters():
+        parameter.data.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)
+        if "norm" in name:
+            parameter.data += 1.0
+    return model
+
+
+def forwards(model: Transformer) -> tuple[FusedForward, HookedForward, KVCache, SteeringTable]:
+    cache = KVCache(model.architecture, 700, torch.float32, CPU)
+    size = model.architecture.hidden_size
+    steering = SteeringTable(len(model.blocks), 9, size, torch.float32, CPU)
+    hooked = HookedForward(model, cache, steering)
+    return FusedForward(model, cache, steering, 400), hooked, cache, steering
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_they_agree_for_every_family(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(ARCHITECTURES[name])
+    fused, hooked, cache, steering = forwards(model)
+    monkeypatch.setattr(choose_forward, "MAX_BLOCK_ERROR", 1e-5)
+    monkeypatch.setattr(choose_forward, "MAX_LOGITS_ERROR", 1e-5)
+    assert disagreement(fused, hooked, model, cache, steering) == ""
+    assert not any(steering.of_block(block).any() for block in range(len(model.blocks)))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda block: block.heads.rotations.mul_(-1),
+        lambda block: block.deltas.copy_(block.deltas.flip(0)),
+        lambda block: block.mlp_norm.mul_(1.2),
+    ],
+)
+def test_kernels_that_are_wrong_are_found_out(harm: Any) -> None:
+    model = make_model(ARCHITECTURES["as Qwen2.5"])
+    fused, hooked, cache, steering = forwards(model)
+
+    def harmed(*args: Any) -> torch.Tensor:
+        block = fused._blocks[0]
+        sound = [each.clone() for each in (block.heads.rotations, block.deltas, block.mlp_norm)]
+        harm(block)
+        try:
+            return fused(*args)
+        finally:
+            for each, copy in zip(
+                (block.heads.rotations, block.deltas, block.mlp_norm), sound, strict=True
+            ):
+                each.copy_(copy)
+
+    found = disagreement(harmed, hooked, model, cache, steering)  # type: ignore[arg-type]
+    assert "differs from the modules' by" in found
+
+
+@pytest.fixture
+def loaded(tiny_model_folder: Path) -> LoadedModel:
+    settings = ServerSettings(device="cpu", dtype="float32", cpu_packing=False)
+    return load_model(tiny_model_folder, settings)
+
+
+def fused_runner(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, end_ids: Any = ()
+) -> ModelRunner:
+    """Returns a runner on the CPU that computes and samples with the kernels."""
+    from triton_models.engine import model_runner
+
+    def choose(
+        model: Transformer, cache: KVCache, steering: SteeringTable, length: int, _: bool
+    ) -> tuple[ForwardPass, Kernels]:
+        return FusedForward(model, cache, steering, length), Kernels(fused=True)
+
+    monkeypatch.setattr(model_runner, "choose_forward", choose)
+    return make_runner(loaded, end_ids)
+
+
+def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Runs prompts, one and several generating sequences, and both, and returns all logits."""
+    logits = []
+    forward = runner.forward
+
+    def recording(*args: Any) -> torch.Tensor:
+        logits.append(forward(*args))
+        return logits[-1]
+
+    monkeypatch.setattr(runner, "forward", recording)
+    steered = SteeringDelta({1: torch.full((64,), 2.0)})
+    generating = [make_sequence(row, steered, list(range(5 + 9 * row))) for row in range(5)]
+    start(runner, generating)
+    for count in (1, 2, 3, 5):
+        generate(runner, generating[:count])
+    fresh = make_sequence(5, SteeringDelta({}), list(range(50, 61)))
+    runner.assign(fresh)
+    run(runner, plan_of(generating, [fresh]))
+    generate(runner, [*generating, fresh])
+    return logits
+
+
+def test_steps_give_the_logits_of_the_modules(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got = logits_of_steps(fused_runner(loaded, monkeypatch), monkeypatch)
+    monkeypatch.undo()
+    expected = logits_of_steps(make_runner(loaded), monkeypatch)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_replayed_steps_of_kernels_give_the_tokens_of_the_modules(
+    loaded: LoadedModel, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = fused_runner(loaded, monkeypatch, END_IDS)
+    kernels.record(replay_itself)
+    monkeypatch.undo()
+    settings = ServerSettings(device="cpu", dtype="float32", cpu_packing=False)
+    modules = make_runner(load_model(tiny_model_folder, settings), END_IDS)
+    requests = Requests(5, SAMPLINGS)
+    num_tokens = 0
+    for _ in range(7):
+        got, expected = requests.step((kernels, modules))
+        assert got == expected
+        num_tokens += len(got)
+    assert num_tokens > 7

@@ -1,0 +1,70 @@
+"""From the tokens of a step to the logits of those that get a next one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from triton_models.engine.packed_batch import PackedBatch
+from triton_models.model.attention import KVCache, PackedAttention
+from triton_models.model.transformer import ForwardContext, Transformer
+from triton_models.steering.hooks import ResidualTap, SteeringHooks, SteeringTable
+
+
+class ForwardPass(Protocol):
+    """The forward pass of a step.
+
+    Attributes:
+        residuals: [blocks, rows, hidden size]: the residual stream behind each block for the tokens
+            of the newest step without prompts, if it leaves that.
+    """
+
+    residuals: torch.Tensor | None
+
+    def __call__(
+        self, batch: PackedBatch, tap: ResidualTap | None = None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Returns the logits of all that get a token, float32 [tokens that do, vocabulary].
+
+        Args:
+            batch: The step's tokens.
+            tap: What keeps hidden states, if any are wanted.
+            out: Where the logits go, if not to a tensor of their own.
+        """
+
+
+class HookedForward:
+    """The modules as they are, with steering as forward hooks on them: runs anywhere.
+
+    Args:
+        model: The model. It gets permanent hooks.
+        cache: Its KV cache.
+        steering: What is added at each block's output.
+    """
+
+    def __init__(self, model: Transformer, cache: KVCache, steering: SteeringTable) -> None:
+        self.residuals: torch.Tensor | None = None
+        self._model = model
+        self._cache = cache
+        self._hooks = SteeringHooks(model.blocks, steering)
+
+    def __call__(
+        self, batch: PackedBatch, tap: ResidualTap | None = None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See `ForwardPass`.
+
+        Raises:
+            SteeringNotAppliedError: The forward pass went past a steering hook.
+        """
+        attention = PackedAttention(self._cache, batch.layout, self._model.architecture)
+        context = ForwardContext(attention, batch.steering_lines, tap)
+        with self._hooks.watch():
+            states = self._model(batch.input_ids, batch.layout.positions, context)
+        states = batch.giving(states)
+        if not len(states):
+            return torch.empty(
+                (0, self._model.architecture.vocabulary_size), device=self._model.device
+            )
+        logits = self._model.logits(states)
+        return logits if out is None else out.copy_(logits)

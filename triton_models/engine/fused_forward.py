@@ -1,0 +1,223 @@
+"""The forward pass from fused kernels: what a half-precision model on a GPU computes.
+
+It computes what the modules in `model/transformer.py` do with the hooks of `steering/hooks.py` on
+them, in fewer and larger pieces: a block is four matrix products, and one kernel between each two.
+Residual stream, product and steering are added before they are rounded, not after each addition.
+For few rows the pieces go into the products' own kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import embedding, linear
+
+from triton_models.engine.packed_batch import PackedBatch
+from triton_models.kernels import few_rows
+from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
+from triton_models.kernels.block_sizes import (
+    DOWN,
+    HEAD,
+    MAX_FEW_ROWS,
+    OUTPUT,
+    QUERY_KEY_VALUE,
+    attention_splits,
+)
+from triton_models.kernels.elementwise import add_and_normalize, gate, normalize
+from triton_models.model.attention import KVCache, Layout, PackedAttention
+from triton_models.model.linear import Linear
+from triton_models.model.transformer import DecoderBlock, RMSNorm, Transformer
+from triton_models.steering.hooks import ResidualTap, SteeringTable
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What a decoder block is computed from."""
+
+    attention_norm: torch.Tensor
+    query_key_value: Linear
+    heads: HeadParameters
+    output: Linear
+    mlp_norm: torch.Tensor
+    gate_up: Linear
+    down: Linear
+    deltas: torch.Tensor
+
+
+class FusedForward:
+    """Computes steps of a model whose linear layers are plain.
+
+    Args:
+        model: The model.
+        cache: Its KV cache.
+        steering: What is added at each block's output.
+        context_length: The most tokens of a sequence.
+    """
+
+    def __init__(
+        self, model: Transformer, cache: KVCache, steering: SteeringTable, context_length: int
+    ) -> None:
+        self._model = model
+        self._architecture = model.architecture
+        self._cache = cache
+        self._context_length = context_length
+        self._epsilon = model.architecture.norm_epsilon
+        most_rows = len(steering.of_block(0)) - 1
+        shape = (len(model.blocks), most_rows, model.architecture.hidden_size)
+        self.residuals: torch.Tensor | None = torch.empty(
+            shape, dtype=model.dtype, device=model.device
+        )
+        rotations = model.rotations[:, :, 1]
+        self._blocks = [
+            _parts(block, model, rotations, steering.of_block(index))
+            for index, block in enumerate(model.blocks)
+        ]
+
+    def __call__(
+        self, batch: PackedBatch, tap: ResidualTap | None = None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See `ForwardPass`."""
+        states = embedding(batch.input_ids, self._model.embedding)
+        if len(states) <= MAX_FEW_ROWS and not batch.layout.prompts:
+            return self._few_rows(states, batch, tap, self._logits_out(len(states), out))
+        return self._many_rows(states, batch, tap, out)
+
+    def _many_rows(
+        self,
+        states: torch.Tensor,
+        batch: PackedBatch,
+        tap: ResidualTap | None,
+        out: torch.Tensor | None,
+    ) -> torch.Tensor:
+        packed = PackedAttention(self._cache, batch.layout, self._architecture)
+        following = [*(block.attention_norm for block in self._blocks[1:]), self._norm]
+        normalized = normalize(states, self._blocks[0].attention_norm, self._epsilon)
+        for index, (block, next_norm) in enumerate(zip(self._blocks, following, strict=True)):
+            heads = _multiply(normalized, block.query_key_value)
+            attended = self._attend(index, block, heads, batch.layout, packed)
+            added = _multiply(attended, block.output)
+            states, normalized = add_and_normalize(states, added, block.mlp_norm, self._epsilon)
+            added = _multiply(gate(_multiply(normalized, block.gate_up)), block.down)
+            states, normalized = add_and_normalize(
+                states,
+                added,
+                next_norm,
+                self._epsilon,
+                (block.deltas, batch.steering_lines),
+                self._kept(index, batch),
+            )
+            if tap is not None:
+                tap.read(index, states)
+        normalized = batch.giving(normalized)
+        weight = self._model.head.weight.t()
+        out = self._logits_out(len(normalized), out)
+        if out.dtype is normalized.dtype:
+            return torch.mm(normalized, weight, out=out)
+        return torch.mm(normalized, weight, torch.float32, out=out)
+
+    def _few_rows(
+        self, states: torch.Tensor, batch: PackedBatch, tap: ResidualTap | None, out: torch.Tensor
+    ) -> torch.Tensor:
+        multiply, epsilon = few_rows.multiply, self._epsilon
+        for index, block in enumerate(self._blocks):
+            projection, output, down = block.query_key_value, block.output, block.down
+            norm = (block.attention_norm, epsilon)
+            heads = multiply(states, projection.weight, projection.bias, QUERY_KEY_VALUE, norm=norm)
+            attended = self._attend(index, block, heads, batch.layout, None)
+            states = multiply(attended, output.weight, output.bias, OUTPUT, residual=states)
+            norm = (block.mlp_norm, epsilon)
+            gated = few_rows.gate_up(states, block.gate_up.weight, block.gate_up.bias, norm)
+            states = multiply(
+                gated,
+                down.weight,
+                down.bias,
+                DOWN,
+                residual=states,
+                steering=(block.deltas, batch.steering_lines),
+                out=self._kept(index, batch),
+            )
+            if tap is not None:
+                tap.read(index, states)
+        return multiply(
+            states, self._model.head.weight, None, HEAD, norm=(self._norm, epsilon), out=out
+        )
+
+    def _attend(
+        self,
+        index: int,
+        block: _Block,
+        heads: torch.Tensor,
+        layout: Layout,
+        packed: PackedAttention | None,
+    ) -> torch.Tensor:
+        """Attends all tokens of a step, [tokens, query heads * head size]."""
+        architecture, cache = self._architecture, self._cache.blocks[index]
+        heads = heads.view(len(heads), -1, architecture.head_size)
+        count = layout.num_generating
+        parts = []
+        if count:
+            num_splits = attention_splits(
+                count, architecture.num_key_value_heads, self._context_length
+            )
+            parts.append(
+                attend(
+                    heads[:count], layout.positions, layout.slots, cache, block.heads, num_splits
+                )
+            )
+        if layout.prompts:
+            assert packed is not None
+            queries = rotate_and_store(
+                heads, count, layout.positions, layout.slots, cache, block.heads
+            )
+            parts.append(packed.prompts(index, queries))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _kept(self, index: int, batch: PackedBatch) -> torch.Tensor | None:
+        """Returns where a block's output goes in a step without prompts."""
+        if self.residuals is None or batch.layout.prompts:
+            return None
+        return self.residuals[index, : len(batch.input_ids)]
+
+    @property
+    def _norm(self) -> torch.Tensor:
+        return self._model.norm.weight
+
+    def _logits_out(self, count: int, out: torch.Tensor | None) -> torch.Tensor:
+        if out is not None:
+            return out
+        shape = (count, self._architecture.vocabulary_size)
+        return torch.empty(shape, dtype=torch.float32, device=self._model.device)
+
+
+def _parts(block: Any, model: Transformer, rotations: torch.Tensor, deltas: torch.Tensor) -> _Block:
+    assert isinstance(block, DecoderBlock)
+    attention, architecture = block.attention, model.architecture
+
+    def weight_of(norm: RMSNorm) -> torch.Tensor:
+        return norm.weight
+
+    normalizes = architecture.qk_norm
+    gate_up = block.mlp.gate_up.joined
+    assert isinstance(gate_up, Linear)
+    return _Block(
+        attention_norm=weight_of(block.attention_norm),
+        query_key_value=attention.query_key_value,
+        heads=HeadParameters(
+            architecture.num_heads,
+            rotations,
+            weight_of(attention.query_norm) if normalizes else None,
+            weight_of(attention.key_norm) if normalizes else None,
+            architecture.norm_epsilon,
+        ),
+        output=attention.output,
+        mlp_norm=weight_of(block.mlp_norm),
+        gate_up=gate_up,
+        down=block.mlp.down,
+        deltas=deltas,
+    )
+
+
+def _multiply(inputs: torch.Tensor, layer: Linear) -> torch.Tensor:
+    return linear(inputs, layer.weight, layer.bias)

@@ -1,0 +1,54 @@
+"""What the device knows of each row of the batch; it moves on by itself, step after step.
+
+The host writes a row when a request gets it. From then on the newest token and its position come
+from the steps themselves, so that a step needs to be told no more than which rows it computes.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from triton_models.engine.packed_batch import first_slot_of, row_of
+from triton_models.engine.sequence import Sequence
+from triton_models.model.upload import upload
+from triton_models.steering.hooks import UNSTEERED_LINE, SteeringTable
+
+_TOKEN, _POSITION, _FIRST_SLOT, _LINE = range(4)
+
+
+class RowState:
+    """The rows, and behind them a dummy that stands still: it pads batches of a fixed size.
+
+    Args:
+        num_rows: How many requests a batch can hold.
+        device: The model's device.
+    """
+
+    def __init__(self, num_rows: int, device: torch.device) -> None:
+        self.dummy_row = num_rows
+        self._device = device
+        self._columns = torch.zeros((4, num_rows + 1), dtype=torch.int64, device=device)
+
+    def write(self, sequence: Sequence) -> None:
+        """Makes a row stand where its sequence's prompt ends."""
+        steers = sequence.delta.steers_response
+        row = row_of(sequence)
+        line = SteeringTable.line_of(row) if steers else UNSTEERED_LINE
+        values = (0, sequence.num_prompt_tokens, first_slot_of(sequence), line)
+        self._columns[:, row] = upload(values, self._device)
+
+    def take(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns where rows stand, int64 [4, rows]: newest token, position, first slot, line."""
+        return self._columns.index_select(1, rows)
+
+    def positions(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns rows' positions, int64 [rows]."""
+        return self._columns[_POSITION].index_select(0, rows)
+
+    def move_on(self, rows: torch.Tensor) -> None:
+        """Makes rows stand at their next position; the dummy stays."""
+        self._columns[_POSITION].index_add_(0, rows, (rows < self.dummy_row).long())
+
+    def give(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
+        """Gives rows their newest tokens."""
+        self._columns[_TOKEN].index_copy_(0, rows, tokens)
