@@ -22,6 +22,10 @@ as_user=()
 if [ "$(id -u)" = 0 ]; then
   as_user=(setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all --no-new-privs)
   mkdir -p "$MODEL_CACHE_DIR" "$VECTORS_DIR"
+  # Which Triton writes, as 1000. If this fails, its entrypoint warns.
+  if [ -n "${TRITON_CACHE_DIR:-}" ] && [ ! -e "$TRITON_CACHE_DIR" ]; then
+    install --directory --owner=1000 --group=1000 "$TRITON_CACHE_DIR" || true
+  fi
 fi
 if [ -n "$MODEL_NAME" ] && [ ! -d "$MODEL_NAME" ]; then
   python3 scripts/download_models.py "$MODEL_NAME"

@@ -4,6 +4,7 @@
 #   TRITON_CONTROL_KEY    the secret by which gateways may load models (default: a random one)
 #   TRITON_HTTP_PORT      Triton's HTTP port (default 8000)
 #   TRITON_EXIT_SECONDS   how long open answers may go on after SIGTERM (default 30)
+#   TRITON_CACHE_DIR      where compiled GPU kernels are kept (in the image /cache)
 #
 # What the model reads (MODEL_NAME, MODEL_CACHE_DIR, VECTORS_DIR, ...) stands in the README.
 
@@ -26,6 +27,17 @@ check_folder() {
 
 check_folder MODEL_CACHE_DIR "${MODEL_CACHE_DIR:-$root/data/models}" models
 check_folder VECTORS_DIR "${VECTORS_DIR:-$root/data/vectors}" "steering vectors"
+
+can_write() {
+  mkdir -p "$1" 2>/dev/null && [ -w "$1" ] && [ -x "$1" ]
+}
+
+kernels="${TRITON_CACHE_DIR:-}"
+if [ -n "$kernels" ] && ! can_write "$kernels"; then
+  echo "warning: TRITON_CACHE_DIR is $kernels, which user $(id -u) cannot write: GPU kernels are" \
+    "compiled again at each start, or not at all. Mount a volume there" \
+    "(docker run -v persona-kernels:/cache ...)" >&2
+fi
 
 # Requests pass between Triton and its Python processes through shared memory.
 shared_memory_mib="$(($(stat --file-system --format '%S * %b' /dev/shm) / 1048576))"

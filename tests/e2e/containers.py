@@ -2,11 +2,13 @@
 
 Bubblewrap makes a root of its own for a process, with nothing in it but the system's libraries, the
 Python environment, what Dockerfile.triton copies at /opt/persona and the mounted /data. All is
-read-only but /tmp and /dev/shm, and the process is user 1000 without any capability.
+read-only but /tmp, /dev/shm and the image's other volumes, and the process is user 1000 without any
+capability.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -91,6 +93,7 @@ def container(
     os.chmod(folder, 0o755)
     environment = {**environment_of(image), **settings}
     binds = [*_system(), *_mount(files, HOME), *_mount(data, "/data")]
+    binds += _volumes(image, folder)
     if image != "gateway":
         binds += _mount(_tritonserver(folder), "/opt/tritonserver")
     environment["PATH"] = f"/opt/tritonserver:{sys.prefix}/bin:/usr/bin:/bin"
@@ -136,6 +139,19 @@ def _system() -> list[str]:
     for prefix in {sys.prefix, sys.base_prefix} - {"/usr"}:
         root += _mount(Path(prefix), prefix)
     return root
+
+
+def _volumes(image: str, folder: Path) -> list[str]:
+    """Returns writable mounts, the user's, of the volumes that the image has beside /data."""
+    declared = re.findall(r"^VOLUME (.*)$", stage_of(image), re.M)
+    mounts = []
+    for target in {path for line in declared for path in json.loads(line)} - {"/data"}:
+        volume = folder / "volumes" / target.lstrip("/")
+        volume.mkdir(parents=True)
+        if os.geteuid() == 0:
+            os.chown(volume, USER, USER)
+        mounts += ["--bind", str(volume), target]
+    return mounts
 
 
 def _mount(source: Path, target: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The names of the environment variables that the servers read, from the code that reads them."""
+"""The environment variables that the servers read and the image sets, from where that is done."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ def triton_variables() -> set[str]:
         *re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source),
         *re.findall(r"\$\{([A-Z_]+):-", entrypoint),
     }
+
+
+def kernel_cache() -> str:
+    """Returns the folder in which the image of the model server keeps compiled kernels."""
+    dockerfile = (REPOSITORY_ROOT / "Dockerfile.triton").read_text()
+    (folder,) = re.findall(r"\bTRITON_CACHE_DIR=(\S+)", dockerfile)
+    return str(folder)
 
 
 def gateway_variables() -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.deployed_settings import gateway_variables, triton_variables
+from tests.unit.deployed_settings import gateway_variables, kernel_cache, triton_variables
 from triton_models.settings import REPOSITORY_ROOT
 
 FOLDER = REPOSITORY_ROOT / "deploy" / "compose"
@@ -100,6 +100,14 @@ def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:
         for volume in service.get("volumes", []):
             if volume["type"] == "bind":
                 assert os.path.exists(volume["source"]), volume["source"]
+
+
+def test_compiled_kernels_outlive_the_container(services: dict[str, Any]) -> None:
+    volumes = {each["target"]: each for each in services["triton"]["volumes"]}
+    kernels = volumes[kernel_cache()]
+    assert kernels["type"] == "volume"
+    assert not kernels.get("read_only")
+    assert kernels["source"] in config(*ALL)["volumes"]
 
 
 def test_prometheus_scrapes_the_services_under_the_names_of_the_alerts() -> None:

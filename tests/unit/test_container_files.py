@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from docker.utils.build import exclude_paths
 
+from tests.unit.deployed_settings import kernel_cache
 from triton_models.settings import REPOSITORY_ROOT
 
 DOCKERFILE = REPOSITORY_ROOT / "Dockerfile.triton"
@@ -81,6 +82,43 @@ def test_the_images_run_as_a_user_without_rights_and_check_themselves() -> None:
         assert "\nUSER 1000:1000\n" in final
         assert "\nHEALTHCHECK " in final
         assert "\nSTOPSIGNAL SIGTERM\n" in final
+
+
+def triton_stage() -> str:
+    """Returns the instructions of the model server's image, one on each line."""
+    text = re.sub(r"\\\n\s*", "", DOCKERFILE.read_text())
+    found = re.search(r"^FROM \S+ AS triton$(.*?)^FROM ", text, re.M | re.S)
+    assert found
+    return found[1]
+
+
+def test_kernels_can_be_compiled_and_are_kept_on_a_volume_of_the_servers_user() -> None:
+    stage, folder = triton_stage(), kernel_cache()
+    (install,) = re.findall(r"^RUN apt-get update (.*)$", stage, re.M)
+    assert {"gcc", "libc6-dev", "python3-dev"} <= set(install.split())
+    assert "--no-install-recommends" in install
+    assert install.endswith("rm -rf /var/lib/apt/lists/*")
+    assert f"install --directory --owner=1000 --group=1000 {folder}\n" in stage
+    assert re.search(rf'^VOLUME \[.*"{folder}".*\]$', stage, re.M)
+    assert re.search(rf"\bTRITON_CACHE_DIR={folder} ", stage)
+
+
+def test_the_pages_say_where_compiled_kernels_are_kept() -> None:
+    readme, containers, kubernetes, runpod = (
+        (REPOSITORY_ROOT / path).read_text()
+        for path in (
+            "README.md", "docs/containers.md", "docs/kubernetes.md", "deploy/runpod/README.md",
+        )
+    )  # fmt: skip
+    folder = kernel_cache()
+    (row,) = re.findall(r"^\| `TRITON_CACHE_DIR` \|.*$", readme, re.M)
+    assert f"`{folder}`" in row
+    runs = re.findall(r"^docker run (?:.*\\\n)*.*$", containers, re.M)
+    (server,) = (run for run in runs if "--name triton " in run)
+    assert f" -v persona-kernels:{folder} " in server
+    assert f"`TRITON_CACHE_DIR` (`{folder}`" in containers
+    assert f"at `{folder}`" in kubernetes
+    assert "`/data/kernels`" in runpod
 
 
 @pytest.mark.parametrize("image", ["triton", "gateway", "pod"])

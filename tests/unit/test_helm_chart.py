@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.unit.deployed_settings import gateway_variables, triton_variables
+from tests.unit.deployed_settings import gateway_variables, kernel_cache, triton_variables
 from tests.unit.helm import CHART, HelmError, lint, notes, render
 from triton_models import control
 from triton_models.settings import REPOSITORY_ROOT
@@ -232,6 +232,18 @@ def test_every_volume_that_is_mounted_is_there(resources: list[dict[str, Any]]) 
         }
         for container in [*spec["containers"], *spec.get("initContainers", [])]:
             assert {each["name"] for each in container["volumeMounts"]} <= volumes
+
+
+def test_compiled_kernels_outlive_the_container(resources: list[dict[str, Any]]) -> None:
+    (triton,) = of_kind(resources, "StatefulSet")
+    spec = triton["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
+    mount = mounts[kernel_cache()]
+    assert not mount.get("readOnly")
+    (volume,) = (each for each in spec["volumes"] if each["name"] == mount["name"])
+    # On disk: in memory they would be part of the container's limit.
+    assert volume["emptyDir"].keys() == {"sizeLimit"}
 
 
 def test_all_gpus_of_a_replica_are_asked_for() -> None:

@@ -92,6 +92,8 @@ def test_a_pod_is_created_with_what_the_template_and_the_command_line_say(
     assert body["env"]["MAX_BATCH_ROWS"] == "64"
     assert json.loads(body["env"]["API_KEYS"])[0]["sha256"] == HASH
     assert set(body["env"]) <= triton_variables() | gateway_variables()
+    # Compiled kernels stay with the volume.
+    assert Path(body["volumeMountPath"]) in Path(body["env"]["TRITON_CACHE_DIR"]).parents
 
 
 def test_a_network_volume_stands_in_for_the_pod_s_own(
