@@ -27,6 +27,9 @@ from triton_models.engine.passing_thread import in_passing_thread
 
 _WIDTH = 120
 
+DEFAULT_SHAPES = {"cpu": ["demo", "135m", "0.5b"], "cuda": ["1.5b", "3b", "7b"]}
+"""The shapes that are measured on each device."""
+
 CONTENDERS = ("alone", "static", "llama", "engine")
 
 
@@ -64,7 +67,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Measures the engine and the servers around it beside other ways of serving.",
     )
     parser.add_argument("scenario", nargs="?", choices=[*SCENARIOS, "all"], default="all")
-    parser.add_argument("--shape", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--device", choices=DEFAULT_SHAPES, default="cpu")
+    parser.add_argument("--shape", nargs="+", choices=SHAPES, help=f"default: {DEFAULT_SHAPES}")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--streams", nargs="+", type=_count, metavar="N")
     parser.add_argument("--prompt", nargs="+", type=_count, metavar="TOKENS")
@@ -96,7 +100,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--cache", type=Path, default=default_cache(), help="where the models are kept"
     )
     parser.add_argument("--json", type=Path, help="write everything that was measured here")
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    parsed.shape = parsed.shape or DEFAULT_SHAPES[parsed.device]
+    if parsed.device == "cuda":
+        if not torch.cuda.is_available():
+            parser.error("--device cuda needs a GPU, and none is visible")
+        if parsed.scenario in ("all", "paths"):
+            parser.error("on a GPU, name a scenario but paths: two engines do not fit on one")
+        parsed.contenders = [each for each in parsed.contenders if each != "llama"]
+    return parsed
 
 
 def make_options(grid: Grid, arguments: argparse.Namespace, say: Say) -> Options:
@@ -111,6 +123,7 @@ def make_options(grid: Grid, arguments: argparse.Namespace, say: Say) -> Options
         spread=arguments.spread,
         contenders=tuple(arguments.contenders),
         say=say,
+        device=arguments.device,
     )
 
 
@@ -135,7 +148,9 @@ def main() -> int:
             _say(f"{name}: {shape}, {dtype}")
             chosen = SHAPES[shape], dtype, arguments.cache
             model = in_passing_thread(lambda: make_model_folder(*chosen))  # noqa: B023 - run now
-            rates = in_passing_thread(lambda: measure_rates(model.torch_dtype))  # noqa: B023
+            rates = in_passing_thread(
+                lambda: measure_rates(model.torch_dtype, arguments.device)  # noqa: B023
+            )
             results.append(scenario.run(model, rates, options))
             print_result(results[-1], console)
             if arguments.json:

@@ -54,6 +54,6 @@ class Bar:
         return ratio >= self.least
 
 
-def bars_apply(shape: str, dtype: str) -> bool:
-    """Whether there are bars for a model at all."""
-    return (shape, dtype) == (BAR_SHAPE, BAR_DTYPE)
+def bars_apply(shape: str, dtype: str, device: str) -> bool:
+    """Whether there are bars for a model on a device at all."""
+    return (shape, dtype, device) == (BAR_SHAPE, BAR_DTYPE, "cpu")

@@ -87,12 +87,15 @@ class Measurement:
             was no such time.
         step_seconds: How long each stream then waited from one token to the next.
         first_token_seconds: From the request to the first token, the median of the streams.
+        last_begun_seconds: From the first request until every stream had its first token; `None`
+            where streams were not served together.
     """
 
     tokens_per_second: float
     decode_tokens_per_second: float | None
     step_seconds: float | None
     first_token_seconds: float
+    last_begun_seconds: float | None = None
 
 
 class WrongTokenCountError(RuntimeError):
@@ -121,6 +124,7 @@ def measure(timeline: Timeline, new_tokens: int) -> Measurement:
         decode_tokens_per_second=decode,
         step_seconds=timeline.streams / decode if decode else None,
         first_token_seconds=timeline.first_token_seconds,
+        last_begun_seconds=max(stream[0].seconds for stream in timeline.arrivals),
     )
 
 

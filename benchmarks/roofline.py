@@ -21,6 +21,7 @@ _BUFFER_BYTES = 512 * 2**20
 """Much more than the caches of a processor hold."""
 
 _MATRIX_SIZES = (256, 512, 1024, 2048)
+_GPU_MATRIX_SIZES = (4096, 8192)
 _SLOW_SECONDS = 0.2
 """A product that takes as long says enough: larger ones of a slow number format take minutes."""
 
@@ -85,30 +86,30 @@ def run_bound(model: BenchmarkModel, rates: MachineRates, workload: Workload) ->
     return prompts.seconds + steps * step_bound(model, rates, workload.streams).seconds
 
 
-def measure_rates(dtype: torch.dtype) -> MachineRates:
-    """Measures the machine, with as many threads as torch is set to use.
+def measure_rates(dtype: torch.dtype, device: str = "cpu") -> MachineRates:
+    """Measures a device, a CPU with as many threads as torch is set to use.
 
     The arithmetic is the faster of the number format's own and float32's: on a processor without
     instructions for a format, computing in float32 is what one would do.
     """
-    operations = max(_operations_per_second(each) for each in {dtype, torch.float32})
-    return MachineRates(_bytes_per_second(), operations)
+    operations = max(_operations_per_second(each, device) for each in {dtype, torch.float32})
+    return MachineRates(_bytes_per_second(device), operations)
 
 
-def _bytes_per_second() -> float:
+def _bytes_per_second(device: str) -> float:
     """Returns the faster of two ways of reading memory: a sum, and a matrix times a vector."""
-    matrix = torch.ones(_BUFFER_BYTES // 4 // 4096, 4096)
-    vector = torch.ones(4096)
+    matrix = torch.ones(_BUFFER_BYTES // 4 // 4096, 4096, device=device)
+    vector = torch.ones(4096, device=device)
     seconds = min(_best_seconds(matrix.sum), _best_seconds(lambda: torch.mv(matrix, vector)))
     return matrix.nbytes / seconds
 
 
-def _operations_per_second(dtype: torch.dtype) -> float:
+def _operations_per_second(dtype: torch.dtype, device: str) -> float:
     """Returns the rate of the size of matrices that is multiplied the fastest."""
     best = 0.0
-    for size in _MATRIX_SIZES:
-        left = torch.ones(size, size, dtype=dtype)
-        right = torch.ones(size, size, dtype=dtype)
+    for size in (*_MATRIX_SIZES, *(_GPU_MATRIX_SIZES if device == "cuda" else ())):
+        left = torch.ones(size, size, dtype=dtype, device=device)
+        right = torch.ones(size, size, dtype=dtype, device=device)
         seconds = _best_seconds(functools.partial(torch.mm, left, right))
         best = max(best, 2 * size**3 / seconds)
         if seconds > _SLOW_SECONDS:
@@ -121,7 +122,14 @@ def _best_seconds(action: Callable[[], object]) -> float:
     action()
     times = []
     for _ in range(_REPETITIONS):
+        _wait_for_gpu()
         begin = time.perf_counter()
         action()
+        _wait_for_gpu()
         times.append(time.perf_counter() - begin)
     return min(times)
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -94,9 +94,13 @@ SHAPES = {
         Shape("demo", 192, 448, 4, 6, 3, 2304, 1024, 1e4, (1, 2)),
         Shape("135m", 576, 1536, 30, 9, 3, 49_152, 8192, 1e5, (10, 15)),
         Shape("0.5b", 896, 4864, 24, 14, 2, 151_936, 32_768, 1e6, (10, 15)),
+        Shape("1.5b", 1536, 8960, 28, 12, 2, 151_936, 32_768, 1e6, (10, 15)),
+        Shape("3b", 2048, 11_008, 36, 16, 2, 151_936, 32_768, 1e6, (10, 15)),
+        Shape("7b", 3584, 18_944, 28, 28, 4, 152_064, 32_768, 1e6, (10, 15)),
     )
 }
-"""The demo model's shape, SmolLM2-135M's and Qwen2.5-0.5B's."""
+"""The demo model's shape, SmolLM2-135M's, and Qwen2.5's; 7B with tied embeddings, which it has not:
+its steps take as long."""
 
 DTYPES = ("float32", "bfloat16")
 

@@ -18,23 +18,26 @@ from triton_models.settings import ServerSettings
 MAX_BATCH_ROWS = 256
 """How many streams the engine and the server compute together; more would have to wait."""
 
+GREEDY = SamplingParameters(temperature=0.0)
+
 
 class StreamFailedError(RuntimeError):
     """A stream ended otherwise than by its length."""
 
 
 @contextmanager
-def running_engine(model: BenchmarkModel, threads: int) -> Iterator[Engine]:
+def running_engine(model: BenchmarkModel, threads: int, device: str = "cpu") -> Iterator[Engine]:
     """Runs an engine meanwhile.
 
     Args:
         model: The model to load.
         threads: CPU threads of the model.
+        device: `cpu` or `cuda`.
     """
     settings = ServerSettings(
         model_name=str(model.folder),
         vectors=model.vectors,
-        device="cpu",
+        device=device,
         dtype=model.dtype,
         max_batch_rows=MAX_BATCH_ROWS,
         max_context=MAX_CONTEXT,
@@ -55,12 +58,20 @@ class EngineAlone:
         engine: A running engine.
         steered: How the streams are steered.
         name: What the tables call it.
+        sampling_of: How each stream's tokens are chosen.
     """
 
-    def __init__(self, engine: Engine, steered: Steered, name: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        steered: Steered,
+        name: str,
+        sampling_of: Callable[[int], SamplingParameters] = lambda _: GREEDY,
+    ) -> None:
         self.name = name
         self._engine = engine
         self._steered = steered
+        self._sampling_of = sampling_of
 
     def requests_served(self, workload: Workload) -> int:
         """Returns how many of a workload's requests a run computes: all."""
@@ -73,7 +84,7 @@ class EngineAlone:
             StreamFailedError: A stream did not end as it should.
         """
         requests = [
-            make_request(workload, steering_of(self._steered, stream))
+            make_request(workload, steering_of(self._steered, stream), self._sampling_of(stream))
             for stream in range(workload.streams)
         ]
         ended: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
@@ -88,11 +99,15 @@ class EngineAlone:
         return measure(timeline, workload.new_tokens)
 
 
-def make_request(workload: Workload, steering: StreamSteering | None) -> GenerationRequest:
+def make_request(
+    workload: Workload,
+    steering: StreamSteering | None,
+    sampling: SamplingParameters = GREEDY,
+) -> GenerationRequest:
     """Returns the engine's request for a stream."""
     return GenerationRequest(
         steering=Steering({steering.trait: steering.scalar} if steering else {}),
-        sampling=SamplingParameters(temperature=0.0),
+        sampling=sampling,
         max_tokens=workload.new_tokens,
         stream=True,
     )

@@ -38,7 +38,7 @@ def plain_hooks(
     handles = []
     if steering is not None:
         for block, vector in vectors[steering.trait].blocks.items():
-            delta = (torch.from_numpy(vector) * steering.scalar).to(model.dtype)
+            delta = (torch.from_numpy(vector) * steering.scalar).to(model.device, model.dtype)
             handles.append(model.model.layers[block].register_forward_hook(_adding(delta)))
     try:
         yield

@@ -19,12 +19,17 @@ MOST_REQUESTS_ALONE = 2
 _PADDING = 0
 
 
-def load_as_usual(model: BenchmarkModel) -> Qwen2ForCausalLM:
-    """Loads a model as transformers does by itself: its default attention, the folder's dtype."""
+def load_as_usual(model: BenchmarkModel, device: str = "cpu") -> Qwen2ForCausalLM:
+    """Loads a model as transformers does by itself: its default attention, the folder's dtype.
+
+    Args:
+        model: The model.
+        device: `cpu` or `cuda`.
+    """
     loaded = Qwen2ForCausalLM.from_pretrained(
         model.folder, dtype=model.torch_dtype, local_files_only=True
     )
-    loaded.eval()
+    loaded.eval().to(device)
     return loaded
 
 
@@ -100,8 +105,8 @@ def generate(
     """
     input_ids, attention_mask = left_padded(prompts)
     output: Any = model.generate(  # type: ignore[misc]
-        input_ids,
-        attention_mask=attention_mask,
+        input_ids.to(model.device),
+        attention_mask=attention_mask.to(model.device),
         max_new_tokens=new_tokens,
         do_sample=False,
         pad_token_id=_PADDING,

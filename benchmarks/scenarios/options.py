@@ -25,6 +25,7 @@ class Options:
         spread: Over how many seconds the requests come; only `paths` spreads them.
         contenders: Which contenders take part, by their short names.
         say: Takes lines about the progress.
+        device: Where every contender computes, `cpu` or `cuda`.
     """
 
     streams: tuple[int, ...]
@@ -36,6 +37,7 @@ class Options:
     spread: float
     contenders: tuple[str, ...]
     say: Say
+    device: str = "cpu"
 
     @property
     def workloads(self) -> list[Workload]:

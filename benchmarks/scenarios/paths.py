@@ -71,7 +71,7 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
 
 def _bar(model: BenchmarkModel, name: str, streams: int) -> Bar | None:
     applies = (
-        bars.bars_apply(model.shape.name, model.dtype)
+        bars.bars_apply(model.shape.name, model.dtype, "cpu")
         and name in (TRITON, ENSEMBLE)
         and streams == bars.SERVED_STREAMS
     )

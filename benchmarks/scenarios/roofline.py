@@ -15,22 +15,23 @@ ENGINE = "engine"
 def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
     """Measures every workload."""
     result = Result("roofline", model, rates)
-    with running_engine(model, options.threads) as engine:
+    with running_engine(model, options.threads, options.device) as engine:
         contenders = [EngineAlone(engine, "mixed", ENGINE)]
         for workload in options.workloads:
             samples = run_rounds(contenders, workload, options, result)
             bound = step_bound(model, rates, workload.streams)
             delivery = deliver(samples, workload, ENGINE, bound)
             result.deliveries.append(delivery)
-            result.ratios += _ratios(model, delivery)
+            result.ratios += _ratios(model, delivery, options.device)
     return result
 
 
-def _ratios(model: BenchmarkModel, delivery: Delivery) -> list[Ratio]:
+def _ratios(model: BenchmarkModel, delivery: Delivery, device: str) -> list[Ratio]:
     """Returns the decode rate over what memory allows and over what arithmetic allows."""
     if not delivery.step_seconds:
         return []
-    has_bar = delivery.workload.streams == 1 and bars_apply(model.shape.name, model.dtype)
+    has_bars = bars_apply(model.shape.name, model.dtype, device)
+    has_bar = delivery.workload.streams == 1 and has_bars
     bar = Bar(SINGLE_STREAM, "decode_tokens_per_second") if has_bar else None
     memory = delivery.bound.memory_seconds / delivery.step_seconds
     arithmetic = delivery.bound.compute_seconds / delivery.step_seconds

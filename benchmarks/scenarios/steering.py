@@ -15,8 +15,8 @@ UNSTEERED, UNIFORM, MIXED = "unsteered", "uniform steering", "mixed steering"
 def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
     """Measures every workload."""
     result = Result("steering", model, rates)
-    bar = Bar(STEERING) if bars_apply(model.shape.name, model.dtype) else None
-    with running_engine(model, options.threads) as engine:
+    bar = Bar(STEERING) if bars_apply(model.shape.name, model.dtype, options.device) else None
+    with running_engine(model, options.threads, options.device) as engine:
         contenders = [
             EngineAlone(engine, "not", UNSTEERED),
             EngineAlone(engine, "uniformly", UNIFORM),

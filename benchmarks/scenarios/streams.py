@@ -48,16 +48,20 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
                 delivery = deliver(samples, workload, name, step_bound(model, rates, rows))
                 result.deliveries.append(delivery)
                 if name != ENGINE and ENGINE in measured:
-                    result.ratios.append(_ratio(samples, model, rates, delivery))
+                    result.ratios.append(_ratio(samples, model, rates, delivery, options.device))
     return result
 
 
 def _ratio(
-    samples: Sequence[Sample], model: BenchmarkModel, rates: MachineRates, reference: Delivery
+    samples: Sequence[Sample],
+    model: BenchmarkModel,
+    rates: MachineRates,
+    reference: Delivery,
+    device: str,
 ) -> Ratio:
     """Returns the engine's ratio to a contender, and how high it could be on this machine."""
     workload = reference.workload
-    bar = _bar(model, reference.contender, workload.streams)
+    bar = _bar(model, reference.contender, workload.streams, device)
     ratio = compare(samples, workload, ENGINE, reference.contender, bar)
     if not reference.tokens_per_second:
         return ratio
@@ -66,8 +70,8 @@ def _ratio(
     return dataclasses.replace(ratio, ceiling=fastest / reference.tokens_per_second)
 
 
-def _bar(model: BenchmarkModel, reference: str, streams: int) -> Bar | None:
-    if not bars_apply(model.shape.name, model.dtype):
+def _bar(model: BenchmarkModel, reference: str, streams: int, device: str) -> Bar | None:
+    if not bars_apply(model.shape.name, model.dtype, device):
         return None
     by_streams, rate = _BARS[reference]
     return Bar(by_streams[streams], rate) if streams in by_streams else None
@@ -89,12 +93,12 @@ def _contenders(
     with ExitStack() as stack:
         engine = None
         if "engine" in options.contenders:
-            engine = stack.enter_context(running_engine(model, options.threads))
+            engine = stack.enter_context(running_engine(model, options.threads, options.device))
             contenders.append(EngineAlone(engine, "mixed", ENGINE))
         compute = in_passing_thread if engine is None else engine.call
         if {"alone", "static"} & set(options.contenders):
             vectors = read_vectors(model)
-            usual = load_as_usual(model)
+            usual = load_as_usual(model, options.device)
             if "alone" in options.contenders:
                 contenders.append(ComputingIn(OneAtATime(usual, vectors, "mixed"), compute))
             if "static" in options.contenders:

@@ -68,9 +68,10 @@ def test_a_bar_is_held_against_the_rate_it_is_for() -> None:
 
 
 def test_bars_are_for_one_shape_and_number_format() -> None:
-    assert bars_apply("0.5b", "bfloat16")
-    assert not bars_apply("0.5b", "float32")
-    assert not bars_apply("demo", "bfloat16")
+    assert bars_apply("0.5b", "bfloat16", "cpu")
+    assert not bars_apply("0.5b", "float32", "cpu")
+    assert not bars_apply("demo", "bfloat16", "cpu")
+    assert not bars_apply("0.5b", "bfloat16", "cuda")
 
 
 def test_the_json_has_the_machine_the_commit_and_every_sample(tmp_path: Path) -> None:
