@@ -99,6 +99,9 @@ def test_traits_and_status_describe_what_is_served(api: httpx.Client) -> None:
     assert (status["status"], status["device"]) == ("ready", "cpu")
     assert status["available_traits"] == list(traits)
     assert {"model", "model_info"} <= set(status)
+    engine = status["engine"]
+    assert engine["fused_kernels"] is False
+    assert engine["fused_kernels_reason"] == "the model is on a CPU"
 
 
 def test_health_docs_and_root_answer(api: httpx.Client) -> None:
