@@ -115,6 +115,8 @@ def loaded(folder: Path) -> LoadedModel:
 def test_sizes_are_few_and_reach_the_most_rows() -> None:
     assert batch_sizes(1) == [1]
     assert batch_sizes(20) == [1, 2, 4, 8, 16, 20]
+    assert batch_sizes(256)[-3:] == [240, 248, 256]
+    assert batch_sizes(400)[-4:] == [256, 320, 384, 400]
 
 
 @pytest.mark.parametrize("samplings", [SAMPLINGS[:1], SAMPLINGS[:3], SAMPLINGS])

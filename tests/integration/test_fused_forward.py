@@ -14,7 +14,12 @@ import torch
 from tests.integration.stepping import generate, make_runner, make_sequence, plan_of, run, start
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, Requests, replay_itself
 from triton_models.engine import choose_forward
-from triton_models.engine.choose_forward import Kernels, disagreement
+from triton_models.engine.choose_forward import (
+    Kernels,
+    Tolerance,
+    disagreement,
+    sampling_disagreement,
+)
 from triton_models.engine.forward_pass import ForwardPass, HookedForward
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.model.architecture import Architecture
@@ -38,6 +43,7 @@ CPU = torch.device("cpu")
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter runs programs one after the other: some of several splits, some of one."""
     monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 12)
+    monkeypatch.setattr(choose_forward, "_NUM_PROBED_ROWS", (1, 2, 6))
 
 
 BASE: dict[str, Any] = {
@@ -66,8 +72,9 @@ ARCHITECTURES = {
 }
 
 
-def make_model(shape: dict[str, Any]) -> Transformer:
-    model = Transformer(Architecture(**shape), NumberFormat(torch.float32, torch.float32), 400, CPU)
+def make_model(shape: dict[str, Any], context: int = 400) -> Transformer:
+    number_format = NumberFormat(torch.float32, torch.float32)
+    model = Transformer(Architecture(**shape), number_format, context, CPU)
     generator = torch.Generator().manual_seed(7)
     model.head.weight = torch.nn.Parameter(torch.empty_like(model.embedding), requires_grad=False)
     for name, parameter in model.named_parameters():
@@ -77,22 +84,51 @@ def make_model(shape: dict[str, Any]) -> Transformer:
     return model
 
 
-def forwards(model: Transformer) -> tuple[FusedForward, HookedForward, KVCache, SteeringTable]:
-    cache = KVCache(model.architecture, 700, torch.float32, CPU)
+def forwards(
+    model: Transformer, num_rows: int = 9, num_slots: int = 700
+) -> tuple[FusedForward, HookedForward, KVCache, SteeringTable]:
+    cache = KVCache(model.architecture, num_slots, torch.float32, CPU)
     size = model.architecture.hidden_size
-    steering = SteeringTable(len(model.blocks), 9, size, torch.float32, CPU)
+    steering = SteeringTable(len(model.blocks), num_rows, size, torch.float32, CPU)
     hooked = HookedForward(model, cache, steering)
     return FusedForward(model, cache, steering, 400), hooked, cache, steering
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_they_agree_for_every_family(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model(ARCHITECTURES[name])
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_they_agree_for_every_family(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(ARCHITECTURES[family])
     fused, hooked, cache, steering = forwards(model)
-    monkeypatch.setattr(choose_forward, "MAX_BLOCK_ERROR", 1e-5)
-    monkeypatch.setattr(choose_forward, "MAX_LOGITS_ERROR", 1e-5)
+    for name in ("BLOCK_TOLERANCE", "LOGITS_TOLERANCE"):
+        monkeypatch.setattr(choose_forward, name, Tolerance(1e-5, 1e-5))
     assert disagreement(fused, hooked, model, cache, steering) == ""
     assert not any(steering.of_block(block).any() for block in range(len(model.blocks)))
+
+
+@pytest.mark.parametrize(("num_rows", "num_slots", "context"), [(1, 700, 400), (3, 16, 16)])
+def test_the_smallest_server_is_checked_within_its_bounds(
+    num_rows: int, num_slots: int, context: int
+) -> None:
+    model = make_model(ARCHITECTURES["as Qwen2.5"], context)
+    fused, hooked, cache, steering = forwards(model, num_rows, num_slots)
+    assert disagreement(fused, hooked, model, cache, steering) == ""
+
+
+def test_sampling_kernels_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton_models.kernels import draw_from_all, penalties
+
+    model = make_model(ARCHITECTURES["as Qwen2.5"])
+    assert sampling_disagreement(model) == ""
+    draw: Any = draw_from_all.draw_from_all
+
+    def drawing_the_other_way(*args: Any) -> None:
+        *before, draws, chosen = args
+        draw(*before, 1 - draws, chosen)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(draw_from_all, "draw_from_all", drawing_the_other_way)
+        assert "what is drawn" in sampling_disagreement(model)
+    monkeypatch.setattr(penalties, "penalize", lambda *_: None)
+    assert "penalties differ" in sampling_disagreement(model)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ only. Each launch is compiled for the cards, and a line of JSON says what came o
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -89,7 +90,8 @@ def compiled(launch: Launch, capability: int) -> dict[str, Any]:
         else:
             signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
             divisible = isinstance(value, int) and value % 16 == 0
-        if divisible and not parameter.do_not_specialize:
+        specialized = not (parameter.do_not_specialize or parameter.do_not_specialize_on_alignment)
+        if divisible and specialized:
             attributes[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
     built = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -97,8 +99,16 @@ def compiled(launch: Launch, capability: int) -> dict[str, Any]:
         "kernel": kernel.__name__,
         "capability": capability,
         "shared": built.metadata.shared,
+        "moved_in_loops": _moved_in_loops(built.asm["ttgir"]),
         **_resources(built.asm["ptx"], capability),
     }
+
+
+def _moved_in_loops(intermediate: str) -> int:
+    """Returns the most numbers that a loop moves from one layout to another at once."""
+    loops = re.findall(r"scf\.for.*?scf\.yield", intermediate, re.DOTALL)
+    shapes = re.findall(r"ttg\.convert_layout .*? : tensor<([\dx]+)x\w+,", "".join(loops))
+    return max((math.prod(map(int, shape.split("x"))) for shape in shapes), default=0)
 
 
 def _resources(ptx: str, capability: int) -> dict[str, int]:

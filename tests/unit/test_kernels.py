@@ -20,6 +20,7 @@ pytest.importorskip("triton")
 from triton_models.kernels import elementwise, few_rows
 from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
 from triton_models.kernels.block_sizes import (
+    MAX_FEW_ROWS,
     ProductBlocks,
     attention_splits,
     next_power_of_two,
@@ -310,5 +311,8 @@ def test_no_kernel_spills_or_takes_more_shared_memory_than_a_card_has(
     compiled: list[dict[str, Any]],
 ) -> None:
     assert [each for each in compiled if each["spilled_bytes"]] == []
+    # The weights of few rows are multiplied where they are loaded: only the inputs are moved.
+    products = [each for each in compiled if each["kernel"] in ("_multiply", "_gate_up")]
+    assert max(each["moved_in_loops"] for each in products) <= MAX_FEW_ROWS * 1024
     # What a program may have on compute capability 8.6 and 8.9, the least of those meant.
     assert [each for each in compiled if each["shared"] > 99 * 1024] == []

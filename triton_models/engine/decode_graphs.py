@@ -25,10 +25,9 @@ Capture = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 def batch_sizes(num_rows: int) -> list[int]:
-    """Returns the sizes to record: 1, 2, 4, 8, then every eighth, up to the most rows."""
-    return sorted(
-        {size for size in (1, 2, 4) if size < num_rows} | {*range(8, num_rows, 8), num_rows}
-    )
+    """Returns the sizes to record: 1, 2, 4, every eighth up to 256, every 64th, the most rows."""
+    sizes = (1, 2, 4, *range(8, 256, 8), *range(256, num_rows, 64))
+    return [*(size for size in sizes if size < num_rows), num_rows]
 
 
 class DecodeGraphs:
@@ -97,19 +96,20 @@ class GraphCapture:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
+        # One for all: cuBLAS keeps a workspace for each stream that it ever ran on.
+        self._stream = torch.cuda.Stream(device)
 
     @torch.inference_mode()
     def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
         """Returns the replay of a recording of the function, which must not wait for the device."""
         # Libraries set themselves up in a first run, which must not be recorded.
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        current = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             function()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             function()
         return graph.replay

@@ -178,7 +178,8 @@ class FusedForward:
         """Returns where a block's output goes in a step without prompts."""
         if self.residuals is None or batch.layout.prompts:
             return None
-        return self.residuals[index, : len(batch.input_ids)]
+        kept = self.residuals[index, : len(batch.input_ids)]
+        return kept if len(kept) == len(batch.input_ids) else None
 
     @property
     def _norm(self) -> torch.Tensor:

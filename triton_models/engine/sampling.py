@@ -77,6 +77,40 @@ def penalize(logits: torch.Tensor, penalties: Penalties) -> None:
         flat[said] = flat[said] - presence
 
 
+def penalize_rows(
+    logits: torch.Tensor,
+    rows: torch.Tensor,
+    lengths: torch.Tensor,
+    tokens: torch.Tensor,
+    prompt_lengths: torch.Tensor,
+    repetition: torch.Tensor,
+    frequency: torch.Tensor,
+    presence: torch.Tensor,
+) -> None:
+    """Penalizes a whole batch, in place: `kernels.penalties.penalize` does the same on a GPU.
+
+    Args:
+        logits: [tokens, vocabulary], float32, contiguous.
+        rows: int64 [tokens]: each token's row of the tables.
+        lengths: int64 [tokens]: how many tokens its row has.
+        tokens: int32 [rows, context]: what they are.
+        prompt_lengths: int64 [rows]: how many of them are the prompt.
+        repetition: float32 [rows]; 1 for none.
+        frequency: float32 [rows]; 0 for none.
+        presence: float32 [rows]; 0 for none.
+    """
+    penalties = Penalties(
+        torch.arange(len(rows), device=rows.device),
+        tokens.index_select(0, rows).long(),
+        lengths.clamp(min=1),  # the dummy has no token
+        prompt_lengths.index_select(0, rows),
+        repetition.index_select(0, rows),
+        frequency.index_select(0, rows),
+        presence.index_select(0, rows),
+    )
+    penalize(logits, penalties)
+
+
 def draw_from_few(
     logits: torch.Tensor,
     temperature: torch.Tensor,
@@ -153,6 +187,34 @@ def draw_from_all(
     cumulative = weights.mul_(left).cumsum(dim=-1, dtype=torch.float64)
     picks = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
     return picks.clamp_(max=logits.shape[-1] - 1).squeeze(1)
+
+
+def draw_where(
+    logits: torch.Tensor,
+    wanted: torch.Tensor,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
+    draws: torch.Tensor,
+    chosen: torch.Tensor,
+) -> None:
+    """Draws from the whole vocabulary for some rows of a batch, as `draw_from_all`.
+
+    `kernels.draw_from_all.draw_from_all` does the same on a GPU.
+
+    Args:
+        logits: [rows, vocabulary], float32.
+        wanted: bool [rows]: which rows.
+        temperature: float32 [rows].
+        top_k: int64 [rows].
+        top_p: float32 [rows].
+        min_p: float32 [rows].
+        draws: float64 [rows].
+        chosen: int64 [rows]: written where it is wanted.
+    """
+    columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
+    chosen.copy_(torch.where(wanted, draw_from_all(logits, *columns), chosen))
 
 
 def _least_left(

@@ -24,7 +24,9 @@ from triton_models.engine.sampling import (
     Penalties,
     draw_from_all,
     draw_from_few,
+    draw_where,
     penalize,
+    penalize_rows,
 )
 from triton_models.engine.sequence import Sequence
 from triton_models.model.upload import upload
@@ -98,13 +100,13 @@ class SamplingTable:
         self._kinds = np.zeros(num_rows, dtype=np.int64)
         self._first_ends = np.zeros(num_rows, dtype=np.int64)
         self._is_penalized = np.zeros(num_rows, dtype=bool)
-        self._penalize_all: Callable[..., None] = _penalize_all
-        self._draw_from_all: Callable[..., None] = _draw_from_all
+        self._penalize_rows: Callable[..., None] = penalize_rows
+        self._draw_where: Callable[..., None] = draw_where
         if fused:
             from triton_models.kernels import draw_from_all, penalties
 
-            self._penalize_all = penalties.penalize
-            self._draw_from_all = draw_from_all.draw_from_all
+            self._penalize_rows = penalties.penalize
+            self._draw_where = draw_from_all.draw_from_all
 
     def write(self, row: int, sequence: Sequence) -> None:
         """Makes a row's tokens be chosen as a sequence's request wants it."""
@@ -166,7 +168,7 @@ class SamplingTable:
         kinds, top_k, _, first_ends = self._counts.index_select(1, rows)
         temperature, top_p, min_p, *_ = self._amounts.index_select(1, rows)
         if choice is Choice.ANY:
-            self._penalize_all(
+            self._penalize_rows(
                 logits,
                 rows,
                 places,
@@ -185,9 +187,7 @@ class SamplingTable:
         drawn = draw_from_few(logits, *columns)
         chosen = torch.where(kinds == _FEW, drawn, chosen)
         if choice is Choice.ANY:
-            self._draw_from_all(
-                logits, kinds == _ALL, temperature, top_k, top_p, min_p, draws, chosen
-            )
+            self._draw_where(logits, kinds == _ALL, temperature, top_k, top_p, min_p, draws, chosen)
             self._tokens[rows, places] = chosen.int()
         return chosen, greatest
 
@@ -253,44 +253,3 @@ class SamplingTable:
         top_k = self._counts[_TOP_K].index_select(0, of_rows)[:, None]
         draws = self._draws[of_rows, torch.from_numpy(places)][:, None]
         return temperature, top_k, top_p, min_p, draws
-
-
-def _penalize_all(
-    logits: torch.Tensor,
-    rows: torch.Tensor,
-    lengths: torch.Tensor,
-    tokens: torch.Tensor,
-    prompt_lengths: torch.Tensor,
-    repetition: torch.Tensor,
-    frequency: torch.Tensor,
-    presence: torch.Tensor,
-) -> None:
-    """Does without a kernel what `kernels.penalties.penalize` does."""
-    places = torch.arange(len(rows), device=rows.device)
-    of_rows = (each.index_select(0, rows) for each in (repetition, frequency, presence))
-    penalize(
-        logits,
-        Penalties(
-            places,
-            tokens.index_select(0, rows).long(),
-            lengths.clamp(min=1),  # the dummy has no token
-            prompt_lengths.index_select(0, rows),
-            *of_rows,
-        ),
-    )
-
-
-def _draw_from_all(
-    logits: torch.Tensor,
-    wanted: torch.Tensor,
-    temperature: torch.Tensor,
-    top_k: torch.Tensor,
-    top_p: torch.Tensor,
-    min_p: torch.Tensor,
-    draws: torch.Tensor,
-    chosen: torch.Tensor,
-) -> None:
-    """Does without a kernel what `kernels.draw_from_all.draw_from_all` does."""
-    columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
-    drawn = draw_from_all(logits, *columns)
-    chosen.copy_(torch.where(wanted, drawn, chosen))

@@ -11,6 +11,7 @@ Prompts are attended to by FlashAttention; `rotate_and_store` does for them what
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def _rotated(
     return one * cos + other * signed_sin
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["positions", "slots"])
 def _attend(
     heads: tl.tensor,
     rotations: tl.tensor,
@@ -153,7 +154,8 @@ def _attend(
         tl.store(attended + head * HEAD_SIZE + dims, outcome, mask=is_query)
     else:
         place = head * NUM_SPLITS + split
-        tl.store(partials + place * HEAD_SIZE + dims, result, mask=is_query)
+        if start < end:
+            tl.store(partials + place * HEAD_SIZE + dims, result, mask=is_query)
         is_head = in_group < group
         tl.store(sums + 2 * place, greatest[:, None], mask=is_head)
         tl.store(sums + 2 * place + 1, total[:, None], mask=is_head)
@@ -175,15 +177,14 @@ def _join(
     is_dim = dims < HEAD_SIZE
     greatest = tl.load(sums + 2 * places)
     total = tl.load(sums + 2 * places + 1)
-    weights = tl.exp2(greatest - tl.max(greatest, 0))  # 0 for parts without any token
-    parts = tl.load(
-        partials + places[:, None] * HEAD_SIZE + dims[None, :], mask=is_dim[None, :], other=0.0
-    )
+    weights = tl.exp2(greatest - tl.max(greatest, 0))
+    written = (total > 0)[:, None] & is_dim[None, :]  # parts without any token are not
+    parts = tl.load(partials + places[:, None] * HEAD_SIZE + dims[None, :], mask=written, other=0.0)
     outcome = tl.sum(parts * weights[:, None], 0) / tl.sum(total * weights, 0)
     tl.store(attended + head * HEAD_SIZE + dims, outcome.to(attended.dtype.element_ty), mask=is_dim)
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=["first"], do_not_specialize_on_alignment=["positions", "slots"])
 def _rotate_and_store(
     heads: tl.tensor,
     rotations: tl.tensor,
@@ -235,7 +236,7 @@ def _rotate_and_store(
     tl.store(stored + NUM_SHARED * HEAD_SIZE, values.to(dtype), mask=is_key)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HeadParameters:
     """What a block does to its heads before they attend.
 
@@ -254,8 +255,9 @@ class HeadParameters:
     key_norm: torch.Tensor | None = None
     epsilon: float = 0.0
 
+    @cached_property
     def arguments(self) -> dict[str, Any]:
-        """Returns what all kernels of heads are told of it."""
+        """What all kernels of heads are told of it."""
         return {
             "rotations": self.rotations,
             "rotation_stride": self.rotations.stride(0),
@@ -315,7 +317,7 @@ def attend(
         NUM_KEYS=ATTENTION.num_keys,
         num_warps=ATTENTION.num_warps,
         **shape,
-        **parameters.arguments(),
+        **parameters.arguments,
     )
     if num_splits > 1:
         _join[(num_tokens * num_heads,)](
@@ -361,6 +363,6 @@ def rotate_and_store(
         PADDED_HEADS=next_power_of_two(num_heads),
         PADDED_SHARED=next_power_of_two(num_shared),
         num_warps=4,
-        **parameters.arguments(),
+        **parameters.arguments,
     )
     return queries

@@ -44,9 +44,10 @@ GATE_UP = ProductBlocks(4, 512, 4)
 DOWN = ProductBlocks(4, 1024, 4)
 HEAD = ProductBlocks(8, 512, 4)
 
-MAX_FEW_ROWS = 4
+MAX_FEW_ROWS = 2
 """The most rows that a step multiplies by kernels of its own; for more, cuBLAS is at least as fast.
-One row was measured: a fifth faster (3B). Two and four were not."""
+One row was measured in a prototype: a fifth faster (3B). Two rows were not; four take so many
+registers that too few programs read at a time."""
 
 _WANTED_PROGRAMS = 264
 """How many programs keep a card busy: two for each of an H100's multiprocessors."""

@@ -21,6 +21,9 @@ _ROWS = tl.constexpr(4)
 
 _NUM_WARPS = 16
 
+_COLUMNS = ["wanted", "temperature", "top_k", "top_p", "min_p", "draws", "chosen"]
+"""Arguments of which a program reads one number: how they lie in memory does not matter."""
+
 
 def draw_from_all(
     logits: torch.Tensor,
@@ -62,7 +65,7 @@ def draw_from_all(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=_COLUMNS)
 def draw_kernel(
     logits: tl.tensor,
     wanted: tl.tensor,

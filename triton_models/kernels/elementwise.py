@@ -11,7 +11,7 @@ from triton_models.kernels.block_sizes import next_power_of_two
 _GATED_BLOCK = 1024
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["lines"])
 def _add_and_normalize(
     states: tl.tensor,
     added: tl.tensor,

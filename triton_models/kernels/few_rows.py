@@ -24,20 +24,17 @@ def _scaled(
     IN_SIZE: tl.constexpr,
     NORMALIZES: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Loads inputs [rows, block], float32: as they are, and times the norm's weight."""
+    """Loads inputs [rows, 1, block], float32: as they are, and times the norm's weight."""
     is_place = places < IN_SIZE
-    values = tl.load(
-        inputs + tokens[:, None] * IN_SIZE + places[None, :],
-        mask=(tokens < num_tokens)[:, None] & is_place[None, :],
-        other=0.0,
-    ).to(tl.float32)
+    mask = (tokens < num_tokens) & is_place
+    values = tl.load(inputs + tokens * IN_SIZE + places, mask=mask, other=0.0).to(tl.float32)
     scaled = values
     if NORMALIZES:
-        scaled *= tl.load(weight + places, mask=is_place, other=0.0).to(tl.float32)[None, :]
+        scaled *= tl.load(weight + places, mask=is_place, other=0.0).to(tl.float32)
     return values, scaled
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["lines"])
 def _multiply(
     inputs: tl.tensor,
     norm_weight: tl.tensor,
@@ -60,35 +57,37 @@ def _multiply(
     STEERS: tl.constexpr,
 ) -> None:
     """Some output features of all tokens."""
-    tokens = tl.arange(0, ROWS)
-    features = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    # Of three dimensions from the beginning, so that weights are multiplied where they are loaded.
+    tokens = tl.arange(0, ROWS)[:, None, None]
+    features = (tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS))[None, :, None]
     is_feature = features < num_outputs
+    rows = weight + features.to(tl.int64) * IN_SIZE
     products = tl.zeros((ROWS, OUTPUTS, INPUTS), tl.float32)
-    squares = tl.zeros((ROWS, INPUTS), tl.float32)
-    rows = weight + features.to(tl.int64)[:, None] * IN_SIZE
+    squares = tl.zeros((ROWS, 1, INPUTS), tl.float32)
     for begin in range(0, IN_SIZE, INPUTS):
-        places = begin + tl.arange(0, INPUTS)
+        places = (begin + tl.arange(0, INPUTS))[None, None, :]
         values, scaled = _scaled(
             inputs, norm_weight, tokens, num_tokens, places, IN_SIZE, NORMALIZES
         )
-        mask = is_feature[:, None] & (places < IN_SIZE)[None, :]
-        weights = tl.load(rows + places[None, :], mask=mask, other=0.0).to(tl.float32)
-        products += weights[None, :, :] * scaled[:, None, :]
+        mask = is_feature & (places < IN_SIZE)
+        products += tl.load(rows + places, mask=mask, other=0.0).to(tl.float32) * scaled
         if NORMALIZES:
             squares += values * values
     outcome = tl.sum(products, 2)
     if NORMALIZES:
-        outcome *= (1.0 / tl.sqrt(tl.sum(squares, 1) / IN_SIZE + epsilon))[:, None]
-    place = tokens[:, None] * num_outputs + features[None, :]
-    mask = (tokens < num_tokens)[:, None] & is_feature[None, :]
+        outcome *= 1.0 / tl.sqrt(tl.sum(squares, 2) / IN_SIZE + epsilon)
+    token = tl.arange(0, ROWS)[:, None]
+    feature = (tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS))[None, :]
+    place = token * num_outputs + feature
+    mask = (token < num_tokens) & (feature < num_outputs)
     if HAS_BIAS:
-        outcome += tl.load(bias + features, mask=is_feature, other=0.0).to(tl.float32)[None, :]
+        outcome += tl.load(bias + feature, mask=feature < num_outputs, other=0.0).to(tl.float32)
     if ADDS:
         outcome += tl.load(residual + place, mask=mask, other=0.0).to(tl.float32)
     if STEERS:
-        line = tl.load(lines + tokens, mask=tokens < num_tokens, other=0)
-        steered = line[:, None] * num_outputs + features[None, :]
-        outcome += tl.load(table + steered, mask=mask, other=0.0).to(tl.float32)
+        line = tl.load(lines + token, mask=token < num_tokens, other=0)
+        steering = tl.load(table + line * num_outputs + feature, mask=mask, other=0.0)
+        outcome += steering.to(tl.float32)
     tl.store(outputs + place, outcome.to(outputs.dtype.element_ty), mask=mask)
 
 
@@ -109,33 +108,33 @@ def _gate_up(
     HAS_BIAS: tl.constexpr,
 ) -> None:
     """Some gated features of all tokens."""
-    tokens = tl.arange(0, ROWS)
-    features = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    tokens = tl.arange(0, ROWS)[:, None, None]
+    features = (tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS))[None, :, None]
     is_feature = features < num_outputs
+    gate_rows = weight + features.to(tl.int64) * IN_SIZE
+    up_rows = gate_rows + num_outputs.to(tl.int64) * IN_SIZE
     gates = tl.zeros((ROWS, OUTPUTS, INPUTS), tl.float32)
     ups = tl.zeros((ROWS, OUTPUTS, INPUTS), tl.float32)
-    squares = tl.zeros((ROWS, INPUTS), tl.float32)
-    gate_rows = weight + features.to(tl.int64)[:, None] * IN_SIZE
-    up_rows = gate_rows + num_outputs.to(tl.int64) * IN_SIZE
+    squares = tl.zeros((ROWS, 1, INPUTS), tl.float32)
     for begin in range(0, IN_SIZE, INPUTS):
-        places = begin + tl.arange(0, INPUTS)
+        places = (begin + tl.arange(0, INPUTS))[None, None, :]
         values, scaled = _scaled(inputs, norm_weight, tokens, num_tokens, places, IN_SIZE, True)
         squares += values * values
-        mask = is_feature[:, None] & (places < IN_SIZE)[None, :]
-        weights = tl.load(gate_rows + places[None, :], mask=mask, other=0.0).to(tl.float32)
-        gates += weights[None, :, :] * scaled[:, None, :]
-        weights = tl.load(up_rows + places[None, :], mask=mask, other=0.0).to(tl.float32)
-        ups += weights[None, :, :] * scaled[:, None, :]
-    inverse = (1.0 / tl.sqrt(tl.sum(squares, 1) / IN_SIZE + epsilon))[:, None]
+        mask = is_feature & (places < IN_SIZE)
+        gates += tl.load(gate_rows + places, mask=mask, other=0.0).to(tl.float32) * scaled
+        ups += tl.load(up_rows + places, mask=mask, other=0.0).to(tl.float32) * scaled
+    inverse = 1.0 / tl.sqrt(tl.sum(squares, 2) / IN_SIZE + epsilon)
     gate = tl.sum(gates, 2) * inverse
     up = tl.sum(ups, 2) * inverse
+    token = tl.arange(0, ROWS)[:, None]
+    feature = (tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS))[None, :]
+    is_output = feature < num_outputs
     if HAS_BIAS:
-        gate += tl.load(bias + features, mask=is_feature, other=0.0).to(tl.float32)[None, :]
-        up_bias = bias + num_outputs + features
-        up += tl.load(up_bias, mask=is_feature, other=0.0).to(tl.float32)[None, :]
+        gate += tl.load(bias + feature, mask=is_output, other=0.0).to(tl.float32)
+        up += tl.load(bias + num_outputs + feature, mask=is_output, other=0.0).to(tl.float32)
     outcome = gate / (1.0 + tl.exp(-gate)) * up
-    mask = (tokens < num_tokens)[:, None] & is_feature[None, :]
-    place = tokens[:, None] * num_outputs + features[None, :]
+    mask = (token < num_tokens) & is_output
+    place = token * num_outputs + feature
     tl.store(gated + place, outcome.to(gated.dtype.element_ty), mask=mask)
 
 

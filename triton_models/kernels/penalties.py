@@ -13,6 +13,7 @@ import triton.language as tl
 
 _BLOCK = tl.constexpr(2048)
 _NUM_WARPS = 8
+_AMOUNTS = ("repetition", "frequency", "presence")
 
 
 def penalize(
@@ -58,7 +59,7 @@ def penalize(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["rows", "lengths", "prompt_lengths", *_AMOUNTS])
 def penalize_kernel(
     logits: tl.tensor,
     rows: tl.tensor,

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 def upload(
-    values: SequenceOf[float] | NDArray[Any],
+    values: SequenceOf[float] | NDArray[Any] | torch.Tensor,
     device: torch.device,
     dtype: torch.dtype = torch.int64,
 ) -> torch.Tensor:
-    """Returns a list or an array, which nobody changes any more, as a tensor on the device.
+    """Returns what is on the host, and nobody changes any more, as a tensor on the device.
 
     To a GPU it goes from pinned memory, which lets the copy be queued behind the work under way; a
     plain copy would wait for all of that first.

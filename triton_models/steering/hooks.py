@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from triton_models.model.transformer import ForwardContext
+from triton_models.model.upload import upload
 from triton_models.steering.delta import SteeringDelta
 
 UNSTEERED_LINE = 0
@@ -91,8 +92,11 @@ class SteeringTable:
     def write(self, row: int, delta: SteeringDelta) -> None:
         """Makes a batch row steer by `delta`, whatever it did before."""
         self.clear(row)
-        for block, vector in delta.blocks.items():
-            self._deltas[block, self.line_of(row)] = vector.to(self._deltas.device)
+        if delta.blocks:
+            device = self._deltas.device
+            vectors = torch.stack(list(delta.blocks.values()))
+            blocks = upload(list(delta.blocks), device)
+            self._deltas[blocks, self.line_of(row)] = upload(vectors, device, vectors.dtype)
 
     def clear(self, row: int) -> None:
         """Makes a batch row steer by nothing."""
