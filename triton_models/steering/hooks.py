@@ -96,7 +96,7 @@ class SteeringTable:
             device = self._deltas.device
             vectors = torch.stack(list(delta.blocks.values()))
             blocks = upload(list(delta.blocks), device)
-            self._deltas[blocks, self.line_of(row)] = upload(vectors, device, vectors.dtype)
+            self._deltas[blocks, self.line_of(row)] = upload(vectors, device, self._deltas.dtype)
 
     def clear(self, row: int) -> None:
         """Makes a batch row steer by nothing."""
