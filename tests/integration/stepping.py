@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from typing import Any
+
+import pytest
+import torch
 
 from tests.conftest import CONTEXT_LENGTH
 from triton_models.engine.kv_room import Extent
@@ -65,3 +69,16 @@ def run(runner: ModelRunner, plan: Plan) -> list[SampledToken]:
         assert token is not None
         sequence.append(token, b"x", ends=False)
     return tokens
+
+
+def recorded_logits(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Returns a list to which the logits of each step from now on are added."""
+    logits = []
+    forward = runner.forward
+
+    def recording(*args: Any) -> torch.Tensor:
+        logits.append(forward(*args))
+        return logits[-1]
+
+    monkeypatch.setattr(runner, "forward", recording)
+    return logits

@@ -13,7 +13,15 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.integration.stepping import generate, make_runner, make_sequence, plan_of, run, start
+from tests.integration.stepping import (
+    generate,
+    make_runner,
+    make_sequence,
+    plan_of,
+    recorded_logits,
+    run,
+    start,
+)
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.model import attention
@@ -67,14 +75,7 @@ def loaded(tiny_model_folder: Path) -> LoadedModel:
 
 def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Runs prompts, generating sequences, and both in one step, and returns all logits."""
-    logits = []
-    forward = runner.forward
-
-    def recording(*args: Any) -> torch.Tensor:
-        logits.append(forward(*args))
-        return logits[-1]
-
-    monkeypatch.setattr(runner, "forward", recording)
+    logits = recorded_logits(runner, monkeypatch)
     steered = SteeringDelta({1: torch.full((64,), 2.0)})
     generating = [make_sequence(row, steered, list(range(5 + row))) for row in range(2)]
     start(runner, generating)

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.integration.stepping import generate, make_runner, make_sequence, plan_of, run, start
+from tests.integration.stepping import (
+    generate,
+    make_runner,
+    make_sequence,
+    plan_of,
+    recorded_logits,
+    run,
+    start,
+)
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, Requests, replay_itself
 from triton_models.engine import choose_forward
 from triton_models.engine.choose_forward import (
@@ -182,14 +190,7 @@ def fused_runner(
 
 def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Runs prompts, one and several generating sequences, and both, and returns all logits."""
-    logits = []
-    forward = runner.forward
-
-    def recording(*args: Any) -> torch.Tensor:
-        logits.append(forward(*args))
-        return logits[-1]
-
-    monkeypatch.setattr(runner, "forward", recording)
+    logits = recorded_logits(runner, monkeypatch)
     steered = SteeringDelta({1: torch.full((64,), 2.0)})
     generating = [make_sequence(row, steered, list(range(5 + 9 * row))) for row in range(5)]
     start(runner, generating)

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from tests.unit.test_sampling import odds_of_transformers
 from triton_models.engine import sampling
 
 pytest.importorskip("triton")
@@ -29,7 +29,6 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 INFINITY = float("inf")
 NEAR_ONE = 1.0 - 2**-53
 POISON = -7
-NO_IDS: Any = torch.zeros(1, 1, dtype=torch.long)
 
 
 class Wish(NamedTuple):
@@ -215,13 +214,7 @@ def test_the_odds_are_those_of_transformers(
     top_k: int, top_p: float, min_p: float, temperature: float
 ) -> None:
     logits = torch.randn(1, 30, generator=torch.Generator().manual_seed(top_k))
-    warpers = LogitsProcessorList()
-    if top_k:
-        warpers.append(TopKLogitsWarper(top_k))
-    warpers.append(TopPLogitsWarper(top_p))
-    warpers.append(MinPLogitsWarper(min_p))
-    scaled: Any = logits / temperature
-    expected = warpers(NO_IDS, scaled).softmax(-1)[0]
+    expected = odds_of_transformers(logits, top_k, top_p, min_p, temperature)
 
     share = top_p if top_p < 1 else INFINITY
     for draw, count in ((by_torch, 10_000), (by_kernel, 12)):

@@ -75,6 +75,20 @@ def draw(logits: torch.Tensor, parameters: SamplingParameters, draws: list[float
     return draw_from(logits, *columns, torch.tensor(draws, dtype=torch.float64)[:, None])
 
 
+def odds_of_transformers(
+    logits: torch.Tensor, top_k: int, top_p: float, min_p: float, temperature: float
+) -> torch.Tensor:
+    """Returns the odds by which `generate` draws, [vocabulary], from logits [1, vocabulary]."""
+    warpers = LogitsProcessorList()
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    warpers.append(TopPLogitsWarper(top_p))
+    warpers.append(MinPLogitsWarper(min_p))
+    scaled: Any = logits / temperature
+    odds: torch.Tensor = warpers(NO_IDS, scaled).softmax(-1)[0]
+    return odds
+
+
 @pytest.mark.parametrize(
     ("top_k", "top_p", "min_p", "temperature"),
     [(0, 1.0, 0.0, 1.0), (5, 1.0, 0.0, 0.7), (0, 0.6, 0.0, 1.3), (7, 0.8, 0.1, 0.9), (1, 1, 0, 1)],
@@ -83,13 +97,7 @@ def test_the_tokens_left_and_their_odds_are_those_of_transformers(
     top_k: int, top_p: float, min_p: float, temperature: float
 ) -> None:
     logits = torch.randn(1, 40, generator=torch.Generator().manual_seed(top_k))
-    warpers = LogitsProcessorList()
-    if top_k:
-        warpers.append(TopKLogitsWarper(top_k))
-    warpers.append(TopPLogitsWarper(top_p))
-    warpers.append(MinPLogitsWarper(min_p))
-    scaled: Any = logits / temperature
-    expected = warpers(NO_IDS, scaled).softmax(-1)[0]
+    expected = odds_of_transformers(logits, top_k, top_p, min_p, temperature)
 
     parameters = SamplingParameters(temperature, top_k, top_p, min_p)
     draws = np.linspace(0, 1, 20_000, endpoint=False)

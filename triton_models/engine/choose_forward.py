@@ -282,11 +282,9 @@ class _Probe:
             max(generating, default=0) + 1,
             spans,
         )
-        ids = [self._draw(self._vocabulary_size) for _ in positions]
-        lines = [self._draw(num_lines) for _ in positions]
         return PackedBatch(
-            self._tensor(ids),
-            self._tensor(lines),
+            self._draw_all(self._vocabulary_size, len(positions)),
+            self._draw_all(num_lines, len(positions)),
             layout,
             self._tensor(ends) if spans else None,
         )
@@ -296,6 +294,9 @@ class _Probe:
 
     def _draw(self, below: int) -> int:
         return int(torch.randint(below, (1,), generator=self._generator))
+
+    def _draw_all(self, below: int, count: int) -> torch.Tensor:
+        return torch.randint(below, (count,), generator=self._generator).to(self._device)
 
     def _tensor(self, values: list[int]) -> torch.Tensor:
         return torch.tensor(values, device=self._device)

@@ -80,18 +80,19 @@ class FusedForward:
     ) -> torch.Tensor:
         """See `ForwardPass`."""
         states = embedding(batch.input_ids, self._model.embedding)
+        packed = PackedAttention(self._cache, batch.layout, self._architecture)
         if len(states) <= MAX_FEW_ROWS and not batch.layout.prompts:
-            return self._few_rows(states, batch, tap, self._logits_out(len(states), out))
-        return self._many_rows(states, batch, tap, out)
+            return self._few_rows(states, batch, packed, tap, out)
+        return self._many_rows(states, batch, packed, tap, out)
 
     def _many_rows(
         self,
         states: torch.Tensor,
         batch: PackedBatch,
+        packed: PackedAttention,
         tap: ResidualTap | None,
         out: torch.Tensor | None,
     ) -> torch.Tensor:
-        packed = PackedAttention(self._cache, batch.layout, self._architecture)
         following = [*(block.attention_norm for block in self._blocks[1:]), self._norm]
         normalized = normalize(states, self._blocks[0].attention_norm, self._epsilon)
         for index, (block, next_norm) in enumerate(zip(self._blocks, following, strict=True)):
@@ -118,14 +119,19 @@ class FusedForward:
         return torch.mm(normalized, weight, torch.float32, out=out)
 
     def _few_rows(
-        self, states: torch.Tensor, batch: PackedBatch, tap: ResidualTap | None, out: torch.Tensor
+        self,
+        states: torch.Tensor,
+        batch: PackedBatch,
+        packed: PackedAttention,
+        tap: ResidualTap | None,
+        out: torch.Tensor | None,
     ) -> torch.Tensor:
         multiply, epsilon = few_rows.multiply, self._epsilon
         for index, block in enumerate(self._blocks):
             projection, output, down = block.query_key_value, block.output, block.down
             norm = (block.attention_norm, epsilon)
             heads = multiply(states, projection.weight, projection.bias, QUERY_KEY_VALUE, norm=norm)
-            attended = self._attend(index, block, heads, batch.layout, None)
+            attended = self._attend(index, block, heads, batch.layout, packed)
             states = multiply(attended, output.weight, output.bias, OUTPUT, residual=states)
             norm = (block.mlp_norm, epsilon)
             gated = few_rows.gate_up(states, block.gate_up.weight, block.gate_up.bias, norm)
@@ -140,9 +146,8 @@ class FusedForward:
             )
             if tap is not None:
                 tap.read(index, states)
-        return multiply(
-            states, self._model.head.weight, None, HEAD, norm=(self._norm, epsilon), out=out
-        )
+        out, norm = self._logits_out(len(states), out), (self._norm, epsilon)
+        return multiply(states, self._model.head.weight, None, HEAD, norm=norm, out=out)
 
     def _attend(
         self,
@@ -150,7 +155,7 @@ class FusedForward:
         block: _Block,
         heads: torch.Tensor,
         layout: Layout,
-        packed: PackedAttention | None,
+        packed: PackedAttention,
     ) -> torch.Tensor:
         """Attends all tokens of a step, [tokens, query heads * head size]."""
         architecture, cache = self._architecture, self._cache.blocks[index]
@@ -167,7 +172,6 @@ class FusedForward:
                 )
             )
         if layout.prompts:
-            assert packed is not None
             queries = rotate_and_store(
                 heads, count, layout.positions, layout.slots, cache, block.heads
             )

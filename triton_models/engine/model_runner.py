@@ -14,7 +14,13 @@ from triton_models.engine.choose_forward import choose_forward
 from triton_models.engine.decode_graphs import Capture, DecodeGraphs, GraphCapture
 from triton_models.engine.launched_step import GivenTokens, LaunchedStep, ToHost
 from triton_models.engine.monitoring import monitored_tokens
-from triton_models.engine.packed_batch import generating_batch, join, prompt_batch, row_of
+from triton_models.engine.packed_batch import (
+    PackedBatch,
+    generating_batch,
+    join,
+    prompt_batch,
+    row_of,
+)
 from triton_models.engine.row_state import RowState
 from triton_models.engine.sampling import Likelihoods, likelihoods
 from triton_models.engine.sampling_table import Choice, SamplingTable
@@ -158,8 +164,9 @@ class ModelRunner:
         self, graphs: DecodeGraphs, step: _Step, tap: ResidualTap | None, to_host: ToHost
     ) -> GivenTokens:
         count = len(step.rows)
-        choice = self._sampling.choice(step.rows, step.places)
-        if step.reported or choice not in graphs.choices:  # log-probabilities come in between
+        if (
+            step.reported or (choice := self._choice(step)) not in graphs.choices
+        ):  # log-probabilities come in between
             graphs.run(step.rows, None)
             rows = upload(step.rows, self.device)
             given = self._choose(self._logits[:count], step, rows, to_host)
@@ -174,9 +181,7 @@ class ModelRunner:
 
     def _step(self, rows: torch.Tensor, choice: Choice | None) -> None:
         """Does all of a step that only generates, from what the device knows of its rows."""
-        columns = self._state.take(rows)
-        self._state.move_on(rows)
-        batch = generating_batch(columns, self._sizes.context_length)
+        batch = self._generating(rows, self._sizes.context_length)
         logits = self.forward(batch, out=self._logits[: len(rows)])
         if choice is not None:
             places = self._state.positions(rows)
@@ -191,13 +196,20 @@ class ModelRunner:
         batches = []
         if plan.generating:
             generating = rows[: len(plan.generating)]
-            columns = self._state.take(generating)
-            self._state.move_on(generating)
-            batches.append(generating_batch(columns, max(plan.positions) + 1))
+            batches.append(self._generating(generating, max(plan.positions) + 1))
         if plan.prompts:
             batches.append(prompt_batch(plan.prompts, self.device))
         logits = self.forward(batches[0] if len(batches) == 1 else join(*batches), tap)
         return self._choose(logits, step, rows, to_host) if len(logits) else None
+
+    def _generating(self, rows: torch.Tensor, longest_reach: int) -> PackedBatch:
+        """Takes rows' newest tokens for a step, and makes the rows stand behind them."""
+        columns = self._state.take(rows)
+        self._state.move_on(rows)
+        return generating_batch(columns, longest_reach)
+
+    def _choice(self, step: _Step) -> Choice:
+        return self._sampling.choice(step.rows, step.places)
 
     def _choose(
         self, logits: torch.Tensor, step: _Step, rows: torch.Tensor, to_host: ToHost
@@ -207,11 +219,10 @@ class ModelRunner:
         if self.device.type == "cpu":
             tokens, greatest = self._sampling.choose_by_kind(logits, step.rows, step.places)
         else:
-            places, choice = (
-                self._state.positions(rows),
-                self._sampling.choice(step.rows, step.places),
+            places = self._state.positions(rows)
+            tokens, greatest = self._sampling.choose_for_all(
+                logits, rows, places, self._choice(step)
             )
-            tokens, greatest = self._sampling.choose_for_all(logits, rows, places, choice)
         self._state.give(rows, tokens)
         likely = None
         if unchanged is not None:

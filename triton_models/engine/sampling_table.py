@@ -165,8 +165,6 @@ class SamplingTable:
             int64 [tokens to choose], the tokens, and float32 of the same shape, the largest logits:
             not finite where the logits are not. Both are on the device.
         """
-        kinds, top_k, _, first_ends = self._counts.index_select(1, rows)
-        temperature, top_p, min_p, *_ = self._amounts.index_select(1, rows)
         if choice is Choice.ANY:
             self._penalize_rows(
                 logits,
@@ -176,12 +174,15 @@ class SamplingTable:
                 self._counts[_PROMPT_LENGTH],
                 *self._amounts[_REPETITION:],
             )
+            barred = places < self._counts[_FIRST_END].index_select(0, rows)
             ends = logits.index_select(1, self._end_ids)
-            ends.masked_fill_((places < first_ends)[:, None], _NEVER)
+            ends.masked_fill_(barred[:, None], _NEVER)
             logits.index_copy_(1, self._end_ids, ends)
         greatest, chosen = logits.max(dim=-1)
         if choice is Choice.GREEDY:
             return chosen, greatest
+        kinds, top_k, *_ = self._counts.index_select(1, rows)
+        temperature, top_p, min_p, *_ = self._amounts.index_select(1, rows)
         draws = self._draws[rows, places]
         columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
         drawn = draw_from_few(logits, *columns)
