@@ -11,7 +11,7 @@ from gateway.errors import GatewayError
 from gateway.event_stream import format_event
 from gateway.generation import Generation
 from gateway.schemas import GenerateResponse
-from gateway.triton_wire import Chunk
+from triton_models.grpc_messages import Chunk
 
 
 @dataclass

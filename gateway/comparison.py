@@ -14,7 +14,7 @@ from gateway.errors import GatewayError, InvalidRequestError, UnknownTraitError
 from gateway.event_stream import format_event
 from gateway.generation import Generation
 from gateway.merged import merged
-from gateway.triton_wire import Chunk
+from triton_models.grpc_messages import Chunk
 
 A = TypeVar("A", bound=OneAnswer)
 

@@ -21,8 +21,8 @@ from gateway.errors import (
 from gateway.generation import Attempt
 from gateway.observability.metrics import GatewayMetrics
 from gateway.triton_stream import TritonStream
-from gateway.triton_wire import Chunk, Values, encode_request
 from triton_models import tensors
+from triton_models.grpc_messages import Chunk, Values, encode_request
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),

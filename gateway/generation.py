@@ -19,7 +19,7 @@ from gateway.errors import (
     error_of_response,
 )
 from gateway.triton_stream import TritonStream
-from gateway.triton_wire import Chunk
+from triton_models.grpc_messages import Chunk
 
 _logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 from gateway.errors import UnprocessableError
 from gateway.schemas import BaselineRequest, GenerateRequest, Steering, TraitScalar
 from gateway.settings import Settings
-from gateway.triton_wire import Values
 from triton_models.errors import InvalidRequestError
+from triton_models.grpc_messages import Values
 from triton_models.request import parse_generation_request
 from triton_models.settings import GenerationDefaults
 from triton_models.tensors import TEXT_INPUT

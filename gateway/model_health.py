@@ -10,8 +10,8 @@ from tritonclient.grpc import service_pb2
 
 from gateway.endpoint import Endpoint
 from gateway.errors import ControlRefusedError, GatewayError, error_of_grpc, error_of_response
-from gateway.triton_wire import Values
 from triton_models import control, tensors
+from triton_models.grpc_messages import Values
 from triton_models.tensors import TritonType
 
 _CALL_TIMEOUT = 5.0

@@ -16,10 +16,10 @@ from gateway.generation import MAX_ATTEMPTS, Attempt, Deadlines, Engine, Generat
 from gateway.observability.metrics import GatewayMetrics
 from gateway.observability.records import Observer, RequestRecord, current_request
 from gateway.observability.watch import GenerationWatch
-from gateway.triton_wire import Values, encode_request
 from gateway.waits import Waits
 from triton_models import tensors
 from triton_models.errors import RequestError
+from triton_models.grpc_messages import Values, encode_request
 from triton_models.request import parse_generation_request
 from triton_models.settings import GenerationDefaults
 from triton_models.text.prompt import prompt_of

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from gateway.errors import DeadlineError, GatewayError, error_of_grpc
-from gateway.triton_wire import Chunk, decode_response
+from triton_models.grpc_messages import Chunk, decode_response
 
 # Makes Triton end the stream with a real status code instead of a bare message inside it.
 _METADATA = (("triton_grpc_error", "true"),)

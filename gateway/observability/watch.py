@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from gateway.errors import GatewayError
 from gateway.observability.records import GenerationRecord, Observer, RequestRecord
-from gateway.triton_wire import Chunk, Values
 from triton_models import tensors
+from triton_models.grpc_messages import Chunk, Values
 
 _TEXTS = frozenset(
     {*(spec.name for spec in tensors.PROMPT_INPUTS), "stop_words", "sampling_parameters"}

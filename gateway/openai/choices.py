@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.triton_wire import Chunk
+from triton_models.grpc_messages import Chunk
 
 
 class Choice(ABC):

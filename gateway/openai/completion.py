@@ -15,7 +15,7 @@ from gateway.generation import Generation
 from gateway.merged import merged
 from gateway.openai.choices import ChatChoice, Choice, TextChoice
 from gateway.openai.errors import error_body
-from gateway.triton_wire import Chunk
+from triton_models.grpc_messages import Chunk
 
 _DONE = b"data: [DONE]\n\n"
 

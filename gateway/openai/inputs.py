@@ -10,7 +10,7 @@ from gateway.inputs import triton_inputs
 from gateway.openai.requests import ChatRequest, CompletionFields, CompletionRequest, Message
 from gateway.schemas import BaselineRequest, ChatMessage, Sampling, TraitScalar
 from gateway.settings import Settings
-from gateway.triton_wire import Values
+from triton_models.grpc_messages import Values
 
 _SEEDS = 2**64
 

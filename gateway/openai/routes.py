@@ -17,7 +17,7 @@ from gateway.openai.inputs import chat_inputs, completion_inputs
 from gateway.openai.model_names import model_card, model_cards, named_traits
 from gateway.openai.requests import ChatRequest, CompletionFields, CompletionRequest
 from gateway.state import Gateway, GatewayDependency
-from gateway.triton_wire import Values
+from triton_models.grpc_messages import Values
 
 router = APIRouter(prefix=PREFIX, tags=["openai"])
 

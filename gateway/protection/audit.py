@@ -25,7 +25,7 @@ from gateway.observability.watch import steering_of
 from gateway.protection.callers import NOBODY
 from gateway.protection.configuration import ConfigurationError
 from gateway.settings import Settings
-from gateway.triton_wire import Values
+from triton_models.grpc_messages import Values
 
 _logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from gateway.errors import SteeringRefusedError
 from gateway.protection.callers import Role
 from gateway.protection.configuration import WatchedFile, parse_json
 from gateway.settings import Settings
-from gateway.triton_wire import Values
+from triton_models.grpc_messages import Values
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:

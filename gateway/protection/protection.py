@@ -16,7 +16,7 @@ from gateway.protection.keys import KeyStore
 from gateway.protection.policy import open_policy
 from gateway.protection.rate_limits import MEMORY, RateLimiter
 from gateway.settings import Settings
-from gateway.triton_wire import Values
+from triton_models.grpc_messages import Values
 
 _logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from gateway.routes.generate import FAILURES
 from gateway.schemas import BaselineRequest, Steering, TraitScalar
 from gateway.state import Gateway, GatewayDependency
 from gateway.trait_files import unknown_trait
-from gateway.triton_wire import Values
+from triton_models.grpc_messages import Values
 
 A = TypeVar("A", bound=OneAnswer)
 

@@ -16,7 +16,7 @@ from gateway.cached import Cached
 from gateway.protection.protection import Protection
 from gateway.settings import Settings
 from gateway.triton_stream import TritonStream
-from gateway.triton_wire import Chunk, Values
+from triton_models.grpc_messages import Chunk, Values
 
 USER = "persona_key-of-a-user-0123456789abcdef"
 ADMIN = "persona_key-of-an-admin-0123456789abcdef"

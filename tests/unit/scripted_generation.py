@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import DeadlineError, GatewayError, ModelDeadError, UnreachableError
 from gateway.generation import Attempt, Deadlines, Engine, Generation
 from gateway.triton_stream import TritonStream
-from gateway.triton_wire import Chunk
+from triton_models.grpc_messages import Chunk
 
 HELLO = Chunk(text="Hel", num_output_tokens=1, num_input_tokens=4)
 LO = Chunk(

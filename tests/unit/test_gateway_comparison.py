@@ -21,7 +21,6 @@ from gateway.errors import (
 )
 from gateway.merged import merged
 from gateway.settings import Settings
-from gateway.triton_wire import Chunk
 from tests.unit.scripted_generation import (
     HELLO,
     LO,
@@ -29,6 +28,7 @@ from tests.unit.scripted_generation import (
     all_wait,
     make,
 )
+from triton_models.grpc_messages import Chunk
 
 READOUT = {"sarcasm": {"1": 2.0, "2": 4.0}}
 

@@ -17,7 +17,6 @@ from gateway.errors import (
     UnavailableError,
     UnknownTraitError,
 )
-from gateway.triton_wire import Chunk
 from tests.unit.scripted_generation import (
     HELLO,
     LO,
@@ -26,6 +25,7 @@ from tests.unit.scripted_generation import (
     make,
     read_all,
 )
+from triton_models.grpc_messages import Chunk
 
 
 async def test_pieces_come_in_order_and_nothing_is_stopped_after_the_last() -> None:

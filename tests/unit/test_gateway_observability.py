@@ -35,13 +35,13 @@ from gateway.observability.spans import Spans
 from gateway.observability.watch import GenerationWatch, steering_of
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers, shared_folder
 from gateway.settings import Settings
-from gateway.triton_wire import Chunk, Values
 from gateway.watchdog import Watchdog
 from tests.otlp_collector import attributes_of, collector
 from tests.prometheus_text import Scrape
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.engine.sequence import Chunk as EngineChunk
 from triton_models.engine.timeline import Phases, Timeline
+from triton_models.grpc_messages import Chunk, Values
 
 NOBODY_LISTENS = "127.0.0.1:9"
 SECRET = "a secret prompt"

@@ -18,7 +18,6 @@ from gateway.errors import (
     UnreachableError,
 )
 from gateway.generation import MAX_ATTEMPTS, Deadlines
-from gateway.triton_wire import Chunk
 from tests.unit.scripted_generation import (
     HELLO,
     LO,
@@ -29,6 +28,7 @@ from tests.unit.scripted_generation import (
     make_of,
     read_all,
 )
+from triton_models.grpc_messages import Chunk
 
 
 def engines(*scripts: list[Chunk | GatewayError]) -> list[ScriptedEngine]:

@@ -13,9 +13,9 @@ import pytest
 from gateway.errors import ModelDeadError, OverloadedError
 from gateway.generation import Generation
 from gateway.openai.completion import CHAT, TEXT, Completion, Kind
-from gateway.triton_wire import Chunk
 from tests.unit.scripted_generation import HELLO, LO, make
 from tests.unit.test_gateway_generation import likely
+from triton_models.grpc_messages import Chunk
 
 
 def completion(

@@ -10,8 +10,8 @@ import pytest
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from gateway.triton_wire import Chunk, decode_response, encode_request
 from triton_models import tensors
+from triton_models.grpc_messages import Chunk, decode_response, encode_request
 
 ONE_OF_EACH: dict[str, list[Any]] = {
     "text_input": ["Grüße 👋"],
