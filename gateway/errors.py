@@ -6,14 +6,13 @@ gRPC reports one (a status and text that may be a stack trace), or the gateway i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 import grpc
 
-from triton_models import control
 from triton_models.errors import ErrorCode
+from triton_models.grpc_failures import FailureKind, failure_of
 from triton_models.tensors import PERSONA
 
 
@@ -181,13 +180,13 @@ class ModelDeadError(UnavailableError):
         self.model = model
 
 
-class ControlRefusedError(UnavailableError):
-    """Triton lets only those load models who know a secret, and the gateway does not."""
+class AccessRefusedError(UnavailableError):
+    """Triton generates only for those who know a secret, and the gateway does not."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(
-            f"Triton does not let this gateway reload its models: set {control.VARIABLE} to what "
-            "that Triton was started with",
+            "the model server does not let this gateway in: set TRITON_ACCESS_KEY to what that "
+            "Triton was started with",
             detail,
         )
 
@@ -219,23 +218,10 @@ _INTERNAL_MESSAGE = "the model server failed on this request; the log of the gat
 UNREACHABLE_MESSAGE = "the model server cannot be reached: it is starting or down, try again soon"
 NOT_LOADED_MESSAGE = "the model is not loaded yet: try again soon"
 
-_BY_STATUS: dict[grpc.StatusCode, type[GatewayError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
+_BY_KIND: dict[FailureKind, type[GatewayError]] = {
+    FailureKind.INVALID: InvalidRequestError,
+    FailureKind.FULL: OverloadedError,
 }
-
-_DEAD_STUB = re.compile(r"Stub process '(?P<model>\w+?)_\d+_\d+' is not healthy")
-"""Triton's words for a model's dead Python process, named after the model and its instance."""
-
-_NO_CONNECTION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What a call ends with when Triton goes away; a call that we cancel raises `CancelledError`."""
-
-_LOST_CONNECTION = re.compile(
-    r"stream removed|rst_stream|goaway|socket closed|connection reset|server is stopping",
-    re.IGNORECASE,
-)
-"""What gRPC, or a Triton that shuts down, says in other statuses (UNKNOWN, INTERNAL) then."""
 
 _ENSEMBLE_PREFIX = f"in ensemble '{PERSONA}', "
 
@@ -255,28 +241,20 @@ def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
     """
     text = (text or "").strip()
     detail = f"{status.name if status else 'stream error'}: {text}"
-    dead = _DEAD_STUB.search(text)
-    if dead:
-        return ModelDeadError(dead["model"], detail)
-    if _says_not_loaded(text):
+    failure = failure_of(status, text)
+    if failure.kind is FailureKind.DEAD:
+        return ModelDeadError(failure.model, detail)
+    if failure.kind is FailureKind.NOT_LOADED:
         return ModelNotLoadedError(NOT_LOADED_MESSAGE, detail)
-    if status in _NO_CONNECTION or _LOST_CONNECTION.search(text):
+    if failure.kind is FailureKind.UNREACHABLE:
         return UnreachableError(UNREACHABLE_MESSAGE, detail)
-    kind = _BY_STATUS.get(status) if status else None
-    if kind is DeadlineError:
+    if failure.kind is FailureKind.LATE:
         return DeadlineError("the answer took too long", detail)
-    if kind is not None:
+    if failure.kind is FailureKind.RESTRICTED:
+        return AccessRefusedError(detail)
+    if kind := _BY_KIND.get(failure.kind):
         return kind(_user_text(text), detail)
     return GatewayError(_INTERNAL_MESSAGE, detail)
-
-
-def _says_not_loaded(text: str) -> bool:
-    return (
-        "unknown model" in text
-        or "no available versions" in text
-        or "is not ready" in text
-        or "is not at ready state" in text
-    )
 
 
 def _user_text(text: str) -> str:

@@ -1,0 +1,32 @@
+"""What the models are asked to find out whether they live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triton_models import tensors
+from triton_models.grpc_messages import Values
+from triton_models.tensors import TritonType
+
+_PROMPT = "Hello"
+_NOTHING: dict[TritonType, list[Any]] = {"INT32": [0], "BYTES": [""]}
+
+ENGINE_QUESTION: Values = {tensors.DESCRIBE.name: [True]}
+"""For `steered_qwen`, which answers without waiting for a place in the batch."""
+
+STEP_QUESTIONS: dict[str, Values] = {
+    tensors.TOKENIZER: {tensors.TEXT_INPUT.name: [_PROMPT]},
+    tensors.DETOKENIZER: {
+        spec.name: _NOTHING[spec.datatype] if spec.length == 1 else []
+        for spec in tensors.MODELS[tensors.DETOKENIZER][0]
+    },
+}
+"""For the steps of the ensemble beside the language model."""
+
+ONE_TOKEN: Values = {
+    tensors.TEXT_INPUT.name: [_PROMPT],
+    "raw": [True],
+    "max_tokens": [1],
+    "temperature": [0.0],
+}
+"""For the ensemble: one token, which proves what Triton's own readiness does not."""
