@@ -33,8 +33,29 @@ def test_both_of_triton_s_ports_ask_for_the_key() -> None:
     )
 
 
+def test_a_second_key_guards_inference_on_both_ports_and_leaves_health_readable() -> None:
+    key, access = "k" * 40, "a" * 40
+    assert control.restrictions(key, access) == (
+        *control.restrictions(key),
+        f"--http-restricted-api=inference:persona-access-key={access}",
+        f"--grpc-restricted-protocol=inference:persona-access-key={access}",
+    )
+
+
+def test_requests_show_the_second_key_where_there_is_one() -> None:
+    header = "triton-grpc-protocol-persona-access-key"
+    assert control.access_metadata("a" * 40) == ((header, "a" * 40),)
+    assert control.access_metadata("") == ()
+    for wrong in ("short", "a:b=c" * 8):
+        with pytest.raises(ValueError, match="use 16 to 256 letters"):
+            control.access_metadata(wrong)
+        with pytest.raises(ValueError, match="use 16 to 256 letters"):
+            control.restrictions("k" * 40, wrong)
+
+
 def arguments(**variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != control.VARIABLE}
+    hidden = (control.VARIABLE, control.ACCESS_VARIABLE)
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
     return subprocess.run(
         [sys.executable, "-m", "triton_models.control"],
         env={**environment, **variables},
@@ -47,6 +68,15 @@ def test_the_containers_entrypoint_is_told_the_arguments() -> None:
     ended = arguments(TRITON_CONTROL_KEY="k" * 40)
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == list(control.restrictions("k" * 40))
+    ended = arguments(TRITON_CONTROL_KEY="k" * 40, TRITON_ACCESS_KEY="a" * 40)
+    assert ended.stdout.splitlines() == list(control.restrictions("k" * 40, "a" * 40))
+
+
+def test_the_error_names_the_key_that_cannot_be_used() -> None:
+    ended = arguments(TRITON_CONTROL_KEY="k" * 40, TRITON_ACCESS_KEY="tooshort")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("error: TRITON_ACCESS_KEY cannot be used")
+    assert "tooshort" not in ended.stderr
 
 
 @pytest.mark.parametrize("variables", [{}, {"TRITON_CONTROL_KEY": "tooshort"}])
