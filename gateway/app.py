@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,10 +16,10 @@ from gateway import __version__
 from gateway.cached import Cached
 from gateway.endpoint import Endpoint
 from gateway.endpoints import Endpoints
-from gateway.errors import GatewayError, OverloadedError
+from gateway.errors import GatewayError
 from gateway.generation import Deadlines
+from gateway.health import HealthWatch, check_readiness
 from gateway.middleware import REQUEST_ID_HEADER, BodyLimit, RequestContext
-from gateway.model_health import ModelHealth
 from gateway.observability.access_log import AccessLog
 from gateway.observability.metrics import GatewayMetrics
 from gateway.observability.records import Observer
@@ -33,12 +33,12 @@ from gateway.responses import install_error_handlers
 from gateway.routes import compare, generate, playground, service, traits
 from gateway.routes import metrics as metrics_route
 from gateway.settings import Settings
+from gateway.shared_findings import SharedFindings
 from gateway.state import Gateway
 from gateway.targets import Targets
 from gateway.trait_files import TraitFiles
 from gateway.triton_client import TritonClient
 from gateway.vector_store import VectorStore
-from gateway.watchdog import Watchdog
 
 _logger = logging.getLogger(__name__)
 
@@ -107,11 +107,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 async def _open_endpoints(settings: Settings, metrics: GatewayMetrics) -> Endpoints:
-    def watch(endpoint: Endpoint, noted: Callable[[], None]) -> Coroutine[Any, Any, None]:
-        return Watchdog(endpoint, settings, metrics, noted).run()
+    shared = SharedFindings.of_this_gateway()
 
-    targets = Targets(settings.triton_url)
-    endpoints = Endpoints(targets, metrics, watch if settings.watchdog else None)
+    def watch(endpoint: Endpoint, noted: Callable[[], None]) -> Coroutine[Any, Any, None]:
+        return HealthWatch(endpoint, settings.health_interval, shared, noted).run()
+
+    endpoints = Endpoints(
+        Targets(settings.triton_url),
+        metrics,
+        watch if settings.health_watch else None,
+        settings.triton_access_key.get_secret_value(),
+    )
     await endpoints.open()
     return endpoints
 
@@ -132,11 +138,11 @@ def _open_gateway(
         endpoints, deadlines, settings.max_open_requests, metrics, observers, protection.admit
     )
 
-    async def probe() -> None:
-        # A model that refuses at once because it is full is at work.
+    async def ask_whether_ready() -> None:
+        if endpoints.some_work:
+            return
         try:
-            with suppress(OverloadedError):
-                await triton.ask_one(lambda each: ModelHealth(each).probe(settings.ready_timeout))
+            await triton.ask_one(check_readiness)
         except GatewayError:
             metrics.model_seen(False)
             raise
@@ -147,7 +153,7 @@ def _open_gateway(
         settings=settings,
         triton=triton,
         description=description,
-        readiness=Cached(probe, settings.ready_cache),
+        readiness=Cached(ask_whether_ready, settings.ready_cache),
         metrics=metrics,
         trait_files=TraitFiles(
             VectorStore(settings.vectors_dir), triton.describe, settings.vector_timeout

@@ -9,19 +9,20 @@ import uuid
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway.errors import (
     GatewayError,
     ModelDeadError,
     ModelNotLoadedError,
     UnreachableError,
+    error_of_grpc,
     error_of_response,
 )
 from gateway.generation import Attempt
 from gateway.observability.metrics import GatewayMetrics
 from gateway.triton_stream import TritonStream
-from triton_models import tensors
+from triton_models import control, tensors
 from triton_models.grpc_messages import Chunk, Values, encode_request
 
 _CHANNEL_OPTIONS = (
@@ -37,7 +38,7 @@ _CHANNEL_OPTIONS = (
 ASK_TIMEOUT = 5.0
 
 _DOUBT_SECONDS = 2.0
-"""How long a failure counts: until the watchdog has looked, or, without one, for a try."""
+"""How long a failure counts: until somebody has looked, or, if nobody does, for a try."""
 
 _SIGNS_OF_DEATH = (ModelDeadError, ModelNotLoadedError, UnreachableError)
 
@@ -49,24 +50,25 @@ class Endpoint:
         address: Host and port of its gRPC endpoint.
         stub: Its gRPC calls.
         suspicion: Set when a request has failed as if the model were dead.
-        at_work: Whether its model generated when it was last looked at.
+        at_work: Whether its models answered when they were last looked at.
 
     Args:
         address: Host and port of its gRPC endpoint.
         metrics: What counts calls that fail.
+        access_key: What it asks for before it generates, `""` if nothing.
     """
 
-    def __init__(self, address: str, metrics: GatewayMetrics) -> None:
+    def __init__(self, address: str, metrics: GatewayMetrics, access_key: str = "") -> None:
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self.suspicion = asyncio.Event()
         self.at_work = False
         self._metrics = metrics
+        self._access = control.access_metadata(access_key)
         self._open: set[Attempt] = set()
         self._outage: GatewayError | None = None
         self._doubted_at: float | None = None
-        self._reported_dead = False
 
     @property
     def outage(self) -> GatewayError | None:
@@ -96,7 +98,8 @@ class Endpoint:
             request: Its `ModelInferRequest`.
             timeout: How many seconds it may last in all.
         """
-        attempt = Attempt(request_id, TritonStream(self.stub, request, timeout), self)
+        stream = TritonStream(self.stub, request, timeout, self._access)
+        attempt = Attempt(request_id, stream, self)
         self._open.add(attempt)
         return attempt
 
@@ -105,25 +108,14 @@ class Endpoint:
         self._open.discard(attempt)
 
     def failed(self, error: GatewayError) -> None:
-        """Notes a failure; one that looks like death makes others preferred, and the watchdog look.
+        """Notes a failure; one that looks like death makes others preferred, and the watch look.
 
         Args:
             error: What came instead of an answer.
         """
         if isinstance(error, _SIGNS_OF_DEATH):
             self._doubted_at = time.monotonic()
-            self._reported_dead |= isinstance(error, ModelDeadError)
             self.suspicion.set()
-
-    def take_suspicion(self) -> bool:
-        """Clears the suspicion; says whether Triton has called the model dead since the last time.
-
-        It does so when the process has not shown a sign of life for a second, which on a machine
-        with too much to do can be wrong.
-        """
-        reported, self._reported_dead = self._reported_dead, False
-        self.suspicion.clear()
-        return reported
 
     def refuse(self, error: GatewayError) -> None:
         """Lets new generations go elsewhere, or fail with the error, until `accept`."""
@@ -152,7 +144,8 @@ class Endpoint:
         Raises:
             GatewayError: There is none.
         """
-        stream = TritonStream(self.stub, encode_request(model, request_id, values), timeout)
+        request = encode_request(model, request_id, values)
+        stream = TritonStream(self.stub, request, timeout, self._access)
         try:
             await stream.open()
             answer = Chunk()
@@ -184,6 +177,39 @@ class Endpoint:
         except ValueError as error:
             raise GatewayError("the model's description is not JSON", repr(error)) from error
         return description
+
+    async def is_loaded(self, model: str, timeout: float) -> bool:
+        """Whether Triton takes a model for loaded, as it may when the model's process is dead.
+
+        Args:
+            model: One of `tensors.MODELS`.
+            timeout: How many seconds the answer may take.
+
+        Raises:
+            GatewayError: Triton cannot be asked.
+        """
+        request = service_pb2.ModelReadyRequest(name=model)
+        try:
+            answer = await self.stub.ModelReady(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise error_of_grpc(error.code(), error.details()) from None
+        return bool(answer.ready)
+
+    async def count_chunks(self, timeout: float) -> int:
+        """Returns how many chunks have gone to clients, a figure that Triton itself keeps.
+
+        Args:
+            timeout: How many seconds the answer may take.
+
+        Raises:
+            GatewayError: Triton cannot be asked.
+        """
+        request = service_pb2.ModelStatisticsRequest(name=tensors.DETOKENIZER)
+        try:
+            answer = await self.stub.ModelStatistics(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise error_of_grpc(error.code(), error.details()) from None
+        return sum(int(model.inference_count) for model in answer.model_stats)
 
     async def stop(self, request_id: str) -> bool:
         """Stops a request in the engine; says whether it was found there.

@@ -29,12 +29,20 @@ class Endpoints:
         targets: Where the servers are.
         metrics: What counts calls that fail.
         watch: Looks after a server; `None` if nobody does.
+        access_key: What the servers ask for before they generate, `""` if nothing.
     """
 
-    def __init__(self, targets: Targets, metrics: GatewayMetrics, watch: Watch | None) -> None:
+    def __init__(
+        self,
+        targets: Targets,
+        metrics: GatewayMetrics,
+        watch: Watch | None,
+        access_key: str = "",
+    ) -> None:
         self._targets = targets
         self._metrics = metrics
         self._watch = watch
+        self._access_key = access_key
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._endpoints: dict[str, Endpoint] = {}
@@ -61,6 +69,11 @@ class Endpoints:
             with suppress(asyncio.CancelledError):
                 await task
         await asyncio.gather(*(endpoint.close() for endpoint in self.all))
+
+    @property
+    def some_work(self) -> bool:
+        """Whether one works, as far as somebody has looked."""
+        return any(endpoint.at_work for endpoint in self.all)
 
     def choose(self, tried: Collection[Any] = ()) -> Endpoint | None:
         """Returns the one for a request, if there is one that works and has not been tried."""
@@ -105,7 +118,8 @@ class Endpoints:
     def _become(self, addresses: Collection[str]) -> None:
         for address in addresses:
             if address not in self._endpoints:
-                endpoint = self._endpoints[address] = Endpoint(address, self._metrics)
+                endpoint = Endpoint(address, self._metrics, self._access_key)
+                self._endpoints[address] = endpoint
                 if self._watch is not None:
                     watching = self._watch(endpoint, self._note_condition)
                     self._tasks[address] = asyncio.create_task(watching)

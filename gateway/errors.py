@@ -215,6 +215,7 @@ _BY_CODE: dict[str, type[GatewayError]] = {
 }
 
 _INTERNAL_MESSAGE = "the model server failed on this request; the log of the gateway says more"
+SILENT_MESSAGE = "the model does not answer: it is being looked after, try again soon"
 UNREACHABLE_MESSAGE = "the model server cannot be reached: it is starting or down, try again soon"
 NOT_LOADED_MESSAGE = "the model is not loaded yet: try again soon"
 

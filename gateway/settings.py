@@ -32,18 +32,16 @@ class Settings(BaseSettings):
         top_p: For requests that name none; unset leaves it to the model server.
         triton_url: Where Triton's gRPC port is: `host:port`, several of them separated by commas,
             or `dns:///name:port` for all addresses of a name.
-        triton_control_key: The secret that Triton asks for before it loads or unloads a model, as
-            the watchdog has it do; all servers have the same.
+        triton_access_key: The secret that Triton asks for before it generates, if it does; all
+            servers have the same.
         max_open_requests: How many generations a process may have open before it refuses more.
         first_chunk_timeout: How long an answer may take to begin, queueing included.
         chunk_timeout: How long a streamed answer may pause.
         request_timeout: How long an answer may take in all.
         heartbeat_interval: How long an event stream stays silent before a comment is sent.
-        ready_timeout: How long the probe behind `/health/ready` may take.
-        ready_cache: How long its outcome is believed.
-        watchdog: Whether to reload a model that has died.
-        watchdog_interval: How often the watchdog probes.
-        reload_timeout: How long loading the model may take.
+        ready_cache: How long the outcome of a look is believed that `/health/ready` took itself.
+        health_watch: Whether to look at the servers all the time, not only when a request fails.
+        health_interval: How often.
         max_body_bytes: The largest request body.
         max_vector_bytes: The largest vector file that can be uploaded.
         vectors_dir: The folder of vector files, which Triton must see too.
@@ -80,18 +78,16 @@ class Settings(BaseSettings):
     top_p: float | None = Field(default=None, ge=0.001, le=1)
 
     triton_url: str = Field(default="localhost:8001", min_length=1)
-    triton_control_key: SecretStr = SecretStr("")
+    triton_access_key: SecretStr = SecretStr("")
     max_open_requests: int = Field(default=1024, ge=1)
     first_chunk_timeout: Seconds = 60.0
     chunk_timeout: Seconds = 20.0
     request_timeout: Seconds = 300.0
     heartbeat_interval: Seconds = 15.0
 
-    ready_timeout: Seconds = 5.0
     ready_cache: float = Field(default=3.0, ge=0)
-    watchdog: bool = True
-    watchdog_interval: Seconds = 1.0
-    reload_timeout: Seconds = 600.0
+    health_watch: bool = True
+    health_interval: Seconds = 1.0
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_vector_bytes: int = Field(default=64 * 2**20, ge=1024)
@@ -138,7 +134,7 @@ class Settings(BaseSettings):
         Targets(value)
         return value
 
-    @field_validator("triton_control_key")
+    @field_validator("triton_access_key")
     @classmethod
     def _is_usable(cls, value: SecretStr) -> SecretStr:
         if value:

@@ -7,6 +7,7 @@ streams share a channel.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -25,11 +26,14 @@ class TritonStream:
         stub: Triton's gRPC stub.
         request: A `ModelInferRequest`.
         timeout: How many seconds the stream may last in all.
+        metadata: More metadata for the call.
     """
 
-    def __init__(self, stub: Any, request: Any, timeout: float) -> None:
+    def __init__(
+        self, stub: Any, request: Any, timeout: float, metadata: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self._request = request
-        self._call = stub.ModelStreamInfer(metadata=_METADATA, timeout=timeout)
+        self._call = stub.ModelStreamInfer(metadata=(*_METADATA, *metadata), timeout=timeout)
         self._ended = False
 
     @property

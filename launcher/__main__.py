@@ -1,4 +1,8 @@
-"""`python -m launcher`: runs Triton and the gateway until Ctrl-C."""
+"""`python -m launcher` keeps Triton and the gateway running until Ctrl-C or SIGTERM.
+
+python -m launcher                          both
+python -m launcher triton [ARGUMENT ...]    Triton alone, with more arguments for tritonserver
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 
+from launcher import preflight
 from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.settings import StackSettings, read_stack_settings
 from launcher.stack import Stack
+from triton_models import control
+
+_USAGE = "usage: python -m launcher [triton [ARGUMENT ...]]"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Runs the servers and returns the exit status."""
+    with_gateway = arguments[:1] != ["triton"]
+    if with_gateway and arguments:
+        print(_USAGE, file=sys.stderr)
+        return 2
     # A flag, not an exception: an exception out of a signal handler can be lost, or cut short the
     # stopping that it asks for.
     interrupted = threading.Event()
@@ -22,10 +33,18 @@ def main() -> int:
         signal.signal(number, lambda _number, _frame: interrupted.set())
     try:
         settings = read_stack_settings()
-        with Stack(settings, say=_say, interrupted=interrupted) as stack:
-            _say(_banner(settings))
-            for warning in _warnings(settings, os.environ):
-                _say(f"WARNING: {warning}")
+        preflight.prepare(os.environ, with_gateway=with_gateway)
+        for warning in preflight.warnings(os.environ):
+            _say(f"warning: {warning}")
+        stack = Stack(
+            settings,
+            say=_say,
+            interrupted=interrupted,
+            with_gateway=with_gateway,
+            triton_arguments=tuple(arguments[1:]),
+        )
+        with stack:
+            _say(_banner(settings, stack, with_gateway=with_gateway))
             stack.watch()
             _say("stopping ...")
     except LaunchError as error:
@@ -41,42 +60,34 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _banner(settings: StackSettings) -> str:
-    reach = _who_reaches(settings)
+def _banner(settings: StackSettings, stack: Stack, *, with_gateway: bool) -> str:
+    reach = _who_reaches(settings, bool(stack.access_key))
     http = (
-        f"{settings.http_url}  ({reach} and web pages in its browsers, without API keys or policy)"
+        f"{settings.http_url}  ({reach}, and web pages in its browsers)"
         if settings.triton_http
         else "off (TRITON_HTTP=true turns it on)"
     )
-    return f"""
-ready
-  REST API      {settings.gateway_url}  (documentation: {settings.gateway_url}/docs)
-  Triton gRPC   {settings.grpc_address}  ({reach}, without API keys or policy)
-  Triton HTTP   {http}
-  Metrics       {settings.metrics_url}
-  Logs          {settings.run_folder / "logs"}
-Stop with Ctrl-C."""
-
-
-def _who_reaches(settings: StackSettings) -> str:
-    if settings.triton_on_loopback:
-        return "for all programs on this machine"
-    return f"for whoever reaches {settings.triton_host}"
-
-
-def _warnings(settings: StackSettings, variables: Mapping[str, str]) -> list[str]:
-    """Returns what the operator may not expect."""
-    set_ = [name for name in ("API_KEYS", "API_KEYS_FILE", "POLICY_FILE") if variables.get(name)]
-    if not set_:
-        return []
-    ports = [f"gRPC ({settings.grpc_address})"]
-    if settings.triton_http:
-        ports.append(f"HTTP ({settings.http_url})")
-    return [
-        f"{', '.join(set_)}: for the gateway alone. Triton's {' and '.join(ports)} generates and "
-        f"steers {_who_reaches(settings)}, without a key and past the policy (docs/security.md)"
+    rest = f"{settings.gateway_url}  (documentation: {settings.gateway_url}/docs)"
+    lines = [
+        "",
+        "ready",
+        *([f"  REST API      {rest}"] if with_gateway else []),
+        f"  Triton gRPC   {settings.grpc_address}  ({reach})",
+        f"  Triton HTTP   {http}",
+        f"  Metrics       {settings.metrics_url}",
+        f"  Status        {settings.status_url}/status",
+        *([f"  Logs          {settings.run_folder / 'logs'}"] if settings.log_files else []),
+        "Stop with Ctrl-C.",
     ]
+    return "\n".join(lines)
+
+
+def _who_reaches(settings: StackSettings, guarded: bool) -> str:
+    who = "all programs on this machine" if settings.triton_on_loopback else "whoever reaches it"
+    if guarded:
+        return f"for {who} that knows {control.ACCESS_VARIABLE}"
+    return f"for {who}, without API keys or policy"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -23,11 +23,13 @@ def free_ports(count: int) -> list[int]:
 def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
     """Returns settings for a stack on free loopback ports, all of Triton's among them.
 
+    Its idle model generates no tokens by itself, which would be among those that are counted.
+
     Args:
         run_folder: Where its logs and records go.
         start_seconds: How long the model may take to load.
     """
-    gateway, http, grpc, metrics = free_ports(4)
+    gateway, http, grpc, metrics, status = free_ports(5)
     return StackSettings(
         gateway_host="127.0.0.1",
         gateway_port=gateway,
@@ -35,6 +37,9 @@ def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
         triton_grpc_port=grpc,
         triton_metrics_port=metrics,
         triton_http=True,
+        status_port=status,
         run_folder=run_folder,
         start_seconds=start_seconds,
+        exit_seconds=5.0,
+        probe_seconds=0.0,
     )

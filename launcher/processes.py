@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,6 +20,9 @@ SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "persona_"
 """What the names of all shared memory begin with that a launcher's Triton makes."""
 
+_STUB = re.compile(r"[^\0]*triton_python_backend_stub\0[^\0]*/(?P<model>\w+)/\d+/model\.py\0")
+"""How Triton's Python backend starts the process of a model."""
+
 _PR_SET_PDEATHSIG = 1
 # Where proc(5)'s fields stand in /proc/[pid]/stat, counted from the one after the name.
 _STATE, _GROUP, _START_TIME = 0, 2, 19
@@ -31,7 +35,7 @@ class ManagedProcess:
         name: What to call it in messages.
         command: The program and its arguments.
         environment: Its environment.
-        log: The file that its output goes to.
+        log: The file that its output goes to; `None` if it goes where this process's own does.
         private: More arguments, which other users of the machine cannot read.
 
     Raises:
@@ -43,18 +47,18 @@ class ManagedProcess:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
-        log: Path,
+        log: Path | None,
         private: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.log = log
-        with log.open("wb") as output:
+        with log.open("wb") if log else contextlib.nullcontext() as output:
             self._process = subprocess.Popen(
                 [*command, *(private_arguments.SHOWN for _ in private)],
                 env={**environment, **private_arguments.variables(private)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,
                 preexec_fn=_die_with_parent_and_be_traced if private else _die_with_parent,
             )
@@ -89,9 +93,14 @@ class ManagedProcess:
         kill_group(self.pid)
         self._process.wait()
 
+    @property
+    def output(self) -> str:
+        """What it has written so far, `""` if that goes to no file."""
+        return self.log.read_text(errors="replace") if self.log else ""
+
     def last_lines(self, count: int = 15) -> str:
         """Returns the end of its output."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
+        return "\n".join(self.output.splitlines()[-count:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +139,7 @@ class RunRecord:
                 kill_group(pid)
                 continue
             for member in group_members(pid):
-                if self.shared_memory_prefix in _command_line(member):
+                if self.shared_memory_prefix in command_line(member):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(member, signal.SIGKILL)
         remove_shared_memory(self.shared_memory_prefix)
@@ -163,6 +172,12 @@ def process_start(pid: int) -> int | None:
     return int(fields[_START_TIME]) if fields else None
 
 
+def runs(pid: int) -> bool:
+    """Whether a process has not ended (zombies have)."""
+    fields = _stat(pid)
+    return fields is not None and fields[_STATE] not in "ZX"
+
+
 def group_members(group: int) -> list[int]:
     """Returns the processes of a group that have not ended (zombies have)."""
     members = []
@@ -171,6 +186,19 @@ def group_members(group: int) -> list[int]:
         if fields and int(fields[_GROUP]) == group and fields[_STATE] not in "ZX":
             members.append(int(folder.name))
     return members
+
+
+def stub_models(group: int) -> dict[int, str]:
+    """Returns the models whose Python processes a Triton has, by process.
+
+    Args:
+        group: Triton's process group.
+    """
+    models = {}
+    for pid in group_members(group):
+        if found := _STUB.match(command_line(pid)):
+            models[pid] = found["model"]
+    return models
 
 
 def kill_group(group: int, patience_seconds: float = 10.0) -> None:
@@ -218,7 +246,8 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
     return int(pid), int(start)
 
 
-def _command_line(pid: int) -> str:
+def command_line(pid: int) -> str:
+    """Returns a process's arguments, each ended by a zero byte; `""` if there is no process."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:

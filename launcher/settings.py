@@ -1,4 +1,4 @@
-"""Which addresses and folders the servers use."""
+"""Which addresses and folders the servers use, and how patient their supervisor is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """Addresses, folders and patience of one Triton and one gateway.
+    """Addresses, folders and patience of one Triton, its supervisor, and one gateway.
 
     Attributes:
         gateway_host: The address the gateway listens on.
@@ -26,8 +26,17 @@ class StackSettings:
         triton_metrics_port: Triton's Prometheus port.
         triton_http: Whether Triton listens on its HTTP port. Any web page that a browser on this
             machine shows can send requests there.
+        triton_server: The server's program, where it is not the wheel's.
+        status_host: The address that the supervisor tells its state on.
+        status_port: Its port.
         run_folder: Logs, the backends folder and the record of what runs.
+        log_files: Whether the servers' logs are files there; else they go where the supervisor's
+            own do.
         start_seconds: How long the model may take to load.
+        exit_seconds: How long open answers may go on when Triton is to stop.
+        probe_seconds: How often an idle model generates a token to prove that it can; 0 is once,
+            and again after each trouble.
+        restart_budget: How often in ten minutes a server may be started again.
     """
 
     gateway_host: str = "0.0.0.0"
@@ -37,25 +46,30 @@ class StackSettings:
     triton_grpc_port: int = 8001
     triton_metrics_port: int = 8002
     triton_http: bool = False
+    triton_server: str = ""
+    status_host: str = "127.0.0.1"
+    status_port: int = 8004
     run_folder: Path = ROOT / ".run"
+    log_files: bool = True
     start_seconds: float = 600.0
+    exit_seconds: float = 30.0
+    probe_seconds: float = 5.0
+    restart_budget: int = 20
 
     @property
     def gateway_url(self) -> str:
         """Where this machine reaches the gateway."""
-        anywhere = self.gateway_host in ("0.0.0.0", "::")
-        host = "localhost" if anywhere else _bracketed(self.gateway_host)
-        return f"http://{host}:{self.gateway_port}"
+        return f"http://{_reached(self.gateway_host, 'localhost')}:{self.gateway_port}"
 
     @property
     def grpc_address(self) -> str:
         """Where this machine reaches Triton's gRPC."""
-        return f"{_bracketed(self.triton_host)}:{self.triton_grpc_port}"
+        return f"{_reached(self.triton_host)}:{self.triton_grpc_port}"
 
     @property
     def http_url(self) -> str:
         """Where this machine reaches Triton's HTTP."""
-        return f"http://{_bracketed(self.triton_host)}:{self.triton_http_port}"
+        return f"http://{_reached(self.triton_host)}:{self.triton_http_port}"
 
     @property
     def triton_on_loopback(self) -> bool:
@@ -65,7 +79,12 @@ class StackSettings:
     @property
     def metrics_url(self) -> str:
         """Where this machine reaches Triton's metrics."""
-        return f"http://{_bracketed(self.triton_host)}:{self.triton_metrics_port}/metrics"
+        return f"http://{_reached(self.triton_host)}:{self.triton_metrics_port}/metrics"
+
+    @property
+    def status_url(self) -> str:
+        """Where this machine reaches the supervisor."""
+        return f"http://{_reached(self.status_host)}:{self.status_port}"
 
     @property
     def ports(self) -> dict[str, int]:
@@ -82,6 +101,7 @@ PORT_VARIABLES = {
     "triton_http_port": "TRITON_HTTP_PORT",
     "triton_grpc_port": "TRITON_GRPC_PORT",
     "triton_metrics_port": "TRITON_METRICS_PORT",
+    "status_port": "STATUS_PORT",
 }
 
 
@@ -101,8 +121,16 @@ def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSe
         gateway_host=variables.get("HOST") or defaults.gateway_host,
         triton_host=variables.get("TRITON_HOST") or defaults.triton_host,
         triton_http=_flag(variables, "TRITON_HTTP", defaults.triton_http),
+        triton_server=variables.get("TRITON_SERVER") or defaults.triton_server,
+        status_host=variables.get("STATUS_HOST") or defaults.status_host,
         run_folder=Path(variables.get("RUN_DIR") or defaults.run_folder).absolute(),
+        log_files=_flag(variables, "LOG_FILES", defaults.log_files),
         start_seconds=_number(variables, "START_SECONDS", int(defaults.start_seconds), 1, 86_400),
+        exit_seconds=_number(
+            variables, "TRITON_EXIT_SECONDS", int(defaults.exit_seconds), 0, 86_400
+        ),
+        probe_seconds=_number(variables, "PROBE_SECONDS", int(defaults.probe_seconds), 0, 3600),
+        restart_budget=_number(variables, "RESTART_BUDGET", defaults.restart_budget, 0, 1000),
         **ports,
     )
     if len(set(settings.ports.values())) < len(settings.ports):
@@ -111,27 +139,48 @@ def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSe
     return settings
 
 
-def check_ports(settings: StackSettings) -> None:
-    """Makes sure that every port can be listened on.
+def check_ports(settings: StackSettings, *, with_gateway: bool = True) -> None:
+    """Makes sure that every port of the servers can be listened on.
+
+    Args:
+        settings: Which ports.
+        with_gateway: Whether the gateway's is among them.
 
     Raises:
         LaunchError: One is taken; the message names the variable that chooses another.
     """
     for name, port in settings.ports.items():
+        # The supervisor holds its own port already.
+        if name == "STATUS_PORT" or (name == "PORT" and not with_gateway):
+            continue
         host = settings.gateway_host if name == "PORT" else settings.triton_host
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
             except OSError as error:
-                raise LaunchError(
-                    f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, "
-                    f"or choose another with {name}"
-                ) from error
+                raise port_taken(name, host, port, error) from error
 
 
-def _bracketed(host: str) -> str:
-    """Returns a host as URLs write it: IPv6 addresses in brackets."""
+def port_taken(name: str, host: str, port: int, error: OSError) -> LaunchError:
+    """Returns the error for a port that cannot be listened on.
+
+    Args:
+        name: The variable that chooses it.
+        host: The address.
+        port: The port.
+        error: What the system says.
+    """
+    return LaunchError(
+        f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or choose "
+        f"another with {name}"
+    )
+
+
+def _reached(host: str, loopback: str = "127.0.0.1") -> str:
+    """Returns a host as this machine's URLs write it, where it may listen everywhere."""
+    if host in ("0.0.0.0", "::"):
+        return loopback
     return f"[{host}]" if ":" in host else host
 
 

@@ -1,4 +1,4 @@
-"""Triton and the gateway together: started, watched, stopped."""
+"""Triton under its supervisor, and the gateway beside it: started, kept, stopped."""
 
 from __future__ import annotations
 
@@ -7,58 +7,51 @@ import sys
 import threading
 import time
 import urllib.request
-from collections import deque
 from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 from launcher.errors import LaunchError, LaunchInterrupted
-from launcher.private_arguments import PrivacyError
-from launcher.processes import (
-    PREFIX,
-    ManagedProcess,
-    RunRecord,
-    hide_shared_memory,
-    process_start,
-    remove_shared_memory,
-)
-from launcher.settings import ROOT, StackSettings, check_ports
-from launcher.triton_files import assemble_backends, find_triton, library_path
-from launcher.triton_log import load_failures
+from launcher.processes import PREFIX, ManagedProcess, RunRecord, process_start
+from launcher.settings import StackSettings, check_ports
+from launcher.status import Status, StatusServer
+from launcher.supervisor import TICK_SECONDS, CrashBudget, Supervisor
+from launcher.triton_calls import TritonCalls
+from launcher.triton_server import TritonServer, ended, log_file
 from triton_models import control
 from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
 from triton_models.model.folder import find_model
 from triton_models.settings import SettingsError, read_settings
 
-TRITON_EXIT_SECONDS = 20
-
-HUGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
-"""Makes large allocations ask for huge pages: a CPU's step reads every weight once, and takes a
-twentieth less time where it finds them in pages of 2 MiB. Only malloc's first arena grows in one
-piece, as that takes."""
-
 GATEWAY_DRAIN_SECONDS = 5
-GATEWAY_EXIT_SECONDS = GATEWAY_DRAIN_SECONDS + 5
-WATCH_SECONDS = 0.2
-PROBE_SECONDS = 10
-MAX_RESTARTS = 3
-RESTART_WINDOW_SECONDS = 300
+"""How long the gateway's open answers may go on, where SHUTDOWN_TIMEOUT does not say."""
+
+_PROBE_SECONDS = 10
+_WAIT_SECONDS = 0.2
+
+PROTECTION = ("API_KEYS", "API_KEYS_FILE", "POLICY_FILE")
+"""The variables by which the gateway does not serve everybody."""
 
 Say = Callable[[str], None]
 
 
 class Stack:
-    """One Triton and one gateway. Use it as a context manager, which stops both.
+    """One Triton under its supervisor, and one gateway. As a context manager it stops both.
 
     Args:
         settings: Addresses and folders.
         environment: Variables for both servers, on top of this process's own.
         say: Takes lines about the progress.
         interrupted: Set it, from a signal handler say, to end `start` and `watch`.
+        with_gateway: Whether there is a gateway.
+        triton_arguments: More arguments for Triton.
 
     Attributes:
         control_key: What Triton asks for before it loads a model, the environment's or a new one.
+        access_key: What it asks for before it generates, `""` if nothing.
+        status: What Triton is doing.
+
+    Raises:
+        LaunchError: A secret cannot be used.
     """
 
     def __init__(
@@ -67,16 +60,50 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         say: Say = print,
         interrupted: threading.Event | None = None,
+        *,
+        with_gateway: bool = True,
+        triton_arguments: tuple[str, ...] = (),
     ) -> None:
         self.settings = settings
         self._interrupted = interrupted or threading.Event()
         self._environment = {**os.environ, **(environment or {})}
         self._say = say
-        self.control_key = self._environment.get(control.VARIABLE) or control.new_key()
+        self._with_gateway = with_gateway
+        self.control_key = self._environment.pop(control.VARIABLE, "") or control.new_key()
+        self.access_key = self._environment.get(control.ACCESS_VARIABLE, "")
+        if with_gateway and not self.access_key and self.protected_by:
+            self.access_key = control.new_key()
         self._record_path = settings.run_folder / "stack.json"
         self._prefix = f"{PREFIX}{os.getpid()}_{settings.triton_grpc_port}_"
-        self.triton: ManagedProcess | None = None
+        self._server = TritonServer(
+            settings,
+            self._environment,
+            self._prefix,
+            self.control_key,
+            self.access_key,
+            triton_arguments,
+            say,
+        )
+        self._calls = TritonCalls(
+            settings.grpc_address, settings.metrics_url, self.control_key, self.access_key
+        )
+        self.status = Status()
+        self._supervisor = Supervisor(
+            self._server, self._calls, self.status, settings, say, self._interrupted
+        )
+        self._gateway_budget = CrashBudget(settings.restart_budget)
+        self._status_server: StatusServer | None = None
         self.gateway: ManagedProcess | None = None
+
+    @property
+    def triton(self) -> ManagedProcess | None:
+        """Triton's running or last process."""
+        return self._server.process
+
+    @property
+    def protected_by(self) -> list[str]:
+        """The variables that are set by which the gateway does not serve everybody."""
+        return [name for name in PROTECTION if self._environment.get(name)]
 
     def __enter__(self) -> Stack:
         try:
@@ -103,64 +130,24 @@ class Stack:
         """
         self._make_way()
         model = self._find_model()
-        check_ports(self.settings)
+        settings = self.settings
+        self._status_server = StatusServer(settings.status_host, settings.status_port, self.status)
+        check_ports(settings, with_gateway=self._with_gateway)
         self._say(f"starting Triton with the model {model} ...")
         self.start_triton()
-        # Triton opens this port last, after its models are loaded.
-        self._wait_for("Triton", self.triton, self.settings.metrics_url)
-        hide_shared_memory(self._prefix)
-        self._say("Triton is up; starting the gateway ...")
-        self.start_gateway()
-        self._wait_for("the gateway", self.gateway, f"{self.settings.gateway_url}/health/ready")
+        if self._with_gateway:
+            self._say("starting the gateway ...")
+            self.start_gateway()
+            self._wait_for_gateway()
 
     def start_triton(self) -> None:
-        """Starts Triton without waiting for it."""
-        files = find_triton()
-        backends = self.settings.run_folder / "backends"
-        assemble_backends(files, backends)
-        settings = self.settings
-        command = [
-            str(files.executable),
-            f"--model-repository={ROOT / 'model_repository'}",
-            f"--backend-directory={backends}",
-            f"--backend-config=python,shm-region-prefix-name={self._prefix}",
-            f"--backend-config=python,stub-timeout-seconds={settings.start_seconds:.0f}",
-            "--model-control-mode=explicit",
-            "--load-model=*",
-            "--disable-auto-complete-config",
-            *self._http_arguments(),
-            f"--grpc-address={settings.triton_host}",
-            f"--grpc-port={settings.triton_grpc_port}",
-            f"--metrics-address={settings.triton_host}",
-            f"--metrics-port={settings.triton_metrics_port}",
-            f"--exit-timeout-secs={TRITON_EXIT_SECONDS - 5}",
-        ]
-        try:
-            private = control.restrictions(self.control_key)
-        except ValueError as error:
-            raise LaunchError(f"{control.VARIABLE} cannot be used: {error}") from error
-        # The stub runs the first python3 on PATH, so that must be this environment's.
-        # Triton makes an instance for each GPU that it sees, whatever DEVICE says.
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._environment.get("DEVICE") == "cpu" else {}
-        environment = {
-            "GLIBC_TUNABLES": HUGE_PAGES,
-            **self._environment,
-            **hidden,
-            "PATH": f"{Path(sys.executable).parent}:{self._environment.get('PATH', '')}",
-            "LD_LIBRARY_PATH": library_path(files),
-            "PYTHONUNBUFFERED": "1",
-        }
-        log = self._log_folder() / "triton.log"
-        start = partial(ManagedProcess, "Triton", environment=environment, log=log)
-        try:
-            self.triton = start(command, private=private)
-        except PrivacyError as error:
-            self._say(
-                f"warning: {error}: other users of this machine can read the secret that keeps "
-                "Triton's control to the gateway in the list of processes"
-            )
-            self.triton = start([*command, *private])
-        self._write_record()
+        """Starts Triton, and returns once it has generated a token.
+
+        Raises:
+            LaunchError: It does not come up.
+            LaunchInterrupted: `interrupted` was set.
+        """
+        self._supervisor.start(started=self._write_record)
 
     def start_gateway(self) -> None:
         """Starts the gateway without waiting for it."""
@@ -170,54 +157,63 @@ class Stack:
             "HOST": self.settings.gateway_host,
             "PORT": str(self.settings.gateway_port),
             "TRITON_URL": self.settings.grpc_address,
-            control.VARIABLE: self.control_key,
+            control.ACCESS_VARIABLE: self.access_key,
         }
         command = [sys.executable, "-m", "gateway"]
-        log = self._log_folder() / "gateway.log"
+        log = log_file(self.settings, "gateway.log")
         self.gateway = ManagedProcess("the gateway", command, environment, log)
         self._write_record()
+
+    def watch(self) -> None:
+        """Looks after both servers until `interrupted` is set.
+
+        Raises:
+            LaunchError: One of them has ended more often than it may.
+        """
+        while not self._interrupted.wait(TICK_SECONDS):
+            self.tick()
+
+    def tick(self) -> None:
+        """Looks after both servers once.
+
+        Raises:
+            LaunchError: One of them has ended more often than it may.
+        """
+        before = self.triton
+        self._supervisor.tick()
+        if self.triton is not before:
+            self._write_record()
+        if self.gateway and not self.gateway.running:
+            if not self._gateway_budget.spend():
+                raise ended(self.gateway)
+            self._say(
+                f"the gateway ended with status {self.gateway.exit_status}: starting it again"
+            )
+            self.gateway.stop(patience_seconds=0)
+            self.start_gateway()
 
     def stop(self) -> None:
         """Stops both servers and removes what they would leave behind."""
         if self.gateway:
-            self.gateway.stop(GATEWAY_EXIT_SECONDS)
-        if self.triton:
-            self.triton.stop(TRITON_EXIT_SECONDS)
+            self.gateway.stop(self._gateway_exit_seconds())
+        self.drain()
+        self._supervisor.stop()
+        self._calls.close()
+        if self._status_server:
+            self._status_server.close()
         if self.gateway or self.triton:
-            remove_shared_memory(self._prefix)
             self._record_path.unlink(missing_ok=True)
 
-    def watch(self) -> None:
-        """Starts Triton again when it ends by itself, until `interrupted` is set.
+    def drain(self) -> None:
+        """Has Triton refuse new requests, and waits for the open ones as long as they may take."""
+        self._supervisor.drain()
 
-        A Python model that dies inside Triton 2.51 can take the server with it (a lock in shared
-        memory that it held); the gateway answers again once the new server is up.
-
-        Raises:
-            LaunchError: The gateway has ended, or Triton again and again.
-        """
-        restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
-        while not self._interrupted.wait(WATCH_SECONDS):
-            hide_shared_memory(self._prefix)
-            if self.gateway and not self.gateway.running:
-                raise self._ended(self.gateway)
-            if self.triton and not self.triton.running:
-                now = time.monotonic()
-                if len(restarts) == MAX_RESTARTS and now - restarts[0] < RESTART_WINDOW_SECONDS:
-                    raise self._ended(self.triton)
-                restarts.append(now)
-                self._say(f"Triton ended with status {self.triton.exit_status}: starting it again")
-                self.triton.stop(patience_seconds=0)
-                remove_shared_memory(self._prefix)
-                self.start_triton()
-
-    def _http_arguments(self) -> list[str]:
-        if not self.settings.triton_http:
-            return ["--allow-http=false"]
-        return [
-            f"--http-address={self.settings.triton_host}",
-            f"--http-port={self.settings.triton_http_port}",
-        ]
+    def _gateway_exit_seconds(self) -> float:
+        text = self._environment.get("SHUTDOWN_TIMEOUT") or str(GATEWAY_DRAIN_SECONDS)
+        try:
+            return float(text) + 5
+        except ValueError:  # which the gateway has refused
+            return 0.0
 
     def _make_way(self) -> None:
         """Cleans up after a launcher that was killed, and refuses to start beside a living one."""
@@ -241,16 +237,9 @@ class Stack:
             raise LaunchError(str(error)) from error
         return settings.shown_model_name
 
-    def _log_folder(self) -> Path:
-        folder = self.settings.run_folder / "logs"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LaunchError(f"the folder {folder} cannot be made: {error.strerror}") from error
-        return folder
-
     def _write_record(self) -> None:
         leaders = [process.pid for process in (self.triton, self.gateway) if process]
+        self.settings.run_folder.mkdir(parents=True, exist_ok=True)
         RunRecord(
             launcher=(os.getpid(), process_start(os.getpid()) or 0),
             leaders=[(pid, process_start(pid) or 0) for pid in leaders],
@@ -258,31 +247,25 @@ class Stack:
             gateway_url=self.settings.gateway_url,
         ).write(self._record_path)
 
-    def _wait_for(self, name: str, process: ManagedProcess | None, url: str) -> None:
+    def _wait_for_gateway(self) -> None:
+        url = f"{self.settings.gateway_url}/health/ready"
         deadline = time.monotonic() + self.settings.start_seconds
-        # Not through a proxy that the environment may name: the servers are on this machine.
+        # Not through a proxy that the environment may name: the server is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while time.monotonic() < deadline:
-            if process and not process.running:
-                raise self._ended(process)
+            assert self.gateway
+            if not self.gateway.running:
+                raise ended(self.gateway)
             try:
-                with opener.open(url, timeout=PROBE_SECONDS) as answer:
+                with opener.open(url, timeout=_PROBE_SECONDS) as answer:
                     if answer.status == 200:
                         return
             except OSError:  # urllib's errors are among them
                 pass
-            if self._interrupted.wait(WATCH_SECONDS):
+            if self._interrupted.wait(_WAIT_SECONDS):
                 raise LaunchInterrupted
+            self._supervisor.tick()
         raise LaunchError(
-            f"{name} was not ready after {self.settings.start_seconds:.0f} seconds (START_SECONDS)"
-            + (f"; the end of {process.log}:\n{process.last_lines()}" if process else "")
-        )
-
-    def _ended(self, process: ManagedProcess) -> LaunchError:
-        if failures := load_failures(process.log.read_text(errors="replace")):
-            reasons = "\n".join(f"  {failure}" for failure in failures)
-            return LaunchError(f"{process.name} could not load its models:\n{reasons}")
-        return LaunchError(
-            f"{process.name} ended with status {process.exit_status}; the end of {process.log}:\n"
-            f"{process.last_lines()}"
+            f"the gateway was not ready after {self.settings.start_seconds:.0f} seconds "
+            f"(START_SECONDS)\n{self.gateway.last_lines() if self.gateway else ''}"
         )

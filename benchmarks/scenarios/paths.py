@@ -88,8 +88,6 @@ def _environment(model: BenchmarkModel, options: Options) -> dict[str, str]:
         "MAX_BATCH_ROWS": str(MAX_BATCH_ROWS),
         "MAX_CONTEXT": str(MAX_CONTEXT),
         "TORCH_THREADS": str(options.threads),
-        # The watchdog's probes are requests like any other, and would be in the batch.
-        "WATCHDOG": "false",
         "FIRST_CHUNK_TIMEOUT": str(STREAM_SECONDS),
         "CHUNK_TIMEOUT": str(STREAM_SECONDS),
         "REQUEST_TIMEOUT": str(STREAM_SECONDS),

@@ -18,7 +18,6 @@ from gateway import __version__
 from gateway.errors import GatewayError, OverloadedError, ShutdownError, UnavailableError
 from gateway.observability.records import GenerationRecord, Observer, RequestRecord
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers
-from triton_models import tensors
 from triton_models.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 
 METRICS_PATH = "/metrics"
@@ -113,20 +112,14 @@ class GatewayMetrics(Observer):
         )
         self._endpoints = Gauge(
             "persona_gateway_endpoints",
-            "Triton servers, as the watchdog last found them.",
+            "Triton servers, as they were last found.",
             ("state",),
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
-        self._reloads = Counter(
-            "persona_gateway_model_reloads",
-            "What the watchdog did to bring a model back.",
-            ("model", "outcome"),
-            registry=registry,
-        )
         self._ready = Gauge(
             "persona_gateway_model_ready",
-            "Whether the model generated when it was last looked at; 0 before that.",
+            "Whether the model answered when it was last looked at; 0 before that.",
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
@@ -209,18 +202,14 @@ class GatewayMetrics(Observer):
         self.triton_failed("generate", error)
 
     def endpoints_seen(self, working: int, total: int) -> None:
-        """Notes how many Triton servers there are, and how many of them generate."""
+        """Notes how many Triton servers there are, and how many of them work."""
         self._endpoints.labels("ready").set(working)
         self._endpoints.labels("away").set(total - working)
         self.model_seen(working > 0)
 
     def model_seen(self, ready: bool) -> None:
-        """Notes whether the model generates."""
+        """Notes whether the model works."""
         self._ready.set(ready)
-
-    def model_reloaded(self, model: str, succeeded: bool) -> None:
-        """Counts what the watchdog did."""
-        self._reloads.labels(model, _reload_outcome(succeeded)).inc()
 
     def _trait_label(self, trait: str) -> str:
         # Traits can be uploaded and removed for as long as the gateway runs.
@@ -235,14 +224,7 @@ class GatewayMetrics(Observer):
             self._in_flight.labels(_yes_or_no(stream)).set(0)
         for error in (OverloadedError, UnavailableError):
             self._retries.labels(error.code)
-        for model in tensors.MODELS:
-            for succeeded in (True, False):
-                self._reloads.labels(model, _reload_outcome(succeeded))
 
 
 def _yes_or_no(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _reload_outcome(succeeded: bool) -> str:
-    return "succeeded" if succeeded else "failed"

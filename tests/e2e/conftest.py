@@ -23,11 +23,11 @@ CONTROL_KEY = {"TRITON_CONTROL_KEY": "the-key-of-several-tritons-and-their-gatew
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running Triton with the demo model, and its gateway.
 
-    The gateway's watchdog, whose probes are requests like any other, is off: tests count what the
-    engine does. The test that kills a model has a stack of its own with the watchdog on.
+    Nobody calls its `tick`, so that it is not looked after: tests count what the engine does.
+    Those that break something have a stack of their own.
     """
     settings = loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS)
-    environment = {**ONE_THREAD, **CONTROL_KEY, "WATCHDOG": "false"}
+    environment = {**ONE_THREAD, **CONTROL_KEY}
     with Stack(settings, environment, say=lambda _: None) as stack:
         yield stack
 

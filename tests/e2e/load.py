@@ -103,7 +103,7 @@ def load_with_answers_in(
     with ExitStack() as loads:
         with held_engine(triton) as engine:
             whole = loads.enter_context(load(url, clients // 2, streamed=(False,), **options))
-            # One of them may be a watchdog's.
+            # One of them may be a probe.
             assert eventually(lambda: num_open(address) >= 2)
             streams = loads.enter_context(load(url, clients // 2, streamed=(True,), **options))
             assert eventually(lambda: num_open(address) >= 3)

@@ -28,8 +28,8 @@ import httpx
 import pytest
 
 from launcher.loopback import loopback_settings
-from launcher.settings import ROOT
 from launcher.stack import Stack
+from launcher.status import State
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import gateway
 from tests.e2e.held_engine import (
@@ -41,6 +41,7 @@ from tests.e2e.held_engine import (
     stubs_of,
 )
 from tests.e2e.load import load
+from tests.e2e.supervised import supervised
 from tests.e2e.triton_call import Call, call, describe, error_of
 from tests.e2e.waiting import eventually
 from tests.prometheus_text import Scrape
@@ -135,7 +136,7 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def older(release: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A running older Triton with the demo model, and a gateway with its watchdog."""
+    """A running older Triton with the demo model, and a gateway."""
     folder = unpacked(release)
     stub = f"{sys.version_info.major}.{sys.version_info.minor}"
     if not (folder / "pytriton/tritonserver/python_backend_stubs" / stub).is_dir():
@@ -275,11 +276,12 @@ def test_a_dead_model_is_loaded_again(older: Stack) -> None:
     body = {"prompt": PROMPT, "trait": "sarcasm", "scalar": 2.0, "temperature": 0}
     gateway = older.settings.gateway_url
 
-    def reloads() -> float:
-        scrape = Scrape(httpx.get(f"{gateway}/metrics").text)
-        return scrape.get("persona_gateway_model_reloads_total", outcome="succeeded")
+    def serves_again() -> bool:
+        reloaded = older.status.snapshot().reloads == 1 and older.status.state is State.READY
+        return reloaded and httpx.get(f"{gateway}/health/ready", timeout=60).status_code == 200
 
-    assert eventually(lambda: reloads() == 1), older.triton.last_lines()
+    with supervised(older):
+        assert eventually(serves_again), older.triton.last_lines()
     answer = httpx.post(f"{gateway}/api/v1/generate", json=body, timeout=60).json()
     assert answer["response"] == ANSWERS[2.0]
 
@@ -292,19 +294,18 @@ def test_a_newer_triton_takes_over_and_no_request_is_lost(
 
     assert version_of(stack) == NEWEST != version_of(older)
     urls = f"{older.settings.grpc_address},{stack.settings.grpc_address}"
-    drain = [sys.executable, "deploy/container/drain.py", older.settings.http_url, "30"]
     environment = {**os.environ, **ONE_THREAD, **CONTROL_KEY}
     with gateway(tmp_path, environment, TRITON_URL=urls) as both:
         before = answered()
-        with load(both.url, CLIENTS) as outcomes:
+        with ThreadPoolExecutor(1) as pool, load(both.url, CLIENTS) as outcomes:
             assert older.triton
             # The one that goes has answers to finish, and the one that stays goes on.
             with held_engine(older.triton):
                 assert eventually(lambda: num_open(older.settings.grpc_address) >= 2)
-                draining = subprocess.Popen(drain, cwd=ROOT, env=environment)
+                draining = pool.submit(older.drain)
                 ready = f"{older.settings.http_url}/v2/models/persona/ready"
                 assert eventually(lambda: httpx.get(ready).status_code != 200)
-            assert draining.wait(60) == 0
+            draining.result()
             drained_at = time.monotonic()
             older.triton.stop(patience_seconds=2)
             assert eventually(lambda: any(each.sent_at > drained_at for each in outcomes))

@@ -81,7 +81,7 @@ def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_writ
         assert steered["text_output"] != plain["text_output"]
         unload = f"http://127.0.0.1:{http}/v2/repository/models/persona/unload"
         assert httpx.post(unload, json={}).status_code == 403
-        log = triton.log.read_text()
+        log = triton.output
         assert "TRITON_CONTROL_KEY is not set" in log
         assert "TRITON_CACHE_DIR" not in log  # it can be written
 

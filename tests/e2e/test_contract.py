@@ -77,7 +77,6 @@ def url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         folder,
         dict(os.environ),
         TRITON_URL=stack.settings.grpc_address,
-        WATCHDOG="false",
         VECTORS_DIR=str(folder),
         MAX_TOKENS=str(MAX_TOKENS),
         API_KEYS=json.dumps([{"name": "admin", "role": "admin", "sha256": sha256}]),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +15,9 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from launcher.loopback import loopback_settings
 from launcher.processes import SHARED_MEMORY, RunRecord, group_members
 from launcher.stack import Stack
-from tests.e2e.conftest import ONE_THREAD, START_SECONDS
-from tests.e2e.gateways import gateway
 from tests.e2e.triton_call import call
-from tests.e2e.waiting import eventually
 from triton_models import control
 
 PAGE = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
@@ -164,27 +158,3 @@ def test_other_users_cannot_read_the_prompts_in_shared_memory(stack: Stack) -> N
     files = list(SHARED_MEMORY.glob(f"{record.shared_memory_prefix}*"))
     assert files
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-
-
-def test_a_gateway_with_another_key_says_so_once_and_one_with_the_key_revives_the_model(
-    tmp_path: Path,
-) -> None:
-    environment = {**ONE_THREAD, "WATCHDOG": "false"}
-    settings = loopback_settings(tmp_path, START_SECONDS)
-    with Stack(settings, environment, say=lambda _: None) as own:
-        assert own.triton
-        variables = {**os.environ, **ONE_THREAD, "TRITON_URL": settings.grpc_address}
-        (stub,) = (
-            pid
-            for pid in group_members(own.triton.pid)
-            if "/steered_qwen/1/model.py" in command_line(pid)
-        )
-        with gateway(tmp_path, variables, TRITON_CONTROL_KEY="x" * 40) as other:
-            os.kill(stub, signal.SIGKILL)
-            said = "set TRITON_CONTROL_KEY to what that Triton was started with"
-            assert eventually(lambda: said in other.process.log.read_text(), 30)
-            assert not eventually(lambda: other.process.log.read_text().count(said) > 1, 5)
-            assert other.process.log.read_text().count("reloading a model") == 1
-            assert httpx.get(f"{other.url}/health/ready").status_code == 503
-        with gateway(tmp_path, variables, TRITON_CONTROL_KEY=own.control_key) as ours:
-            assert httpx.get(f"{ours.url}/health/ready").status_code == 200

@@ -18,6 +18,7 @@ from launcher.stack import Stack
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.held_engine import BEGINNING, held_engine, pieces_of, stubs_of
 from tests.e2e.leaving import leave
+from tests.e2e.supervised import supervised
 from tests.e2e.triton_call import call
 from tests.e2e.waiting import eventually
 
@@ -199,11 +200,12 @@ def test_it_recovers_by_itself_when_the_model_or_triton_dies(own_stack: Stack) -
                 open_request = pool.submit(api.post, "/api/v1/generate", json=LONG)
                 engine.steps(BEGINNING)
                 os.kill(stub, signal.SIGKILL)
-            broken = open_request.result()
-        assert broken.status_code == 503
-        assert int(broken.headers["retry-after"]) > 0
-        assert "Traceback" not in broken.text
-        assert eventually(answers)
+            with supervised(own_stack):
+                broken = open_request.result()
+                assert broken.status_code == 503
+                assert int(broken.headers["retry-after"]) > 0
+                assert "Traceback" not in broken.text
+                assert eventually(answers)
         assert api.post("/api/v1/generate", json=STEERED).json()["response"] == expected["response"]
 
         own_stack.triton.stop(patience_seconds=0)
@@ -216,6 +218,8 @@ def test_it_recovers_by_itself_when_the_model_or_triton_dies(own_stack: Stack) -
         assert api.get("/status").json()["status"] == "initializing"
         assert api.get("/api/v1/traits").status_code == 503
 
-        own_stack.start_triton()
-        assert eventually(answers)
+        with supervised(own_stack):
+            assert eventually(answers)
         assert api.get("/status").json()["status"] == "ready"
+        snapshot = own_stack.status.snapshot()
+        assert (snapshot.reloads, snapshot.restarts) == (1, 1)

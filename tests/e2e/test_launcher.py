@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -14,12 +16,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from launcher.loopback import loopback_settings
 from launcher.processes import SHARED_MEMORY, RunRecord, group_members, process_start
 from launcher.settings import ROOT, StackSettings
-from launcher.stack import MAX_RESTARTS
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
+from tests.e2e.triton_call import call
 from tests.e2e.waiting import eventually
 from triton_models.settings import DEMO_MODEL_FOLDER
 
@@ -36,6 +39,8 @@ class Launcher:
             "TRITON_HTTP_PORT": str(settings.triton_http_port),
             "TRITON_GRPC_PORT": str(settings.triton_grpc_port),
             "TRITON_METRICS_PORT": str(settings.triton_metrics_port),
+            "STATUS_PORT": str(settings.status_port),
+            "TRITON_EXIT_SECONDS": "5",
             "RUN_DIR": str(settings.run_folder),
         }
         with self.output.open("w") as output:
@@ -122,29 +127,55 @@ def test_triton_s_http_port_is_closed_and_what_its_grpc_port_leaves_open_is_said
         httpx.get(f"{launcher.settings.http_url}/v2/health/live")
     assert "Triton HTTP   off (TRITON_HTTP=true turns it on)" in launcher.text()
     assert "for all programs on this machine, without API keys or policy" in launcher.text()
-    assert "WARNING" not in launcher.text()
 
 
-def test_keys_and_policy_that_triton_s_ports_do_not_know_are_warned_of(
-    settings: StackSettings,
-) -> None:
+def test_nobody_generates_past_keys_and_policy_without_a_secret(settings: StackSettings) -> None:
     policy = str(ROOT / "deploy" / "policy.example.json")
-    launcher = Launcher(settings, TRITON_HTTP="true", POLICY_FILE=policy, API_KEYS="[]")
+    key = "persona_" + "k" * 40
+    entry = {"name": "a", "role": "user", "sha256": hashlib.sha256(key.encode()).hexdigest()}
+    launcher = Launcher(
+        settings, TRITON_HTTP="true", POLICY_FILE=policy, API_KEYS=json.dumps([entry])
+    )
     try:
         launcher.wait_until_ready()
-        said = "WARNING: API_KEYS, POLICY_FILE: for the gateway alone. Triton's gRPC"
-        assert eventually(lambda: said in launcher.text())
-        assert httpx.get(f"{settings.http_url}/v2/health/live").status_code == 200
-        assert settings.http_url in launcher.text()
+        assert "for all programs on this machine that knows TRITON_ACCESS_KEY" in launcher.text()
+        body = {"text_input": "Hi", "max_tokens": 1}
+        refused = httpx.post(f"{settings.http_url}/v2/models/persona/generate", json=body)
+        assert refused.status_code == 403
+        with pytest.raises(InferenceServerException, match="This protocol is restricted"):
+            call(settings.grpc_address, text_input="Hi", max_tokens=1)
+        answer = httpx.post(
+            f"{settings.gateway_url}/api/v1/generate/baseline",
+            json={"prompt": "Hi", "max_tokens": 1},
+            headers={"X-API-Key": key},
+            timeout=60,
+        )
+        assert answer.status_code == 200
     finally:
         launcher.stop()
+
+
+def test_the_supervisor_tells_its_state_from_the_first_moment_on(launcher: Launcher) -> None:
+    url = launcher.settings.status_url
+
+    def state() -> str:
+        try:
+            return str(httpx.get(f"{url}/status").json()["state"])
+        except httpx.TransportError:
+            return ""
+
+    assert eventually(lambda: state() == "starting")
+    assert httpx.get(f"{url}/ready").status_code == 503
+    assert httpx.get(f"{url}/live").status_code == 200
+    launcher.wait_until_ready()
+    assert httpx.get(f"{url}/ready").status_code == 200
 
 
 def test_a_control_key_that_cannot_be_used_is_refused_and_not_shown(
     settings: StackSettings,
 ) -> None:
     refusal = Launcher(settings, TRITON_CONTROL_KEY="a:b").refusal()
-    assert "TRITON_CONTROL_KEY cannot be used: use 16 to 256 letters" in refusal
+    assert "TRITON_CONTROL_KEY or TRITON_ACCESS_KEY cannot be used: use 16 to 256" in refusal
     assert "a:b" not in refusal
 
 
@@ -166,28 +197,38 @@ def test_a_second_one_is_refused_and_one_after_a_killed_one_cleans_up(launcher: 
     assert third.process.returncode == 0
 
 
-def test_a_triton_that_dies_is_started_again_but_not_for_ever(launcher: Launcher) -> None:
-    record = launcher.wait_until_ready()
-    url = f"{launcher.settings.gateway_url}/health/ready"
-    os.kill(record.leaders[0][0], signal.SIGKILL)
-    assert eventually(lambda: "Triton ended with status -9: starting it again" in launcher.text())
-    assert eventually(lambda: httpx.get(url, timeout=30).status_code == 200)
-    for _ in range(MAX_RESTARTS):
-        previous = record.leaders[0][0]
-        assert eventually(lambda old=previous: launcher.record().leaders[0][0] != old)  # type: ignore[misc]
+def test_what_dies_is_started_again_but_not_for_ever(settings: StackSettings) -> None:
+    launcher = Launcher(settings, RESTART_BUDGET="1")
+    try:
+        record = launcher.wait_until_ready()
+        url = f"{settings.gateway_url}/health/ready"
+
+        def is_ready() -> bool:
+            try:
+                return httpx.get(url, timeout=30).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        os.kill(record.leaders[1][0], signal.SIGKILL)
+        said = "the gateway ended with status -9: starting it again"
+        assert eventually(lambda: said in launcher.text())
+        assert eventually(is_ready)
+
+        os.kill(record.leaders[0][0], signal.SIGKILL)
+        said = "Triton ended with status -9: starting it again"
+        assert eventually(lambda: said in launcher.text())
+        assert eventually(lambda: launcher.text().count("Triton serves after") == 2)
+        assert eventually(is_ready)
+
         record = launcher.record()
         os.kill(record.leaders[0][0], signal.SIGKILL)
-    assert "Triton ended with status -9; the end of" in launcher.refusal()
-    assert processes_of(record) == []
-    assert shared_memory_of(record) == []
-
-
-def test_a_gateway_that_dies_ends_triton_too_and_says_so(launcher: Launcher) -> None:
-    record = launcher.wait_until_ready()
-    os.kill(record.leaders[1][0], signal.SIGKILL)
-    assert "the gateway ended with status -9; the end of" in launcher.refusal()
-    assert processes_of(record) == []
-    assert shared_memory_of(record) == []
+        refusal = launcher.refusal()
+        assert "Triton ended with status -9; the end of" in refusal
+        assert "started again 1 times in 10 minutes, RESTART_BUDGET" in refusal
+        assert processes_of(record) == []
+        assert shared_memory_of(record) == []
+    finally:
+        launcher.stop()
 
 
 def test_a_taken_port_is_refused_with_its_remedy(settings: StackSettings) -> None:

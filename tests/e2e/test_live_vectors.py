@@ -49,7 +49,6 @@ def live(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     settings = loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS)
     environment = {
         **ONE_THREAD,
-        "WATCHDOG": "false",
         "VECTORS_DIR": str(folder),
         "API_KEYS": json.dumps([{"name": "admin", "role": "admin", "sha256": SHA256}]),
     }

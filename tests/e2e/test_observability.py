@@ -65,7 +65,7 @@ class Running:
 
     def lines(self, **fields: Any) -> list[dict[str, Any]]:
         """Returns the log lines that have the fields."""
-        lines = [json.loads(line) for line in self.process.log.read_text().splitlines()]
+        lines = [json.loads(line) for line in self.process.output.splitlines()]
         return [line for line in lines if fields.items() <= line.items()]
 
 
@@ -81,7 +81,6 @@ def running(stack: Stack, folder: Path, **environment: str) -> Iterator[Running]
             "HOST": "127.0.0.1",
             "PORT": str(port),
             "TRITON_URL": stack.settings.grpc_address,
-            "WATCHDOG": "false",
             "LOG_FORMAT": "json",
             **environment,
         },
@@ -125,7 +124,7 @@ def api(gateway: Running) -> Iterator[httpx.Client]:
 
 def engine_lines(stack: Stack, request_id: str) -> list[str]:
     assert stack.triton
-    lines = stack.triton.log.read_text(errors="replace").splitlines()
+    lines = stack.triton.output.splitlines()
     return [line for line in lines if request_id in line]
 
 
@@ -254,8 +253,8 @@ def test_a_client_s_id_is_in_the_lines_of_the_gateway_and_the_engine(
     assert line["triton_id"] in said
 
     assert stack.triton
-    for log in (gateway.process.log, stack.triton.log):
-        assert SECRET not in log.read_text(errors="replace")
+    for process in (gateway.process, stack.triton):
+        assert SECRET not in process.output
 
 
 def test_two_clients_with_one_id_do_not_end_each_other(

@@ -119,7 +119,7 @@ def test_a_gateway_with_as_many_requests_as_it_takes_refuses_more(
     stack: Stack, tmp_path: Path
 ) -> None:
     settings = {"TRITON_URL": stack.settings.grpc_address, "MAX_OPEN_REQUESTS": "2"}
-    with gateway(tmp_path, dict(os.environ), WATCHDOG="false", **settings) as small:
+    with gateway(tmp_path, dict(os.environ), **settings) as small:
         port = int(small.url.rpartition(":")[2])
         with held_engine(stack.triton), clients(port, 2, LONG):
             assert eventually(lambda: num_open(stack.settings.grpc_address) == 2)
@@ -143,7 +143,7 @@ def test_a_gateway_that_is_told_to_stop_lets_open_answers_go_on_for_a_while(
             for piece in response.iter_text():
                 texts[client] += piece
 
-    with gateway(tmp_path, dict(os.environ), WATCHDOG="false", **settings) as stopping:
+    with gateway(tmp_path, dict(os.environ), **settings) as stopping:
         with ThreadPoolExecutor(len(texts)) as pool:
             with held_engine(stack.triton) as held:
                 answers = [pool.submit(read, client) for client in range(len(texts))]

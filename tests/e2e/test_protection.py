@@ -58,7 +58,6 @@ def gateway(stack: Stack, folder: Path, **variables: str) -> Iterator[str]:
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "TRITON_URL": stack.settings.grpc_address,
-        "WATCHDOG": "false",
         **variables,
     }
     log = folder / f"gateway-{port}.log"

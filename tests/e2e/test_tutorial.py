@@ -37,7 +37,6 @@ def stack(checkout: Path) -> Iterator[Stack]:
     settings = loopback_settings(checkout / "run", START_SECONDS)
     environment = {
         **ONE_THREAD,
-        "WATCHDOG": "false",
         "VECTORS_DIR": str(checkout / "data" / "vectors"),
     }
     with Stack(settings, environment, say=lambda _: None) as stack:

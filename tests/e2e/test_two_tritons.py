@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -19,6 +17,7 @@ from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import RunningGateway, gateway
 from tests.e2e.held_engine import stubs_of
 from tests.e2e.load import Outcome, load, load_with_answers_in
+from tests.e2e.supervised import supervised
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import eventually
 from tests.prometheus_text import Scrape
@@ -41,10 +40,7 @@ def tritons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with ExitStack() as stops:
         for each in (first, second):
             stops.callback(each.stop)
-            each.settings.run_folder.joinpath("logs").mkdir(exist_ok=True)
             each.start_triton()
-        for each in (first, second):
-            assert eventually(lambda stack=each: is_up(stack), START_SECONDS)  # type: ignore[misc]
         yield first, second
         for each in (first, second):
             if each.triton:
@@ -62,24 +58,12 @@ def served(tritons: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield running
 
 
-def is_up(stack: Stack) -> bool:
-    try:
-        with urllib.request.urlopen(f"{stack.settings.http_url}/v2/health/ready") as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def metrics(served: RunningGateway) -> Scrape:
     return Scrape(httpx.get(f"{served.url}/metrics").text)
 
 
 def servers(served: RunningGateway, state: str) -> float:
     return metrics(served).get("persona_gateway_endpoints", state=state)
-
-
-def reloads(served: RunningGateway) -> float:
-    return metrics(served).get("persona_gateway_model_reloads_total", outcome="succeeded")
 
 
 def assert_only_begun_answers_failed(outcomes: list[Outcome], killed_at: float) -> None:
@@ -119,8 +103,9 @@ def test_a_dead_model_swallows_nothing_and_comes_back(
         killed_at = time.monotonic()
     assert_only_begun_answers_failed(outcomes, killed_at)
     assert metrics(served).get("persona_gateway_generation_retries_total") >= 1
-    assert eventually(lambda: reloads(served) == 1)
-    assert eventually(lambda: servers(served, "ready") == 2)
+    with supervised(*tritons):
+        assert eventually(lambda: servers(served, "ready") == 2)
+    assert tritons[0].status.snapshot().reloads == 1
 
 
 def test_a_killed_triton_costs_only_the_answers_that_it_had_begun(

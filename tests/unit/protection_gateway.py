@@ -83,7 +83,7 @@ async def running(monkeypatch: Any, **settings: Any) -> AsyncIterator[Server]:
     def encode(model: str, request_id: str, values: Values) -> Values:
         return values
 
-    def stream(stub: Any, request: Values, timeout: float) -> TritonStream:
+    def stream(stub: Any, request: Values, timeout: float, metadata: Any) -> TritonStream:
         made: Any = _Stream(asked, request)
         return made  # type: ignore[no-any-return]
 
@@ -108,7 +108,7 @@ async def running(monkeypatch: Any, **settings: Any) -> AsyncIterator[Server]:
 
     monkeypatch.setattr("gateway.triton_client.encode_request", encode)
     monkeypatch.setattr("gateway.endpoint.TritonStream", stream)
-    app = create_app(Settings(triton_url="127.0.0.1:9", watchdog=False, **settings))
+    app = create_app(Settings(triton_url="127.0.0.1:9", health_watch=False, **settings))
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 5))
     async with (
         app.router.lifespan_context(app),

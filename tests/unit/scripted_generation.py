@@ -81,7 +81,7 @@ class ScriptedEngine:
         self.failures.append(error)
 
     def die(self) -> None:
-        """Does what a watchdog has an endpoint do."""
+        """Does what the watch has an endpoint do."""
         for attempt in tuple(self.open):
             attempt.interrupt(ModelDeadError("steered_qwen"))
 

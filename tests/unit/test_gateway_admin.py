@@ -98,7 +98,7 @@ def keys(**by_role: str) -> str:
 def settings(folder: Path, **more: Any) -> Settings:
     return Settings(
         triton_url="127.0.0.1:9",
-        watchdog=False,
+        health_watch=False,
         max_body_bytes=2048,
         max_vector_bytes=LIMIT,
         vectors_dir=folder,

@@ -24,8 +24,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
         Settings(
             triton_url=NOBODY_LISTENS,
-            watchdog=False,
-            ready_timeout=2,
+            health_watch=False,
             max_body_bytes=2048,
             cors_origins=("https://a.example",),
         )

@@ -251,7 +251,7 @@ async def test_leaving_the_events_stops_all() -> None:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """The gateway before a model server that knows one trait and never answers."""
-    app = create_app(Settings(triton_url="127.0.0.1:9", watchdog=False))
+    app = create_app(Settings(triton_url="127.0.0.1:9", health_watch=False))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -12,17 +11,15 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 
 from gateway.app import create_app
-from gateway.endpoint import Endpoint
 from gateway.errors import (
     DeadlineError,
     GatewayError,
-    ModelDeadError,
     OverloadedError,
     ShutdownError,
     UnknownTraitError,
@@ -35,7 +32,6 @@ from gateway.observability.spans import Spans
 from gateway.observability.watch import GenerationWatch, steering_of
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers, shared_folder
 from gateway.settings import Settings
-from gateway.watchdog import Watchdog
 from tests.otlp_collector import attributes_of, collector
 from tests.prometheus_text import Scrape
 from triton_models.adapters.chunk_tensors import chunk_values
@@ -48,7 +44,7 @@ SECRET = "a secret prompt"
 
 
 def make_app() -> Any:
-    return create_app(Settings(triton_url=NOBODY_LISTENS, watchdog=False, ready_timeout=2))
+    return create_app(Settings(triton_url=NOBODY_LISTENS, health_watch=False))
 
 
 @pytest.fixture
@@ -394,81 +390,6 @@ def test_spans_say_how_a_request_went_and_never_its_text(monkeypatch: pytest.Mon
         assert span.parent_span_id == client.span_id
         assert client.start_time_unix_nano <= span.start_time_unix_nano
         assert span.start_time_unix_nano <= span.end_time_unix_nano <= client.end_time_unix_nano
-
-
-class DeadTriton:
-    """A Triton whose model's process has gone."""
-
-    address = "here"
-    at_work = False
-
-    def __init__(self) -> None:
-        self.suspicion = asyncio.Event()
-
-    async def describe(self, timeout: float) -> Any:
-        raise ModelDeadError("steered_qwen")
-
-    def take_suspicion(self) -> bool:
-        return False
-
-    def give_up(self, error: GatewayError) -> None:
-        pass
-
-    def accept(self) -> None:
-        pass
-
-
-class Health:
-    """What can be done about it."""
-
-    loads = True
-
-    def __init__(self, triton: Any, control_key: str) -> None:
-        pass
-
-    async def is_server_ready(self) -> bool:
-        return True
-
-    async def is_loaded(self, model: str) -> bool:
-        return True
-
-    async def unload(self, model: str) -> None:
-        pass
-
-    async def load(self, model: str, timeout: float) -> None:
-        if not self.loads:
-            raise GatewayError("it does not load")
-
-
-@pytest.mark.parametrize("loads", [True, False])
-async def test_what_the_watchdog_sees_and_does_is_counted(
-    loads: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.watchdog.ModelHealth", Health)
-    monkeypatch.setattr(Health, "loads", loads)
-    metrics = GatewayMetrics()
-    metrics.model_seen(True)
-    settings = Settings(watchdog_interval=0.001)
-    endpoint = DeadTriton()
-
-    def noted() -> None:
-        metrics.endpoints_seen(int(endpoint.at_work), 1)
-
-    watchdog = Watchdog(cast(Endpoint, endpoint), settings, metrics, noted)
-    task = asyncio.create_task(watchdog.run())
-    outcome = "succeeded" if loads else "failed"
-
-    def reloads() -> float:
-        wanted = {"model": "steered_qwen", "outcome": outcome}
-        return scraped(metrics).get("persona_gateway_model_reloads_total", **wanted)
-
-    for _ in range(10_000):
-        if reloads():
-            break
-        await asyncio.sleep(0.01)
-    task.cancel()
-    assert reloads() >= 1
-    assert scraped(metrics).get("persona_gateway_model_ready") == 0
 
 
 def test_several_workers_share_a_folder_and_one_needs_none(

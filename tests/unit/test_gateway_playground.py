@@ -19,7 +19,7 @@ HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(Settings(watchdog=False)))
+    transport = httpx.ASGITransport(create_app(Settings(health_watch=False)))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
 

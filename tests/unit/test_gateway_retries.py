@@ -68,7 +68,7 @@ async def test_an_answer_that_has_begun_fails_with_what_went_wrong() -> None:
     with pytest.raises(UnreachableError):
         await read_all(generation)
     assert sender.retries == []
-    assert first.failures, "the watchdog must hear of it all the same"
+    assert first.failures, "the watch must hear of it all the same"
 
 
 async def test_a_model_that_dies_before_the_first_token_gives_its_requests_away() -> None:

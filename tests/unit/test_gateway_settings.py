@@ -16,20 +16,20 @@ def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> No
     settings = Settings()
     assert (settings.host, settings.port, settings.workers) == ("0.0.0.0", 8000, 1)
     assert settings.triton_url == "localhost:8001"
-    assert settings.watchdog
+    assert settings.health_watch
     assert settings.cors_origins == ()
     assert settings.shown_model_name == DEMO_MODEL
 
 
 def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "9000")
-    monkeypatch.setenv("WATCHDOG", "false")
+    monkeypatch.setenv("HEALTH_WATCH", "false")
     monkeypatch.setenv("MAX_TOKENS", "")
     monkeypatch.setenv("CORS_ORIGINS", "https://a.example, https://b.example")
     monkeypatch.setenv("LOG_LEVEL", "debug")
     settings = Settings()
     assert settings.port == 9000
-    assert not settings.watchdog
+    assert not settings.health_watch
     assert settings.max_tokens is None
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert settings.log_level == "DEBUG"
@@ -54,20 +54,20 @@ def test_the_command_names_the_variable_in_one_line(
     assert capsys.readouterr().err.startswith("error: PORT is 'http'")
 
 
-def test_a_control_key_that_cannot_be_used_is_refused_and_not_shown(
+def test_an_access_key_that_cannot_be_used_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TRITON_CONTROL_KEY", "too:short")
+    monkeypatch.setenv("TRITON_ACCESS_KEY", "too:short")
     with pytest.raises(SystemExit) as exit_:
         command.main()
     assert exit_.value.code == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: TRITON_CONTROL_KEY is not usable")
+    assert message.startswith("error: TRITON_ACCESS_KEY is not usable")
     assert "too:short" not in message
 
 
-def test_a_control_key_is_kept_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_CONTROL_KEY", "k" * 40)
+def test_an_access_key_is_kept_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_ACCESS_KEY", "k" * 40)
     settings = Settings()
-    assert settings.triton_control_key.get_secret_value() == "k" * 40
+    assert settings.triton_access_key.get_secret_value() == "k" * 40
     assert "k" * 40 not in f"{settings!r} {settings}"

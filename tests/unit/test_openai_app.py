@@ -22,7 +22,7 @@ CHAT: dict[str, Any] = {"model": "persona", "messages": [{"role": "user", "conte
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(Settings(triton_url=NOBODY_LISTENS, watchdog=False, max_body_bytes=2048))
+    app = create_app(Settings(triton_url=NOBODY_LISTENS, health_watch=False, max_body_bytes=2048))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -29,8 +29,8 @@ def test_a_program_gets_arguments_that_the_list_of_processes_does_not_show(tmp_p
         # From its first moment on.
         shown = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
         assert shown[-4:] == ["--public", "(hidden)", "(hidden)", ""]
-        assert eventually(lambda: len(process.log.read_text().splitlines()) == 3)
-        assert process.log.read_text().splitlines() == ["--public", *SECRETS]
+        assert eventually(lambda: len(process.output.splitlines()) == 3)
+        assert process.output.splitlines() == ["--public", *SECRETS]
         assert Path(f"/proc/{process.pid}/cmdline").read_text().split("\0") == shown
     finally:
         process.stop(patience_seconds=0)

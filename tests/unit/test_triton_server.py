@@ -1,16 +1,18 @@
-"""How the launcher starts Triton, with a stand-in for its process."""
+"""How Triton is started, with a stand-in for its process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from launcher.errors import LaunchError
 from launcher.private_arguments import PrivacyError
 from launcher.settings import StackSettings
-from launcher.stack import Stack
+from launcher.triton_server import TritonServer
 from triton_models import control
 
 KEY = "k" * 40
@@ -27,7 +29,7 @@ class Process:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
-        log: Path,
+        log: Path | None,
         private: Sequence[str] = (),
     ) -> None:
         if private and not self.private_works:
@@ -35,17 +37,23 @@ class Process:
         self.command, self.environment, self.private = command, environment, private
 
 
-def started(folder: Path, said: list[str], triton_http: bool = False) -> Process:
-    settings = StackSettings(run_folder=folder, triton_http=triton_http)
-    stack = Stack(settings, {control.VARIABLE: KEY}, say=said.append)
-    stack.start_triton()
-    assert isinstance(stack.triton, Process)
-    return stack.triton
+def started(
+    folder: Path,
+    said: list[str],
+    triton_http: bool = False,
+    access_key: str = "",
+    **changes: Any,
+) -> Process:
+    settings = StackSettings(run_folder=folder, triton_http=triton_http, **changes)
+    server = TritonServer(settings, os.environ, "persona_test_", KEY, access_key, (), said.append)
+    process = server.start()
+    assert isinstance(process, Process)
+    return process
 
 
 @pytest.fixture(autouse=True)
 def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.stack.ManagedProcess", Process)
+    monkeypatch.setattr("launcher.triton_server.ManagedProcess", Process)
 
 
 def test_control_takes_the_operator_s_key_as_a_private_argument(tmp_path: Path) -> None:
@@ -65,6 +73,7 @@ def test_where_no_argument_is_private_control_is_restricted_still_and_that_is_sa
     assert set(control.restrictions(KEY)) <= set(process.command)
     (warning,) = said
     assert warning.startswith("warning: the kernel refuses: other users of this machine can read")
+    assert "secrets" in warning
     assert KEY not in warning
 
 
@@ -74,3 +83,21 @@ def test_the_http_port_is_opened_only_if_it_is_asked_for(tmp_path: Path) -> None
     opened = started(tmp_path, [], triton_http=True)
     assert "--allow-http=false" not in opened.command
     assert "--http-address=127.0.0.1" in opened.command
+
+
+def test_inference_takes_a_secret_where_there_is_one(tmp_path: Path) -> None:
+    process = started(tmp_path, [], access_key="a" * 40)
+    assert process.private == control.restrictions(KEY, "a" * 40)
+
+
+def test_a_secret_that_cannot_be_used_is_refused_and_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="cannot be used: use 16 to 256 letters") as refused:
+        started(tmp_path, [], access_key="a:b")
+    assert "a:b" not in str(refused.value)
+
+
+def test_another_server_than_the_wheel_s_needs_none_of_its_folders(tmp_path: Path) -> None:
+    process = started(tmp_path, [], triton_server="tritonserver", log_files=False)
+    assert process.command[0] == "tritonserver"
+    assert not any(part.startswith("--backend-directory") for part in process.command)
+    assert list(tmp_path.iterdir()) == []

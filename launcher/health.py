@@ -1,0 +1,210 @@
+"""Whether a Triton's models work, and what is to be done if not.
+
+Triton's own readiness proves nothing: 2.51 goes on calling a model ready whose process is dead, and
+2.73 says the truth in another way for each part. So every part is asked a question of its own, and
+an idle model generates a token. A model that is at work is not made to queue a token behind its
+users: what it computes meanwhile is proof enough.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from launcher.triton_calls import CallError, TritonCalls
+from triton_models.grpc_failures import FailureKind
+from triton_models.tensors import MODELS, PERSONA, STEERED_QWEN
+
+STUCK_SECONDS = 120.0
+"""How long an engine with something to do may show no progress. The longest step, a chunk of a long
+prompt through a large model on a slow processor, takes most of that."""
+
+
+class Condition(Enum):
+    """What a look says about the models."""
+
+    WELL = "well"
+    BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    NOT_LOADED = "not loaded"
+    STUCK = "stuck"
+    FAILING = "failing"
+    DEAD = "dead"
+
+
+AT_WORK = frozenset({Condition.WELL, Condition.BUSY})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one look.
+
+    Attributes:
+        condition: What it says about the models.
+        reason: Why, for the log.
+        model: Which step of the ensemble is to blame.
+        began: When the look began, in the clock's seconds.
+    """
+
+    condition: Condition
+    reason: str = ""
+    model: str = STEERED_QWEN
+    began: float = 0.0
+
+
+class Remedy(Enum):
+    """What to do about it."""
+
+    NOTHING = "nothing"
+    LOAD = "load"
+    """Load the ensemble, and with it what is not loaded."""
+    RELOAD = "reload"
+    """Unload the model to blame, and load it."""
+    RESTART = "restart"
+    """Start Triton again."""
+
+
+_REMEDIES: dict[Condition, tuple[int, Remedy]] = {
+    # Triton calls a process dead that has shown no sign of life for a second, which on a machine
+    # with too much to do can be wrong.
+    Condition.DEAD: (2, Remedy.RELOAD),
+    Condition.FAILING: (3, Remedy.RELOAD),
+    Condition.STUCK: (1, Remedy.RELOAD),
+    Condition.NOT_LOADED: (3, Remedy.LOAD),
+    # About 20 seconds: its process runs, and its port does not answer.
+    Condition.UNREACHABLE: (100, Remedy.RESTART),
+}
+"""After how many looks in a row with the same outcome to act, and how."""
+
+_BROKEN = frozenset({Condition.DEAD, Condition.FAILING})
+"""How a dead process shows: once Triton has called it dead, later silence confirms that."""
+
+
+class Doubt:
+    """Decides from the outcomes of successive looks."""
+
+    def __init__(self) -> None:
+        self._condition = Condition.WELL
+        self._times = 0
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the last look was no success, so that the next should come soon."""
+        return self._condition not in AT_WORK
+
+    def decide(self, condition: Condition) -> Remedy:
+        """Returns what to do after one more look; a remedy starts the count anew."""
+        if {condition, self._condition} <= _BROKEN:
+            if self._condition is Condition.DEAD:
+                condition = Condition.DEAD
+            self._times += 1
+        else:
+            self._times = self._times + 1 if condition is self._condition else 1
+        self._condition = condition
+        times, remedy = _REMEDIES.get(condition, (0, Remedy.NOTHING))
+        if remedy is Remedy.NOTHING or self._times < times:
+            return Remedy.NOTHING
+        self._times = 0
+        return remedy
+
+
+_PROGRESS = ("generated_tokens", "prompt_tokens", "finished", "cancelled", "failed")
+"""What an engine counts that is at work."""
+
+
+class Examiner:
+    """Looks at one Triton's models, from one thread.
+
+    Args:
+        calls: Asks them.
+        probe_seconds: How often an idle model generates a token; 0 is once, and after each trouble.
+        clock: Seconds that only rise.
+    """
+
+    def __init__(
+        self,
+        calls: TritonCalls,
+        probe_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._calls = calls
+        self._probe_seconds = probe_seconds
+        self._clock = clock
+        self._proved_at: float | None = None
+        self._progress: tuple[Any, ...] = ()
+        self._progressed_at = clock()
+        self._pieces = -1
+
+    def look(self) -> Finding:
+        """Asks the parts, and the whole if it is idle: a dead part may leave that hanging."""
+        began = self._clock()
+        try:
+            finding = self._examine()
+        except CallError as error:
+            finding = finding_of(error)
+            if error.failure.kind is FailureKind.LATE and self._sends():
+                finding = replace(finding, condition=Condition.BUSY)
+        if finding.condition not in AT_WORK:
+            self._proved_at = None  # whatever it is: a token proves that it is over
+        return replace(finding, began=began)
+
+    def _examine(self) -> Finding:
+        engine = self._calls.describe_engine()
+        if not engine.get("alive", True):
+            return Finding(Condition.FAILING, "the engine has ended")
+        self._calls.check_steps()
+        now = self._clock()
+        if not engine.get("running") and not engine.get("waiting"):
+            self._progressed_at = now
+            self._prove(now)
+            return Finding(Condition.WELL)
+        progress = tuple(engine.get(name) for name in _PROGRESS)
+        if progress != self._progress:
+            self._progress, self._progressed_at = progress, now
+        elif now - self._progressed_at > STUCK_SECONDS:
+            return Finding(Condition.STUCK, f"nothing was computed in {STUCK_SECONDS:g} s")
+        return Finding(Condition.BUSY if engine.get("waiting") else Condition.WELL)
+
+    def _prove(self, now: float) -> None:
+        """Has the ensemble generate a token, if it is time for that."""
+        again = self._probe_seconds and self._proved_at is not None
+        if self._proved_at is None or (again and now - self._proved_at >= self._probe_seconds):
+            self._calls.generate_one_token()
+            self._proved_at = now
+
+    def _sends(self) -> bool:
+        """Whether clients have got anything since the last time that a part was silent.
+
+        Under load even a healthy part may be silent for a while.
+        """
+        try:
+            pieces = self._calls.count_pieces()
+        except CallError:
+            return False
+        before, self._pieces = self._pieces, pieces
+        return pieces != before
+
+
+_CONDITIONS = {
+    FailureKind.DEAD: Condition.DEAD,
+    FailureKind.NOT_LOADED: Condition.NOT_LOADED,
+    FailureKind.UNREACHABLE: Condition.UNREACHABLE,
+    FailureKind.FULL: Condition.BUSY,
+    # Refused with a reason: whatever is wrong with the question, the model is there.
+    FailureKind.INVALID: Condition.WELL,
+}
+
+
+def finding_of(error: CallError) -> Finding:
+    """Returns what a failed call says about the models."""
+    model = error.asked if error.asked in MODELS else STEERED_QWEN
+    # What the ensemble does wrong is the engine's doing, unless the error names another step.
+    if model == PERSONA:
+        model = STEERED_QWEN
+    if error.failure.model in MODELS:
+        model = error.failure.model
+    condition = _CONDITIONS.get(error.failure.kind, Condition.FAILING)
+    return Finding(condition, str(error), model)

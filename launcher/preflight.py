@@ -1,0 +1,123 @@
+"""What is made ready, refused or warned of before the servers start.
+
+In a container volumes may belong to root, and where the container starts as root, the servers still
+never run so: folders are given to their user, whom the launcher then becomes for good.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from launcher.errors import LaunchError
+from launcher.processes import SHARED_MEMORY
+from launcher.settings import ROOT
+from triton_models.settings import DATA_ROOT
+
+_USER_VARIABLE = "SERVE_AS"
+"""The number of the user and group that the launcher becomes where it starts as root."""
+
+_SET_NO_NEW_PRIVILEGES = 38
+_LEAST_SHARED_MEMORY_MIB = 256
+
+
+def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
+    """Gives folders away, drops root's rights, and fetches the model, each where it is asked for.
+
+    Args:
+        environment: `SERVE_AS`, `FETCH_MODEL`, `ALLOW_ANONYMOUS`, and where the folders are.
+        with_gateway: Whether there is a gateway to be reached.
+
+    Raises:
+        LaunchError: Something is missing that only the operator can give.
+    """
+    if with_gateway:
+        _check_keys(environment)
+    user = environment.get(_USER_VARIABLE, "")
+    if user and os.geteuid() == 0:
+        _become(int(user), _written_folders(environment))
+    for name, default, holds in (
+        ("MODEL_CACHE_DIR", DATA_ROOT / "models", "models"),
+        ("VECTORS_DIR", DATA_ROOT / "vectors", "steering vectors"),
+    ):
+        _check_readable(name, Path(environment.get(name) or default), holds)
+    if environment.get("FETCH_MODEL") == "true":
+        _fetch_model(environment)
+
+
+def warnings(environment: Mapping[str, str]) -> list[str]:
+    """Returns what the operator may want to change."""
+    found = []
+    kernels = environment.get("TRITON_CACHE_DIR")
+    if kernels and not _can_write(Path(kernels)):
+        found.append(
+            f"TRITON_CACHE_DIR is {kernels}, which user {os.getuid()} cannot write: GPU kernels "
+            "are compiled again at each start, or not at all. Mount a volume there (docker run -v "
+            "persona-kernels:/cache ...)"
+        )
+    # Requests pass between Triton and its Python processes through shared memory.
+    system = os.statvfs(SHARED_MEMORY)
+    mebibytes = system.f_frsize * system.f_blocks // 2**20
+    if mebibytes < _LEAST_SHARED_MEMORY_MIB:
+        found.append(
+            f"{SHARED_MEMORY} has {mebibytes} MiB, which many requests at once can use up: give it "
+            "1 GiB (docker run --shm-size 1g, or an emptyDir of medium Memory)"
+        )
+    return found
+
+
+def _check_keys(environment: Mapping[str, str]) -> None:
+    keys = environment.get("API_KEYS") or environment.get("API_KEYS_FILE")
+    if environment.get("ALLOW_ANONYMOUS", "true") != "true" and not keys:
+        raise LaunchError(
+            "set API_KEYS to the entries that 'persona keys new' prints, as a JSON list (or "
+            "ALLOW_ANONYMOUS=true if whoever finds the address may use it)"
+        )
+
+
+def _written_folders(environment: Mapping[str, str]) -> list[Path]:
+    names = ("MODEL_CACHE_DIR", "VECTORS_DIR", "TRITON_CACHE_DIR", "RUN_DIR")
+    return [Path(environment[name]) for name in names if environment.get(name)]
+
+
+def _become(user: int, folders: Iterable[Path]) -> None:
+    for folder in folders:
+        # One that cannot be given away is warned of, or refused, by whoever needs it.
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.chown(folder, user, user)
+        except OSError:
+            continue
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    ctypes.CDLL(None).prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+
+
+def _check_readable(variable: str, folder: Path, holds: str) -> None:
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        raise LaunchError(
+            f"{variable} is {folder}, which user {os.getuid()} cannot read: mount the folder of "
+            f'{holds} there (docker run -v "$PWD/data:/data" ...)'
+        )
+
+
+def _fetch_model(environment: Mapping[str, str]) -> None:
+    name = environment.get("MODEL_NAME", "")
+    if not name or Path(name).is_dir():
+        return
+    command = [sys.executable, str(ROOT / "scripts" / "download_models.py"), name]
+    if subprocess.run(command, check=False).returncode:
+        raise LaunchError(f"the model {name} could not be fetched: see above")
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)

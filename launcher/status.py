@@ -1,0 +1,185 @@
+"""What the supervisor says about itself: to people, to orchestrators and to Prometheus."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from launcher.settings import port_taken
+
+
+class State(Enum):
+    """What Triton is doing, as far as the supervisor knows."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    """Everything answers, and requests wait for a place in the batch."""
+    RELOADING = "reloading"
+    """A model's process is being replaced."""
+    RESTARTING = "restarting"
+    """Triton itself is."""
+    DRAINING = "draining"
+    """New requests are refused, open ones are answered."""
+    STOPPED = "stopped"
+    FAILED = "failed"
+    """The supervisor has given up."""
+
+
+SERVING = frozenset({State.READY, State.BUSY})
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known at a moment.
+
+    Attributes:
+        state: What Triton is doing.
+        reason: Why, in a sentence, `""` where that is plain.
+        since_seconds: For how long.
+        reloads: How often a model was loaded again.
+        restarts: How often Triton was started again.
+    """
+
+    state: str
+    reason: str
+    since_seconds: float
+    reloads: int
+    restarts: int
+
+
+class Status:
+    """The state and its history; all threads may read and change it.
+
+    Args:
+        clock: Seconds that only rise.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._state = State.STARTING
+        self._reason = ""
+        self._since = clock()
+        self._reloads = 0
+        self._restarts = 0
+
+    @property
+    def state(self) -> State:
+        """What Triton is doing."""
+        return self._state
+
+    def become(self, state: State, reason: str = "") -> None:
+        """Changes the state; a reload or restart that begins is counted."""
+        with self._lock:
+            if state is not self._state:
+                self._since = self._clock()
+                self._reloads += state is State.RELOADING
+                self._restarts += state is State.RESTARTING
+            self._state, self._reason = state, reason
+
+    def snapshot(self) -> Snapshot:
+        """Returns all of it, from one moment."""
+        with self._lock:
+            seconds = round(self._clock() - self._since, 3)
+            return Snapshot(self._state.value, self._reason, seconds, self._reloads, self._restarts)
+
+
+def prometheus_text(snapshot: Snapshot) -> str:
+    """Returns the state as Prometheus reads it."""
+    states = [
+        f'persona_supervisor_state{{state="{state.value}"}} {int(state.value == snapshot.state)}'
+        for state in State
+    ]
+    lines = [
+        "# HELP persona_supervisor_state What Triton is doing: 1 for that state, else 0.",
+        "# TYPE persona_supervisor_state gauge",
+        *states,
+        "# HELP persona_supervisor_reloads_total How often a model was loaded again.",
+        "# TYPE persona_supervisor_reloads_total counter",
+        f"persona_supervisor_reloads_total {snapshot.reloads}",
+        "# HELP persona_supervisor_restarts_total How often Triton was started again.",
+        "# TYPE persona_supervisor_restarts_total counter",
+        f"persona_supervisor_restarts_total {snapshot.restarts}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_TEXT = "text/plain; version=0.0.4"
+_JSON = "application/json"
+
+
+def answer_to(path: str, status: Status) -> tuple[int, str, str]:
+    """Returns the HTTP status, content type and body for a path of the status port."""
+    snapshot, state = status.snapshot(), status.state
+    if path == "/metrics":
+        return 200, _TEXT, prometheus_text(snapshot)
+    body = json.dumps(asdict(snapshot)) + "\n"
+    if path == "/status":
+        return 200, _JSON, body
+    if path == "/live":
+        return (503 if state is State.FAILED else 200), _JSON, body
+    if path == "/ready":
+        return (200 if state in SERVING else 503), _JSON, body
+    return 404, _TEXT, "there are /live, /ready, /status and /metrics\n"
+
+
+class StatusServer:
+    """Answers on the status port, from the first moment to the last. Use it as a context manager.
+
+    Args:
+        host: The address to listen on.
+        port: The port.
+        status: What to tell.
+
+    Raises:
+        LaunchError: The port cannot be used.
+    """
+
+    def __init__(self, host: str, port: int, status: Status) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 5  # seconds for a request to arrive
+            protocol_version = "HTTP/1.0"  # a connection for each: nobody holds a thread
+
+            def do_GET(self) -> None:
+                code, kind, body = answer_to(self.path.partition("?")[0], status)
+                data = body.encode()
+                self.send_response(code)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing: probes come every few seconds."""
+
+        try:
+            self._server = (_Server6 if ":" in host else _Server)((host, port), Handler)
+        except OSError as error:
+            raise port_taken("STATUS_PORT", host, port, error) from error
+        thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
+        thread.start()
+
+    def close(self) -> None:
+        """Stops answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Says nothing of clients that go away while they are answered."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6

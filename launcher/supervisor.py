@@ -1,0 +1,296 @@
+"""Keeps one Triton serving: starts it, looks at it, repairs it, drains it.
+
+Nobody else loads or unloads its models. What ends shows at once in the list of processes; what only
+fails or hangs shows when it is asked (`health.py`), which a thread of its own does, since a dead
+part may take its time to answer.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from launcher.errors import LaunchError, LaunchInterrupted
+from launcher.health import AT_WORK, Condition, Doubt, Examiner, Finding, Remedy
+from launcher.settings import StackSettings
+from launcher.status import SERVING, State, Status
+from launcher.triton_calls import CallError, TritonCalls
+from launcher.triton_server import TritonServer
+from triton_models.tensors import PERSONA
+
+TICK_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
+_DOUBT_SECONDS = 0.2
+_START_LOOK_SECONDS = 0.1
+_DRAIN_POLL_SECONDS = 0.2
+_BUDGET_SECONDS = 600.0
+_MOST_BACKOFF_SECONDS = 30.0
+"""The longest pause before a server is started again that did not come up the last times."""
+
+
+_STARTING = (State.STARTING, State.RESTARTING)
+_COMING_UP = (Condition.UNREACHABLE, Condition.NOT_LOADED)
+
+
+class CrashBudget:
+    """How often something may be started again before that is given up.
+
+    Args:
+        most: How often in ten minutes.
+        clock: Seconds that only rise.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._spent: deque[float] = deque()
+
+    def spend(self) -> bool:
+        """Takes one out; says whether there was one."""
+        now = self._clock()
+        while self._spent and now - self._spent[0] > _BUDGET_SECONDS:
+            self._spent.popleft()
+        if len(self._spent) >= self._most:
+            return False
+        self._spent.append(now)
+        return True
+
+
+class Looking:
+    """Has an examiner look again and again, in a thread of its own, for as long as that is wanted.
+
+    Args:
+        examiner: Looks.
+    """
+
+    def __init__(self, examiner: Examiner) -> None:
+        self._examiner = examiner
+        self._findings: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+        self._ended = False
+        self._wanted = threading.Event()
+        self._hurry = threading.Event()
+        self.pause_seconds = _LOOK_SECONDS
+        """How long to wait between two looks."""
+        self._thread = threading.Thread(target=self._run, name="looking", daemon=True)
+        self._thread.start()
+
+    def look_now(self) -> None:
+        """Brings the next look forward."""
+        self._hurry.set()
+
+    def findings(self) -> list[Finding]:
+        """Returns what was found since the last time, and wants more."""
+        self._wanted.set()
+        found = []
+        while not self._findings.empty():
+            found.append(self._findings.get())
+        return found
+
+    def end(self) -> None:
+        """Looks no more."""
+        self._ended = True
+        self._wanted.set()
+        self._hurry.set()
+
+    def _run(self) -> None:
+        while self._wanted.wait() and not self._ended:
+            self._wanted.clear()
+            self._findings.put(self._examiner.look())
+            self._hurry.wait(self.pause_seconds)
+            self._hurry.clear()
+
+
+class Supervisor:
+    """Looks after one Triton from one thread, which calls `tick` all the time.
+
+    Args:
+        server: The server.
+        calls: Asks it.
+        status: What is told of it.
+        settings: Its patience.
+        say: Takes lines about what happens.
+        interrupted: Ends what takes long.
+    """
+
+    def __init__(
+        self,
+        server: TritonServer,
+        calls: TritonCalls,
+        status: Status,
+        settings: StackSettings,
+        say: Callable[[str], None],
+        interrupted: threading.Event,
+    ) -> None:
+        self._server = server
+        self._calls = calls
+        self._status = status
+        self._settings = settings
+        self._say = say
+        self._interrupted = interrupted
+        self._budget = CrashBudget(settings.restart_budget)
+        self._doubt = Doubt()
+        self._looking: Looking | None = None
+        self._failed_starts = 0
+        self._started_at = 0.0
+        self._settled_at = 0.0
+
+    def start(self, started: Callable[[], None]) -> None:
+        """Starts Triton, and returns once it has generated a token.
+
+        Args:
+            started: Called when its process is there.
+
+        Raises:
+            LaunchError: It does not come up.
+            LaunchInterrupted: It was not to be waited for any longer.
+        """
+        self._launch()
+        started()
+        self._looking = Looking(Examiner(self._calls, self._settings.probe_seconds))
+        self._looking.pause_seconds = _START_LOOK_SECONDS
+        while self._status.state not in SERVING:
+            if self._interrupted.wait(TICK_SECONDS):
+                raise LaunchInterrupted
+            if not self._server.running:
+                raise self._server.failure()
+            self.tick()
+
+    def tick(self) -> None:
+        """Looks after Triton once, which takes no time unless there is something to repair.
+
+        Raises:
+            LaunchError: It has ended, or does not come up, more often than it may.
+        """
+        if not self._server.running:
+            assert self._server.process
+            self._restart(f"Triton ended with status {self._server.process.exit_status}")
+        elif dead := self._server.dead_models():
+            self._reload(dead[0], "its process has ended")
+        else:
+            self._consider_findings()
+
+    def drain(self) -> None:
+        """Has new requests refused, and waits for the open ones as long as they may take.
+
+        From SIGTERM on, Triton 2.51 refuses the steps that an open answer of the ensemble still has
+        to take: its stream gets nothing more, not even an error. So the ensemble is unloaded first,
+        which refuses new requests (a gateway sends them elsewhere) and leaves open ones alone.
+        """
+        if self._status.state not in SERVING:
+            return
+        self._status.become(State.DRAINING)
+        if not self._server.running or self._server.dead_models():
+            return  # nobody will answer what is open
+        deadline = time.monotonic() + self._settings.exit_seconds
+        try:
+            self._calls.unload(PERSONA)
+            # Twice: a request that was on its way from the tokenizer is counted a moment later.
+            idle = 0
+            while idle < 2:
+                idle = 0 if (count := self._calls.count_open()) else idle + 1
+                if count and time.monotonic() > deadline:
+                    self._say(
+                        f"warning: {count} requests did not end within "
+                        f"{self._settings.exit_seconds:g} s (TRITON_EXIT_SECONDS)"
+                    )
+                    return
+                time.sleep(_DRAIN_POLL_SECONDS)
+        except (CallError, OSError) as error:
+            # Nothing to wait for: the model is dead, or was never there.
+            self._say(f"warning: Triton cannot be drained: {error}")
+
+    def stop(self) -> None:
+        """Ends Triton."""
+        if self._looking:
+            self._looking.end()
+        self._server.stop()
+        self._status.become(State.STOPPED)
+
+    def _launch(self) -> None:
+        self._server.start()
+        self._started_at = self._settled_at = time.monotonic()
+        self._doubt = Doubt()
+
+    def _consider_findings(self) -> None:
+        assert self._looking
+        for finding in self._looking.findings():
+            # What was asked before a repair says nothing about what came of it.
+            if finding.began >= self._settled_at:
+                self._consider(finding)
+
+    def _consider(self, finding: Finding) -> None:
+        assert self._looking
+        if finding.condition in AT_WORK:
+            self._serve(finding)
+        elif self._status.state in _STARTING and finding.condition in _COMING_UP:
+            self._wait_for_start(finding)
+            return
+        remedy = self._doubt.decide(finding.condition)
+        self._looking.pause_seconds = _DOUBT_SECONDS if self._doubt.is_there else _LOOK_SECONDS
+        if remedy is Remedy.RESTART:
+            self._restart(f"Triton is {finding.condition.value}: {finding.reason}")
+        elif remedy is not Remedy.NOTHING:
+            model = PERSONA if remedy is Remedy.LOAD else finding.model
+            self._reload(model, f"it is {finding.condition.value}: {finding.reason}")
+
+    def _serve(self, finding: Finding) -> None:
+        before = self._status.state
+        state = State.BUSY if finding.condition is Condition.BUSY else State.READY
+        self._failed_starts = 0
+        if before not in SERVING:
+            seconds = time.monotonic() - self._started_at
+            self._say(f"Triton serves after {seconds:.1f} s")
+        self._status.become(state, finding.reason)
+        self._server.look_after_stubs()
+
+    def _wait_for_start(self, finding: Finding) -> None:
+        """Gives a server that starts the time that it may take."""
+        seconds = self._settings.start_seconds
+        if time.monotonic() - self._started_at <= seconds:
+            return
+        reason = f"it was not ready after {seconds:.0f} seconds (START_SECONDS): {finding.reason}"
+        if self._status.state is State.STARTING:
+            raise LaunchError(f"Triton: {reason}")
+        self._restart(reason)
+
+    def _reload(self, model: str, reason: str) -> None:
+        assert self._looking
+        self._say(f"loading {model} again: {reason}")
+        self._status.become(State.RELOADING, f"{model}: {reason}")
+        self._started_at = time.monotonic()
+        try:
+            if model != PERSONA:
+                self._calls.unload(model)
+            self._calls.load(model, self._settings.start_seconds, self._interrupted)
+        except CallError as error:
+            if not self._interrupted.is_set():
+                self._restart(f"{model} cannot be loaded again: {error}")
+            return
+        self._server.look_after_stubs()
+        self._settled_at = time.monotonic()
+        self._looking.pause_seconds = _START_LOOK_SECONDS
+        self._looking.look_now()
+
+    def _restart(self, reason: str) -> None:
+        assert self._looking
+        if not self._budget.spend():
+            self._status.become(State.FAILED, reason)
+            raise self._given_up(reason)
+        self._say(f"{reason}: starting it again")
+        self._status.become(State.RESTARTING, reason)
+        self._server.stop(patience_seconds=0)
+        if self._failed_starts:
+            self._interrupted.wait(min(2.0**self._failed_starts, _MOST_BACKOFF_SECONDS))
+        self._failed_starts += 1
+        self._launch()
+        self._looking.pause_seconds = _START_LOOK_SECONDS
+
+    def _given_up(self, reason: str) -> LaunchError:
+        error = self._server.failure() if not self._server.running else LaunchError(reason)
+        return LaunchError(
+            f"{error}\n(started again {self._settings.restart_budget} times in "
+            f"{_BUDGET_SECONDS / 60:g} minutes, RESTART_BUDGET)"
+        )

@@ -1,0 +1,197 @@
+"""What the supervisor asks of Triton over gRPC, and has it do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+import uuid
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from triton_models import control, tensors
+from triton_models.errors import ErrorCode
+from triton_models.grpc_failures import Failure, FailureKind, failure_of
+from triton_models.grpc_messages import Chunk, Values, decode_response, encode_request
+from triton_models.signs_of_life import ENGINE_QUESTION, ONE_TOKEN, STEP_QUESTIONS
+
+ASK_SECONDS = 2.0
+_CONTROL_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # A restarted server is to be found soon; the default grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class CallError(Exception):
+    """A call failed.
+
+    Attributes:
+        failure: What that says about the server.
+        asked: The model that was asked, `""` if it was Triton itself.
+    """
+
+    def __init__(self, failure: Failure, asked: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = failure
+        self.asked = asked
+
+
+class TritonCalls:
+    """Asks one Triton, and loads and unloads its models. All threads may use it.
+
+    Args:
+        address: Host and port of its gRPC endpoint.
+        metrics_url: Its metrics.
+        control_key: What it asks for before it loads or unloads anything.
+        access_key: What it asks for before it generates, `""` if nothing.
+    """
+
+    def __init__(
+        self, address: str, metrics_url: str, control_key: str, access_key: str = ""
+    ) -> None:
+        self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._metrics_url = metrics_url
+        self._control = ((control.GRPC_HEADER, control_key),)
+        # Makes Triton end a stream with a real status code instead of a message inside it.
+        self._access = (("triton_grpc_error", "true"), *control.access_metadata(access_key))
+
+    def close(self) -> None:
+        """Closes the connection; calls that are under way fail."""
+        self._channel.close()
+
+    def describe_engine(self) -> dict[str, Any]:
+        """Returns what the engine says about itself, without waiting for a place in its batch.
+
+        Raises:
+            CallError: It does not answer.
+        """
+        chunk = self._ask(tensors.STEERED_QWEN, ENGINE_QUESTION)
+        try:
+            engine: dict[str, Any] = json.loads(chunk.description)["engine"]
+        except (ValueError, LookupError) as error:
+            reason = f"the model's description cannot be read: {error!r}"
+            raise CallError(Failure(FailureKind.OTHER), tensors.STEERED_QWEN, reason) from error
+        return engine
+
+    def check_steps(self) -> None:
+        """Asks the tokenizer and the detokenizer, past the ensemble.
+
+        Raises:
+            CallError: One does not answer.
+        """
+        for model, question in STEP_QUESTIONS.items():
+            self._ask(model, question)
+
+    def generate_one_token(self) -> None:
+        """Has the ensemble generate a token.
+
+        Raises:
+            CallError: It did not.
+        """
+        self._ask(tensors.PERSONA, ONE_TOKEN)
+
+    def count_pieces(self) -> int:
+        """Returns how many pieces of answers have gone to clients, as Triton itself counts them.
+
+        Raises:
+            CallError: Triton cannot be asked.
+        """
+        request = service_pb2.ModelStatisticsRequest(name=tensors.DETOKENIZER)
+        try:
+            answer = self._stub.ModelStatistics(request, timeout=ASK_SECONDS)
+        except grpc.RpcError as error:
+            raise _error_of(error, "") from None
+        return sum(int(model.inference_count) for model in answer.model_stats)
+
+    def count_open(self) -> int:
+        """Returns how many requests the engines of all instances compute or have waiting.
+
+        Raises:
+            OSError: The metrics cannot be read.
+        """
+        # Not through a proxy that the environment may name: the server is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self._metrics_url, timeout=ASK_SECONDS) as answer:
+            lines = answer.read().decode().splitlines()
+        names = ("persona_requests_running{", "persona_requests_waiting{")
+        return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names)))
+
+    def unload(self, model: str) -> None:
+        """Unloads a model, which ends its Python process.
+
+        Loading alone does nothing to a model that Triton believes to be loaded.
+
+        Raises:
+            CallError: Triton refuses.
+        """
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
+        try:
+            self._stub.RepositoryModelUnload(
+                request, timeout=_CONTROL_SECONDS, metadata=self._control
+            )
+        except grpc.RpcError as error:
+            raise _error_of(error, "") from None
+
+    def load(self, model: str, seconds: float, interrupted: threading.Event) -> None:
+        """Loads a model, with all it needs, if it is not loaded.
+
+        Args:
+            model: One of `tensors.MODELS`; the ensemble waits for a step to be loaded again.
+            seconds: How long it may take.
+            interrupted: Gives up when it is set.
+
+        Raises:
+            CallError: Triton refuses, or the model does not load.
+        """
+        request = service_pb2.RepositoryModelLoadRequest(model_name=model)
+        call = self._stub.RepositoryModelLoad.future(
+            request, timeout=seconds, metadata=self._control
+        )
+        while not call.done():
+            if interrupted.wait(_POLL_SECONDS):
+                call.cancel()
+        if error := call.exception() if not call.cancelled() else None:
+            raise _error_of(error, "")
+
+    def _ask(self, model: str, values: Values) -> Chunk:
+        request = encode_request(model, uuid.uuid4().hex, values)
+        answer = Chunk()
+        try:
+            responses = self._stub.ModelStreamInfer(
+                iter((request,)), timeout=ASK_SECONDS, metadata=self._access
+            )
+            for response in responses:
+                if response.error_message:
+                    failure = failure_of(None, response.error_message)
+                    raise CallError(failure, model, response.error_message)
+                answer = answer.followed_by(decode_response(response.infer_response))
+        except grpc.RpcError as error:
+            raise _error_of(error, model) from None
+        if answer.finish_reason == "error":
+            raise CallError(_failure_in_band(answer.error_code), model, answer.error)
+        return answer
+
+
+_IN_BAND = {
+    ErrorCode.RESOURCE_EXHAUSTED.value: FailureKind.FULL,
+    ErrorCode.INVALID_ARGUMENT.value: FailureKind.INVALID,
+}
+
+
+def _failure_in_band(code: str) -> Failure:
+    return Failure(_IN_BAND.get(code, FailureKind.OTHER))
+
+
+def _error_of(error: grpc.RpcError, asked: str) -> CallError:
+    status, text = error.code(), (error.details() or "").strip()
+    return CallError(failure_of(status, text), asked, f"{status.name}: {text}")

@@ -1,0 +1,194 @@
+"""The Triton server: its command, its process, and the traces that it may leave."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from launcher.errors import LaunchError
+from launcher.private_arguments import PrivacyError
+from launcher.processes import (
+    ManagedProcess,
+    hide_shared_memory,
+    remove_shared_memory,
+    runs,
+    stub_models,
+)
+from launcher.settings import ROOT, StackSettings
+from launcher.triton_files import assemble_backends, find_triton, library_path
+from launcher.triton_log import load_failures
+from triton_models import control
+
+EXIT_SECONDS = 15
+"""How long Triton waits by itself for what is open when it is told to stop."""
+
+_KILL_SECONDS = EXIT_SECONDS + 5
+
+HUGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
+"""Makes large allocations ask for huge pages: a CPU's step reads every weight once, and takes a
+twentieth less time where it finds them in pages of 2 MiB. Only malloc's first arena grows in one
+piece, as that takes."""
+
+
+class TritonServer:
+    """Triton with this project's models, one process after another.
+
+    Args:
+        settings: Addresses and folders.
+        environment: Its variables.
+        prefix: What the names of its shared memory begin with.
+        control_key: What it asks for before it loads a model.
+        access_key: What it asks for before it generates, `""` if nothing.
+        arguments: More of them for the server.
+        say: Takes warnings.
+
+    Attributes:
+        process: The running or last one.
+    """
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        environment: Mapping[str, str],
+        prefix: str,
+        control_key: str,
+        access_key: str,
+        arguments: tuple[str, ...],
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._prefix = prefix
+        self._arguments = arguments
+        self._say = say
+        try:
+            self._private = control.restrictions(control_key, access_key)
+        except ValueError as error:
+            names = f"{control.VARIABLE} or {control.ACCESS_VARIABLE}"
+            raise LaunchError(f"{names} cannot be used: {error}") from error
+        self.process: ManagedProcess | None = None
+        self._stubs: dict[int, str] = {}
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self.process is not None and self.process.running
+
+    def start(self) -> ManagedProcess:
+        """Starts it, without waiting for its models.
+
+        Raises:
+            LaunchError: Something that it needs is missing.
+        """
+        program, environment = self._program()
+        settings = self._settings
+        command = [
+            *program,
+            f"--model-repository={ROOT / 'model_repository'}",
+            f"--backend-config=python,shm-region-prefix-name={self._prefix}",
+            f"--backend-config=python,stub-timeout-seconds={settings.start_seconds:.0f}",
+            "--model-control-mode=explicit",
+            "--load-model=*",
+            "--disable-auto-complete-config",
+            *self._http_arguments(),
+            f"--grpc-address={settings.triton_host}",
+            f"--grpc-port={settings.triton_grpc_port}",
+            f"--metrics-address={settings.triton_host}",
+            f"--metrics-port={settings.triton_metrics_port}",
+            f"--exit-timeout-secs={EXIT_SECONDS}",
+            *self._arguments,
+        ]
+        start = partial(ManagedProcess, "Triton", environment=environment, log=self._log())
+        try:
+            self.process = start(command, private=self._private)
+        except PrivacyError as error:
+            self._say(
+                f"warning: {error}: other users of this machine can read Triton's secrets in the "
+                "list of processes"
+            )
+            self.process = start([*command, *self._private])
+        self._stubs = {}
+        return self.process
+
+    def stop(self, patience_seconds: float = _KILL_SECONDS) -> None:
+        """Asks it to end, after a while makes it, and removes what it would leave behind."""
+        if self.process:
+            self.process.stop(patience_seconds)
+            remove_shared_memory(self._prefix)
+
+    def look_after_stubs(self) -> None:
+        """Learns which Python processes there are, and hides the shared memory of new ones."""
+        hide_shared_memory(self._prefix)
+        if self.process:
+            self._stubs = stub_models(self.process.pid)
+
+    def dead_models(self) -> list[str]:
+        """Returns the models whose Python processes have ended since they were last learned of."""
+        return sorted({model for pid, model in self._stubs.items() if not runs(pid)})
+
+    def failure(self) -> LaunchError:
+        """Returns why it has ended, as far as its log says."""
+        assert self.process
+        process = self.process
+        if failures := load_failures(process.output):
+            reasons = "\n".join(f"  {failure}" for failure in failures)
+            return LaunchError(f"Triton could not load its models:\n{reasons}")
+        return ended(process)
+
+    def _program(self) -> tuple[list[str], dict[str, str]]:
+        """Returns the program with what depends on where it is from, and its environment."""
+        # The stub runs the first python3 on PATH, so that must be this environment's.
+        path = f"{Path(sys.executable).parent}:{self._environment.get('PATH', '')}"
+        # Triton makes an instance for each GPU that it sees, whatever DEVICE says.
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._environment.get("DEVICE") == "cpu" else {}
+        environment = {
+            "GLIBC_TUNABLES": HUGE_PAGES,
+            **self._environment,
+            **hidden,
+            "PATH": path,
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self._settings.triton_server:
+            return [self._settings.triton_server], environment
+        files = find_triton()
+        backends = self._settings.run_folder / "backends"
+        assemble_backends(files, backends)
+        environment["LD_LIBRARY_PATH"] = library_path(files)
+        return [str(files.executable), f"--backend-directory={backends}"], environment
+
+    def _http_arguments(self) -> list[str]:
+        if not self._settings.triton_http:
+            return ["--allow-http=false"]
+        return [
+            f"--http-address={self._settings.triton_host}",
+            f"--http-port={self._settings.triton_http_port}",
+        ]
+
+    def _log(self) -> Path | None:
+        return log_file(self._settings, "triton.log")
+
+
+def log_file(settings: StackSettings, name: str) -> Path | None:
+    """Returns where a server's log goes, `None` if that is no file.
+
+    Raises:
+        LaunchError: Its folder cannot be made.
+    """
+    if not settings.log_files:
+        return None
+    folder = settings.run_folder / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    return folder / name
+
+
+def ended(process: ManagedProcess) -> LaunchError:
+    """Returns the error for a server that has ended by itself."""
+    message = f"{process.name} ended with status {process.exit_status}"
+    if process.log:
+        message += f"; the end of {process.log}:\n{process.last_lines()}"
+    return LaunchError(message)

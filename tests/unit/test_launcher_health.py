@@ -1,0 +1,240 @@
+"""What a look finds out, and what is done about it: soon on death, late on doubt, never on load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from launcher.health import STUCK_SECONDS, Condition, Doubt, Examiner, Remedy, finding_of
+from launcher.triton_calls import CallError, TritonCalls
+from triton_models.grpc_failures import Failure, FailureKind
+from triton_models.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
+
+WELL, BUSY, DEAD = Condition.WELL, Condition.BUSY, Condition.DEAD
+FAILING, STUCK = Condition.FAILING, Condition.STUCK
+UNREACHABLE, NOT_LOADED = Condition.UNREACHABLE, Condition.NOT_LOADED
+
+IDLE = {"alive": True, "running": 0, "waiting": 0, "generated_tokens": 7}
+
+
+def decisions(*conditions: Condition) -> list[Remedy]:
+    doubt = Doubt()
+    return [doubt.decide(condition) for condition in conditions]
+
+
+def failed(kind: FailureKind, asked: str = "", dead: str = "") -> CallError:
+    return CallError(Failure(kind, dead), asked, "the reason")
+
+
+def test_a_dead_model_is_looked_at_again_before_it_is_reloaded() -> None:
+    assert decisions(DEAD, DEAD) == [Remedy.NOTHING, Remedy.RELOAD]
+
+
+def test_silence_after_death_confirms_it() -> None:
+    assert decisions(DEAD, FAILING)[-1] is Remedy.RELOAD
+    assert decisions(FAILING, DEAD)[-1] is Remedy.RELOAD
+
+
+def test_failures_alone_must_be_three() -> None:
+    assert decisions(FAILING, FAILING, FAILING) == [Remedy.NOTHING] * 2 + [Remedy.RELOAD]
+
+
+@pytest.mark.parametrize("between", [WELL, BUSY])
+def test_a_success_in_between_ends_the_doubt(between: Condition) -> None:
+    assert set(decisions(DEAD, between, DEAD)) == {Remedy.NOTHING}
+
+
+@pytest.mark.parametrize("condition", [WELL, BUSY])
+def test_nothing_is_done_about_health_and_load(condition: Condition) -> None:
+    assert set(decisions(*[condition] * 1000)) == {Remedy.NOTHING}
+
+
+def test_a_model_that_somebody_has_unloaded_is_loaded_again() -> None:
+    assert decisions(*[NOT_LOADED] * 3)[-1] is Remedy.LOAD
+
+
+def test_a_server_that_runs_and_does_not_answer_is_started_again_in_the_end() -> None:
+    made = decisions(*[UNREACHABLE] * 100)
+    assert made[-1] is Remedy.RESTART
+    assert set(made[:-1]) == {Remedy.NOTHING}
+
+
+def test_a_remedy_starts_the_count_anew() -> None:
+    assert decisions(DEAD, DEAD, DEAD)[-1] is Remedy.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"),
+    [
+        (FailureKind.DEAD, DEAD),
+        (FailureKind.NOT_LOADED, NOT_LOADED),
+        (FailureKind.UNREACHABLE, UNREACHABLE),
+        (FailureKind.FULL, BUSY),
+        (FailureKind.INVALID, WELL),
+        (FailureKind.LATE, FAILING),
+        (FailureKind.OTHER, FAILING),
+        (FailureKind.RESTRICTED, FAILING),
+    ],
+)
+def test_failures_are_told_apart(kind: FailureKind, condition: Condition) -> None:
+    assert finding_of(failed(kind, PERSONA)).condition is condition
+
+
+def test_the_dead_step_is_to_blame_whoever_reports_it() -> None:
+    assert finding_of(failed(FailureKind.DEAD, PERSONA, TOKENIZER)).model == TOKENIZER
+    assert finding_of(failed(FailureKind.OTHER, DETOKENIZER)).model == DETOKENIZER
+    assert finding_of(failed(FailureKind.OTHER, PERSONA)).model == STEERED_QWEN
+
+
+class Calls:
+    """A Triton that answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.engine: dict[str, Any] = dict(IDLE)
+        self.tokens = 0
+        self.pieces = 0
+        self.fails: dict[str, CallError] = {}
+
+    def _answer(self, name: str) -> None:
+        if name in self.fails:
+            raise self.fails[name]
+
+    def describe_engine(self) -> dict[str, Any]:
+        self._answer("engine")
+        return dict(self.engine)
+
+    def check_steps(self) -> None:
+        self._answer("steps")
+
+    def generate_one_token(self) -> None:
+        self._answer("token")
+        self.tokens += 1
+
+    def count_pieces(self) -> int:
+        self._answer("pieces")
+        return self.pieces
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def examiner(calls: Calls, clock: Clock) -> Examiner:
+    return Examiner(cast(TritonCalls, calls), 5.0, clock)
+
+
+def test_an_idle_model_proves_itself_now_and_then(
+    calls: Calls, clock: Clock, examiner: Examiner
+) -> None:
+    assert examiner.look().condition is WELL
+    assert calls.tokens == 1
+    clock.now += 4.9
+    examiner.look()
+    assert calls.tokens == 1
+    clock.now += 0.2
+    examiner.look()
+    assert calls.tokens == 2
+
+
+def test_a_model_that_is_to_prove_itself_once_does_so_again_after_trouble(
+    calls: Calls, clock: Clock
+) -> None:
+    examiner = Examiner(cast(TritonCalls, calls), 0.0, clock)
+    for _ in range(3):
+        examiner.look()
+        clock.now += 60
+    assert calls.tokens == 1
+    calls.fails["steps"] = failed(FailureKind.DEAD, TOKENIZER, TOKENIZER)
+    assert examiner.look().condition is DEAD
+    calls.fails.clear()
+    examiner.look()
+    assert calls.tokens == 2
+
+
+def test_no_token_of_ours_queues_behind_users(calls: Calls, examiner: Examiner) -> None:
+    calls.engine |= {"running": 4, "waiting": 30}
+    for step in range(1000):
+        calls.engine["generated_tokens"] = step
+        assert examiner.look().condition is BUSY
+    assert calls.tokens == 0
+
+
+def test_ten_minutes_of_a_full_queue_are_load_and_no_trouble(
+    calls: Calls, clock: Clock, examiner: Examiner
+) -> None:
+    doubt = Doubt()
+    calls.engine |= {"running": 4, "waiting": 256}
+    for step in range(600):
+        calls.engine["generated_tokens"] = step // 60  # a token a minute
+        clock.now += 1
+        assert doubt.decide(examiner.look().condition) is Remedy.NOTHING
+
+
+def test_an_engine_with_work_that_computes_nothing_is_stuck_after_a_while(
+    calls: Calls, clock: Clock, examiner: Examiner
+) -> None:
+    calls.engine["running"] = 1
+    assert examiner.look().condition is WELL
+    clock.now += STUCK_SECONDS - 1
+    assert examiner.look().condition is WELL
+    clock.now += 2
+    finding = examiner.look()
+    assert (finding.condition, finding.model) == (STUCK, STEERED_QWEN)
+
+
+def test_an_engine_that_has_ended_is_failing(calls: Calls, examiner: Examiner) -> None:
+    calls.engine["alive"] = False
+    assert examiner.look().condition is FAILING
+
+
+@pytest.mark.parametrize("part", ["engine", "steps", "token"])
+def test_silence_while_clients_get_answers_is_load(
+    part: str, calls: Calls, examiner: Examiner
+) -> None:
+    calls.fails[part] = failed(FailureKind.LATE, STEERED_QWEN)
+    for _ in range(10):
+        calls.pieces += 1
+        assert examiner.look().condition is BUSY
+    examiner.look()
+    assert examiner.look().condition is FAILING
+    calls.fails["pieces"] = failed(FailureKind.UNREACHABLE)
+    assert examiner.look().condition is FAILING
+
+
+# How a server says that the model's process is gone: 2.51 in the answer to every request, while
+# readiness goes on; 2.73 by readiness too, and by not being found.
+DEAD_ANSWERS: list[Callable[[], CallError]] = [
+    lambda: failed(FailureKind.DEAD, STEERED_QWEN, STEERED_QWEN),
+    lambda: failed(FailureKind.LATE, STEERED_QWEN),
+    lambda: failed(FailureKind.OTHER, STEERED_QWEN),
+    lambda: failed(FailureKind.NOT_LOADED, STEERED_QWEN),
+]
+
+
+@pytest.mark.parametrize("answer", DEAD_ANSWERS)
+def test_whatever_a_server_with_a_dead_model_answers_the_model_is_loaded_again(
+    answer: Callable[[], CallError], calls: Calls, examiner: Examiner
+) -> None:
+    doubt = Doubt()
+    examiner.look()
+    calls.fails["engine"] = answer()
+    remedies = [doubt.decide(examiner.look().condition) for _ in range(5)]
+    assert {Remedy.RELOAD, Remedy.LOAD} & set(remedies)

@@ -1,0 +1,258 @@
+"""What the supervisor does when Triton or a model ends, with stand-ins for both."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+import pytest
+
+from launcher import supervisor as supervising
+from launcher.errors import LaunchError, LaunchInterrupted
+from launcher.health import Condition, Finding
+from launcher.settings import StackSettings
+from launcher.status import State, Status
+from launcher.supervisor import CrashBudget, Supervisor
+from launcher.triton_calls import CallError, TritonCalls
+from launcher.triton_server import TritonServer
+from triton_models.grpc_failures import Failure, FailureKind
+from triton_models.tensors import DETOKENIZER, PERSONA, STEERED_QWEN
+
+
+class Process:
+    exit_status = -9
+
+
+class Server:
+    """A server that runs until it is ended."""
+
+    def __init__(self) -> None:
+        self.process: Process | None = None
+        self.running = False
+        self.starts = 0
+        self.stops = 0
+        self.dead: list[str] = []
+
+    def start(self) -> None:
+        self.process, self.running = Process(), True
+        self.starts += 1
+        self.dead = []
+
+    def stop(self, patience_seconds: float = 20) -> None:
+        self.running = False
+        self.stops += 1
+
+    def look_after_stubs(self) -> None:
+        self.dead = []
+
+    def dead_models(self) -> list[str]:
+        return self.dead
+
+    def failure(self) -> LaunchError:
+        return LaunchError("Triton ended with status -9")
+
+
+class Calls:
+    """A server's control, and what is open there."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.open: list[int] = []
+        self.refuses = False
+
+    def unload(self, model: str) -> None:
+        self.done.append(f"unload {model}")
+
+    def load(self, model: str, seconds: float, interrupted: threading.Event) -> None:
+        if self.refuses:
+            raise CallError(Failure(FailureKind.OTHER), "", "it does not load")
+        self.done.append(f"load {model}")
+
+    def count_open(self) -> int:
+        return self.open.pop(0) if self.open else 0
+
+
+class Looking:
+    """What a test says is found; between two looks it finds what it found last."""
+
+    pause_seconds = 0.0
+    finding = Finding(Condition.WELL)
+
+    def __init__(self, examiner: Any) -> None:
+        pass
+
+    def findings(self) -> list[Finding]:
+        return [Finding(self.finding.condition, self.finding.reason, self.finding.model, 1e18)]
+
+    def look_now(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+class Rig:
+    """A supervisor and its stand-ins."""
+
+    def __init__(self, budget: int = 2) -> None:
+        self.server, self.calls, self.status = Server(), Calls(), Status()
+        self.said: list[str] = []
+        self.interrupted = threading.Event()
+        settings = StackSettings(restart_budget=budget, exit_seconds=0.0)
+        self.supervisor = Supervisor(
+            cast(TritonServer, self.server),
+            cast(TritonCalls, self.calls),
+            self.status,
+            settings,
+            self.said.append,
+            self.interrupted,
+        )
+
+    def start(self) -> None:
+        self.supervisor.start(started=lambda: None)
+
+    def find(self, condition: Condition, model: str = STEERED_QWEN, times: int = 1) -> None:
+        assert self.supervisor._looking
+        cast(Any, self.supervisor._looking).finding = Finding(condition, "as found", model)
+        for _ in range(times):
+            self.supervisor.tick()
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setattr(supervising, "Looking", Looking)
+    monkeypatch.setattr(supervising, "_DRAIN_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(supervising, "_MOST_BACKOFF_SECONDS", 0.0)
+    rig = Rig()
+    rig.start()
+    return rig
+
+
+def test_it_serves_once_a_look_says_so(rig: Rig) -> None:
+    assert rig.status.state is State.READY
+    assert rig.server.starts == 1
+
+
+def test_a_process_that_ends_is_replaced_at_once_and_by_name(rig: Rig) -> None:
+    rig.server.dead = [DETOKENIZER]
+    rig.supervisor.tick()
+    assert rig.calls.done == [f"unload {DETOKENIZER}", f"load {DETOKENIZER}"]
+    assert rig.status.state is State.RELOADING
+    assert rig.status.snapshot().reason == "detokenizer: its process has ended"
+    rig.supervisor.tick()
+    assert rig.status.state is State.READY
+    assert rig.status.snapshot().reloads == 1
+
+
+def test_what_was_asked_before_a_repair_counts_for_nothing(rig: Rig) -> None:
+    rig.server.dead = [STEERED_QWEN]
+    rig.supervisor.tick()
+    old = Finding(Condition.WELL, began=0.0)
+    assert rig.supervisor._looking
+    cast(Any, rig.supervisor._looking).findings = lambda: [old]
+    rig.supervisor.tick()
+    assert rig.status.state is State.RELOADING
+
+
+def test_what_only_looks_dead_is_reloaded_after_a_second_look(rig: Rig) -> None:
+    rig.find(Condition.DEAD)
+    assert rig.calls.done == []
+    assert rig.status.state is State.READY
+    rig.find(Condition.DEAD)
+    assert rig.calls.done == [f"unload {STEERED_QWEN}", f"load {STEERED_QWEN}"]
+
+
+def test_a_model_that_dies_while_it_is_loaded_again_is_loaded_once_more(rig: Rig) -> None:
+    rig.find(Condition.DEAD, times=2)
+    rig.find(Condition.DEAD, times=2)
+    assert rig.calls.done == [f"unload {STEERED_QWEN}", f"load {STEERED_QWEN}"] * 2
+
+
+def test_what_somebody_has_unloaded_is_loaded(rig: Rig) -> None:
+    rig.find(Condition.NOT_LOADED, times=3)
+    assert rig.calls.done == [f"load {PERSONA}"]
+
+
+def test_a_model_that_does_not_load_costs_the_server(rig: Rig) -> None:
+    rig.calls.refuses = True
+    rig.find(Condition.DEAD, times=2)
+    assert (rig.server.starts, rig.status.state) == (2, State.RESTARTING)
+    assert any("cannot be loaded again: it does not load" in line for line in rig.said)
+
+
+def test_a_server_that_ends_is_started_again_as_often_as_the_budget_allows(rig: Rig) -> None:
+    for starts in (2, 3):
+        rig.server.running = False
+        rig.supervisor.tick()
+        assert (rig.server.starts, rig.status.state) == (starts, State.RESTARTING)
+        rig.find(Condition.WELL)
+        assert rig.status.state is State.READY
+    rig.server.running = False
+    with pytest.raises(LaunchError, match="started again 2 times in 10 minutes, RESTART_BUDGET"):
+        rig.supervisor.tick()
+    assert rig.status.state is State.FAILED
+    assert rig.server.starts == 3
+
+
+def test_a_starting_server_is_given_its_time(rig: Rig) -> None:
+    rig.server.running = False
+    rig.supervisor.tick()
+    rig.find(Condition.UNREACHABLE, times=1000)
+    rig.find(Condition.NOT_LOADED, times=1000)
+    assert rig.server.starts == 2
+    assert rig.calls.done == []
+
+
+def test_load_restarts_nothing_and_unreadies_nobody(rig: Rig) -> None:
+    rig.find(Condition.BUSY, times=1000)
+    assert rig.status.state is State.BUSY
+    assert (rig.server.starts, rig.calls.done) == (1, [])
+
+
+def test_a_start_is_given_up_when_the_server_ends_or_the_user_wants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervising, "Looking", Looking)
+    monkeypatch.setattr(Looking, "finding", Finding(Condition.UNREACHABLE))
+    interrupted = Rig()
+    interrupted.interrupted.set()
+    with pytest.raises(LaunchInterrupted):
+        interrupted.start()
+    ending = Rig()
+    monkeypatch.setattr(Server, "start", lambda self: None)
+    with pytest.raises(LaunchError, match="ended with status -9"):
+        ending.start()
+
+
+def test_a_drain_refuses_new_requests_and_waits_for_open_ones(rig: Rig) -> None:
+    # Nobody is open for a moment: what is on its way between two steps is counted later.
+    rig.calls.open = [0, 2, 0]
+    monkey = StackSettings(exit_seconds=60)
+    rig.supervisor._settings = monkey
+    rig.supervisor.drain()
+    assert rig.status.state is State.DRAINING
+    assert rig.calls.done == [f"unload {PERSONA}"]
+    assert rig.calls.open == []
+    assert rig.said[-1].startswith("Triton serves")
+
+
+def test_a_drain_that_takes_too_long_says_who_is_left(rig: Rig) -> None:
+    rig.calls.open = [3]
+    rig.supervisor.drain()
+    assert rig.said[-1] == "warning: 3 requests did not end within 0 s (TRITON_EXIT_SECONDS)"
+
+
+def test_nobody_waits_for_the_answers_of_a_dead_model(rig: Rig) -> None:
+    rig.server.dead = [STEERED_QWEN]
+    rig.supervisor.drain()
+    assert rig.calls.done == []
+
+
+def test_a_budget_is_for_ten_minutes() -> None:
+    now = 0.0
+    budget = CrashBudget(2, lambda: now)
+    assert [budget.spend() for _ in range(3)] == [True, True, False]
+    now = 599.0
+    assert not budget.spend()
+    now = 601.0
+    assert budget.spend()
