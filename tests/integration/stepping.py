@@ -41,8 +41,7 @@ def make_sequence(row: int, delta: SteeringDelta, prompt: list[int] | None = Non
 
 def start(runner: ModelRunner, sequences: SequenceOf[Sequence]) -> list[SampledToken]:
     """Sets the sequences' steering, and computes their prompts."""
-    for sequence in sequences:
-        runner.assign(sequence)
+    runner.assign(sequences)
     return run(runner, plan_of([], sequences))
 
 

@@ -82,8 +82,7 @@ def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> lis
     generate(runner, generating)
     chunked = make_sequence(4, SteeringDelta({}), list(range(30)))
     fresh = make_sequence(2, steered, list(range(50, 61)))
-    for sequence in (chunked, fresh):
-        runner.assign(sequence)
+    runner.assign([chunked, fresh])
     chunked.launch(20)
     runner.launch(Plan(prompts=(Slice(chunked, 0, 20, False),))).wait()
     run(runner, plan_of(generating, [chunked, fresh]))

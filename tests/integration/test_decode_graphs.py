@@ -68,8 +68,8 @@ class Requests:
         results = []
         for index, runner in enumerate(runners):
             sequences = {row: each[index] for row, each in self._running.items()}
-            for row in joining:
-                runner.assign(sequences[row])
+            if joining:
+                runner.assign([sequences[row] for row in joining])
             going = [sequences[row] for row in generating]
             plan = plan_of(going, [sequences[row] for row in joining])
             tokens = [] if plan.is_empty else runner.launch(plan).wait()
@@ -146,8 +146,7 @@ def test_what_the_host_uploads_for_a_step_is_who_came_and_went(
     runner.record(replay_itself)
     requests = Requests(1, SAMPLINGS[:3])
     running = tuple(requests._make(row, 1)[0] for row in range(3))
-    for sequence in running:
-        runner.assign(sequence)
+    runner.assign(running)
     runner.launch(plan_of([], running)).wait()
     uploads = []
 

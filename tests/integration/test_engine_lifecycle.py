@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.conftest import make_vectors
 from tests.integration.asking import GREEDY, Answer, Hold, ask, standing
@@ -27,6 +28,7 @@ from triton_models.errors import (
 )
 from triton_models.request import GenerationRequest, Steering
 from triton_models.settings import ServerSettings
+from triton_models.steering.delta import SteeringDelta
 
 LONG = GenerationRequest(sampling=GREEDY, max_tokens=200, stream=True)
 PROMPT = [1, 2, 3]
@@ -225,6 +227,17 @@ def test_an_engine_that_was_never_started_ends_what_it_was_given(settings: Serve
         engine.call(lambda: 5)
     engine.stop(0)
     assert answer.all()[-1].error_code is ErrorCode.UNAVAILABLE
+
+
+def test_a_request_that_cannot_be_set_up_fails_alone(fresh_engine: Engine) -> None:
+    request = dataclasses.replace(LONG, max_tokens=3)
+    with standing(fresh_engine):  # all three are set up at once
+        before, broken = ask(fresh_engine, request, PROMPT), Answer()
+        sequence = fresh_engine.submit(request, PROMPT, broken.chunks.put)
+        sequence.delta = SteeringDelta({1: torch.zeros(3)})  # the model is wider
+        after = ask(fresh_engine, request, PROMPT)
+    assert "could not be set up" in broken.all()[-1].error
+    assert len(before.tokens()) == len(after.tokens()) == 3
 
 
 def test_stopping_lets_open_requests_finish_while_there_is_time(fresh_engine: Engine) -> None:

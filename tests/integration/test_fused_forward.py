@@ -197,7 +197,7 @@ def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> lis
     for count in (1, 2, 3, 5):
         generate(runner, generating[:count])
     fresh = make_sequence(5, SteeringDelta({}), list(range(50, 61)))
-    runner.assign(fresh)
+    runner.assign([fresh])
     run(runner, plan_of(generating, [fresh]))
     generate(runner, [*generating, fresh])
     return logits

@@ -47,8 +47,7 @@ class Batch:
     def __init__(self, sequences: list[Sequence]) -> None:
         self.sequences = sequences
         self._table = SamplingTable(len(sequences), 64, [END_ID], CPU)
-        for row, sequence in enumerate(sequences):
-            self._table.write(row, sequence)
+        self._table.write(range(len(sequences)), sequences)
 
     def choose(self, logits: torch.Tensor, chosen: list[int] | None = None) -> list[int]:
         """Chooses tokens for some of the sequences, all by default."""
@@ -141,8 +140,7 @@ def test_logits_that_are_not_finite_show_in_the_largest(
     logits[1, -1] = bad
     sequences = [make_sequence([1], [], temperature=temperature, top_k=5) for _ in range(2)]
     table = SamplingTable(2, 64, [END_ID], CPU)
-    for row, sequence in enumerate(sequences):
-        table.write(row, sequence)
+    table.write(range(2), sequences)
     _, greatest = table.choose_by_kind(logits, np.arange(2), np.array([1, 1]))
     assert greatest.isfinite().tolist() == [True, False]
 
@@ -244,7 +242,7 @@ def test_a_row_keeps_nothing_of_the_request_before() -> None:
     cases: list[tuple[dict[str, Any], int]] = [({"repetition_penalty": 3.0}, 2), ({}, 1)]
     for options, expected in cases:
         sequence = make_sequence([1, 1], [], min_tokens=1, **options)
-        table.write(0, sequence)
+        table.write([0], [sequence])
         tokens, _ = table.choose_by_kind(logits.clone(), np.array([0]), np.array([2]))
         assert tokens.tolist() == [expected]
 

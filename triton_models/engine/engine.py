@@ -319,9 +319,10 @@ class Engine:
 
     def _step(self) -> None:
         self._sweep()
-        for sequence in self._scheduler.admit():
-            sequence.timeline.admit()
-            self._assign(sequence)
+        if admitted := self._scheduler.admit():
+            for sequence in admitted:
+                sequence.timeline.admit()
+            self._assign(admitted)
         plan = self._scheduler.plan()
         launched = None if plan.is_empty else self._launch(plan)
         if not self._overlaps:
@@ -367,12 +368,17 @@ class Engine:
         for sequence in plan.sequences:
             self._fail(sequence, "the step that computed this request failed on the server")
 
-    def _assign(self, sequence: Sequence) -> None:
+    def _assign(self, sequences: SequenceOf[Sequence]) -> None:
+        """Sets up rows at once, which takes a GPU less time than one by one."""
         try:
-            self._runner.assign(sequence)
+            self._runner.assign(sequences)
         except Exception:
+            if len(sequences) > 1:  # whose fault it is shows alone
+                for sequence in sequences:
+                    self._assign([sequence])
+                return
             logger.exception("a request's steering could not be set up")
-            self._fail(sequence, "the request's steering could not be set up on the server")
+            self._fail(sequences[0], "the request's steering could not be set up on the server")
 
     def _take(
         self,

@@ -119,16 +119,16 @@ class ModelRunner:
             self._step, num_rows, self._state.dummy_row, self.device, choices, capture
         )
 
-    def assign(self, sequence: Sequence) -> None:
-        """Makes a sequence's row of the batch steer and sample as its request wants.
+    def assign(self, sequences: SequenceOf[Sequence]) -> None:
+        """Makes each sequence's row of the batch steer and sample as its request wants.
 
         Raises:
-            ValueError: It has no row, or no room in the KV cache.
+            ValueError: One has no row, or no room in the KV cache.
         """
-        row = row_of(sequence)
-        self._state.write(sequence)
-        self._sampling.write(row, sequence)
-        self._steering.write(row, sequence.delta)
+        rows = [row_of(sequence) for sequence in sequences]
+        self._state.write(sequences)
+        self._sampling.write(rows, sequences)
+        self._steering.write(rows, [sequence.delta for sequence in sequences])
 
     def release(self, row: int) -> None:
         """Makes a row steer by nothing."""

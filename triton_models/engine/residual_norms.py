@@ -47,7 +47,7 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
     sequence = Sequence(_REQUEST, ids, 1, SteeringDelta({}), lambda _: None)
     scheduler.add(sequence)
     scheduler.admit()
-    runner.assign(sequence)
+    runner.assign([sequence])
     answer_places = torch.arange(len(ids))[-len(answer) :].to(runner.device)
     tap = ResidualTap(range(len(loaded.model.blocks)), answer_places)
     with torch.inference_mode():

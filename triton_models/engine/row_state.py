@@ -6,6 +6,9 @@ from the steps themselves, so that a step needs to be told no more than which ro
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
+
+import numpy as np
 import torch
 
 from triton_models.engine.packed_batch import first_slot_of, row_of
@@ -29,13 +32,15 @@ class RowState:
         self._device = device
         self._columns = torch.zeros((4, num_rows + 1), dtype=torch.int64, device=device)
 
-    def write(self, sequence: Sequence) -> None:
-        """Makes a row stand where its sequence's prompt ends."""
-        steers = sequence.delta.steers_response
-        row = row_of(sequence)
-        line = SteeringTable.line_of(row) if steers else UNSTEERED_LINE
-        values = (0, sequence.num_prompt_tokens, first_slot_of(sequence), line)
-        self._columns[:, row] = upload(values, self._device)
+    def write(self, sequences: SequenceOf[Sequence]) -> None:
+        """Makes the rows of sequences stand where their prompts end."""
+        values = np.empty((5, len(sequences)), dtype=np.int64)
+        for index, sequence in enumerate(sequences):
+            steers, row = sequence.delta.steers_response, row_of(sequence)
+            line = SteeringTable.line_of(row) if steers else UNSTEERED_LINE
+            values[:, index] = row, 0, sequence.num_prompt_tokens, first_slot_of(sequence), line
+        sent = upload(values, self._device)
+        self._columns.index_copy_(1, sent[0], sent[1:])
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
         """Returns where rows stand, int64 [4, rows]: newest token, position, first slot, line."""

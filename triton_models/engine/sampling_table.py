@@ -108,8 +108,17 @@ class SamplingTable:
             self._penalize_rows = penalties.penalize
             self._draw_where = draw_from_all.draw_from_all
 
-    def write(self, row: int, sequence: Sequence) -> None:
-        """Makes a row's tokens be chosen as a sequence's request wants it."""
+    def write(self, rows: SequenceOf[int], sequences: SequenceOf[Sequence]) -> None:
+        """Makes rows' tokens be chosen as the requests of sequences want it."""
+        written = [self._write(row, each) for row, each in zip(rows, sequences, strict=True)]
+        amounts, counts = zip(*written, strict=True)
+        places = upload(rows, self._device)
+        values = upload(np.stack(amounts, axis=1), self._device, torch.float32)
+        self._amounts.index_copy_(1, places, values)
+        self._counts.index_copy_(1, places, upload(np.stack(counts, axis=1), self._device))
+
+    def _write(self, row: int, sequence: Sequence) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Returns the amounts and the counts of one row, and writes what only some have."""
         sampling = sequence.request.sampling
         length = sequence.num_prompt_tokens
         amounts = np.array([getattr(sampling, name) for name in _AMOUNTS], dtype=np.float32)
@@ -121,8 +130,6 @@ class SamplingTable:
         if sampling.temperature > 0:
             kind = _FEW if 1 <= sampling.top_k <= MAX_CANDIDATES else _ALL
         first_end = length + sequence.request.min_tokens
-        self._amounts[:, row] = upload(amounts, self._device, torch.float32)
-        self._counts[:, row] = upload([kind, sampling.top_k, length, first_end], self._device)
         self._kinds[row] = kind
         self._first_ends[row] = first_end
         self._is_penalized[row] = tuple(amounts[_REPETITION:].tolist()) != _NEUTRAL[_REPETITION:]
@@ -133,6 +140,7 @@ class SamplingTable:
         if self._is_penalized[row]:
             prompt = sequence.token_ids[:length]
             self._tokens[row, :length] = upload(prompt, self._device, torch.int32)
+        return amounts, np.array((kind, sampling.top_k, length, first_end), dtype=np.int64)
 
     def choice(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> Choice:
         """Returns what choosing tokens for some rows takes.

@@ -8,10 +8,11 @@ state of any request, so the same graph serves every batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -89,14 +90,21 @@ class SteeringTable:
         """Returns a block's table, [num_rows + 1, hidden_size]: a view that follows changes."""
         return self._deltas[block]
 
-    def write(self, row: int, delta: SteeringDelta) -> None:
-        """Makes a batch row steer by `delta`, whatever it did before."""
-        self.clear(row)
-        if delta.blocks:
-            device = self._deltas.device
-            vectors = torch.stack(list(delta.blocks.values()))
-            blocks = upload(list(delta.blocks), device)
-            self._deltas[blocks, self.line_of(row)] = upload(vectors, device, self._deltas.dtype)
+    def write(self, rows: Sequence[int], deltas: Sequence[SteeringDelta]) -> None:
+        """Makes each of some batch rows steer by its delta, whatever it did before."""
+        lines = [self.line_of(row) for row in rows]
+        device = self._deltas.device
+        self._deltas.index_fill_(1, upload(lines, device), 0)
+        steered = [
+            (block, line, vector)
+            for line, delta in zip(lines, deltas, strict=True)
+            for block, vector in delta.blocks.items()
+        ]
+        if steered:
+            *places, vectors = zip(*steered, strict=True)
+            blocks, steered_lines = upload(np.array(places), device)
+            values = upload(torch.stack(vectors), device, self._deltas.dtype)
+            self._deltas[blocks, steered_lines] = values
 
     def clear(self, row: int) -> None:
         """Makes a batch row steer by nothing."""
