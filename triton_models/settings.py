@@ -58,7 +58,7 @@ class ServerSettings:
         prefix_reuse: Whether a prompt's beginning that was computed under the same steering
             before is copied rather than computed again.
         cpu_packing: Whether linear layers are laid out for the CPU's fast matrix products.
-        cuda_graphs: Whether steps that only generate are replayed as CUDA graphs.
+        cuda_graphs: Whether a GPU's steps are replayed as CUDA graphs.
         fused_kernels: Whether a GPU uses the project's own kernels where they fit.
         overlap: Whether a step starts before the one before it is read: `auto` does on a GPU, so
             that it does not wait for Python.

@@ -43,18 +43,26 @@ def documented_attention(
     enable_gqa: bool,
     seqused_k: torch.Tensor,
 ) -> torch.Tensor:
-    """Does what `torch.nn.attention.varlen.varlen_attn` documents, one sequence after the other."""
+    """Does what `torch.nn.attention.varlen.varlen_attn` documents, one sequence after the other.
+
+    FlashAttention writes nothing for a query of no sequence, and 0 for one without any key.
+    """
     assert window_size in ((-1, 0), (-1, -1))
     if window_size == (-1, -1):  # full attention, which is causal for single tokens only
         assert max_q == 1
     assert {each.dtype for each in (cu_seq_q, cu_seq_k, seqused_k)} == {torch.int32}
     assert len(cu_seq_q) == len(cu_seq_k) == len(seqused_k) + 1
+    assert all(each.is_contiguous() for each in (cu_seq_q, cu_seq_k, seqused_k))
+    assert int(cu_seq_q[0]) == 0
+    assert int(cu_seq_q[-1]) == len(query)
     attended = []
     for index, length in enumerate(seqused_k.tolist()):
         first, end = cu_seq_q[index : index + 2].tolist()
         place = int(cu_seq_k[index])
         assert end - first <= max_q
         assert length <= max_k
+        if first == end:
+            continue
         mask = torch.ones(end - first, length, dtype=torch.bool).tril(length - (end - first))
         attended.append(
             scaled_dot_product_attention(

@@ -19,6 +19,7 @@ from triton_models.engine.kv_size import (
 )
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
 from triton_models.engine.passing_thread import in_passing_thread
+from triton_models.engine.prompt_pace import GPU_TOKENS
 from triton_models.engine.residual_norms import measure_residual_norms
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel, load_model
@@ -111,7 +112,12 @@ def _load(folder: Path, settings: ServerSettings) -> RunnableModel:
         loaded.context_length,
         available_memory(model.device),
     )
-    sizes = RunnerSizes(settings.max_batch_rows, num_slots, loaded.context_length)
+    sizes = RunnerSizes(
+        settings.max_batch_rows,
+        num_slots,
+        loaded.context_length,
+        settings.prefill_chunk or GPU_TOKENS,
+    )
     runner = ModelRunner(
         model,
         sizes,

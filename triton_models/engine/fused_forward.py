@@ -81,7 +81,7 @@ class FusedForward:
         """See `ForwardPass`."""
         states = embedding(batch.input_ids, self._model.embedding)
         packed = PackedAttention(self._cache, batch.layout, self._architecture)
-        if len(states) <= MAX_FEW_ROWS and not batch.layout.prompts:
+        if len(states) <= MAX_FEW_ROWS and not batch.layout.has_prompts:
             return self._few_rows(states, batch, packed, tap, out)
         return self._many_rows(states, batch, packed, tap, out)
 
@@ -171,7 +171,7 @@ class FusedForward:
                     heads[:count], layout.positions, layout.slots, cache, block.heads, num_splits
                 )
             )
-        if layout.prompts:
+        if layout.has_prompts:
             queries = rotate_and_store(
                 heads, count, layout.positions, layout.slots, cache, block.heads
             )
@@ -180,7 +180,7 @@ class FusedForward:
 
     def _kept(self, index: int, batch: PackedBatch) -> torch.Tensor | None:
         """Returns where a block's output goes in a step without prompts."""
-        if self.residuals is None or batch.layout.prompts:
+        if self.residuals is None or batch.layout.has_prompts:
             return None
         kept = self.residuals[index, : len(batch.input_ids)]
         return kept if len(kept) == len(batch.input_ids) else None

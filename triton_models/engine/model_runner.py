@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -16,20 +17,24 @@ from triton_models.engine.launched_step import GivenTokens, LaunchedStep, ToHost
 from triton_models.engine.monitoring import monitored_tokens
 from triton_models.engine.packed_batch import (
     PackedBatch,
-    generating_batch,
-    join,
-    prompt_batch,
+    StepSize,
+    StepTensors,
+    packed_batch,
     row_of,
 )
+from triton_models.engine.prompt_graphs import PromptGraphs
+from triton_models.engine.prompt_pace import GPU_TOKENS
 from triton_models.engine.row_state import RowState
 from triton_models.engine.sampling import Likelihoods, likelihoods
 from triton_models.engine.sampling_table import Choice, SamplingTable
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
-from triton_models.model.attention import KVCache
+from triton_models.model.attention import KVCache, Span, SpanGroup
 from triton_models.model.transformer import Transformer
 from triton_models.model.upload import upload
 from triton_models.steering.hooks import ResidualTap, SteeringTable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,13 @@ class RunnerSizes:
         num_rows: How many requests a batch can hold.
         num_slots: How many tokens of requests the KV cache can hold.
         context_length: The most tokens of a request.
+        prompt_tokens: The most prompt tokens in a step.
     """
 
     num_rows: int
     num_slots: int
     context_length: int
+    prompt_tokens: int = GPU_TOKENS
 
 
 class ModelRunner:
@@ -54,7 +61,7 @@ class ModelRunner:
         model: The model. It gets permanent hooks.
         sizes: What to make room for.
         end_ids: The tokens that end an answer.
-        cuda_graphs: Whether steps that only generate are replayed as CUDA graphs on a GPU.
+        cuda_graphs: Whether steps are replayed as CUDA graphs on a GPU.
         fused_kernels: Whether a GPU uses the fused kernels where they fit.
     """
 
@@ -92,10 +99,14 @@ class ModelRunner:
             fused=self.kernels.fused,
         )
         self._graphs: DecodeGraphs | None = None
+        self._prompt_graphs: PromptGraphs | None = None
         if cuda_graphs and self._cache.attends_in_place:
+            capture = GraphCapture(self.device)
             # Without kernels some of it asks the host in between, which no graph can.
             choices = Choice if self.kernels.fused else (Choice.GREEDY, Choice.FEW)
-            self.record(GraphCapture(self.device), choices)
+            self.record(capture, choices)
+            if self.kernels.fused:
+                self._try_to_record_prompts(capture)
 
     def enter_thread(self) -> None:
         """Makes the GPU the current one of the calling thread, which will launch steps."""
@@ -118,6 +129,34 @@ class ModelRunner:
         self._graphs = DecodeGraphs(
             self._step, num_rows, self._state.dummy_row, self.device, choices, capture
         )
+
+    def record_prompts(self, capture: Capture) -> None:
+        """Records the forward pass of steps with prompts, once steps that only generate are.
+
+        It is for variable-length attention, whose shapes depend on tensors only.
+
+        Args:
+            capture: Makes a replay of it.
+        """
+        sizes = self._sizes
+        self._prompt_graphs = PromptGraphs(
+            self._forward_with_prompts,
+            sizes.num_rows,
+            sizes.prompt_tokens,
+            sizes.context_length,
+            self._state.dummy_row,
+            self.device,
+            capture,
+        )
+
+    def _try_to_record_prompts(self, capture: Capture) -> None:
+        try:
+            self.record_prompts(capture)
+        except Exception as error:  # most likely there is no memory for them
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # a GPU that is broken can do nothing more
+            logger.debug("recording steps with prompts failed", exc_info=True)
+            logger.warning("steps with prompts are not replayed, which costs speed: %s", error)
 
     def assign(self, sequences: SequenceOf[Sequence]) -> None:
         """Makes each sequence's row of the batch steer and sample as its request wants.
@@ -151,33 +190,42 @@ class ModelRunner:
         tap = monitored.tap(self.device)
         step = _Step(plan)
         to_host = ToHost(self.device)
-        replays = not plan.prompts and (tap is None or self.forward.residuals is not None)
-        if self._graphs is not None and replays:
-            given: GivenTokens | None = self._replay(self._graphs, step, tap, to_host)
-        else:
-            given = self._compute(step, tap, to_host)
+        launch = self._launch_prompts if plan.prompts else self._launch_generating
+        given = launch(step, tap, to_host)
         products = to_host.copy(monitored.project(tap)) if tap else None
         to_host.seal()
         return LaunchedStep(to_host, given, monitored, products)
 
-    def _replay(
-        self, graphs: DecodeGraphs, step: _Step, tap: ResidualTap | None, to_host: ToHost
-    ) -> GivenTokens:
+    def _launch_generating(
+        self, step: _Step, tap: ResidualTap | None, to_host: ToHost
+    ) -> GivenTokens | None:
+        graphs, residuals = self._graphs, self.forward.residuals if tap else None
+        if graphs is None or (tap is not None and residuals is None):
+            return self._compute(step, tap, to_host)
         count = len(step.rows)
         if (
             step.reported or (choice := self._choice(step)) not in graphs.choices
         ):  # log-probabilities come in between
             graphs.run(step.rows, None)
-            rows = upload(step.rows, self.device)
-            given = self._choose(self._logits[:count], step, rows, to_host)
+            given = self._choose(self._logits[:count], step, to_host)
         else:
             graphs.run(step.rows, choice)
             chosen, greatest = self._chosen[:count], self._greatest[:count]
             given = GivenTokens(step.sequences, to_host.copy(chosen), to_host.copy(greatest))
-        if tap is not None and self.forward.residuals is not None:
-            for block, states in enumerate(self.forward.residuals):
+        if tap is not None and residuals is not None:
+            for block, states in enumerate(residuals):
                 tap.read(block, states)
         return given
+
+    def _launch_prompts(
+        self, step: _Step, tap: ResidualTap | None, to_host: ToHost
+    ) -> GivenTokens | None:
+        graphs, plan = self._prompt_graphs, step.plan
+        num_generating = len(plan.generating)
+        if graphs is None or tap is not None or not (size := graphs.size_for(plan)):
+            return self._compute(step, tap, to_host)
+        graphs.run(size, step.rows[:num_generating], plan.prompts)
+        return self._choose(self._logits[: len(step.rows)], step, to_host)
 
     def _step(self, rows: torch.Tensor, choice: Choice | None) -> None:
         """Does all of a step that only generates, from what the device knows of its rows."""
@@ -190,39 +238,66 @@ class ModelRunner:
             self._chosen[: len(rows)] = chosen
             self._greatest[: len(rows)] = greatest
 
+    def _forward_with_prompts(self, tensors: StepTensors, prompt_group: SpanGroup) -> None:
+        """Does a step with prompts up to its logits, from tensors alone."""
+        batch = self._with_prompts(tensors, self._sizes.context_length, prompt_group=prompt_group)
+        self.forward(batch, out=self._logits[: tensors.size.num_last])
+
     def _compute(self, step: _Step, tap: ResidualTap | None, to_host: ToHost) -> GivenTokens | None:
-        plan = step.plan
-        rows = upload(step.rows, self.device)
-        batches = []
-        if plan.generating:
-            generating = rows[: len(plan.generating)]
-            batches.append(self._generating(generating, max(plan.positions) + 1))
-        if plan.prompts:
-            batches.append(prompt_batch(plan.prompts, self.device))
-        logits = self.forward(batches[0] if len(batches) == 1 else join(*batches), tap)
-        return self._choose(logits, step, rows, to_host) if len(logits) else None
+        return self._choose(self.forward(self.batch(step.plan), tap), step, to_host)
+
+    def batch(self, plan: Plan) -> PackedBatch:
+        """Brings a step to the device; its generating rows stand behind their tokens then."""
+        rows = np.array([row_of(sequence) for sequence in plan.generating], dtype=np.int64)
+        longest_reach = max(plan.positions, default=-1) + 1
+        if not plan.prompts:
+            return self._generating(upload(rows, self.device), longest_reach)
+        size = StepSize(len(rows), plan.num_tokens - len(rows), len(plan.giving))
+        tensors = StepTensors(torch.empty(size.length, dtype=torch.int64), size)
+        prompts = tensors.write(rows, plan.prompts)
+        tensors = StepTensors(upload(tensors.numbers, self.device), size)
+        return self._with_prompts(tensors, longest_reach, prompts)
 
     def _generating(self, rows: torch.Tensor, longest_reach: int) -> PackedBatch:
         """Takes rows' newest tokens for a step, and makes the rows stand behind them."""
+        return packed_batch(self._take(rows), len(rows), longest_reach)
+
+    def _with_prompts(
+        self,
+        tensors: StepTensors,
+        longest_reach: int,
+        prompts: SequenceOf[Span] = (),
+        prompt_group: SpanGroup | None = None,
+    ) -> PackedBatch:
+        """Does the same, and puts prompts behind them."""
+        columns, num_generating = tensors.columns, len(tensors.rows)
+        if num_generating:
+            columns = torch.cat((self._take(tensors.rows), columns), dim=1)
+        return packed_batch(
+            columns, num_generating, longest_reach, tensors.last_tokens, prompts, prompt_group
+        )
+
+    def _take(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns where rows stand, and makes them move on."""
         columns = self._state.take(rows)
         self._state.move_on(rows)
-        return generating_batch(columns, longest_reach)
+        return columns
 
     def _choice(self, step: _Step) -> Choice:
         return self._sampling.choice(step.rows, step.places)
 
-    def _choose(
-        self, logits: torch.Tensor, step: _Step, rows: torch.Tensor, to_host: ToHost
-    ) -> GivenTokens:
+    def _choose(self, logits: torch.Tensor, step: _Step, to_host: ToHost) -> GivenTokens | None:
+        if not len(logits):
+            return None
         reported = step.reported
         unchanged = logits[upload(reported, self.device)] if reported else None
+        rows = upload(step.rows, self.device)
         if self.device.type == "cpu":
             tokens, greatest = self._sampling.choose_by_kind(logits, step.rows, step.places)
         else:
             places = self._state.positions(rows)
-            tokens, greatest = self._sampling.choose_for_all(
-                logits, rows, places, self._choice(step)
-            )
+            choice = self._choice(step)
+            tokens, greatest = self._sampling.choose_for_all(logits, rows, places, choice)
         self._state.give(rows, tokens)
         likely = None
         if unchanged is not None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from triton_models.engine.scheduler import Slice
 from triton_models.engine.sequence import Sequence
-from triton_models.model.attention import Layout, Span
-from triton_models.model.upload import upload
+from triton_models.model.attention import Layout, Span, SpanGroup
 from triton_models.steering.hooks import UNSTEERED_LINE, SteeringTable
 
 
@@ -27,77 +28,121 @@ class PackedBatch:
         input_ids: int64 [tokens].
         steering_lines: int64 [tokens]: each token's line of the steering table.
         layout: Where the tokens lie.
-        prompt_ends: int64 [prompts that get a token]: where their last tokens stand. Generating
-            sequences, which stand first, all get one.
+        last_tokens: int64 [sequences that get a token]: where their last tokens stand; `None` if
+            each token is one.
     """
 
     input_ids: torch.Tensor
     steering_lines: torch.Tensor
     layout: Layout
-    prompt_ends: torch.Tensor | None = None
+    last_tokens: torch.Tensor | None = None
 
     def giving(self, states: torch.Tensor) -> torch.Tensor:
         """Returns of states, [tokens, size], those of the tokens that get a next one."""
-        if self.prompt_ends is None:
-            return states
-        return torch.cat((states[: self.layout.num_generating], states[self.prompt_ends]))
+        return states if self.last_tokens is None else states.index_select(0, self.last_tokens)
 
 
-def generating_batch(columns: torch.Tensor, longest_reach: int) -> PackedBatch:
-    """Makes a batch of single tokens from where their rows stand.
+def packed_batch(
+    columns: torch.Tensor,
+    num_generating: int,
+    longest_reach: int,
+    last_tokens: torch.Tensor | None = None,
+    prompts: SequenceOf[Span] = (),
+    prompt_group: SpanGroup | None = None,
+) -> PackedBatch:
+    """Makes a batch of what is known of each of its tokens.
 
     Args:
-        columns: int64 [4, tokens]: see `RowState.take`.
-        longest_reach: The most tokens that one attends to, or more.
+        columns: int64 [4, tokens]: as `RowState.take` returns it.
+        num_generating: See `Layout`.
+        longest_reach: See `Layout`.
+        last_tokens: See `PackedBatch`.
+        prompts: See `Layout`.
+        prompt_group: See `Layout`.
     """
     tokens, positions, first_slots, lines = columns.unbind()
-    layout = Layout(first_slots + positions, positions, columns.shape[1], longest_reach)
-    return PackedBatch(tokens, lines, layout)
+    slots = first_slots + positions
+    layout = Layout(slots, positions, num_generating, longest_reach, prompts, prompt_group)
+    return PackedBatch(tokens, lines, layout, last_tokens)
 
 
-def prompt_batch(prompts: SequenceOf[Slice], device: torch.device) -> PackedBatch:
-    """Brings a step's prompt tokens to the device."""
-    input_ids: list[int] = []
-    positions: list[int] = []
-    slots: list[int] = []
-    lines: list[int] = []
-    ends: list[int] = []
-    spans: list[Span] = []
-    for slice in prompts:
-        sequence, row = slice.sequence, row_of(slice.sequence)
-        first_slot = first_slot_of(sequence)
-        spans.append(Span(len(input_ids), slice.length, first_slot, slice.end))
-        input_ids += sequence.token_ids[slice.start : slice.end]
-        positions += range(slice.start, slice.end)
-        slots += range(first_slot + slice.start, first_slot + slice.end)
-        steers = sequence.delta.steers_prompt
-        lines += [SteeringTable.line_of(row) if steers else UNSTEERED_LINE] * slice.length
-        if slice.gives_token:
-            ends.append(len(input_ids) - 1)
+@dataclass(frozen=True, slots=True)
+class StepSize:
+    """How much a step with prompts holds.
 
-    layout = Layout(upload(slots, device), upload(positions, device), prompts=spans)
-    return PackedBatch(
-        upload(input_ids, device), upload(lines, device), layout, upload(ends, device)
-    )
+    Attributes:
+        num_rows: How many tokens of generating sequences.
+        num_tokens: How many tokens of prompts.
+        num_last: How many sequences get a token.
+        num_pieces: In how many pieces the prompts' chunks are attended to, if it says so.
+    """
+
+    num_rows: int
+    num_tokens: int
+    num_last: int
+    num_pieces: int = 0
+
+    @property
+    def parts(self) -> tuple[int, int, int, int]:
+        """How many numbers its rows, columns, last tokens and pieces are."""
+        pieces = 3 * (self.num_pieces + 1) if self.num_pieces else 0
+        return self.num_rows, 4 * self.num_tokens, self.num_last, pieces
+
+    @property
+    def length(self) -> int:
+        """How many numbers it is."""
+        return sum(self.parts)
 
 
-def join(generating: PackedBatch, prompts: PackedBatch) -> PackedBatch:
-    """Returns one batch of generating tokens and prompts."""
-    front, back = generating.layout, prompts.layout
-    layout = Layout(
-        torch.cat((front.slots, back.slots)),
-        torch.cat((front.positions, back.positions)),
-        front.num_generating,
-        front.longest_reach,
-        back.prompts,
-    )
-    ends = prompts.prompt_ends
-    return PackedBatch(
-        torch.cat((generating.input_ids, prompts.input_ids)),
-        torch.cat((generating.steering_lines, prompts.steering_lines)),
-        layout,
-        None if ends is None else ends + front.num_generating,
-    )
+class StepTensors:
+    """What the device is told of a step with prompts: parts of one tensor, which travels whole.
+
+    Args:
+        numbers: int64: holds at least what the size says.
+        size: How much of everything there is.
+
+    Attributes:
+        size: The same.
+        numbers: What of the tensor is used.
+        rows: int64 [rows]: the rows that generate.
+        columns: int64 [4, tokens]: of the prompts' tokens what `RowState.take` returns of rows.
+        last_tokens: See `PackedBatch`.
+        pieces: int64 [3, pieces + 1]: their starts, first slots and reaches; see `SpanGroup`.
+    """
+
+    def __init__(self, numbers: torch.Tensor, size: StepSize) -> None:
+        self.size = size
+        self.numbers = numbers[: size.length]
+        self.rows, columns, self.last_tokens, pieces = self.numbers.split(size.parts)
+        self.columns = columns.view(4, -1)
+        self.pieces = pieces.view(3, -1)
+
+    def write(self, rows: NDArray[np.int64], prompts: SequenceOf[Slice]) -> list[Span]:
+        """Writes generating rows and prompts, which may be fewer than there is room for.
+
+        Returns:
+            The prompts' chunks.
+        """
+        num_rows = self.size.num_rows
+        self.rows[: len(rows)] = torch.from_numpy(rows)
+        columns = self.columns.numpy()
+        last_tokens = list(range(len(rows)))
+        spans: list[Span] = []
+        offset = 0
+        for slice in prompts:
+            end = offset + slice.length
+            tokens, positions, first_slots, lines = columns[:, offset:end]
+            tokens[:] = slice.sequence.token_ids[slice.start : slice.end]
+            positions[:] = np.arange(slice.start, slice.end)
+            first_slots[:] = first_slot = first_slot_of(slice.sequence)
+            steers = slice.sequence.delta.steers_prompt
+            lines[:] = SteeringTable.line_of(row_of(slice.sequence)) if steers else UNSTEERED_LINE
+            spans.append(Span(num_rows + offset, slice.length, first_slot, slice.end))
+            if slice.gives_token:
+                last_tokens.append(num_rows + end - 1)
+            offset = end
+        self.last_tokens[: len(last_tokens)] = torch.tensor(last_tokens, dtype=torch.int64)
+        return spans
 
 
 def row_of(sequence: Sequence) -> int:

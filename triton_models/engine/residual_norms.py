@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerBase
 
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner
-from triton_models.engine.packed_batch import prompt_batch
 from triton_models.engine.scheduler import Scheduler
 from triton_models.engine.sequence import Sequence
 from triton_models.model.loading import LoadedModel
@@ -51,7 +50,7 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
     answer_places = torch.arange(len(ids))[-len(answer) :].to(runner.device)
     tap = ResidualTap(range(len(loaded.model.blocks)), answer_places)
     with torch.inference_mode():
-        runner.forward(prompt_batch(scheduler.plan().prompts, runner.device), tap)
+        runner.forward(runner.batch(scheduler.plan()), tap)
     norms = {
         block: float(states.float().norm(dim=-1).mean()) for block, states in tap.states().items()
     }

@@ -93,7 +93,9 @@ class Layout:
         positions: int64 [tokens]: each token's position in its own sequence.
         num_generating: How many tokens of generating sequences there are.
         longest_reach: The most tokens that a generating one attends to, or more.
-        prompts: The prompts' chunks.
+        prompts: The prompts' chunks; nothing where `prompt_group` says it all.
+        prompt_group: The same for variable-length attention, where it is on the device already: a
+            CUDA graph reads it there.
     """
 
     slots: torch.Tensor
@@ -101,10 +103,16 @@ class Layout:
     num_generating: int = 0
     longest_reach: int = 0
     prompts: Sequence[Span] = ()
+    prompt_group: SpanGroup | None = None
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether there are tokens of prompts."""
+        return self.num_generating < len(self.slots)
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class SpanGroup:
     """Sequences that are attended to in one way, as variable-length attention wants them.
 
     Attributes:
@@ -158,7 +166,7 @@ class PackedAttention:
         queries = heads[:, : self._num_heads]
         cache.index_copy_(0, self._layout.slots, heads[:, self._num_heads :])
         count = self._layout.num_generating
-        if not self._layout.prompts:
+        if not self._layout.has_prompts:
             return self._generating(queries, cache)
         if not count:
             return self.prompts(block, queries)
@@ -178,7 +186,8 @@ class PackedAttention:
         """
         cache = self._cache.blocks[block]
         if self._cache.attends_in_place:
-            return self._variable_length(queries, cache, self._prompt_group, _CAUSAL)
+            group = self._layout.prompt_group or self._prompt_group
+            return self._variable_length(queries, cache, group, _CAUSAL)
         spans = self._layout.prompts
         chunks = queries.split([span.length for span in spans])
         attended = [
@@ -203,7 +212,7 @@ class PackedAttention:
         return attended
 
     def _variable_length(
-        self, queries: torch.Tensor, cache: torch.Tensor, group: _Group, window: tuple[int, int]
+        self, queries: torch.Tensor, cache: torch.Tensor, group: SpanGroup, window: tuple[int, int]
     ) -> torch.Tensor:
         keys, values = cache.split(self._num_shared, dim=1)
         attended: torch.Tensor = varlen_attn(
@@ -264,10 +273,10 @@ class PackedAttention:
         return cache[span.first_slot : span.first_slot + span.reach].transpose(0, 1).unsqueeze(0)
 
     @cached_property
-    def _generating_group(self) -> _Group:
+    def _generating_group(self) -> SpanGroup:
         layout, count = self._layout, self._layout.num_generating
         slots, positions = layout.slots[:count], layout.positions[:count]
-        return _Group(
+        return SpanGroup(
             torch.arange(count + 1, dtype=torch.int32, device=slots.device),
             pad((slots - positions).int(), (0, 1)),
             (positions + 1).int(),
@@ -276,7 +285,7 @@ class PackedAttention:
         )
 
     @cached_property
-    def _prompt_group(self) -> _Group:
+    def _prompt_group(self) -> SpanGroup:
         spans, device = self._layout.prompts, self._layout.slots.device
 
         def int32(values: Sequence[int]) -> torch.Tensor:
@@ -284,7 +293,7 @@ class PackedAttention:
 
         first, last = spans[0], spans[-1]
         end = last.offset + last.length
-        return _Group(
+        return SpanGroup(
             int32([*(span.offset - first.offset for span in spans), end - first.offset]),
             int32([*(span.first_slot for span in spans), 0]),
             int32([span.reach for span in spans]),

@@ -1,0 +1,155 @@
+"""CUDA graphs for steps with prompts: their forward pass, which ends with logits.
+
+A graph is recorded for each of a few numbers of generating rows and of prompt tokens, and a step
+goes to the smallest that it fits. What it computes is sent as one tensor, filled up to the graph's
+size: rows with the dummy row, prompts with tokens that point at slot 0.
+
+The kernel that attends to prompts is started for each piece of a prompt and for the longest one
+there may be, so prompts are cut into pieces of as many tokens as it computes at a time: pieces that
+a step does not have cost next to nothing then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from triton_models.engine.decode_graphs import Capture
+from triton_models.engine.packed_batch import StepSize, StepTensors
+from triton_models.engine.scheduler import Plan, Slice
+from triton_models.model.attention import Span, SpanGroup
+from triton_models.model.upload import upload
+
+Forward = Callable[[StepTensors, SpanGroup], None]
+"""A step up to its logits, from tensors alone; the group is the prompts'."""
+
+ROW_COUNTS = (0, 16, 64, 128, 256, 512)
+"""For how many generating rows graphs are recorded, up to the most there can be."""
+
+TOKEN_COUNTS = (128, 256, 512, 768, 1024, 1536, 2048)
+"""For how many prompt tokens: past it a step keeps a GPU busy for longer than its launch takes."""
+
+MAX_PROMPTS = 64
+"""The most prompts of a replayed step."""
+
+PIECE_TOKENS = 128
+"""How many tokens of a prompt a program of FlashAttention-2 computes."""
+
+
+class PromptGraphs:
+    """Replays the forward pass of steps with prompts.
+
+    Args:
+        forward: The forward pass.
+        num_rows: The most requests in a batch.
+        num_tokens: The most prompt tokens in a step.
+        context_length: The most tokens of a request.
+        dummy_row: The row that pads batches.
+        device: The model's device.
+        capture: Makes a replay.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        num_rows: int,
+        num_tokens: int,
+        context_length: int,
+        dummy_row: int,
+        device: torch.device,
+        capture: Capture,
+    ) -> None:
+        self._device = device
+        self._dummy_row = dummy_row
+        self._row_counts = _counts(ROW_COUNTS, num_rows)
+        self._token_counts = _counts(TOKEN_COUNTS, min(num_tokens, TOKEN_COUNTS[-1]))
+        self._num_rows = num_rows
+        sizes = [
+            self._size(rows, tokens)
+            for tokens, rows in product(reversed(self._token_counts), reversed(self._row_counts))
+        ]
+        length = max(size.length for size in sizes)
+        self._numbers = torch.zeros(length, dtype=torch.int64, device=device)
+
+        def recorded(size: StepSize) -> Callable[[], None]:
+            self._send(size, np.empty(0, dtype=np.int64), ())
+            tensors = StepTensors(self._numbers, size)
+            return capture(lambda: forward(tensors, _group(tensors, context_length)))
+
+        # The largest first: the others fit its memory.
+        self._replays = {size: recorded(size) for size in sizes}
+
+    def size_for(self, plan: Plan) -> StepSize | None:
+        """Returns the size of the smallest graph that a step fits, if it fits one."""
+        num_tokens = plan.num_tokens - len(plan.generating)
+        if num_tokens > self._token_counts[-1] or len(plan.prompts) > MAX_PROMPTS:
+            return None
+        return self._size(
+            min(count for count in self._row_counts if count >= len(plan.generating)),
+            min(count for count in self._token_counts if count >= num_tokens),
+        )
+
+    def run(self, size: StepSize, rows: NDArray[np.int64], prompts: SequenceOf[Slice]) -> None:
+        """Computes a step.
+
+        Args:
+            size: Of the graph.
+            rows: int64 [tokens]: the rows that generate.
+            prompts: The prompts' tokens.
+        """
+        self._send(size, rows, prompts)
+        self._replays[size]()
+
+    def _size(self, num_rows: int, num_tokens: int) -> StepSize:
+        num_last = min(num_rows + MAX_PROMPTS, self._num_rows)
+        # Each prompt and what fills the graph up can have a piece that is not full.
+        num_pieces = -(-num_tokens // PIECE_TOKENS) + MAX_PROMPTS + 1
+        return StepSize(num_rows, num_tokens, num_last, num_pieces)
+
+    def _send(self, size: StepSize, rows: NDArray[np.int64], prompts: SequenceOf[Slice]) -> None:
+        # Where nothing is written, tokens point at slot 0, and last tokens are the step's first.
+        tensors = StepTensors(torch.zeros(size.length, dtype=torch.int64), size)
+        tensors.rows[len(rows) :] = self._dummy_row
+        spans = tensors.write(rows, prompts)
+        _write_pieces(tensors, spans)
+        self._numbers[: size.length].copy_(upload(tensors.numbers, self._device))
+
+
+def _counts(counts: SequenceOf[int], most: int) -> list[int]:
+    return [*(count for count in counts if count < most), most]
+
+
+def _group(tensors: StepTensors, context_length: int) -> SpanGroup:
+    starts, first_slots, reaches = tensors.pieces.int()
+    return SpanGroup(starts, first_slots, reaches[:-1], PIECE_TOKENS, context_length)
+
+
+def _write_pieces(tensors: StepTensors, spans: SequenceOf[Span]) -> None:
+    """Writes the pieces of all prompt tokens; behind them come pieces without any token."""
+    first, end = tensors.size.num_rows, tensors.size.num_rows + tensors.size.num_tokens
+    filled = spans[-1].offset + spans[-1].length if spans else first
+    pieces = [piece for span in spans for piece in _cut(span)]
+    # What fills up attends to slot 0, whose keys and values are finite whatever lies elsewhere.
+    pieces += [
+        Span(offset, min(PIECE_TOKENS, end - offset), 0, 1)
+        for offset in range(filled, end, PIECE_TOKENS)
+    ]
+    starts, first_slots, reaches = tensors.pieces.numpy()
+    count = len(pieces)
+    starts[:count] = [piece.offset - first for piece in pieces]
+    starts[count:] = end - first
+    first_slots[:count] = [piece.first_slot for piece in pieces]
+    reaches[:count] = [piece.reach for piece in pieces]
+
+
+def _cut(span: Span) -> Iterator[Span]:
+    """Yields a prompt's chunk in pieces: each attends to its sequence up to its own last token."""
+    for start in range(0, span.length, PIECE_TOKENS):
+        length = min(PIECE_TOKENS, span.length - start)
+        reach = span.reach - (span.length - start - length)
+        yield Span(span.offset + start, length, span.first_slot, reach)
