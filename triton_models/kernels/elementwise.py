@@ -46,6 +46,12 @@ def _add_and_normalize(
 
 
 @triton.jit
+def silu_gate(gate: tl.tensor, up: tl.tensor) -> tl.tensor:
+    """Returns silu(gate) * up."""
+    return gate / (1.0 + tl.exp(-gate)) * up
+
+
+@triton.jit
 def _gate(
     gate_up: tl.tensor,
     gated: tl.tensor,
@@ -59,7 +65,7 @@ def _gate(
     place = gate_up + token * 2 * SIZE + dims
     gate = tl.load(place, mask=is_dim, other=0.0).to(tl.float32)
     up = tl.load(place + SIZE, mask=is_dim, other=0.0).to(tl.float32)
-    outcome = gate / (1.0 + tl.exp(-gate)) * up
+    outcome = silu_gate(gate, up)
     tl.store(gated + token * SIZE + dims, outcome.to(gated.dtype.element_ty), mask=is_dim)
 
 

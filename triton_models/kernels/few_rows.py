@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from triton_models.kernels.block_sizes import GATE_UP, ProductBlocks, next_power_of_two
+from triton_models.kernels.elementwise import silu_gate
 
 
 @triton.jit
@@ -32,6 +33,12 @@ def _scaled(
     if NORMALIZES:
         scaled *= tl.load(weight + places, mask=is_place, other=0.0).to(tl.float32)
     return values, scaled
+
+
+@triton.jit
+def _weighted(weights: tl.tensor, mask: tl.tensor, scaled: tl.tensor) -> tl.tensor:
+    """Loads weights [1, features, block] and multiplies inputs by them, float32."""
+    return tl.load(weights, mask=mask, other=0.0).to(tl.float32) * scaled
 
 
 @triton.jit(do_not_specialize_on_alignment=["lines"])
@@ -70,7 +77,7 @@ def _multiply(
             inputs, norm_weight, tokens, num_tokens, places, IN_SIZE, NORMALIZES
         )
         mask = is_feature & (places < IN_SIZE)
-        products += tl.load(rows + places, mask=mask, other=0.0).to(tl.float32) * scaled
+        products += _weighted(rows + places, mask, scaled)
         if NORMALIZES:
             squares += values * values
     outcome = tl.sum(products, 2)
@@ -121,8 +128,8 @@ def _gate_up(
         values, scaled = _scaled(inputs, norm_weight, tokens, num_tokens, places, IN_SIZE, True)
         squares += values * values
         mask = is_feature & (places < IN_SIZE)
-        gates += tl.load(gate_rows + places, mask=mask, other=0.0).to(tl.float32) * scaled
-        ups += tl.load(up_rows + places, mask=mask, other=0.0).to(tl.float32) * scaled
+        gates += _weighted(gate_rows + places, mask, scaled)
+        ups += _weighted(up_rows + places, mask, scaled)
     inverse = 1.0 / tl.sqrt(tl.sum(squares, 2) / IN_SIZE + epsilon)
     gate = tl.sum(gates, 2) * inverse
     up = tl.sum(ups, 2) * inverse
@@ -132,7 +139,7 @@ def _gate_up(
     if HAS_BIAS:
         gate += tl.load(bias + feature, mask=is_output, other=0.0).to(tl.float32)
         up += tl.load(bias + num_outputs + feature, mask=is_output, other=0.0).to(tl.float32)
-    outcome = gate / (1.0 + tl.exp(-gate)) * up
+    outcome = silu_gate(gate, up)
     mask = (token < num_tokens) & is_output
     place = token * num_outputs + feature
     tl.store(gated + place, outcome.to(gated.dtype.element_ty), mask=mask)
