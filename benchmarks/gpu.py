@@ -43,7 +43,7 @@ MAX_ROWS = 256
 CONTEXT_LENGTH = 1100
 NUM_SLOTS = 80_000
 NEW_TOKENS = 128
-CHECKED = Workload(streams=16, prompt_tokens=64, new_tokens=32)
+CHECKED = [Workload(16, 64, 32), Workload(24, 300, 32)]
 CHECKED_MODEL = "Qwen2.5-0.5B"
 
 DECODES = [
@@ -119,7 +119,7 @@ def check_tokens(dtype: torch.dtype, device: torch.device) -> str:
     Where they are not, `worst` is how much less likely they are to float32, in its logits.
     """
     architecture = MODELS[CHECKED_MODEL]
-    prompts = random_prompts(CHECKED, 0)
+    prompts = [prompt for workload in CHECKED for prompt in random_prompts(workload, 0)]
     answers = _answers(running_engine(make_model(architecture, dtype, device), 32), prompts)
     reference = make_model(architecture, torch.float32, device)
     registry = make_vectors(architecture)
@@ -174,7 +174,7 @@ def _answers(engine: Engine, prompts: Prompts) -> list[list[int]]:
         return emit
 
     for stream, prompt in enumerate(prompts):
-        request = make_request(CHECKED, steering_of("mixed", stream))
+        request = make_request(CHECKED[0], steering_of("mixed", stream))
         engine.submit(request, prompt, emitter(stream))
     for _ in prompts:
         last = ended.get()
