@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -275,8 +276,11 @@ class Sizes:
         for sequence in (*running, *prompts):
             assert sequence.extent is not None
             sequence.extent.length = 500
-        size = self.graphs.size_for(plan_of(running, prompts))
-        return None if size is None else (size.num_rows, size.num_tokens)
+        plan = plan_of(running, prompts)
+        if not self.graphs.fits(plan):
+            return None
+        self.graphs.run(plan)
+        return self.run[-1].num_rows, self.run[-1].num_tokens
 
 
 def test_a_step_goes_to_the_smallest_graph_that_it_fits() -> None:
@@ -334,33 +338,69 @@ def test_a_replayed_step_is_sent_as_one_tensor(
     assert len(uploads) == 2, "the step, and the rows that get a token"
 
 
-def test_a_server_without_room_for_them_computes_as_before(
-    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def compute_nothing() -> None:
+    """Is what a replay must not be."""
+
+
+def runner_on_a_gpu(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capture: Callable[[Callable[[], None]], Callable[[], None]],
+) -> ModelRunner:
+    """Returns a runner made as on a GPU, whose steps with prompts are recorded so."""
     pytest.importorskip("triton")
+
+    class Captures:
+        """Records all steps that only generate, and then those with prompts."""
+
+        def __init__(self, _: torch.device) -> None:
+            self._num_left = len(batch_sizes(NUM_ROWS)) * (len(Choice) + 1)
+
+        def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
+            self._num_left -= 1
+            return function if self._num_left >= 0 else capture(function)
 
     def kernels_for(*args: Any) -> tuple[HookedForward, Kernels]:
         return HookedForward(*args[:3]), Kernels(fused=True)
 
     monkeypatch.setattr(model_runner, "choose_forward", kernels_for)
-    monkeypatch.setattr(model_runner, "GraphCapture", FullMemory)
+    monkeypatch.setattr(model_runner, "GraphCapture", Captures)
     sizes = RunnerSizes(NUM_ROWS, NUM_ROWS * ROOM, CONTEXT_LENGTH)
-    runner = ModelRunner(loaded(tiny_model_folder).model, sizes, END_IDS)
-    assert "steps with prompts are not replayed, which costs speed: out of memory" in caplog.text
+    return ModelRunner(loaded(folder).model, sizes, END_IDS)
+
+
+def test_a_server_that_starts_checks_what_it_replays(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = runner_on_a_gpu(tiny_model_folder, monkeypatch, replay_itself)
+    counts = count_runs(runner, monkeypatch)
+    sequence = make_sequence(0, SteeringDelta({}))
+    runner.assign([sequence])
+    runner.launch(plan_of([], [sequence])).wait()
+    assert counts == {"replayed": 1, "computed": 0}
+    assert "not replayed" not in caplog.text
+    assert not any(runner._steering.of_block(block).any() for block in range(2))
+
+
+@pytest.mark.parametrize(
+    ("capture", "reason"),
+    [
+        (Mock(side_effect=RuntimeError("out of memory")), "out of memory"),
+        (lambda _: compute_nothing, "their logits differ by"),
+    ],
+    ids=["no memory", "nothing computed"],
+)
+def test_a_server_that_cannot_replay_them_computes_as_before(
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    poisoned_memory: None,
+    capture: Callable[[Callable[[], None]], Callable[[], None]],
+    reason: str,
+) -> None:
+    runner = runner_on_a_gpu(tiny_model_folder, monkeypatch, capture)
+    assert f"steps with prompts are not replayed, which costs speed: {reason}" in caplog.text
     sequence = make_sequence(0, SteeringDelta({}))
     runner.assign([sequence])
     ((_, token, _),) = runner.launch(plan_of([], [sequence])).wait()
     assert token is not None
-
-
-class FullMemory:
-    """Records all steps that only generate, two with prompts, and then no more."""
-
-    def __init__(self, _: torch.device) -> None:
-        self._num_left = len(batch_sizes(NUM_ROWS)) * (len(Choice) + 1) + 2
-
-    def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
-        if not self._num_left:
-            raise RuntimeError("out of memory")
-        self._num_left -= 1
-        return function

@@ -165,16 +165,20 @@ def _difference(fused: ForwardPass, hooked: ForwardPass, batch: PackedBatch) -> 
         ("a block's output", states, BLOCK_TOLERANCE),
         ("the logits", logits, LOGITS_TOLERANCE),
     ):
-        length = expected.float().norm(dim=-1).clamp(min=1e-20)
-        errors = (got.float() - expected.float()).norm(dim=-1) / length
-        median, most = float(errors.median()), float(errors.max())
-        logger.debug("%d tokens: %s differs by %.4f, at most %.4f", len(errors), name, median, most)
-        if not (median <= tolerance.median and most <= tolerance.most):
-            return (
-                f"{name} differs from the modules' by {median:.3f} of its length, "
-                f"and by at most {most:.3f}"
-            )
+        if reason := difference(expected, got, tolerance):
+            return f"{name} differs from the modules' {reason}"
     return ""
+
+
+def difference(expected: torch.Tensor, got: torch.Tensor, tolerance: Tolerance) -> str:
+    """Says by how much tokens, [tokens, size], differ from what is expected; "" if it may be."""
+    length = expected.float().norm(dim=-1).clamp(min=1e-20)
+    errors = (got.float() - expected.float()).norm(dim=-1) / length
+    median, most = float(errors.median()), float(errors.max())
+    logger.debug("%d tokens differ by %.4f, at most %.4f", len(errors), median, most)
+    if median <= tolerance.median and most <= tolerance.most:
+        return ""
+    return f"by {median:.3f} of its length, and by at most {most:.3f}"
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from triton_models.engine.check_replay import probed_sequences, replay_disagreement
 from triton_models.engine.choose_forward import choose_forward
 from triton_models.engine.decode_graphs import Capture, DecodeGraphs, GraphCapture
 from triton_models.engine.launched_step import GivenTokens, LaunchedStep, ToHost
@@ -21,6 +22,7 @@ from triton_models.engine.packed_batch import (
     StepTensors,
     packed_batch,
     row_of,
+    rows_of,
 )
 from triton_models.engine.prompt_graphs import PromptGraphs
 from triton_models.engine.prompt_pace import GPU_TOKENS
@@ -152,11 +154,34 @@ class ModelRunner:
     def _try_to_record_prompts(self, capture: Capture) -> None:
         try:
             self.record_prompts(capture)
+            reason = self._check_replay()
         except Exception as error:  # most likely there is no memory for them
             if torch.cuda.is_initialized():
                 torch.cuda.synchronize()  # a GPU that is broken can do nothing more
             logger.debug("recording steps with prompts failed", exc_info=True)
-            logger.warning("steps with prompts are not replayed, which costs speed: %s", error)
+            reason = str(error) or repr(error)
+        if reason:
+            self._prompt_graphs = None
+            logger.warning("steps with prompts are not replayed, which costs speed: %s", reason)
+
+    def _check_replay(self) -> str:
+        sizes, graphs = self._sizes, self._prompt_graphs
+        assert graphs is not None
+        sequences = probed_sequences(
+            sizes.num_rows,
+            min(sizes.context_length, sizes.num_slots // sizes.num_rows, graphs.most_tokens // 4),
+            self.vocabulary_size,
+            self._steering.of_block(0).shape[1],
+        )
+        reason = replay_disagreement(
+            sequences,
+            self.assign,
+            lambda plan: self.forward(self.batch(plan)),
+            lambda plan: self._replayed(graphs, plan),
+        )
+        for sequence in sequences:
+            self.release(row_of(sequence))
+        return reason
 
     def assign(self, sequences: SequenceOf[Sequence]) -> None:
         """Makes each sequence's row of the batch steer and sample as its request wants.
@@ -220,12 +245,15 @@ class ModelRunner:
     def _launch_prompts(
         self, step: _Step, tap: ResidualTap | None, to_host: ToHost
     ) -> GivenTokens | None:
-        graphs, plan = self._prompt_graphs, step.plan
-        num_generating = len(plan.generating)
-        if graphs is None or tap is not None or not (size := graphs.size_for(plan)):
+        graphs = self._prompt_graphs
+        if graphs is None or tap is not None or not graphs.fits(step.plan):
             return self._compute(step, tap, to_host)
-        graphs.run(size, step.rows[:num_generating], plan.prompts)
-        return self._choose(self._logits[: len(step.rows)], step, to_host)
+        return self._choose(self._replayed(graphs, step.plan), step, to_host)
+
+    def _replayed(self, graphs: PromptGraphs, plan: Plan) -> torch.Tensor:
+        """Returns the logits of a step with prompts, from the graph that it fits."""
+        graphs.run(plan)
+        return self._logits[: len(plan.giving)]
 
     def _step(self, rows: torch.Tensor, choice: Choice | None) -> None:
         """Does all of a step that only generates, from what the device knows of its rows."""
@@ -248,7 +276,7 @@ class ModelRunner:
 
     def batch(self, plan: Plan) -> PackedBatch:
         """Brings a step to the device; its generating rows stand behind their tokens then."""
-        rows = np.array([row_of(sequence) for sequence in plan.generating], dtype=np.int64)
+        rows = rows_of(plan.generating)
         longest_reach = max(plan.positions, default=-1) + 1
         if not plan.prompts:
             return self._generating(upload(rows, self.device), longest_reach)

@@ -156,6 +156,11 @@ def row_of(sequence: Sequence) -> int:
     return sequence.row
 
 
+def rows_of(sequences: SequenceOf[Sequence]) -> NDArray[np.int64]:
+    """Returns running sequences' rows of the batch, int64 [sequences]; raises as `row_of` does."""
+    return np.array([row_of(sequence) for sequence in sequences], dtype=np.int64)
+
+
 def first_slot_of(sequence: Sequence) -> int:
     """Returns the cache slot of a running sequence's first token.
 

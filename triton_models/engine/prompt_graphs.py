@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from triton_models.engine.decode_graphs import Capture
-from triton_models.engine.packed_batch import StepSize, StepTensors
+from triton_models.engine.packed_batch import StepSize, StepTensors, rows_of
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.model.attention import Span, SpanGroup
 from triton_models.model.upload import upload
@@ -84,25 +84,25 @@ class PromptGraphs:
         # The largest first: the others fit its memory.
         self._replays = {size: recorded(size) for size in sizes}
 
-    def size_for(self, plan: Plan) -> StepSize | None:
-        """Returns the size of the smallest graph that a step fits, if it fits one."""
+    @property
+    def most_tokens(self) -> int:
+        """The most prompt tokens of a step."""
+        return self._token_counts[-1]
+
+    def fits(self, plan: Plan) -> bool:
+        """Whether there is a graph for a step."""
         num_tokens = plan.num_tokens - len(plan.generating)
-        if num_tokens > self._token_counts[-1] or len(plan.prompts) > MAX_PROMPTS:
-            return None
-        return self._size(
-            min(count for count in self._row_counts if count >= len(plan.generating)),
+        return num_tokens <= self.most_tokens and len(plan.prompts) <= MAX_PROMPTS
+
+    def run(self, plan: Plan) -> None:
+        """Computes a step up to its logits by the smallest graph that it fits."""
+        num_rows = len(plan.generating)
+        num_tokens = plan.num_tokens - num_rows
+        size = self._size(
+            min(count for count in self._row_counts if count >= num_rows),
             min(count for count in self._token_counts if count >= num_tokens),
         )
-
-    def run(self, size: StepSize, rows: NDArray[np.int64], prompts: SequenceOf[Slice]) -> None:
-        """Computes a step.
-
-        Args:
-            size: Of the graph.
-            rows: int64 [tokens]: the rows that generate.
-            prompts: The prompts' tokens.
-        """
-        self._send(size, rows, prompts)
+        self._send(size, rows_of(plan.generating), plan.prompts)
         self._replays[size]()
 
     def _size(self, num_rows: int, num_tokens: int) -> StepSize:

@@ -1,0 +1,97 @@
+"""Whether replayed steps with prompts give the numbers that they give kernel by kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+
+import torch
+
+from triton_models.engine.choose_forward import LOGITS_TOLERANCE, difference
+from triton_models.engine.kv_room import Extent
+from triton_models.engine.scheduler import Plan, Slice
+from triton_models.engine.sequence import Sequence
+from triton_models.model.attention import FIRST_SLOT
+from triton_models.request import GenerationRequest, SamplingParameters
+from triton_models.steering.delta import SteeringDelta
+
+Logits = Callable[[Plan], torch.Tensor]
+"""Computes a step's logits, [tokens to choose, vocabulary]."""
+
+_LENGTHS = (300, 40, 5, 1)
+"""A prompt in several pieces; one that is half computed; one that generates; a single token."""
+
+_MIN_ROOM = 8
+_STEERING = 0.05
+_REQUEST = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
+
+
+def probed_sequences(
+    num_rows: int, room: int, vocabulary_size: int, hidden_size: int
+) -> list[Sequence]:
+    """Returns random sequences with random steerings, each in a row of its own from the first on.
+
+    Args:
+        num_rows: The most sequences.
+        room: How many tokens each of them may have, and slots of the KV cache; with too few there
+            are no sequences.
+        vocabulary_size: Of the model.
+        hidden_size: Of the model.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sequences = []
+    for row, length in enumerate(_LENGTHS[:num_rows] if room >= _MIN_ROOM else ()):
+        size = (min(length, room - 1),)
+        token_ids = torch.randint(vocabulary_size, size, generator=generator).tolist()
+        delta = SteeringDelta({0: _STEERING * torch.randn(hidden_size, generator=generator)})
+        sequence = Sequence(_REQUEST, token_ids, 1, delta, lambda _: None)
+        sequence.row = row
+        sequence.extent = Extent(FIRST_SLOT + row * room, room, sequence.content)
+        sequences.append(sequence)
+    return sequences
+
+
+@torch.inference_mode()
+def replay_disagreement(
+    sequences: SequenceOf[Sequence],
+    assign: Callable[[SequenceOf[Sequence]], None],
+    computed: Logits,
+    replayed: Logits,
+) -> str:
+    """Says in what a replayed step differs from the same one kernel by kernel; "" if in nothing.
+
+    Args:
+        sequences: See `probed_sequences`.
+        assign: Sets up their rows.
+        computed: Computes a step kernel by kernel.
+        replayed: Replays it.
+    """
+    if not sequences:
+        return ""
+    whole, begun, running, single = sequences[:1], sequences[1:2], sequences[2:3], sequences[3:]
+    halves = [each.num_prompt_tokens // 2 for each in begun]
+    assign(sequences)
+    if begun:
+        starts = [Slice(each, 0, half, False) for each, half in zip(begun, halves, strict=True)]
+        computed(Plan(prompts=(*starts, *map(_all_of, running))))
+    plan = Plan(
+        generating=running,
+        positions=[each.num_prompt_tokens for each in running],
+        prompts=(
+            *map(_all_of, whole),
+            *(_from(each, half) for each, half in zip(begun, halves, strict=True)),
+            *map(_all_of, single),
+        ),
+    )
+    got = replayed(plan)  # first, while nothing else has stored the step's keys and values
+    assign(sequences)  # computing a step moves its rows on
+    reason = difference(computed(plan), got, LOGITS_TOLERANCE)
+    return f"their logits differ {reason}" if reason else ""
+
+
+def _all_of(sequence: Sequence) -> Slice:
+    return _from(sequence, 0)
+
+
+def _from(sequence: Sequence, start: int) -> Slice:
+    return Slice(sequence, start, sequence.num_prompt_tokens - start, True)
