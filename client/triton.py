@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import time
 import uuid
@@ -17,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 from client.errors import (
     ConnectionFailedError,
     InvalidRequestError,
+    NotAllowedError,
     PersonaError,
     ServerError,
     UnavailableError,
@@ -24,7 +26,7 @@ from client.errors import (
 )
 from client.protocol import Options
 from client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
-from triton_models import tensors
+from triton_models import control, tensors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -36,6 +38,7 @@ _STOP_PATIENCE = 5.0
 _ASK_TIMEOUT = 5.0
 
 _ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
+_RESTRICTED_PREFIX = "This protocol is restricted"
 
 Inputs = Mapping[str, Sequence[Any]]
 
@@ -46,11 +49,19 @@ class TritonPersonaClient:
     Args:
         url: Host and port of Triton's gRPC endpoint.
         timeout: How many seconds an answer may take.
+        access_key: What that Triton asks for before it infers; `TRITON_ACCESS_KEY` of the
+            environment when left out, nothing if `""`.
+
+    Raises:
+        ValueError: The key cannot be one.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 300.0) -> None:
+    def __init__(
+        self, url: str = DEFAULT_URL, *, timeout: float = 300.0, access_key: str | None = None
+    ) -> None:
         self._url = url
         self._timeout = timeout
+        self._metadata = _metadata(access_key)
 
     def generate(
         self,
@@ -138,7 +149,7 @@ class TritonPersonaClient:
 
     def _run(self, inputs: Inputs) -> Generator[dict[str, Any], None, None]:
         request_id = uuid.uuid4().hex
-        call = _Call(self._url, tensors.PERSONA, request_id, inputs, self._timeout)
+        call = self._call(tensors.PERSONA, request_id, inputs, self._timeout)
         ended = False
         try:
             yield from call.responses()
@@ -160,21 +171,30 @@ class TritonPersonaClient:
                 time.sleep(_STOP_INTERVAL)
 
     def _ask(self, request_id: str, inputs: Inputs) -> dict[str, Any]:
-        call = _Call(self._url, tensors.STEERED_QWEN, request_id, inputs, _ASK_TIMEOUT)
+        call = self._call(tensors.STEERED_QWEN, request_id, inputs, _ASK_TIMEOUT)
         with contextlib.closing(call):
             return list(call.responses())[-1]
+
+    def _call(self, model: str, request_id: str, inputs: Inputs, timeout: float) -> _Call:
+        return _Call(self._url, self._metadata, model, request_id, inputs, timeout)
 
 
 class _Call:
     """One request on one stream."""
 
     def __init__(
-        self, url: str, model: str, request_id: str, inputs: Inputs, timeout: float
+        self,
+        url: str,
+        metadata: Mapping[str, str],
+        model: str,
+        request_id: str,
+        inputs: Inputs,
+        timeout: float,
     ) -> None:
         self._arrivals: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         # One stream per client object is tritonclient's limit; channels to a server are shared.
         self._client = triton_grpc.InferenceServerClient(url)
-        self._client.start_stream(self._arrived, stream_timeout=timeout)
+        self._client.start_stream(self._arrived, stream_timeout=timeout, headers=dict(metadata))
         # A stream that has failed already refuses requests; why it failed reaches `_arrived`.
         with contextlib.suppress(InferenceServerException):
             self._client.async_stream_infer(
@@ -210,6 +230,15 @@ class _Call:
     def close(self) -> None:
         self._client.stop_stream(cancel_requests=True)
         self._client.close()
+
+
+def _metadata(access_key: str | None) -> dict[str, str]:
+    name = control.ACCESS_VARIABLE
+    key = os.environ.get(name, "") if access_key is None else access_key
+    try:
+        return dict(control.access_metadata(key.strip()))
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be used: {error}") from None
 
 
 def make_inputs(
@@ -270,6 +299,11 @@ def _value(result: Any, output: Any) -> Any:
 def error_of_triton(error: InferenceServerException) -> PersonaError:
     """Makes an error of what tritonclient reports."""
     message = str(error.message() or "").removeprefix(_ENSEMBLE_PREFIX)
+    if message.startswith(_RESTRICTED_PREFIX):
+        return NotAllowedError(
+            "this Triton asks for a secret before it infers: set "
+            f"{control.ACCESS_VARIABLE} to what it was started with"
+        )
     if error.status() == "StatusCode.UNAVAILABLE":
         return ConnectionFailedError(f"cannot reach Triton: {message}")
     if error.status() == "StatusCode.DEADLINE_EXCEEDED":

@@ -60,6 +60,11 @@ def test_an_unknown_option_is_refused_with_those_there_are() -> None:
             None,
             errors.UnavailableError,
         ),
+        (
+            "This protocol is restricted, expecting header 'a'",
+            "StatusCode.UNAVAILABLE",
+            errors.NotAllowedError,
+        ),
         ("anything", None, errors.ServerError),
     ],
 )
@@ -69,3 +74,14 @@ def test_triton_s_errors_are_told_apart(
     error = triton.error_of_triton(InferenceServerException(message, status))
     assert type(error) is kind
     assert "in ensemble" not in error.message
+
+
+def test_a_key_that_cannot_be_one_is_refused_before_it_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRITON_ACCESS_KEY", "too:short")
+    with pytest.raises(ValueError, match="TRITON_ACCESS_KEY cannot be used: use 16") as raised:
+        triton.TritonPersonaClient()
+    assert "too:short" not in str(raised.value)
+    triton.TritonPersonaClient(access_key="")
+    triton.TritonPersonaClient(access_key="b" * 40)
