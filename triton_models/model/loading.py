@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from triton_models.model.architecture import read_architecture, read_end_ids
 from triton_models.model.checkpoint import Checkpoint, load_weights
 from triton_models.model.errors import UnsupportedModelError
 from triton_models.model.folder import load_tokenizer
+from triton_models.model.gpu_driver import driver_version, is_too_old, why_no_gpu
 from triton_models.model.linear import choose_number_format
 from triton_models.model.transformer import Transformer
 from triton_models.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -86,10 +90,16 @@ def choose_device(name: str, index: int = 0) -> torch.device:
     Raises:
         UnsupportedModelError: It asks for a GPU and there is none.
     """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UnsupportedModelError("DEVICE is cuda, but no GPU is visible: set DEVICE=cpu or auto")
-    return torch.device("cuda", index) if available and name != "cpu" else torch.device("cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", index)
+    driver, cuda = driver_version(), torch.version.cuda
+    if name == "cuda":
+        raise UnsupportedModelError(f"DEVICE is cuda, but {why_no_gpu(driver, cuda)}")
+    if is_too_old(driver, cuda):
+        logger.warning("the model runs on the CPU: %s", why_no_gpu(driver, cuda))
+    return torch.device("cpu")
 
 
 def _choose_dtype(wanted: str, checkpoint: str, device: torch.device) -> torch.dtype:

@@ -1,0 +1,75 @@
+"""Why there is no GPU: none is there, or its driver is too old for this PyTorch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_VERSION_FILE = Path("/proc/driver/nvidia/version")
+
+OLDEST_DRIVERS = {"12": 525, "13": 580}
+"""The first series of NVIDIA's driver for Linux that runs a CUDA, by that one's first number."""
+
+
+def driver_version(file: Path = _VERSION_FILE) -> str | None:
+    """Returns the version of the machine's NVIDIA driver, such as `550.54.15`, if it has one.
+
+    Args:
+        file: Where the driver says so.
+    """
+    try:
+        text = file.read_text()
+    except OSError:
+        return None
+    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", text)
+    return found[1] if found else None
+
+
+def is_too_old(driver: str | None, cuda: str | None) -> bool:
+    """Returns whether a driver cannot run programs of a CUDA.
+
+    Args:
+        driver: The driver's version; None is no driver.
+        cuda: CUDA's version, such as `13.0`; None is none.
+    """
+    oldest = OLDEST_DRIVERS.get(_first_number(cuda))
+    return driver is not None and oldest is not None and int(_first_number(driver)) < oldest
+
+
+def why_no_gpu(driver: str | None, cuda: str | None) -> str:
+    """Returns what keeps PyTorch from a GPU, and what to do.
+
+    Args:
+        driver: The version of the machine's NVIDIA driver; None is no driver.
+        cuda: The version of PyTorch's CUDA; None is a PyTorch without it.
+    """
+    if cuda is None:
+        return "this PyTorch is built without CUDA: install one that has it, or set DEVICE=cpu"
+    if driver is None:
+        return (
+            "no GPU is visible: give the container its GPUs (docker run --gpus all), or set "
+            "DEVICE=cpu"
+        )
+    if is_too_old(driver, cuda):
+        return _too_old(driver, cuda)
+    return (
+        f"no GPU is visible, though the NVIDIA driver {driver} is there: give the container its "
+        "GPUs (docker run --gpus all), look at CUDA_VISIBLE_DEVICES, or set DEVICE=cpu"
+    )
+
+
+def _too_old(driver: str, cuda: str) -> str:
+    number = int(_first_number(driver))
+    older = [name for name, oldest in OLDEST_DRIVERS.items() if oldest <= number]
+    remedy = f"update the driver to {OLDEST_DRIVERS[_first_number(cuda)]} or newer"
+    if older:
+        best = max(older)
+        remedy += f", or use a PyTorch with CUDA {best} (the image that is built with CUDA={best})"
+    return (
+        f"the NVIDIA driver {driver} is too old for this PyTorch's CUDA {cuda}: {remedy}; "
+        "DEVICE=cpu does without a GPU"
+    )
+
+
+def _first_number(version: str | None) -> str:
+    return (version or "").partition(".")[0]
