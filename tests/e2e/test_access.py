@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,3 +169,22 @@ def test_another_program_cannot_register_the_models_own_shared_memory(
         for metadata in ((), control.access_metadata(KEY)):
             with pytest.raises(grpc.RpcError, match="This protocol is restricted"):
                 triton.SystemSharedMemoryRegister(request, metadata=metadata)
+
+
+@pytest.mark.parametrize("path", ["models/persona/generate", "models/tokenizer/infer"])
+def test_a_request_of_many_chunks_reaches_nothing_that_dies_of_it(
+    guarded: Stack, path: str
+) -> None:
+    # Triton 2.51 ends with signal 11 when it reads a body of so many chunks there: CVE-2025-23310
+    # and CVE-2025-23311. Without the secret it does not read one.
+    assert guarded.triton
+    port = guarded.settings.triton_http_port
+    head = (
+        f"POST /v2/{path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(head.encode() + b"1\r\na\r\n" * 600_000 + b"0\r\n\r\n")
+        assert connection.recv(1024).startswith(b"HTTP/1.1 403 ")
+    assert guarded.triton.running
+    client = TritonPersonaClient(guarded.settings.grpc_address, access_key=KEY)
+    assert client.generate("Hi", max_tokens=1).tokens_generated == 1
