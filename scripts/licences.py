@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "deploy" / "requirements"
 LIST = ROOT / "docs" / "licences.md"
+PYTHON = "3.12"
+"""For which the locks of most images are made; each version's metadata is the same for others."""
+
 PIP = "pip==26.3"
 """Reads metadata without downloading packages, which the CUDA libraries make worth it."""
 
@@ -50,25 +53,26 @@ SPELLINGS = {
 }
 """What packages write, and the SPDX identifier of what they mean; `BSD` has none."""
 
-CUDA = "NVIDIA's own terms: see above"
+CUDA_12 = (
+    *("cublas", "cuda-cupti", "cuda-nvrtc", "cuda-runtime", "cudnn", "cufft", "cufile", "curand"),
+    *("cusolver", "cusparse", "cusparselt", "nvjitlink", "nvshmem"),
+)
+CUDA_13 = (
+    *("cublas", "cuda-cupti", "cuda-nvrtc", "cuda-runtime", "cudnn-cu13", "cufft", "cufile"),
+    *("curand", "cusolver", "cusparse", "cusparselt-cu13", "nccl-cu13", "nvjitlink"),
+    "nvshmem-cu13",
+)
+"""NVIDIA's libraries that PyTorch loads, without what is before and behind all their names."""
+
 EXPLAINED = {
     "certifi": "MPL-2.0: its files are used unchanged; changes to them would have to be published",
     "tqdm": "MPL-2.0 for a part: used unchanged, as certifi",
+    "cuda-bindings": "for CUDA 12 under NVIDIA's own terms: see above",
     "cuda-toolkit": "names no licence and holds no code: it only requires the CUDA libraries",
-    "nvidia-cublas": CUDA,
-    "nvidia-cuda-cupti": CUDA,
-    "nvidia-cuda-nvrtc": CUDA,
-    "nvidia-cuda-runtime": CUDA,
-    "nvidia-cudnn-cu13": CUDA,
-    "nvidia-cufft": CUDA,
-    "nvidia-cufile": CUDA,
-    "nvidia-curand": CUDA,
-    "nvidia-cusolver": CUDA,
-    "nvidia-cusparse": CUDA,
-    "nvidia-cusparselt-cu13": CUDA,
-    "nvidia-nccl-cu13": CUDA,
-    "nvidia-nvjitlink": CUDA,
-    "nvidia-nvshmem-cu13": CUDA,
+    **dict.fromkeys(
+        (*(f"nvidia-{name}-cu12" for name in CUDA_12), *(f"nvidia-{name}" for name in CUDA_13)),
+        "NVIDIA's own terms: see above",
+    ),
 }
 """Packages whose licence is not allowed for all, and why each is there nevertheless."""
 
@@ -149,6 +153,7 @@ def _ask(packages: Mapping[Package, set[str]]) -> Iterator[tuple[Package, str]]:
         environment = {k: v for k, v in os.environ.items() if k != "PIP_FIND_LINKS"}
         pip = ["uv", "tool", "run", "--quiet", "--from", PIP, "pip", "install", "--quiet"]
         options = ["--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:"]
+        options += ["--python-version", PYTHON, "--target", folder]
         subprocess.run(
             [*pip, *options, "--report", str(report), "--requirement", str(pins)],
             env={**environment, "PIP_CONFIG_FILE": os.devnull},

@@ -6,17 +6,25 @@
 cd "$ROOT"
 
 lock() {
-  local image="$1" python="$2"
+  local name="$1" python="$2"
   shift 2
   # No local configuration: the hashes have to be those of the public index's files.
   env -u PIP_FIND_LINKS -u UV_FIND_LINKS uv pip compile pyproject.toml "$@" \
     --no-config --quiet --generate-hashes --no-emit-package persona-triton \
     --python-version "$python" --python-platform x86_64-manylinux_2_28 --only-binary :all: \
     --custom-compile-command ./scripts/lock_requirements.sh \
-    --output-file "deploy/requirements/$image.txt"
+    --output-file "deploy/requirements/$name.txt"
 }
 
-# 3.10 is the Python of Triton 24.10's image.
-lock triton 3.10 --extra server
-lock pod 3.10 --extra server --extra gateway --extra telemetry
+# Triton 26.11's image has Python 3.12. The public index's PyTorch brings CUDA 13, which takes an
+# NVIDIA driver of 580 or newer; the last there with CUDA 12 is 2.10, which takes one of 525.
+older="$(mktemp)"
+trap 'rm -f "$older"' EXIT
+echo torch==2.10.0 >"$older"
+for cuda in 12 13; do
+  overrides=()
+  [ "$cuda" = 13 ] || overrides=(--overrides "$older")
+  lock "triton-cuda$cuda" 3.12 --extra server --extra triton-client "${overrides[@]}"
+  lock "pod-cuda$cuda" 3.12 --extra server --extra gateway --extra telemetry "${overrides[@]}"
+done
 lock gateway 3.11 --extra gateway --extra telemetry

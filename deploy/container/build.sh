@@ -3,6 +3,7 @@
 #
 #   ./deploy/container/build.sh [registry/prefix] [tag]      -> prefix/persona-triton:tag, ...
 #
+# CUDA=12 builds for an NVIDIA driver older than 580 (525 or newer).
 # TRITON_IMAGE and PYTHON_IMAGE choose other bases. A base without a digest is looked up once and
 # written to deploy/container/bases.env, which later builds use: commit it, and everybody builds on
 # the same bytes. Remove it to take newer ones.
@@ -40,5 +41,6 @@ printf 'TRITON_IMAGE=%s\nPYTHON_IMAGE=%s\n' "$triton_image" "$python_image" >"$l
 for target in triton gateway pod; do
   docker build --file Dockerfile.triton --target "$target" --tag "${prefix}persona-$target:$tag" \
     --build-arg TRITON_IMAGE="$triton_image" --build-arg PYTHON_IMAGE="$python_image" \
+    --build-arg CUDA="${CUDA:-13}" \
     --label org.opencontainers.image.revision="$(git rev-parse HEAD)" .
 done
