@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from grpc import StatusCode
 from tritonclient import grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
@@ -27,6 +28,7 @@ from client.errors import (
 from client.protocol import Options
 from client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
 from triton_models import control, tensors
+from triton_models.grpc_failures import FailureKind, failure_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,7 +40,8 @@ _STOP_PATIENCE = 5.0
 _ASK_TIMEOUT = 5.0
 
 _ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
-_RESTRICTED_PREFIX = "This protocol is restricted"
+_STATUSES = {str(code): code for code in StatusCode}
+"""gRPC's statuses by how tritonclient writes them."""
 
 Inputs = Mapping[str, Sequence[Any]]
 
@@ -299,16 +302,17 @@ def _value(result: Any, output: Any) -> Any:
 def error_of_triton(error: InferenceServerException) -> PersonaError:
     """Makes an error of what tritonclient reports."""
     message = str(error.message() or "").removeprefix(_ENSEMBLE_PREFIX)
-    if message.startswith(_RESTRICTED_PREFIX):
+    kind = failure_of(_STATUSES.get(str(error.status())), message).kind
+    if kind is FailureKind.RESTRICTED:
         return NotAllowedError(
             "this Triton asks for a secret before it infers: set "
             f"{control.ACCESS_VARIABLE} to what it was started with"
         )
-    if error.status() == "StatusCode.UNAVAILABLE":
+    if kind is FailureKind.UNREACHABLE:
         return ConnectionFailedError(f"cannot reach Triton: {message}")
-    if error.status() == "StatusCode.DEADLINE_EXCEEDED":
+    if kind is FailureKind.LATE:
         return ConnectionFailedError("Triton took too long to answer")
-    if "is not healthy" in message:
+    if kind is FailureKind.DEAD:
         return UnavailableError("the model stopped working and must be reloaded")
     if message != error.message():
         return InvalidRequestError(message)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 
 from gateway.settings import Settings
+from triton_models import control
 from triton_models.settings import REPOSITORY_ROOT
 
 
 def triton_variables() -> set[str]:
-    """Returns those of the model server and of its image's entrypoint."""
+    """Returns those of the model server, its supervisor and its image's entrypoint."""
     source = (REPOSITORY_ROOT / "triton_models" / "settings.py").read_text()
     entrypoint = (REPOSITORY_ROOT / "deploy/container/triton-entrypoint.sh").read_text()
+    supervisor = "".join(
+        path.read_text() for path in sorted((REPOSITORY_ROOT / "launcher").glob("*.py"))
+    )
     return {
+        control.VARIABLE,
+        control.ACCESS_VARIABLE,
+        *re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', supervisor),
         *re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source),
         *re.findall(r"\$\{([A-Z_]+):-", entrypoint),
     }

@@ -25,6 +25,7 @@ PAGES = [
             "load-balancing",
             "sizing",
             "supply-chain",
+            "triton-security",
         )
     ),
     REPOSITORY_ROOT / "deploy" / "compose" / "README.md",
@@ -36,12 +37,13 @@ OTHER_VARIABLES = {
     "GATEWAY_ADDRESS",
     "GRAFANA_PASSWORD",
     "HOME",
+    "NVIDIA_DISABLE_REQUIRE",
     "PERSONA_API_KEY",
     "RUNPOD_API_KEY",
     "TRITON_IMAGE",
     "ALLOW_ANONYMOUS",
 }
-"""Those of Compose's files, the client, scripts and the system."""
+"""Those of Compose's files, the client, scripts, the system and NVIDIA's container runtime."""
 
 
 @pytest.fixture(
