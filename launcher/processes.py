@@ -194,11 +194,14 @@ def stub_models(group: int) -> dict[int, str]:
     Args:
         group: Triton's process group.
     """
-    models = {}
-    for pid in group_members(group):
-        if found := _STUB.match(command_line(pid)):
-            models[pid] = found["model"]
-    return models
+    members = {pid: model_of_stub(pid) for pid in group_members(group)}
+    return {pid: model for pid, model in members.items() if model is not None}
+
+
+def model_of_stub(pid: int) -> str | None:
+    """Returns the model that a process is the Python process of, `None` for others."""
+    found = _STUB.match(command_line(pid))
+    return found["model"] if found else None
 
 
 def kill_group(group: int, patience_seconds: float = 10.0) -> None:

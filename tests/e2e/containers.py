@@ -180,8 +180,7 @@ def _tritonserver(folder: Path) -> Path:
     program.write_text(
         "#!/bin/sh\n"
         f"export LD_LIBRARY_PATH={library_path(files)}\n"
-        f"exec {files.executable} --backend-directory=/opt/tritonserver/backends "
-        f'--backend-config=python,shm-region-prefix-name={folder.name} "$@"\n'
+        f'exec {files.executable} --backend-directory=/opt/tritonserver/backends "$@"\n'
     )
     program.chmod(0o755)
     return server

@@ -22,7 +22,8 @@ from typing import TypeVar
 
 import torch
 
-from launcher.processes import ManagedProcess, group_members
+from launcher.processes import ManagedProcess, model_of_stub, runs
+from tests.e2e.descendants import descendants
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import PATIENCE_SECONDS, eventually
 
@@ -237,15 +238,10 @@ def stubs_of(triton: ManagedProcess, model: str) -> list[int]:
     """Returns the processes of a model's instances.
 
     Args:
-        triton: The server.
+        triton: The server, or the container that it runs in.
         model: The model.
     """
-    return [
-        pid
-        for pid in group_members(triton.pid)
-        if f"/{model}/1/model.py" in (line := Path(f"/proc/{pid}/cmdline").read_text())
-        and "stub" in line.partition("\0")[0]
-    ]
+    return [pid for pid in descendants(triton.pid) if model_of_stub(pid) == model and runs(pid)]
 
 
 def thread_of(pid: int) -> int:

@@ -7,9 +7,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -17,34 +16,56 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from launcher.loopback import free_ports
-from launcher.processes import group_members
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.containers import USER, comes_up, container, terminate
+from tests.e2e.descendants import descendants
 from tests.e2e.gateways import is_ready, refuses
 from tests.e2e.held_engine import BEGINNING, held_engine, stubs_of
 from tests.e2e.triton_call import Call, call, describe
 from tests.e2e.waiting import eventually
-from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT
+from triton_models.settings import DATA_ROOT
 
-HEALTHCHECK = REPOSITORY_ROOT / "deploy" / "container" / "healthcheck.py"
-ENTRYPOINT = REPOSITORY_ROOT / "deploy" / "container" / "triton-entrypoint.sh"
-DEMO = {**ONE_THREAD, "MODEL_NAME": "", "DEVICE": "cpu"}
+DEMO = {**ONE_THREAD, "MODEL_NAME": "", "DEVICE": "cpu", "TRITON_HOST": "127.0.0.1"}
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
 
 
-def healthcheck(port: int) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TRITON_HTTP_PORT": str(port)}
-    command = [sys.executable, "-S", str(HEALTHCHECK)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where an image's servers listen."""
+
+    http: int
+    grpc: int
+    metrics: int
+    status: int
+    gateway: int
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "TRITON_HTTP_PORT": str(self.http),
+            "TRITON_GRPC_PORT": str(self.grpc),
+            "TRITON_METRICS_PORT": str(self.metrics),
+            "STATUS_PORT": str(self.status),
+            "STATUS_HOST": "127.0.0.1",
+            "PORT": str(self.gateway),
+            "HOST": "127.0.0.1",
+        }
+
+    def probe(self, path: str) -> int:
+        """Returns the status of a probe of the supervisor, 0 if it is not there."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.status}/{path}").status_code
+        except httpx.TransportError:
+            return 0
+
+    def state(self) -> str:
+        return str(httpx.get(f"http://127.0.0.1:{self.status}/status").json()["state"])
 
 
-def is_healthy(port: int) -> bool:
-    return healthcheck(port).returncode == 0
-
-
-def listening(grpc: int, metrics: int) -> list[str]:
-    return [f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+@pytest.fixture
+def ports() -> Ports:
+    return Ports(*free_ports(5))
 
 
 def refusal(address: str) -> str:
@@ -57,20 +78,14 @@ def refusal(address: str) -> str:
 
 
 def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_written(
-    tmp_path: Path,
+    tmp_path: Path, ports: Ports
 ) -> None:
-    http, grpc, metrics, port = free_ports(4)
-    address = f"127.0.0.1:{grpc}"
-    with container(
-        "triton",
-        tmp_path / "triton",
-        DATA_ROOT,
-        *listening(grpc, metrics),
-        TRITON_HTTP_PORT=str(http),
-        **DEMO,
-    ) as triton:
-        assert comes_up(triton, lambda: is_healthy(http), START_SECONDS), triton.last_lines(40)
-        for pid in group_members(triton.pid):
+    address = f"127.0.0.1:{ports.grpc}"
+    variables = {**DEMO, **ports.variables, "TRITON_HTTP": "true"}
+    with container("triton", tmp_path / "triton", DATA_ROOT, **variables) as triton:
+        up = comes_up(triton, lambda: ports.probe("ready") == 200, START_SECONDS)
+        assert up, triton.last_lines(40)
+        for pid in descendants(triton.pid):
             status = Path(f"/proc/{pid}/status").read_text()
             if "bwrap" not in status.splitlines()[0] and os.geteuid() == 0:
                 assert f"\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\n" in status
@@ -79,95 +94,71 @@ def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_writ
         )
         (plain,) = call(address, text_input="Hello!", temperature=0.0)
         assert steered["text_output"] != plain["text_output"]
-        unload = f"http://127.0.0.1:{http}/v2/repository/models/persona/unload"
+        unload = f"http://127.0.0.1:{ports.http}/v2/repository/models/persona/unload"
         assert httpx.post(unload, json={}).status_code == 403
-        log = triton.output
-        assert "TRITON_CONTROL_KEY is not set" in log
-        assert "TRITON_CACHE_DIR" not in log  # it can be written
+        assert "TRITON_CACHE_DIR" not in triton.output  # it can be written
 
-        with container(
-            "gateway",
-            tmp_path / "gateway",
-            DATA_ROOT,
-            TRITON_URL=address,
-            PORT=str(port),
-            HOST="127.0.0.1",
-            MODEL_NAME="",
-        ) as gateway:
-            url = f"http://127.0.0.1:{port}"
+        variables = {**ports.variables, "TRITON_URL": address, "MODEL_NAME": ""}
+        with container("gateway", tmp_path / "gateway", DATA_ROOT, **variables) as gateway:
+            url = f"http://127.0.0.1:{ports.gateway}"
             assert comes_up(gateway, lambda: is_ready(url), START_SECONDS), gateway.last_lines(40)
             body = {"prompt": "Hello!", "trait": "sarcasm", "scalar": 2.0, "temperature": 0.0}
             answer = httpx.post(f"{url}/api/v1/generate", json=body, timeout=60)
             assert answer.json()["response"] == steered["text_output"]
 
-        # SIGTERM: what runs is answered to its end. With what status Triton ends then is its own
-        # affair: some of its Python processes do not end in time.
+        # SIGTERM: what runs is answered to its end.
         long = {"text_input": "Hello!", "max_tokens": 100, "min_tokens": 100, "stream": True}
         with ThreadPoolExecutor(1) as pool:
             with held_engine(triton) as engine:
                 answer_ = pool.submit(lambda: list(Call(address, "persona", long).responses()))
                 engine.steps(BEGINNING)
                 terminate(triton)
-                ready = f"http://127.0.0.1:{http}/v2/models/persona/ready"
-                assert eventually(lambda: httpx.get(ready).status_code != 200)
-                assert "no available versions" in refusal(address)
+                assert eventually(lambda: ports.state() == "draining")
+                assert eventually(lambda: "no available versions" in refusal(address))
+                assert (ports.probe("ready"), ports.probe("live")) == (503, 200)
                 assert not answer_.done()
             *_, last = answer_.result()
         assert (last["finish_reason"], last["num_output_tokens"]) == ("length", 100)
         assert eventually(lambda: not triton.running)
+        assert triton.exit_status == 0, triton.last_lines(40)
 
 
-def test_a_model_that_is_dead_or_busy_is_told_apart(tmp_path: Path) -> None:
-    http, grpc, metrics = free_ports(3)
-    address = f"127.0.0.1:{grpc}"
-    settings = {**DEMO, "MAX_BATCH_ROWS": "1", "MAX_WAITING": "0"}
-    with container(
-        "triton",
-        tmp_path / "triton",
-        DATA_ROOT,
-        *listening(grpc, metrics),
-        TRITON_HTTP_PORT=str(http),
-        **settings,
-    ) as triton:
-        assert comes_up(triton, lambda: is_healthy(http), START_SECONDS), triton.last_lines(40)
+def test_a_model_that_is_busy_stays_ready_and_one_that_is_dead_comes_back(
+    tmp_path: Path, ports: Ports
+) -> None:
+    address = f"127.0.0.1:{ports.grpc}"
+    variables = {**DEMO, **ports.variables, "MAX_BATCH_ROWS": "1", "MAX_WAITING": "0"}
+    with container("triton", tmp_path / "triton", DATA_ROOT, **variables) as triton:
+        up = comes_up(triton, lambda: ports.probe("ready") == 200, START_SECONDS)
+        assert up, triton.last_lines(40)
         (stub,) = stubs_of(triton, "steered_qwen")
         with held_engine(triton):
             busy = Call(address, "persona", {"text_input": "Hi", "max_tokens": 9, "stream": True})
             assert eventually(lambda: describe(address)["engine"]["running"] == 1)
             (refused,) = call(address, text_input="Hi", max_tokens=1)
             assert refused["error_code"] == "resource_exhausted"
-            assert is_healthy(http)
+            assert ports.probe("ready") == 200
             busy.close()
             os.kill(stub, signal.SIGKILL)
-        assert eventually(lambda: not is_healthy(http))
-        assert "unhealthy: " in healthcheck(http).stderr
+        assert eventually(lambda: "loading steered_qwen again" in triton.output)
+        assert eventually(
+            lambda: ports.probe("ready") == 200 and stubs_of(triton, "steered_qwen") != [stub]
+        )
+        assert call(address, text_input="Hi", max_tokens=1)[0]["finish_reason"] == "length"
 
 
-def test_a_pod_serves_whom_it_knows_and_loses_no_answer_when_it_stops(tmp_path: Path) -> None:
-    http, grpc, metrics, port = free_ports(4)
+def test_a_pod_serves_whom_it_knows_and_loses_no_answer_when_it_stops(
+    tmp_path: Path, ports: Ports
+) -> None:
     key = "persona_" + "k" * 40
     entry = {"name": "a", "role": "user", "sha256": hashlib.sha256(key.encode()).hexdigest()}
-    settings = {**DEMO, "TRITON_HTTP_PORT": str(http), "TRITON_URL": f"127.0.0.1:{grpc}"}
-    with container(
-        "pod",
-        tmp_path / "pod",
-        DATA_ROOT,
-        *listening(grpc, metrics),
-        PORT=str(port),
-        HOST="127.0.0.1",
-        API_KEYS=json.dumps([entry]),
-        **settings,
-    ) as pod:
-        url = f"http://127.0.0.1:{port}"
+    variables = {**DEMO, **ports.variables, "API_KEYS": json.dumps([entry])}
+    with container("pod", tmp_path / "pod", DATA_ROOT, **variables) as pod:
+        url = f"http://127.0.0.1:{ports.gateway}"
         assert comes_up(pod, lambda: is_ready(url), START_SECONDS), pod.last_lines(40)
         body = {"prompt": "Hi", "max_tokens": 100, "min_tokens": 100, "stream": True}
         path = f"{url}/api/v1/generate/baseline"
         assert httpx.post(path, json=body).status_code == 401
-        # Both servers were given one key.
-        (stub,) = stubs_of(pod, "steered_qwen")
-        os.kill(stub, signal.SIGKILL)
-        assert eventually(lambda: not is_ready(url))
-        assert eventually(lambda: is_ready(url)), pod.last_lines(40)
         pieces: list[str] = []
 
         def read() -> None:
@@ -193,19 +184,4 @@ def test_a_pod_serves_whom_it_knows_and_loses_no_answer_when_it_stops(tmp_path: 
 def test_a_pod_that_everybody_may_use_is_not_started_by_mistake(tmp_path: Path) -> None:
     with container("pod", tmp_path / "pod", DATA_ROOT, MODEL_NAME="") as pod:
         assert eventually(lambda: not pod.running)
-        assert pod.last_lines().startswith("error: set API_KEYS")
-
-
-@pytest.mark.parametrize(
-    ("variables", "says"),
-    [
-        ({"MODEL_CACHE_DIR": "/nowhere"}, "MODEL_CACHE_DIR is /nowhere, which user"),
-        ({"VECTORS_DIR": "/nowhere"}, "VECTORS_DIR is /nowhere, which user"),
-    ],
-)
-def test_what_is_not_mounted_is_said_in_a_line(variables: dict[str, str], says: str) -> None:
-    ended = subprocess.run(
-        [str(ENTRYPOINT)], env={**os.environ, **variables}, capture_output=True, text=True
-    )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith(f"error: {says}")
+        assert pod.last_lines().startswith("serve: set API_KEYS")
