@@ -10,9 +10,8 @@ from triton_models.settings import REPOSITORY_ROOT
 
 
 def triton_variables() -> set[str]:
-    """Returns those of the model server, its supervisor and its image's entrypoint."""
+    """Returns those of the model server, and its supervisor."""
     source = (REPOSITORY_ROOT / "triton_models" / "settings.py").read_text()
-    entrypoint = (REPOSITORY_ROOT / "deploy/container/triton-entrypoint.sh").read_text()
     supervisor = "".join(
         path.read_text() for path in sorted((REPOSITORY_ROOT / "launcher").glob("*.py"))
     )
@@ -21,7 +20,6 @@ def triton_variables() -> set[str]:
         control.ACCESS_VARIABLE,
         *re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', supervisor),
         *re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source),
-        *re.findall(r"\$\{([A-Z_]+):-", entrypoint),
     }
 
 
