@@ -8,6 +8,7 @@ import sys
 import uvicorn
 from pydantic import ValidationError
 
+from gateway.connections import connection_options
 from gateway.logs import configure_logging
 from gateway.observability.workers import shared_folder
 from gateway.protection.configuration import ConfigurationError
@@ -44,6 +45,7 @@ def main() -> None:
             # By itself uvicorn believes whatever runs on this machine.
             forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_graceful_shutdown=settings.shutdown_timeout,
+            **connection_options(settings),
         )
 
 

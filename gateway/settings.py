@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         ready_cache: How long the outcome of a look is believed that `/health/ready` took itself.
         health_watch: Whether to look at the servers all the time, not only when a request fails.
         health_interval: How often.
+        max_connections: How many connections a process has open, fewer if descriptors are scarce.
+        max_header_bytes: The most bytes of a request's line and headers.
+        header_timeout: How long they may take to come, and a new connection to say something.
+        body_timeout: How long a request's body may take, and one more for each 16 KiB of it.
+        send_timeout: How long a client may leave an answer unread.
         max_body_bytes: The largest request body.
         max_vector_bytes: The largest vector file that can be uploaded.
         vectors_dir: The folder of vector files, which Triton must see too.
@@ -89,6 +94,11 @@ class Settings(BaseSettings):
     health_watch: bool = True
     health_interval: Seconds = 1.0
 
+    max_connections: int = Field(default=4096, ge=1)
+    max_header_bytes: int = Field(default=65_536, ge=1024)
+    header_timeout: Seconds = 10.0
+    body_timeout: Seconds = 30.0
+    send_timeout: Seconds = 30.0
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_vector_bytes: int = Field(default=64 * 2**20, ge=1024)
     vectors_dir: Path = DATA_ROOT / "vectors"
