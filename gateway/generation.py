@@ -42,7 +42,7 @@ class Engine(Protocol):
         """Stops a request in the engine; says whether it was found there."""
 
     def closed(self, attempt: Attempt) -> None:
-        """Notes that nobody reads an attempt any more."""
+        """Notes that an attempt has ended, or that nobody reads it; perhaps again."""
 
     def failed(self, error: GatewayError) -> None:
         """Notes that it has failed an attempt."""
@@ -89,7 +89,7 @@ class Sender(Protocol):
         """
 
     def leave(self, generation: Generation) -> None:
-        """Notes that nobody reads a generation any more."""
+        """Notes that a generation has ended, or that nobody reads it; perhaps again."""
 
     def send(
         self, request_id: str, request: Any, tried: Sequence[Engine], timeout: float
@@ -203,9 +203,8 @@ class Generation:
         traceback: TracebackType | None,
     ) -> None:
         self._has_left = True
-        self._sender.leave(self)
         attempt = self._attempt
-        attempt.engine.closed(attempt)
+        self._give_up_place(attempt)
         self._watch.ended(error)
         if attempt.stream.ended:
             return
@@ -243,6 +242,14 @@ class Generation:
         except Exception as error:
             _logger.exception("reading a stream failed")
             self._fail(GatewayError("the gateway failed on this request", repr(error)))
+        finally:
+            # Whoever reads the answer may take long over it, or never come back.
+            self._give_up_place(self._attempt)
+
+    def _give_up_place(self, attempt: Attempt) -> None:
+        """Lets another generation have the place of one that has ended, or is not wanted."""
+        self._sender.leave(self)
+        attempt.engine.closed(attempt)
 
     async def _read_attempt(self) -> GatewayError | None:
         """Reads an attempt's responses to their end; returns why it failed, if it did."""

@@ -130,7 +130,7 @@ class TritonClient:
         self._open.add(generation)
 
     def leave(self, generation: Generation) -> None:
-        """Notes that nobody reads a generation any more."""
+        """Notes that a generation has ended, or that nobody reads it; perhaps again."""
         self._open.discard(generation)
 
     def send(

@@ -94,13 +94,13 @@ class ScriptedSender:
         self.background: list[asyncio.Task[None]] = []
         self.retries: list[GatewayError] = []
         self.advised: list[GatewayError] = []
-        self.entered = 0
+        self.open: set[Generation] = set()
 
     def enter(self, generation: Generation) -> None:
-        self.entered += 1
+        self.open.add(generation)
 
     def leave(self, generation: Generation) -> None:
-        self.entered -= 1
+        self.open.discard(generation)
 
     def send(
         self, request_id: str, request: Any, tried: Sequence[Engine], timeout: float

@@ -46,6 +46,19 @@ async def test_the_end_reaches_a_reader_that_was_busy_when_it_came() -> None:
         assert [piece.text async for piece in pieces] == ["lo"]
 
 
+async def test_the_place_of_an_answer_is_free_when_it_has_ended_read_or_not() -> None:
+    generation, engine = make(HELLO)
+    async with generation:
+        await all_wait()
+        assert engine.sender.open == {generation}
+        assert len(engine.open) == 1
+        engine.stream.responses.put_nowait(LO)
+        await all_wait()
+        assert engine.sender.open == set()
+        assert engine.open == set()
+        assert [chunk.text async for chunk in generation] == ["Hello"]
+
+
 async def test_pieces_that_pile_up_are_joined() -> None:
     generation, _ = make(HELLO, LO)
     async with generation:

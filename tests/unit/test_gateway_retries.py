@@ -51,7 +51,7 @@ async def test_what_another_server_can_do_better_is_sent_to_it(error: GatewayErr
     assert "".join(chunk.text for chunk in chunks) == "Hello"
     assert sender.retries == first.failures == [error]
     assert first.stream.cancelled
-    assert (first.open, second.open, sender.entered) == (set(), set(), 0)
+    assert (first.open, second.open, sender.open) == (set(), set(), set())
 
 
 @pytest.mark.parametrize("code", ["unavailable", "resource_exhausted"])
