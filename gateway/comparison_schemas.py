@@ -15,6 +15,7 @@ from gateway.schemas import (
     Steering,
     Text,
     TokenLogprob,
+    TraitName,
 )
 
 MAX_ANSWERS = 32
@@ -67,7 +68,10 @@ class CompareRequest(BaselineRequest):
     )
 
     steerings: list[LabelledSteering] = Field(
-        min_length=1, max_length=MAX_ANSWERS, description="What to steer each answer by."
+        fail_fast=True,
+        min_length=1,
+        max_length=MAX_ANSWERS,
+        description="What to steer each answer by.",
     )
     baseline: bool = Field(default=True, description="Whether to answer without steering, too.")
 
@@ -91,8 +95,9 @@ class SweepRequest(BaselineRequest):
         },
     )
 
-    trait: Text = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
+    trait: TraitName = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
     scalars: list[Float32] = Field(
+        fail_fast=True,
         min_length=1,
         max_length=MAX_ANSWERS,
         description="How strongly, in the order of the answers; 0 is the baseline.",

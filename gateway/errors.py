@@ -15,6 +15,9 @@ from triton_models.errors import ErrorCode
 from triton_models.grpc_failures import FailureKind, failure_of
 from triton_models.tensors import PERSONA
 
+LONGEST_MESSAGE = 2000
+"""Characters of a message: what a request says may stand in it several times over."""
+
 
 class GatewayError(Exception):
     """A request failed.
@@ -30,14 +33,20 @@ class GatewayError(Exception):
     retry_after: int | None = None
 
     def __init__(self, message: str, detail: str = "") -> None:
+        message = shortened(message, LONGEST_MESSAGE)
         super().__init__(message)
         self.message = message
-        self.detail = detail
+        self.detail = shortened(detail, LONGEST_MESSAGE)
 
     @property
     def headers(self) -> dict[str, str]:
         """The response headers that go with the status."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def shortened(text: str, longest: int) -> str:
+    """Returns a text, or its beginning and three dots."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 class InvalidRequestError(GatewayError):

@@ -85,10 +85,6 @@ def triton_inputs(
 def _check_size(body: BaselineRequest, settings: Settings) -> None:
     """Refuses what is too long before anybody makes tokens of it."""
     messages = body.messages or []
-    if len(messages) > settings.max_messages:
-        raise UnprocessableError(
-            f"messages has {len(messages)} of them: send at most {settings.max_messages}"
-        )
     texts = [body.prompt, body.system_prompt, *(message.content for message in messages)]
     length = sum(len(text or "") for text in texts)
     if length > settings.max_prompt_chars:

@@ -17,11 +17,16 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from gateway.disconnect import CLIENT_CLOSED, ClientGoneError
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, shortened
 from gateway.openai.errors import error_body, is_openai_path, named_field, openai_status
 from gateway.schemas import ErrorResponse
 
 _LONGEST_ECHO = 100
+_LONGEST_NAME = 60
+_LONGEST_PROBLEM = 500
+
+_SHOWN_PROBLEMS = 5
+"""How many of a body's faults are told: whoever has more repairs these first."""
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -88,9 +93,13 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        problems = [_problem(item) for item in error.errors()]
+        found = error.errors()
+        problems = [_problem(item) for item in found[:_SHOWN_PROBLEMS]]
         known = _body_fields(request)
-        message = "; ".join(_sentence(problem, known) for problem in problems)
+        sentences = [_sentence(problem, known) for problem in problems]
+        if len(found) > len(problems):
+            sentences.append(f"and {len(found) - len(problems)} more")
+        message = "; ".join(sentences)
         # Text that is no JSON has no fields: the place is a character's.
         place = "" if problems[0]["type"] == "json_invalid" else _place(problems[0])
         return error_response(
@@ -129,10 +138,16 @@ def _allowed(request: Request) -> str:
 
 
 def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
-    problem = {"type": item["type"], "loc": list(item["loc"]), "msg": item["msg"]}
+    place = [
+        shortened(part, _LONGEST_NAME) if isinstance(part, str) else part for part in item["loc"]
+    ]
+    message = shortened(item["msg"], _LONGEST_PROBLEM)
+    problem = {"type": item["type"], "loc": place, "msg": message}
     value = item.get("input")
     if isinstance(value, str):
         problem["input"] = value[:_LONGEST_ECHO]
+    elif isinstance(value, int) and abs(value) >= 2**64:
+        problem["input"] = f"an integer of {value.bit_length()} bits"
     elif isinstance(value, float) and not math.isfinite(value):
         problem["input"] = str(value)
     elif isinstance(value, (bool, int, float)):

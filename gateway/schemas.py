@@ -21,9 +21,11 @@ from pydantic_core.core_schema import ValidationInfo
 from typing_extensions import TypedDict
 
 from triton_models.request import (
+    MAX_LAYERS,
     MAX_STOP_WORD_BYTES,
     MAX_STOP_WORDS,
     MAX_TOP_LOGPROBS,
+    MAX_TRAIT_CHARS,
     MAX_TRAITS,
 )
 
@@ -86,6 +88,7 @@ Float32 = Annotated[
 ]
 Int32 = Annotated[int, Field(ge=-INT32_MAX, le=INT32_MAX), BeforeValidator(_no_boolean)]
 UInt64 = Annotated[int, Field(ge=0, le=2**64 - 1), BeforeValidator(_no_boolean)]
+TraitName = Annotated[Text, Field(max_length=MAX_TRAIT_CHARS)]
 
 
 def shown_range(low: float | None, high: float | None = None) -> dict[str, JsonValue]:
@@ -114,7 +117,7 @@ PROMPT_OR_MESSAGES: list[JsonValue] = [
 
 
 Layers = Annotated[
-    Annotated[list[Int32], Field(min_length=1)] | None,
+    Annotated[list[Int32], Field(min_length=1, max_length=MAX_LAYERS, fail_fast=True)] | None,
     Field(description="Decoder blocks to steer, from 0. Default: the vector's own choice."),
 ]
 Positions = Annotated[
@@ -128,7 +131,7 @@ class TraitScalar(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Text = Field(min_length=1, description="The trait; see `/api/v1/traits`.")
+    name: TraitName = Field(min_length=1, description="The trait; see `/api/v1/traits`.")
     scalar: Float32 = Field(
         description="How strongly: positive for more of the trait, negative for less, 0 for none."
     )
@@ -139,7 +142,7 @@ class Steering(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    traits: list[TraitScalar] = Field(min_length=1, max_length=MAX_TRAITS)
+    traits: list[TraitScalar] = Field(fail_fast=True, min_length=1, max_length=MAX_TRAITS)
     layers: Layers = None
     positions: Positions = None
 
@@ -204,7 +207,7 @@ class Sampling(BaseModel):
     seed: UInt64 | None = Field(
         default=None, description="The same seed and request give the same answer."
     )
-    stop: Text | list[Text] | None = Field(
+    stop: Text | Annotated[list[Text], Field(max_length=MAX_STOP_WORDS)] | None = Field(
         default=None,
         description="Strings that end the answer and are not part of it.",
         json_schema_extra={**_STOP_WORD, "maxItems": MAX_STOP_WORDS, "items": _STOP_WORD},
@@ -223,7 +226,7 @@ class BaselineRequest(Sampling):
     )
 
     # Before `prompt`, whose validator looks at it.
-    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = Field(
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None,
         description="A whole chat, ending with a user's turn; takes the place of `prompt`.",
     )
@@ -246,7 +249,7 @@ class BaselineRequest(Sampling):
         ),
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )
-    monitor: list[Text] | None = Field(
+    monitor: Annotated[list[TraitName], Field(max_length=MAX_TRAITS)] | None = Field(
         default=None,
         description=(
             "Traits to read while the model answers, steered or not: see `readouts` in the answer."
@@ -288,7 +291,7 @@ class GenerateRequest(BaselineRequest):
         },
     )
 
-    trait: Text = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
+    trait: TraitName = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
     scalar: Float32 = Field(
         description="How strongly: positive for more of the trait, negative for less, 0 for none."
     )

@@ -20,6 +20,8 @@ Positions = Literal["all", "prompt", "response"]
 POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
 
 MAX_TRAITS = 16
+MAX_TRAIT_CHARS = 256
+MAX_LAYERS = 1024
 MAX_STOP_WORDS = 16
 MAX_STOP_WORD_BYTES = 256
 MAX_TOP_LOGPROBS = 20
@@ -155,6 +157,7 @@ def _steering(values: Values) -> Steering:
     for trait, scalar in zip(traits, scalars, strict=True):
         if not trait:
             raise InvalidRequestError("a trait is empty: name one, or leave trait and scalar out")
+        _check_trait_length(trait)
         if not math.isfinite(scalar):
             raise InvalidRequestError(
                 f"the scalar of {trait!r} is {scalar}: it must be a finite number"
@@ -170,6 +173,8 @@ def _layers(values: Values) -> tuple[int, ...] | None:
     layers = [int(layer) for layer in values.get("layers", ())]
     if not layers:
         return None
+    if len(layers) > MAX_LAYERS:
+        raise InvalidRequestError(f"{len(layers)} layers are too many: give at most {MAX_LAYERS}")
     if len(set(layers)) < len(layers) or min(layers) < 0:
         raise InvalidRequestError(
             f"layers is {layers}: give different 0-based decoder blocks, each once"
@@ -185,7 +190,16 @@ def _monitor(values: Values) -> tuple[str, ...]:
         )
     if not all(traits):
         raise InvalidRequestError("a trait to monitor is empty: name one, or leave monitor out")
+    for trait in traits:
+        _check_trait_length(trait)
     return tuple(dict.fromkeys(traits))
+
+
+def _check_trait_length(trait: str) -> None:
+    if len(trait) > MAX_TRAIT_CHARS:
+        raise InvalidRequestError(
+            f"a trait's name has {len(trait)} characters: {MAX_TRAIT_CHARS} are the most"
+        )
 
 
 def _stop_words(values: Values) -> tuple[str, ...]:

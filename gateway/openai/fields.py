@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, ClassVar
 
 from pydantic import (
@@ -23,6 +24,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import CoreSchema
 
 _LONGEST_NAME = 60
+_MOST_PROBLEMS = 3
 
 _NULL = {"type": "null"}
 _SHOWN = ("title", "description", "default")
@@ -76,7 +78,7 @@ class Fields(BaseModel):
         named = {
             name.encode("ascii", "backslashreplace").decode(): value for name, value in data.items()
         }
-        problems = [
+        found = (
             InitErrorDetails(
                 type=PydanticCustomError("field", "{problem}", {"problem": problem}),
                 loc=(name[:_LONGEST_NAME],),
@@ -84,7 +86,9 @@ class Fields(BaseModel):
             )
             for name, value in named.items()
             if (problem := cls._problem(name, value))
-        ]
+        )
+        # To look for the name that was meant takes long: a few say what there is to learn.
+        problems = list(islice(found, _MOST_PROBLEMS))
         if problems:
             raise ValidationError.from_exception_data(cls.__name__, problems)
         return {

@@ -23,10 +23,14 @@ from gateway.schemas import (
     Sampling,
     Steering,
     Text,
+    TraitName,
     TraitScalar,
     shown_range,
 )
-from triton_models.request import MAX_TRAITS
+from triton_models.request import MAX_TRAIT_CHARS, MAX_TRAITS
+
+_MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)
+"""Characters of a model's name, which may hold traits and scalars."""
 
 _NO_TOOLS = "the model calls no tools"
 _TEXT_ONLY = "the model reads and writes text only"
@@ -111,11 +115,12 @@ class RequestSteering(Fields, Steering):
     """What to steer the answer by, and what to read meanwhile."""
 
     traits: list[TraitScalar] = Field(
+        fail_fast=True,
         default=[],
         max_length=MAX_TRAITS,
         description="None if the model's name says them.",
     )
-    monitor: list[Text] | None = Field(
+    monitor: Annotated[list[TraitName], Field(max_length=MAX_TRAITS)] | None = Field(
         default=None,
         description="Traits to read: see `steering` in the answer's choices.",
         json_schema_extra=SHOWN_MONITOR,
@@ -139,7 +144,8 @@ class CompletionFields(Fields, Sampling):
     )
 
     model: Text = Field(
-        description="What `/v1/models` lists, or `persona:` with traits and scalars of your own."
+        max_length=_MAX_MODEL_NAME,
+        description="What `/v1/models` lists, or `persona:` with traits and scalars of your own.",
     )
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS, description="How many answers to each prompt.")
     stream: bool = Field(default=False, description="Answer with server-sent events.")
@@ -178,7 +184,9 @@ class ChatRequest(CompletionFields):
         "verbosity": Refusal(_NOT_ADJUSTABLE),
     }
 
-    messages: list[Message] = Field(min_length=1, description="Ends with a user's turn.")
+    messages: list[Message] = Field(
+        fail_fast=True, min_length=1, description="Ends with a user's turn."
+    )
     max_completion_tokens: Int32 | None = Field(
         default=None,
         description="OpenAI's newer name of `max_tokens`.",
@@ -224,7 +232,11 @@ class CompletionRequest(CompletionFields):
 
     prompt: Annotated[
         list[Text], BeforeValidator(_as_prompts), _one_or_list(_PROMPT, _PROMPT, 1)
-    ] = Field(min_length=1, description="A text, or several, each of which is continued.")
+    ] = Field(
+        min_length=1,
+        max_length=MAX_ANSWERS,
+        description="A text, or several, each of which is continued.",
+    )
     echo: bool = Field(default=False, description="Whether the answer begins with the prompt.")
     logprobs: Int32 | None = Field(
         default=None,

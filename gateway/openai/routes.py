@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from gateway.bodies import BoundedRoute
 from gateway.disconnect import run_until_disconnect
 from gateway.errors import ShutdownError
 from gateway.event_stream import EventStream
@@ -19,7 +20,7 @@ from gateway.openai.requests import ChatRequest, CompletionFields, CompletionReq
 from gateway.state import Gateway, GatewayDependency
 from triton_models.grpc_messages import Values
 
-router = APIRouter(prefix=PREFIX, tags=["openai"])
+router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
 
 _FAILURES: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request has to be changed, or (429) to wait."},

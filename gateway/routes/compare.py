@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from gateway.bodies import BoundedRoute
 from gateway.comparison import Branch, Comparison, at_place
 from gateway.comparison_schemas import (
     ComparedAnswer,
@@ -33,7 +34,7 @@ from triton_models.grpc_messages import Values
 
 A = TypeVar("A", bound=OneAnswer)
 
-router = APIRouter(prefix="/api/v1", tags=["generate"])
+router = APIRouter(prefix="/api/v1", tags=["generate"], route_class=BoundedRoute)
 
 # JavaScript must be able to send it back.
 _SEED_BITS = 32

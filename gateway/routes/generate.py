@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.answers import Answer
+from gateway.bodies import BoundedRoute
 from gateway.disconnect import run_until_disconnect
 from gateway.errors import ShutdownError
 from gateway.event_stream import EventStream
@@ -15,7 +16,7 @@ from gateway.inputs import triton_inputs
 from gateway.schemas import BaselineRequest, ErrorResponse, GenerateRequest, GenerateResponse
 from gateway.state import Gateway, GatewayDependency
 
-router = APIRouter(prefix="/api/v1/generate", tags=["generate"])
+router = APIRouter(prefix="/api/v1/generate", tags=["generate"], route_class=BoundedRoute)
 
 _STREAM_EXAMPLE = (
     'event: chunk\ndata: {"text":"Put the egg","tokens_generated":4}\n\n'

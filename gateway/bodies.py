@@ -1,0 +1,111 @@
+"""JSON bodies, bounded before and while they are parsed.
+
+Parsing holds the event loop, and so does validating what it gives: both take a time that grows with
+the values of a body rather than with its bytes. A megabyte of `{},` is 350,000 objects, each with
+errors of its own, while a megabyte of text is one value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MAX_FIELDS = 1000
+"""The most fields of an object, of whatever kind; OpenAI's requests have about 40."""
+
+_VALUES = 20_000
+_VALUES_PER_MESSAGE = 10
+
+
+def parse_body(content: bytes, max_messages: int) -> Any:
+    """Returns what a body says.
+
+    Args:
+        content: The body.
+        max_messages: The most messages of a chat.
+
+    Raises:
+        json.JSONDecodeError: It is not JSON.
+        HTTPException: It is too much of it, or says what cannot be held (422).
+    """
+    try:
+        text = content.decode()
+        _check_values(text, _VALUES + _VALUES_PER_MESSAGE * max_messages)
+        document = json.loads(text, object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        raise _refusal(f"is not UTF-8, at byte {error.start}") from error
+    except RecursionError as error:
+        raise _refusal("is nested too deeply") from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        # Python takes no integers of more digits than a few thousand.
+        raise _refusal("has a number with too many digits") from error
+    messages = document.get("messages") if isinstance(document, dict) else None
+    if isinstance(messages, list) and len(messages) > max_messages:
+        raise HTTPException(
+            422, f"messages has {len(messages)} of them: send at most {max_messages}"
+        )
+    return document
+
+
+def _check_values(text: str, most: int) -> None:
+    """Refuses JSON of too many values by counting what stands between them.
+
+    Raises:
+        HTTPException: There are too many.
+    """
+    if len(text) <= most:
+        return
+    plain = text.replace("\\\\", "").replace('\\"', "")
+    # Each string has two quotation marks; what is outside of strings stands between every other.
+    if plain.count('"') <= 2 * most:
+        plain = "".join(plain.split('"')[::2])
+        if sum(plain.count(mark) for mark in ",[{") <= most:
+            return
+    raise _refusal(f"has too many values: send at most {most} in all")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_FIELDS:
+        raise _refusal(
+            f"has an object of {len(pairs)} fields: none may have more than {MAX_FIELDS}"
+        )
+    return dict(pairs)
+
+
+def _refusal(what: str) -> HTTPException:
+    return HTTPException(422, f"the body {what}")
+
+
+class BoundedRequest(Request):
+    """A request whose JSON is bounded."""
+
+    async def json(self) -> Any:
+        """Returns what the body says.
+
+        Raises:
+            json.JSONDecodeError: It is not JSON.
+            HTTPException: It is too large, in one sense or another.
+        """
+        settings = self.app.state.gateway.settings
+        return parse_body(await self.body(), settings.max_messages)
+
+
+class BoundedRoute(APIRoute):
+    """A route that takes bounded bodies."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Returns what answers its requests."""
+        answer = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            return await answer(BoundedRequest(request.scope, request.receive, request._send))
+
+        return bounded
