@@ -59,7 +59,7 @@ def triton_inputs(
     inputs[TEXT_INPUT.name] = [body.prompt or ""]
     if body.messages is not None:
         messages = [message.model_dump() for message in body.messages]
-        inputs["messages"] = [json.dumps(messages)]
+        inputs["messages"] = [json.dumps(messages, ensure_ascii=False)]
     if body.raw:
         inputs["raw"] = [True]
     if body.stop is not None:
@@ -72,14 +72,27 @@ def triton_inputs(
             layers=body.layers,
             positions=body.positions,
         )
-    if steering is not None:
-        inputs |= _steering_inputs(steering)
-    inputs = {name: value for name, value in inputs.items() if value}
+    return steered_inputs(inputs, steering, settings)
+
+
+def steered_inputs(inputs: Values, steering: Steering | None, settings: Settings) -> Values:
+    """Returns inputs with a steering of their own; what else they say is shared with them.
+
+    Args:
+        inputs: The inputs.
+        steering: What to steer by, if by anything.
+        settings: The configuration.
+
+    Raises:
+        UnprocessableError: A value is out of range.
+    """
+    added = {} if steering is None else _steering_inputs(steering)
+    steered = {name: value for name, value in {**inputs, **added}.items() if value}
     try:
-        parse_generation_request(inputs, _defaults(settings))
+        parse_generation_request(steered, _defaults(settings))
     except InvalidRequestError as error:
         raise UnprocessableError(error.message) from error
-    return inputs
+    return steered
 
 
 def _check_size(body: BaselineRequest, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from gateway.observability.watch import GenerationWatch
 from gateway.waits import Waits
 from triton_models import tensors
 from triton_models.errors import RequestError
-from triton_models.grpc_messages import Values, encode_request
+from triton_models.grpc_messages import Encoded, Values, encode_request
 from triton_models.request import parse_generation_request
 from triton_models.settings import GenerationDefaults
 from triton_models.text.prompt import prompt_of
@@ -73,16 +73,35 @@ class TritonClient:
         Raises:
             GatewayError: The request may not have it, or not in the time that it gives.
         """
+        (generation,) = self.generate_all([values])
+        return generation
+
+    def generate_all(self, variants: Sequence[Values]) -> list[Generation]:
+        """Prepares several, which may share inputs: what is the same object is looked at once.
+
+        Raises:
+            GatewayError: The request may not have one of them, or not in the time that it gives.
+        """
+        asking = current_request.get()
+        prompts: set[tuple[int, ...]] = set()
+        encoded: Encoded = {}
+        for values in variants:
+            self._admit(asking, values)
+            prompt = tuple(id(values.get(spec.name)) for spec in tensors.PROMPT_INPUTS)
+            _refuse_invalid(values, with_prompt=prompt not in prompts)
+            prompts.add(prompt)
+        return [self._prepared(values, asking, encoded) for values in variants]
+
+    def _prepared(
+        self, values: Values, asking: RequestRecord | None, encoded: Encoded
+    ) -> Generation:
         limits = self._deadlines
         if not values.get("stream", (False,))[0]:
             # The first response is the whole answer.
             limits = Deadlines(limits.total, limits.total, limits.total, streamed=False)
-        asking = current_request.get()
-        self._admit(asking, values)
-        _refuse_invalid(values)
         limits = deadline.within(limits, asking)
         triton_id = _triton_id(asking)
-        request = encode_request(tensors.PERSONA, triton_id, values)
+        request = encode_request(tensors.PERSONA, triton_id, values, encoded)
         watch = GenerationWatch(triton_id, values, asking, self._observers)
         return Generation(triton_id, request, self, limits, watch)
 
@@ -165,10 +184,14 @@ class TritonClient:
         task.add_done_callback(self._background.discard)
 
 
-def _refuse_invalid(values: Values) -> None:
+def _refuse_invalid(values: Values, with_prompt: bool) -> None:
     """Refuses what Triton would refuse, by the same rules.
 
     Many refusals at once have been seen to crash Triton 2.51, which ends their streams itself.
+
+    Args:
+        values: The inputs.
+        with_prompt: Whether to look at the prompt.
 
     Raises:
         GatewayError: A value or the prompt cannot be used.
@@ -176,7 +199,8 @@ def _refuse_invalid(values: Values) -> None:
     try:
         # How many tokens a request without `max_tokens` may have is up to the server.
         parse_generation_request(values, GenerationDefaults(max_tokens=2**31 - 1))
-        prompt_of(values)
+        if with_prompt:
+            prompt_of(values)
     except RequestError as error:
         raise error_of_response(error.code.value, error.message) from error
 

@@ -65,13 +65,20 @@ _ENCODERS = {datatype: _encoder(datatype) for datatype in ("BYTES", *_NUMBER_FOR
 _DECODERS = {datatype: _decoder(datatype) for datatype in ("BYTES", *_NUMBER_FORMATS)}
 
 
-def encode_request(model: str, request_id: str, values: Values) -> Any:
+Encoded = dict[int, tuple[Sequence[Any], bytes]]
+"""What inputs are as bytes, by the identity of their values, which are kept for that."""
+
+
+def encode_request(
+    model: str, request_id: str, values: Values, encoded: Encoded | None = None
+) -> Any:
     """Makes the message that asks a model for an inference.
 
     Args:
         model: One of `tensors.MODELS`.
         request_id: The id that a later `stop` would name.
         values: The inputs to send.
+        encoded: What is known of inputs that other requests share; this one's are added.
 
     Raises:
         ValueError: A value has no such input, or has the wrong length for it.
@@ -84,16 +91,18 @@ def encode_request(model: str, request_id: str, values: Values) -> Any:
         spec = specs.get(name)
         if spec is None or spec.length not in (tensors.ANY, len(value)):
             raise ValueError(f"{model} takes no {name} of {len(value)} elements")
-        _add_input(request, spec, value)
+        _add_input(request, spec, value, {} if encoded is None else encoded)
     return request
 
 
-def _add_input(request: Any, spec: TensorSpec, value: Sequence[Any]) -> None:
+def _add_input(request: Any, spec: TensorSpec, value: Sequence[Any], encoded: Encoded) -> None:
     tensor = request.inputs.add()
     tensor.name = spec.name
     tensor.datatype = spec.datatype
     tensor.shape.append(len(value))
-    request.raw_input_contents.append(_ENCODERS[spec.datatype](value))
+    if id(value) not in encoded:
+        encoded[id(value)] = value, _ENCODERS[spec.datatype](value)
+    request.raw_input_contents.append(encoded[id(value)][1])
 
 
 @dataclass(frozen=True, slots=True)

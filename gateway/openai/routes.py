@@ -118,7 +118,7 @@ async def _answer(
     completion = Completion(
         kind,
         body.model,
-        [gateway.triton.generate(values) for values in inputs],
+        gateway.triton.generate_all(inputs),
         per_prompt=body.n,
         logprobs="logprobs" in inputs[0],
         include_usage=body.stream_options.include_usage,

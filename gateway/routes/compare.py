@@ -25,7 +25,7 @@ from gateway.comparison_schemas import (
 from gateway.disconnect import run_until_disconnect
 from gateway.errors import ShutdownError, UnknownTraitError, UnprocessableError
 from gateway.event_stream import EventStream
-from gateway.inputs import triton_inputs
+from gateway.inputs import steered_inputs, triton_inputs
 from gateway.routes.generate import FAILURES
 from gateway.schemas import BaselineRequest, Steering, TraitScalar
 from gateway.state import Gateway, GatewayDependency
@@ -186,24 +186,24 @@ def _comparison(
     """
     seeded = body.model_copy(update={"seed": seed})
     # What is wrong whatever the steering has no place in one.
-    triton_inputs(seeded, gateway.settings)
-    inputs = [_inputs(seeded, each, gateway) for each in asked]
+    shared = triton_inputs(seeded, gateway.settings)
+    inputs = [_inputs(shared, each, gateway) for each in asked]
     branches = [
         Branch(
             each.index,
             each.place,
-            gateway.triton.generate(values),
+            generation,
             each.finish,
             logprobs=body.logprobs is not None,
         )
-        for each, values in zip(asked, inputs, strict=True)
+        for each, generation in zip(asked, gateway.triton.generate_all(inputs), strict=True)
     ]
     return Comparison(branches, seed, request.state.log_fields)
 
 
-def _inputs(body: BaselineRequest, asked: _Asked[Any], gateway: Gateway) -> Values:
+def _inputs(shared: Values, asked: _Asked[Any], gateway: Gateway) -> Values:
     try:
-        return triton_inputs(body, gateway.settings, asked.steering)
+        return steered_inputs(shared, asked.steering, gateway.settings)
     except UnprocessableError as error:
         raise UnprocessableError(at_place(asked.place, error.message)) from error
 

@@ -80,7 +80,7 @@ async def running(monkeypatch: Any, **settings: Any) -> AsyncIterator[Server]:
     """Gives a gateway with settings of one's own."""
     asked: list[Values] = []
 
-    def encode(model: str, request_id: str, values: Values) -> Values:
+    def encode(model: str, request_id: str, values: Values, encoded: Any) -> Values:
         return values
 
     def stream(stub: Any, request: Values, timeout: float, metadata: Any) -> TritonStream:

@@ -70,7 +70,7 @@ def test_messages_take_the_place_of_the_prompt() -> None:
     body = BaselineRequest(messages=[{"role": "user", "content": "hallo ü"}])  # type: ignore[list-item]
     inputs = triton_inputs(body, Settings())
     assert inputs["text_input"] == [""]
-    assert inputs["messages"] == ['[{"role": "user", "content": "hallo \\u00fc"}]']
+    assert inputs["messages"] == ['[{"role": "user", "content": "hallo ü"}]']
 
 
 def test_to_monitor_no_trait_is_to_monitor_nothing() -> None:

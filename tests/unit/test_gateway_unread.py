@@ -13,8 +13,8 @@ import pytest
 from gateway.app import create_app
 from gateway.cached import Cached
 from gateway.settings import Settings
-from gateway.triton_wire import Chunk
 from tests.unit.served_gateway import PATIENCE_SECONDS, deaf_socket, served
+from triton_models.grpc_messages import Chunk
 
 PLACES = 66
 

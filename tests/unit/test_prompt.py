@@ -9,7 +9,10 @@ import pytest
 
 from tests.conftest import make_tokenizer
 from triton_models.errors import InvalidRequestError
-from triton_models.text.prompt import Prompt, encode_prompt, parse_prompt, render_chat
+from triton_models.model.folder import find_model, load_tokenizer
+from triton_models.settings import read_settings
+from triton_models.text.prompt import Prompt, parse_prompt, render_chat
+from triton_models.text.prompt_encoder import PromptEncoder
 
 USER = {"role": "user", "content": "hi"}
 
@@ -41,13 +44,14 @@ def test_a_chat_is_rendered_by_the_template_and_opened_for_the_assistant() -> No
 
 def test_special_tokens_of_the_template_become_single_ids() -> None:
     tokenizer = make_tokenizer()
-    ids = encode_prompt(tokenizer, parse("hi"))
+    ids = PromptEncoder(tokenizer, 4096).encode(parse("hi"))
     assert ids[0] == tokenizer.convert_tokens_to_ids("<|im_start|>")
     assert len(ids) == 24 - 3
 
 
 def test_raw_text_is_not_rendered() -> None:
-    assert len(encode_prompt(make_tokenizer(), parse("hello", raw=True))) == 5
+    encoder = PromptEncoder(make_tokenizer(), 4096)
+    assert len(encoder.encode(parse("hello", raw=True))) == 5
 
 
 def test_without_a_chat_template_only_a_single_turn_goes() -> None:
@@ -93,3 +97,56 @@ def test_a_system_message_comes_first_and_once() -> None:
         parse(messages=json.dumps([USER, system, USER]))
     with pytest.raises(InvalidRequestError, match="two system turns"):
         parse(messages=json.dumps([system, USER]), system_prompt="y")
+
+
+class CountingTokenizer:
+    """Counts the characters that the demo's tokenizer is given."""
+
+    def __init__(self) -> None:
+        self._tokenizer = make_tokenizer()
+        self.chat_template = self._tokenizer.chat_template
+        self.characters = 0
+
+    def __call__(self, text: str, **options: Any) -> Any:
+        self.characters += len(text)
+        return self._tokenizer(text, **options)
+
+
+MOST = 100
+
+
+@pytest.mark.parametrize("text", ["\U0001f600" * 199_990, "a" * 200_000, "word " * 40_000])
+def test_a_prompt_that_is_far_too_long_is_refused_by_its_beginning_and_once(text: str) -> None:
+    tokenizer: Any = CountingTokenizer()
+    encoder = PromptEncoder(tokenizer, MOST)
+    for _ in range(33):
+        with pytest.raises(InvalidRequestError, match=r"more than 100 tokens.*MAX_CONTEXT"):
+            encoder.encode(parse(text, raw=True))
+    # A token of the demo's is no longer than a word; twice as much is the most that is looked at.
+    assert tokenizer.characters < 33 * MOST
+
+
+@pytest.mark.parametrize("length", [1, 356, 357, 358, 714, 715, 1400])
+def test_a_prompt_is_tokenized_as_a_whole_however_it_is_looked_at(length: int) -> None:
+    tokenizer = load_tokenizer(find_model(read_settings({})))
+    text = ("sarcasm is a kind of humour that the others do not always like " * 40)[:length]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    # The longest of these is looked at in three steps, and is within what the engine decides.
+    assert len(ids) <= MOST + 256
+    assert PromptEncoder(tokenizer, MOST).encode(parse(text, raw=True)) == ids
+
+
+def test_the_answers_of_a_comparison_are_tokenized_once() -> None:
+    tokenizer: Any = CountingTokenizer()
+    encoder = PromptEncoder(tokenizer, 4096)
+    for _ in range(33):
+        encoder.encode(parse("a prompt", raw=True))
+    assert tokenizer.characters == len("a prompt")
+
+
+def test_only_a_few_prompts_are_remembered() -> None:
+    tokenizer: Any = CountingTokenizer()
+    encoder = PromptEncoder(tokenizer, 4096)
+    for number in range(100):
+        encoder.encode(parse(f"prompt {number}", raw=True))
+    assert len(encoder._recent) < 10

@@ -22,7 +22,8 @@ from triton_models.errors import RequestError
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.request import parse_generation_request
 from triton_models.settings import read_settings
-from triton_models.text.prompt import encode_prompt, prompt_of
+from triton_models.text.prompt import prompt_of
+from triton_models.text.prompt_encoder import PromptEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class TokenizerModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the tokenizer."""
         self._settings = read_settings()
-        self._tokenizer = load_tokenizer(find_model(self._settings))
+        tokenizer = load_tokenizer(find_model(self._settings))
+        self._encoder = PromptEncoder(tokenizer, self._settings.max_context)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers each request with its token ids or an error of its own."""
@@ -63,4 +65,4 @@ class TokenizerModel:
         refuse_parameters(request, tensors.PERSONA_INPUTS)
         values = read_values(request, tensors.PERSONA_INPUTS)
         parse_generation_request(values, self._settings.defaults)
-        return encode_prompt(self._tokenizer, prompt_of(values))
+        return self._encoder.encode(prompt_of(values))

@@ -1,4 +1,4 @@
-"""A request's prompt: validated, rendered by the chat template, and tokenized.
+"""A request's prompt: validated, and rendered by the chat template.
 
 Extraction and serving both render with `render_chat`, so that a vector is used on the very token
 sequence that it was taken from.
@@ -116,20 +116,6 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message])
         )
     except Exception as error:  # jinja2's own errors, and whatever a template raises
         raise InvalidRequestError(f"the chat template refuses the messages: {error}") from error
-
-
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    """Returns the prompt's token ids.
-
-    Text is rendered first and tokenized without special tokens added, since the template writes
-    its own.
-
-    Raises:
-        InvalidRequestError: See `render_chat`.
-    """
-    messages = prompt.messages
-    text = prompt.raw_text if messages is None else render_chat(tokenizer, messages)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _with_system(messages: tuple[Message, ...], system_prompt: str | None) -> tuple[Message, ...]:
