@@ -26,11 +26,12 @@ from gateway.observability.records import Observer
 from gateway.observability.tracing import open_tracing
 from gateway.openai import routes as openai
 from gateway.protection.access import SHOWN_SCHEMES, AccessControl, public_addresses
-from gateway.protection.headers import DOCS_PATH, SecurityHeaders
+from gateway.protection.headers import SecurityHeaders
+from gateway.protection.hosts import HostCheck
 from gateway.protection.protection import Protection
 from gateway.protection.rate_limits import EXPOSED_HEADERS, RateLimiting
 from gateway.responses import install_error_handlers
-from gateway.routes import compare, generate, playground, service, traits
+from gateway.routes import compare, documentation, generate, playground, service, traits
 from gateway.routes import metrics as metrics_route
 from gateway.settings import Settings
 from gateway.shared_findings import SharedFindings
@@ -67,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         endpoints = await _open_endpoints(configuration, metrics)
         gateway = _open_gateway(configuration, endpoints, metrics, observers, protection)
         app.state.gateway = gateway
-        tasks = [asyncio.create_task(protection.follow())]
+        tasks = [asyncio.create_task(protection.follow(metrics.stale_files_seen))]
         for warning in protection.warnings():
             _logger.warning(warning)
         _logger.info("serving", extra={"triton": configuration.triton_url})
@@ -95,12 +96,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # that do not validate could hold prompts.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         dependencies=SHOWN_SCHEMES,
-        docs_url=DOCS_PATH if configuration.docs else None,
+        docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if configuration.docs else None,
     )
     for module in (generate, compare, traits, openai, service, metrics_route, playground):
         app.include_router(module.router)
+    if configuration.docs:
+        app.include_router(documentation.router)
     install_error_handlers(app)
     _install_middleware(app, configuration, observers, protection)
     return app
@@ -174,6 +177,7 @@ def _install_middleware(
     app.add_middleware(BodyLimit, limit_of=limit_of)
     app.add_middleware(RateLimiting, limiter=protection.limiter)
     app.add_middleware(AccessControl, keys=protection.keys, public=public_addresses(settings))
+    app.add_middleware(HostCheck, allowed=settings.allowed_hosts, has_keys=protection.keys.required)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

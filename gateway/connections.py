@@ -20,6 +20,7 @@ from typing import Any, Literal
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.protection.callers import plain_address
 from gateway.schemas import ErrorResponse
 from gateway.settings import Settings
 
@@ -106,6 +107,9 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for a request, or ends at once."""
         super().connection_made(transport)
+        if self.client:
+            # A proxy is trusted by its address, whichever family the socket has.
+            self.client = (plain_address(self.client[0]), self.client[1])
         limit = self._limits.connections
         if len(self.connections) > limit and self._shared.waiting:
             next(iter(self._shared.waiting))._end()

@@ -118,6 +118,7 @@ def install_error_handlers(app: FastAPI) -> None:
             error.status_code,
             _HTTP_CODES.get(error.status_code, "invalid_argument"),
             str(error.detail),
+            param=named_field(str(error.detail), _body_fields(request)),
             headers={"Allow": _allowed(request)} if error.status_code == 405 else error.headers,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
         rate_limit_requests: What a caller may ask for, such as `60/minute`; unset, all.
         rate_limit_tokens: How many tokens it may have, of prompts and answers; unset, all.
         rate_limit_storage: `memory`, or the URL of a Redis that all workers and gateways share.
+        allowed_hosts: Names that requests may ask for, separated by commas; without any, and
+            without keys, only `localhost` on this machine's own connections.
         trusted_proxies: Addresses and networks of proxies whose X-Forwarded-For is believed.
         audit_log: Where steered generations are written down, a file or `stdout`.
         audit_log_text: Whether with their prompts and answers.
@@ -111,6 +114,7 @@ class Settings(BaseSettings):
     rate_limit_tokens: Rate = ""
     # It may hold a password.
     rate_limit_storage: SecretStr = SecretStr("memory")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     audit_log: str = ""
     audit_log_text: bool = False
@@ -123,7 +127,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 
-    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -136,6 +140,14 @@ class Settings(BaseSettings):
         for part in value:
             # Names would not be looked up, and * would let every client choose its address.
             ipaddress.ip_network(part)
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            if re.fullmatch(r"[A-Za-z0-9_.-]+", part) is None:
+                raise ValueError("give names without ports and without *, separated by commas")
         return value
 
     @field_validator("triton_url")

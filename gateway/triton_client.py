@@ -181,7 +181,12 @@ class TritonClient:
         """Runs a coroutine to its end in the background; `settle` waits for it a little."""
         task = asyncio.create_task(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._has_run)
+
+    def _has_run(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _logger.error("work in the background failed", exc_info=error)
 
 
 def _refuse_invalid(values: Values, with_prompt: bool) -> None:

@@ -123,6 +123,12 @@ class GatewayMetrics(Observer):
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
+        self._stale_files = Gauge(
+            "persona_gateway_stale_files",
+            "Files of keys and of the policy that are gone or broken: what was read before holds.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         build = Gauge(
             "persona_gateway_build_info",
             "Always 1: its labels say which release this is.",
@@ -206,6 +212,10 @@ class GatewayMetrics(Observer):
         self._endpoints.labels("ready").set(working)
         self._endpoints.labels("away").set(total - working)
         self.model_seen(working > 0)
+
+    def stale_files_seen(self, number: int) -> None:
+        """Notes how many files of keys and of the policy cannot be used as they are."""
+        self._stale_files.set(number)
 
     def model_seen(self, ready: bool) -> None:
         """Notes whether the model works."""

@@ -102,6 +102,8 @@ class GenerationRecord:
         parameters: What it asks for besides its text.
         texts: Its text, for observers that want it.
         answer: What has come of the answer's, for the same.
+        prompt_chars: How many characters the prompt has.
+        prompt_charged: Whether its tokens have been taken from its caller's budget.
         started: When it was sent, by the monotonic clock.
         started_ns: When it was sent, by the wall clock.
         first_token: When the first token came, by the monotonic clock.
@@ -124,6 +126,8 @@ class GenerationRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     texts: Mapping[str, Any] = field(default_factory=dict)
     answer: str = ""
+    prompt_chars: int = 0
+    prompt_charged: bool = False
     started: float = 0.0
     started_ns: int = 0
     first_token: float | None = None

@@ -17,6 +17,9 @@ _TEXTS = frozenset(
 """Inputs that hold what users write, which no observer is given that does not want it."""
 
 
+_PROMPT_TEXTS = tuple(spec.name for spec in tensors.PROMPT_INPUTS if spec.datatype == "BYTES")
+
+
 class GenerationWatch:
     """What `Generation` tells about itself.
 
@@ -46,6 +49,7 @@ class GenerationWatch:
             texts={name: values[name] for name in _TEXTS & values.keys()}
             if self._keeps_text
             else {},
+            prompt_chars=sum(len(text) for name in _PROMPT_TEXTS for text in values.get(name, ())),
         )
 
     def began(self) -> None:

@@ -96,7 +96,7 @@ def public_addresses(settings: Settings) -> Collection[str]:
     """Returns the addresses that everybody may read."""
     found = ["/", "/health", "/health/ready"]
     if settings.docs:
-        found += [DOCS_PATH, f"{DOCS_PATH}/oauth2-redirect", "/openapi.json"]
+        found += [DOCS_PATH, "/openapi.json"]
     if settings.metrics_public:
         found.append(METRICS_PATH)
     return found

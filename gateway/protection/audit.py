@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -101,8 +102,8 @@ class AuditLog(Observer):
         self._write("refusal", request, fields)
 
     def request_ended(self, request: RequestRecord) -> None:
-        """Writes down what an admin changed, or tried to."""
-        if request.method in _WRITES and request.caller is not None:
+        """Writes down what somebody changed, or tried to, with or without a key."""
+        if request.method in _WRITES:
             fields = {
                 "method": request.method,
                 "path": request.path[:200],
@@ -113,13 +114,14 @@ class AuditLog(Observer):
 
     def _write(self, event: str, request: RequestRecord | None, fields: Mapping[str, Any]) -> None:
         caller = (request and request.caller) or NOBODY
+        client = (request and request.scope.get("client")) or ("",)
         line = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "event": event,
             "request_id": request.id if request else "",
             "key": caller.key_name,
             "role": caller.role,
-            "client": caller.address,
+            "client": caller.address or client[0],
             "route": request.route if request else "",
             **fields,
         }
@@ -145,26 +147,43 @@ def _steering(steering: Mapping[str, float], parameters: Mapping[str, Any]) -> d
     }
 
 
-class _PrivateFileHandler(WatchedFileHandler):
-    """Opens a file that nobody else may read, and opens it again when it has been moved away."""
-
-    def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        # Unbuffered, so that a line is one write, which no other worker's can cut in two.
-        file = os.fdopen(descriptor, "ab", buffering=0)
-        return TextIOWrapper(file, encoding=self.encoding, write_through=True)
-
-
-class _BoundedQueueHandler(QueueHandler):
-    """Loses records when the queue is full, rather than wait or let it grow."""
+class _Complaining(logging.Handler):
+    """Says how many lines are lost."""
 
     _lost = 0
     _complain_at = 0.0
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Says how many lines are lost, now and then."""
+        """Says so now and then, rather than for each."""
         self._lost += 1
         now = time.monotonic()
         if now >= self._complain_at:
             self._complain_at = now + _COMPLAIN_SECONDS
             _logger.error("the audit log loses lines", extra={"lost": self._lost})
+
+
+class _PrivateFileHandler(_Complaining, WatchedFileHandler):
+    """Opens a file that nobody else may read, and opens it again when it has been moved away."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            try:
+                os.fchmod(descriptor, 0o600)
+            except OSError:
+                _logger.warning("others can read the audit log, and its mode cannot be changed")
+        # Unbuffered, so that a line is one write, which no other worker's can cut in two.
+        file = os.fdopen(descriptor, "ab", buffering=0)
+        return TextIOWrapper(file, encoding=self.encoding, write_through=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line; one that cannot be written must not end the thread that writes them."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+
+class _BoundedQueueHandler(_Complaining, QueueHandler):
+    """Loses records when the queue is full, rather than wait or let it grow."""

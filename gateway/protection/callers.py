@@ -42,8 +42,18 @@ NOBODY = Caller()
 """Whoever asks for a generation outside a request."""
 
 
+def plain_address(address: str) -> str:
+    """Returns the IPv4 address that an IPv6 socket shows as `::ffff:a.b.c.d`, or what is given."""
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return str(mapped) if mapped else address
+
+
 def _network(address: str) -> str:
     """Returns the part of an address that its owner cannot change at will."""
+    address = plain_address(address)
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

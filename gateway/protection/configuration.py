@@ -18,6 +18,9 @@ _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MAX_BYTES = 16 * 2**20
+"""Of a file: some 100,000 keys."""
+
 
 class ConfigurationError(Exception):
     """What a file or a variable says cannot be used."""
@@ -30,7 +33,7 @@ class WatchedFile(Generic[T]):
         value: The last one.
 
     Args:
-        path: The file.
+        path: The file, of at most `MAX_BYTES`.
         parse: Makes a value of its text, or raises a `ConfigurationError`.
 
     Raises:
@@ -42,7 +45,13 @@ class WatchedFile(Generic[T]):
         self._parse = parse
         self._seen = self._read()
         self._problem = ""
+        self._is_usable = True
         self.value = self._parsed(self._seen)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file is gone or broken, so that what was read before is in force."""
+        return bool(self._problem)
 
     def refresh(self) -> None:
         """Looks at the file; one that is gone or broken is logged, and changes nothing.
@@ -53,17 +62,28 @@ class WatchedFile(Generic[T]):
             content = self._read()
             if content != self._seen:
                 self._seen = content
+                self._is_usable = False
                 self.value = self._parsed(content)
                 _logger.warning("a file was read again", extra={"file": str(self._path)})
+                self._is_usable = True
+            if self._is_usable:
                 self._problem = ""
         except ConfigurationError as error:
             self._complain(str(error))
+        except Exception as error:
+            # Whatever a file says, the next one has to be read: it may take a key away.
+            _logger.exception("a file could not be read again", extra={"file": str(self._path)})
+            self._complain(f"{self._path} cannot be used: {type(error).__name__}")
 
     def _read(self) -> bytes:
         try:
-            return self._path.read_bytes()
+            with self._path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise ConfigurationError(f"{self._path} cannot be read: {error.strerror}") from error
+        if len(content) > MAX_BYTES:
+            raise ConfigurationError(f"{self._path} has more than {MAX_BYTES} bytes")
+        return content
 
     def _parsed(self, content: bytes) -> T:
         try:
@@ -103,6 +123,9 @@ def parse_json(text: str, kind: TypeAdapter[T]) -> T:
         raise ConfigurationError("nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"not valid JSON, in line {error.lineno}: {error.msg}") from None
+    except ValueError:
+        # Python takes no integers of more digits than a few thousand.
+        raise ConfigurationError("a number has too many digits") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,13 +8,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 DOCS_PATH = "/docs"
 
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
-_SWAGGER = (
-    "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "img-src data: https://fastapi.tiangolo.com"
-)
-
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": _NOTHING,
@@ -25,7 +18,7 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds headers to every answer; what has its own, as the playground's files do, keeps them.
+    """Adds headers to every answer; what has its own, as pages do, keeps them.
 
     Args:
         app: The application behind it.
@@ -40,8 +33,6 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if scope["path"] == DOCS_PATH:
-                    headers.setdefault("Content-Security-Policy", _SWAGGER)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

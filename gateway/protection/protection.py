@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from typing import Any
 
 from gateway.errors import SteeringRefusedError
 from gateway.observability.records import Observer, RequestRecord
 from gateway.protection.audit import open_audit_log
 from gateway.protection.callers import NOBODY
+from gateway.protection.configuration import WatchedFile
 from gateway.protection.keys import KeyStore
 from gateway.protection.policy import open_policy
 from gateway.protection.rate_limits import MEMORY, RateLimiter
@@ -69,18 +71,29 @@ class Protection:
                 self._audit.refused(request, values, error)
             raise
 
-    async def follow(self) -> None:
-        """Looks for changes of the files of keys and of the policy, until it is cancelled."""
+    async def follow(self, noted: Callable[[int], None]) -> None:
+        """Looks for changes of the files of keys and of the policy, until it is cancelled.
+
+        Args:
+            noted: Is told after each look how many of the files cannot be used as they are.
+        """
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:
+                _logger.exception("keys and policy could not be looked at")
+            noted(sum(file.is_stale for file in self._files))
 
     async def refresh(self) -> None:
         """Looks whether the files of keys and of the policy have changed."""
-        for file in (self.keys.file, self._policy):
-            if file is not None:
-                # In a thread, because a network's file system may hang.
-                await asyncio.to_thread(file.refresh)
+        for file in self._files:
+            # In a thread, because a network's file system may hang.
+            await asyncio.to_thread(file.refresh)
+
+    @property
+    def _files(self) -> list[WatchedFile[Any]]:
+        return [file for file in (self.keys.file, self._policy) if file is not None]
 
     async def close(self) -> None:
         """Writes and charges what is open."""

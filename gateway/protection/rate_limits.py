@@ -23,7 +23,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import RateLimitedError
-from gateway.observability.records import GenerationRecord, Observer, current_request
+from gateway.observability.records import (
+    GenerationRecord,
+    Observer,
+    RequestRecord,
+    current_request,
+)
 from gateway.protection.callers import NOBODY, Caller
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.rates import parse_rate
@@ -41,6 +46,7 @@ _STORAGE_SECONDS = 1.0
 """How long Redis may take: a request waits for it."""
 
 _COMPLAIN_SECONDS = 60.0
+_CHARACTERS_PER_TOKEN = 4
 
 _HEADERS = ("limit", "remaining", "reset")
 
@@ -117,21 +123,42 @@ class RateLimiter(Observer):
 
     def tokens_came(self, generation: GenerationRecord, count: int, seconds: float) -> None:
         """Charges tokens, and with the first of them the prompt's."""
-        self._owe(generation, count, generation.prompt_tokens)
+        self._charge_answer(generation, generation.prompt_tokens, count)
 
     def tokens_came_late(self, generation: GenerationRecord, prompt: int, count: int) -> None:
         """Charges what was generated for a client that did not wait for it."""
-        self._owe(generation, count, prompt)
+        self._charge_answer(generation, prompt, count)
 
-    def _owe(self, generation: GenerationRecord, count: int, prompt: int) -> None:
-        request = generation.request
-        if request is None or request.caller is None:
+    def request_ended(self, request: RequestRecord) -> None:
+        """Charges prompts that the model refused, or whose client left before the first token.
+
+        Those of a refused request are one prompt, which the model has tokenized once.
+        """
+        unpaid = [
+            generation
+            for generation in request.generations
+            if not generation.prompt_charged and generation.outcome in ("client_error", "cancelled")
+        ]
+        if not unpaid:
             return
-        rate = self._rate(request.caller, "tokens")
-        if rate is None:
+        sizes = [each.prompt_tokens or _tokens_of(each.prompt_chars) for each in unpaid]
+        is_refused = any(each.outcome == "client_error" for each in unpaid)
+        for each in unpaid:
+            each.prompt_charged = True
+        self._owe(request, max(sizes) if is_refused else sum(sizes))
+
+    def _charge_answer(self, generation: GenerationRecord, prompt: int, count: int) -> None:
+        if generation.request is None:
             return
-        if generation.first_token is None:
+        if not generation.prompt_charged:
+            generation.prompt_charged = True
             count += prompt
+        self._owe(generation.request, count)
+
+    def _owe(self, request: RequestRecord, count: int) -> None:
+        rate = None if request.caller is None else self._rate(request.caller, "tokens")
+        if request.caller is None or rate is None:
+            return
         self._owed[rate, request.caller.counted_as] += count
         if self._charging is None or self._charging.done():
             # What comes while this waits for the storage goes there together.
@@ -149,6 +176,8 @@ class RateLimiter(Observer):
                 await self._windows.hit(rate, "tokens", *who, cost=count)
             except errors.StorageError as error:
                 self._complain(error)
+            except Exception:
+                _logger.exception("tokens could not be charged")
 
     async def _requests(self, caller: Caller) -> Standing | None:
         rate = self._rate(caller, "requests")
@@ -220,6 +249,11 @@ class RateLimiting:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _tokens_of(characters: int) -> int:
+    """Returns about how many tokens a text has, for a prompt whose tokens nobody has told."""
+    return math.ceil(characters / _CHARACTERS_PER_TOKEN)
 
 
 def _refusal(caller: Caller, spent: Standing) -> RateLimitedError:

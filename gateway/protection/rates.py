@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from pydantic import AfterValidator
 
 UNLIMITED = "unlimited"
@@ -19,12 +19,14 @@ def parse_rate(text: str) -> RateLimitItem | None:
     if text in ("", UNLIMITED):
         return None
     try:
-        rate = parse(text)
+        rates = parse_many(text)
     except ValueError:
-        rate = None
-    if rate is None or rate.amount < 1:
+        rates = []
+    if len(rates) > 1:
+        raise ValueError(f"give one limit, not {len(rates)}, such as 60/minute")
+    if not rates or rates[0].amount < 1:
         raise ValueError(f"write a limit like 60/minute or 1000/hour, or {UNLIMITED}")
-    return rate
+    return rates[0]
 
 
 def _checked(text: str) -> str:

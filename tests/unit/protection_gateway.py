@@ -22,6 +22,7 @@ USER = "persona_key-of-a-user-0123456789abcdef"
 ADMIN = "persona_key-of-an-admin-0123456789abcdef"
 PROMPT_TOKENS = 10
 ANSWER_TOKENS = 5
+ANSWER = Chunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
 TRAITS = ("maliciousness", "sarcasm")
 
 
@@ -57,9 +58,10 @@ class _Stream:
 
     ended = True
 
-    def __init__(self, log: list[Values], values: Values) -> None:
+    def __init__(self, log: list[Values], values: Values, answer: Chunk) -> None:
         self._log = log
         self._values = values
+        self._answer = answer
         self._left = 2
 
     async def open(self) -> None:
@@ -68,7 +70,7 @@ class _Stream:
     async def read(self, timeout: float) -> Chunk | None:
         self._left -= 1
         if self._left:
-            return Chunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
+            return self._answer
         return None
 
     def cancel(self) -> None:
@@ -76,15 +78,15 @@ class _Stream:
 
 
 @asynccontextmanager
-async def running(monkeypatch: Any, **settings: Any) -> AsyncIterator[Server]:
-    """Gives a gateway with settings of one's own."""
+async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> AsyncIterator[Server]:
+    """Gives a gateway with settings of one's own, whose model always gives the same answer."""
     asked: list[Values] = []
 
     def encode(model: str, request_id: str, values: Values, encoded: Any) -> Values:
         return values
 
     def stream(stub: Any, request: Values, timeout: float, metadata: Any) -> TritonStream:
-        made: Any = _Stream(asked, request)
+        made: Any = _Stream(asked, request, answer)
         return made  # type: ignore[no-any-return]
 
     async def describe() -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from client.cli import app as command_line
@@ -321,7 +325,135 @@ async def test_answers_tell_browsers_and_caches_to_be_careful(server: Server) ->
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
     assert page.headers["Cache-Control"] == "no-cache"
     docs = await server.http.get("/docs")
-    assert "cdn.jsdelivr.net" in docs.headers["Content-Security-Policy"]
+    policy = docs.headers["Content-Security-Policy"]
+    # Of all that the CDN has, what the page names may run, and nothing that is not its hash.
+    sources = re.findall(r"https:\S+", policy.replace(";", " "))
+    assert len(sources) == 2
+    for source in sources:
+        assert re.fullmatch(
+            r"https://cdn\.jsdelivr\.net/npm/[a-z-]+@[\d.]+/[a-z-]+\.(js|css)", source
+        )
+        assert re.search(rf'"{re.escape(source)}" integrity="sha384-\S{{64}}"', docs.text)
+    script = re.search(r"<script>(.+)</script>", docs.text)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    (scripts,) = re.findall(r"script-src ([^;]+)", policy)
+    assert scripts.split() == [sources[0], f"'sha256-{digest}'"]
+
+
+REBOUND = "rebound.example"
+
+
+@pytest.mark.parametrize(
+    ("settings", "server", "host", "status"),
+    [
+        ({}, "127.0.0.1", REBOUND, 403),
+        ({}, "127.0.0.1", f"{REBOUND}:8000", 403),
+        ({}, "::1", REBOUND, 403),
+        ({}, "::ffff:127.0.0.1", REBOUND, 403),
+        ({}, "127.0.0.1", "localhost.rebound.example", 403),
+        ({}, "127.0.0.1", "", 403),
+        ({}, "127.0.0.1", "127.0.0.1:8000", 200),
+        ({}, "127.0.0.1", "[::1]:8000", 200),
+        ({}, "127.0.0.1", "LOCALHOST:8000", 200),
+        ({}, "127.0.0.1", "app.localhost", 200),
+        # Containers are asked by their service's name, probes by the pod's address.
+        ({}, "10.0.0.3", "persona-gateway.default.svc:8000", 200),
+        ({"api_keys": KEYS}, "127.0.0.1", REBOUND, 200),
+        ({"allowed_hosts": "a.example, b.example"}, "127.0.0.1", "B.example.:443", 200),
+        ({"allowed_hosts": "a.example"}, "10.0.0.3", REBOUND, 403),
+        ({"allowed_hosts": "a.example"}, "10.0.0.3", "10.0.0.3:8000", 200),
+        ({"allowed_hosts": "a.example", "api_keys": KEYS}, "10.0.0.3", REBOUND, 403),
+    ],
+)
+async def test_a_rebound_name_does_not_reach_a_keyless_gateway(
+    settings: dict[str, Any], server: str, host: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(monkeypatch, **settings) as gateway:
+        url = f"http://[{server}]" if ":" in server else f"http://{server}"
+        answer = await gateway.http.get(f"{url}/health", headers={"Host": host})
+        assert answer.status_code == status
+        if status == 403:
+            assert "ALLOWED_HOSTS" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("names", ["*", "a.example:8000", "http://a.example"])
+def test_allowed_hosts_are_names(names: str) -> None:
+    with pytest.raises(ValidationError, match="names without ports"):
+        Settings(allowed_hosts=(names,))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '[{"name": %s}]' % ("9" * 5000),
+        "[" * 100_000,
+        '{"a": 1, "a": 1}',
+        "\ud800",
+        " " * (17 * 2**20),
+    ],
+    ids=["a long integer", "depth", "a name twice", "a surrogate", "size"],
+)
+async def test_a_file_of_keys_that_cannot_be_read_does_not_end_the_reading(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.protection.protection._LOOK_SECONDS", 0.01)
+    path = tmp_path / "keys.json"
+    path.write_text(KEYS)
+
+    async def until(gateway: Server, key: str, status: int, stale: float) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                answer = await gateway.http.get("/metrics", headers=bearer(key))
+                is_so = f"persona_gateway_stale_files {stale}" in answer.text or status == 401
+                if answer.status_code == status and is_so:
+                    return
+                await asyncio.sleep(0.01)
+
+    async with running(monkeypatch, api_keys_file=path) as gateway:
+        path.write_bytes(broken.encode("utf-8", "surrogatepass"))
+        # What was read before stays in force, and the metric says so.
+        await until(gateway, USER, 200, 1.0)
+        path.write_text(json.dumps([entry(ADMIN, "root", "admin")]))
+        await until(gateway, USER, 401, 0.0)
+        await until(gateway, ADMIN, 200, 0.0)
+
+
+async def test_a_defect_in_reading_a_file_does_not_end_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(KEYS)
+    store = KeyStore(Settings(api_keys_file=path))
+    assert store.file is not None
+    parse = store.file._parse
+
+    def fail(text: str) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(store.file, "_parse", fail)
+    path.write_text("[]")
+    store.file.refresh()
+    assert store.file.is_stale
+    assert store.find(USER.encode()) is not None
+    monkeypatch.setattr(store.file, "_parse", parse)
+    path.write_text("[ ]")
+    store.file.refresh()
+    assert not store.file.is_stale
+    assert store.find(USER.encode()) is None
+
+
+async def test_a_file_of_keys_that_comes_back_is_not_stale(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(KEYS)
+    store = KeyStore(Settings(api_keys_file=path))
+    assert store.file is not None
+    path.unlink()
+    store.file.refresh()
+    assert store.file.is_stale
+    path.write_text(KEYS)
+    store.file.refresh()
+    assert not store.file.is_stale
 
 
 async def test_prompts_and_chats_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:

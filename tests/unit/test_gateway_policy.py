@@ -276,3 +276,89 @@ def test_a_file_that_cannot_be_written_is_said_and_one_that_hangs_loses_lines(
             log._write("test", None, {"filling": "x" * 1000})
     assert "the audit log loses lines" in caplog.text
     os.close(reader)
+
+
+async def test_an_audit_log_that_others_can_read_is_made_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text("")
+    log.chmod(0o644)
+    async with running(monkeypatch, audit_log=str(log)) as server:
+        assert log.stat().st_mode & 0o777 == 0o600
+        await server.generate()
+    assert len(lines(log)) == 1
+
+
+async def test_the_audit_log_goes_on_when_its_folder_is_there_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = AuditLog(str(folder / "audit.log"), False)
+    refusal = SteeringRefusedError("sarcasm", 9.0, (0.0, 1.0), "user")
+    folder.rename(tmp_path / "away")
+    log.refused(None, {"trait": ["first"], "scalar": [9.0]}, refusal)
+    async with asyncio.timeout(60):
+        while "the audit log loses lines" not in caplog.text:
+            await asyncio.sleep(0.01)
+    folder.mkdir()
+    log.refused(None, {"trait": ["second"], "scalar": [9.0]}, refusal)
+    log.close()
+    assert [line["traits"] for line in lines(folder / "audit.log")] == [["second"]]
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "x" * 40}])
+async def test_changes_without_a_valid_key_are_written_down(
+    method: str, headers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.log"
+    async with running(monkeypatch, api_keys=KEYS, audit_log=str(log)) as server:
+        answer = await server.http.request(method, "/api/v1/traits/sarcasm", headers=headers)
+        assert answer.status_code == 401
+    (line,) = lines(log)
+    assert (line["event"], line["method"], line["status"]) == ("change", method, 401)
+    assert (line["key"], line["client"]) == ("", "192.0.2.7")
+
+
+NAME = "t" * 1_000_000
+LONGEST_NAME = "t" * 256
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/generate", {"prompt": "x", "trait": NAME, "scalar": 99}),
+        ("/api/v1/generate", {"prompt": "x", "trait": LONGEST_NAME, "scalar": 99}),
+        ("/api/v1/generate", {"prompt": "x", "trait": "t", "scalar": 1, "monitor": [NAME]}),
+        ("/api/v1/generate", {"prompt": "x", "trait": "t", "scalar": 1, NAME: 1}),
+        ("/api/v1/generate", {"prompt": "x", "trait": "t", "scalar": 1, "positions": NAME}),
+        ("/api/v1/sweep", {"prompt": "x", "trait": NAME, "scalars": [1]}),
+        ("/api/v1/compare", {"prompt": "x", "steerings": [{"traits": [], "label": NAME}]}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "model": NAME}),
+        (
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": "x"}],
+                "model": f"persona:{LONGEST_NAME}=99",
+            },
+        ),
+        (
+            "/v1/chat/completions",
+            {"model": "persona", "messages": [{"role": "user", "content": [{"type": NAME}]}]},
+        ),
+    ],
+)
+async def test_what_is_refused_is_neither_repeated_nor_written_down_at_length(
+    path: str, body: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.json"
+    rule = {"user": [-1, 1], "admin": None}
+    policy.write_text(json.dumps({"default": rule, "traits": {}}))
+    log = tmp_path / "audit.log"
+    async with running(monkeypatch, policy_file=policy, audit_log=str(log)) as server:
+        answer = await server.http.post(path, json=body)
+    assert 400 <= answer.status_code < 500
+    assert len(answer.content) < 10_000
+    assert log.stat().st_size < 10_000

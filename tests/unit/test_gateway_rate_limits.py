@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from gateway.observability.records import GenerationRecord, RequestRecord
 from gateway.protection.callers import Caller
 from gateway.protection.rate_limits import RateLimiter
 from gateway.settings import Settings
@@ -29,6 +30,7 @@ from tests.unit.protection_gateway import (
     entry,
     running,
 )
+from triton_models.grpc_messages import Chunk
 
 OPENAI: dict[str, Any] = {"model": "persona", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -87,6 +89,50 @@ async def test_all_answers_of_a_comparison_are_charged(monkeypatch: pytest.Monke
     assert answer.headers["x-ratelimit-remaining-tokens"] == str(1000 - spent)
 
 
+@pytest.mark.parametrize("scalars", [[1], [-1, 0, 1, 2]])
+async def test_a_prompt_that_the_model_refuses_is_charged_once(
+    scalars: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = Chunk(finish_reason="error", error="too long", error_code="invalid_argument")
+
+    async with running(monkeypatch, rate_limit_tokens="1000/minute", answer=refusal) as server:
+        sweep = {"prompt": "x" * 400, "trait": "sarcasm", "scalars": scalars}
+        answer = await server.http.post("/api/v1/sweep", json=sweep)
+        assert answer.status_code == 400
+        await server.protection.limiter.close()
+        answer = await server.generate()
+    assert answer.headers["x-ratelimit-remaining-tokens"] == str(1000 - 100)
+
+
+async def test_a_prompt_given_up_before_its_first_token_is_charged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caller = Caller(address="192.0.2.7")
+    async with running(monkeypatch, rate_limit_tokens="1000/minute") as server:
+        limiter = server.protection.limiter
+        request = RequestRecord("id", {"method": "POST", "path": "/"}, caller)
+        given_up = GenerationRecord("a", request, prompt_chars=400, given_up=True)
+        request.generations.append(given_up)
+        limiter.request_ended(request)
+        limiter.tokens_came_late(given_up, 90, 3)
+        limiter.request_ended(request)
+        await limiter.close()
+        (standing,) = await limiter.take(caller)
+    assert standing.remaining == 1000 - 100 - 3
+
+
+@pytest.mark.parametrize("code", ["resource_exhausted", "unavailable"])
+async def test_a_prompt_that_the_model_has_no_time_for_is_free(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = Chunk(finish_reason="error", error="too much to do", error_code=code)
+    async with running(monkeypatch, rate_limit_tokens="1000/minute", answer=failure) as server:
+        for _ in range(2):
+            answer = await server.generate()
+            assert answer.headers["x-ratelimit-remaining-tokens"] == "1000"
+            await server.protection.limiter.close()
+
+
 async def test_a_key_can_have_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = json.dumps(
         [
@@ -109,6 +155,18 @@ async def test_refused_keys_and_preflights_spend_nothing(monkeypatch: pytest.Mon
         assert (await server.generate(headers=bearer(USER))).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::FFFF:c000:207", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::"),
+    ],
+)
+def test_an_ipv4_address_is_counted_as_one_on_ipv6_sockets_too(address: str, counted: str) -> None:
+    assert Caller(address=address).counted_as == ("address", counted)
+
+
 def test_a_client_cannot_change_the_address_it_is_counted_by() -> None:
     def who(address: str) -> tuple[str, str]:
         return Caller(address=address).counted_as
@@ -125,6 +183,12 @@ def test_proxies_are_addresses_and_limits_are_limits(value: str) -> None:
         Settings(trusted_proxies=(value,))
     with pytest.raises(ValidationError):
         Settings(rate_limit_tokens=value)
+
+
+@pytest.mark.parametrize("value", ["10/second;100/hour", "10/second, 100/hour", "1/day|2/day"])
+def test_several_limits_in_one_are_refused_rather_than_one_of_them_taken(value: str) -> None:
+    with pytest.raises(ValidationError, match="give one limit, not 2"):
+        Settings(rate_limit_requests=value)
 
 
 async def test_several_workers_that_count_apart_are_warned_about(

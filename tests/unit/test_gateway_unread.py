@@ -75,7 +75,7 @@ async def test_unread_comparisons_give_up_their_places(
     monkeypatch.setattr("gateway.endpoint.Endpoint.stop", stop)
     settings = Settings(
         triton_url="127.0.0.1:9",
-        watchdog=False,
+        health_watch=False,
         max_open_requests=PLACES,
         # In the one case, the end of the answers alone has to be enough.
         send_timeout=600.0 if answers_end else 0.2,
