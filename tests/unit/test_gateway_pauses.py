@@ -13,6 +13,7 @@ import pytest
 
 from gateway import triton_client
 from tests.unit.protection_gateway import Server, running
+from triton_models import grpc_messages
 from triton_models.grpc_messages import Chunk
 
 JSON = {"Content-Type": "application/json"}
@@ -25,7 +26,7 @@ class Stream:
 
     ended = True
 
-    def __init__(self, stub: Any, request: Any, timeout: float) -> None:
+    def __init__(self, stub: Any, request: Any, timeout: float, metadata: Any = ()) -> None:
         self._request = request
         self._answers = [Chunk("x", "stop", 1, 1, final=True)]
 
@@ -41,7 +42,7 @@ class Stream:
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    encode = triton_client.encode_request
+    encode = grpc_messages.encode_request
     async with running(monkeypatch) as server:
         monkeypatch.setattr(triton_client, "encode_request", encode)
         monkeypatch.setattr("gateway.endpoint.TritonStream", Stream)

@@ -24,7 +24,7 @@ class Stream:
 
     end = asyncio.Event()
 
-    def __init__(self, stub: Any, request: Any, timeout: float) -> None:
+    def __init__(self, stub: Any, request: Any, timeout: float, metadata: Any = ()) -> None:
         self.ended = False
         self._pieces = 16
 
