@@ -129,9 +129,9 @@ class KVRoom:
         Returns:
             The extent, or `None` when running requests leave no such room.
         """
-        if not self.fits(length):
-            return None
         while (start := self._find_gap(length, self._extents, self._num_open)) is None:
+            if not self.fits(length):
+                return None
             if self._retained:
                 self._evict(next(iter(self._retained)))
             else:
@@ -181,7 +181,7 @@ class KVRoom:
             gap = extent.start - position
             if gap >= length and (best is None or gap < best[0]):
                 best = (gap, position)
-            position = extent.end
+            position = extent.start + extent.length  # `end` would take most of the search
         gap = FIRST_SLOT + num_slots - position
         if gap >= length and (best is None or gap < best[0]):
             best = (gap, position)
