@@ -23,13 +23,11 @@ from tests.integration.test_attention_in_place import documented_attention
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, loaded, replay_itself
 from triton_models.engine import model_runner, prompt_graphs
 from triton_models.engine.choose_forward import Kernels
-from triton_models.engine.decode_graphs import batch_sizes
 from triton_models.engine.forward_pass import HookedForward
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
 from triton_models.engine.packed_batch import StepSize
 from triton_models.engine.prompt_graphs import PromptGraphs
-from triton_models.engine.sampling_table import Choice
 from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import FinishReason, Sequence
 from triton_models.model import attention
@@ -350,15 +348,20 @@ def runner_on_a_gpu(
     """Returns a runner made as on a GPU, whose steps with prompts are recorded so."""
     pytest.importorskip("triton")
 
+    made: list[Captures] = []
+
     class Captures:
-        """Records all steps that only generate, and then those with prompts."""
+        """The first one records steps with prompts so, before those that only generate."""
 
         def __init__(self, _: torch.device) -> None:
-            self._num_left = len(batch_sizes(NUM_ROWS)) * (len(Choice) + 1)
+            made.append(self)
+            self._num_left = 0
+            if len(made) == 1:
+                self._num_left = len((0, 2, NUM_ROWS)) * len(prompt_graphs.TOKEN_COUNTS)
 
         def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
             self._num_left -= 1
-            return function if self._num_left >= 0 else capture(function)
+            return function if self._num_left < 0 else capture(function)
 
     def kernels_for(*args: Any) -> tuple[HookedForward, Kernels]:
         return HookedForward(*args[:3]), Kernels(fused=True)

@@ -100,15 +100,20 @@ class ModelRunner:
             self.device,
             fused=self.kernels.fused,
         )
+        # What a replayed step gives lies here until the next one.
+        self._logits = torch.empty((sizes.num_rows, self.vocabulary_size), device=self.device)
+        self._chosen = torch.zeros(sizes.num_rows, dtype=torch.int64, device=self.device)
+        self._greatest = torch.zeros(sizes.num_rows, device=self.device)
         self._graphs: DecodeGraphs | None = None
         self._prompt_graphs: PromptGraphs | None = None
         if cuda_graphs and self._cache.attends_in_place:
             capture = GraphCapture(self.device)
+            # First, since the graphs of fewer tokens fit their memory.
+            if self.kernels.fused and not self._try_to_record_prompts(capture):
+                capture = GraphCapture(self.device)  # what the other one held is free again
             # Without kernels some of it asks the host in between, which no graph can.
             choices = Choice if self.kernels.fused else (Choice.GREEDY, Choice.FEW)
             self.record(capture, choices)
-            if self.kernels.fused:
-                self._try_to_record_prompts(capture)
 
     def enter_thread(self) -> None:
         """Makes the GPU the current one of the calling thread, which will launch steps."""
@@ -122,18 +127,17 @@ class ModelRunner:
             capture: Makes a replay of a step.
             choices: The ways of choosing tokens that can be part of it.
         """
-        num_rows = self._sizes.num_rows
-        shape = (num_rows, self.vocabulary_size)
-        # What a replayed step gives lies here until the next one.
-        self._logits = torch.empty(shape, device=self.device)
-        self._chosen = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
-        self._greatest = torch.zeros(num_rows, device=self.device)
         self._graphs = DecodeGraphs(
-            self._step, num_rows, self._state.dummy_row, self.device, choices, capture
+            self._step,
+            self._sizes.num_rows,
+            self._state.dummy_row,
+            self.device,
+            choices,
+            capture,
         )
 
     def record_prompts(self, capture: Capture) -> None:
-        """Records the forward pass of steps with prompts, once steps that only generate are.
+        """Records the forward pass of steps with prompts; from then on it is replayed.
 
         It is for variable-length attention, whose shapes depend on tensors only.
 
@@ -151,7 +155,7 @@ class ModelRunner:
             capture,
         )
 
-    def _try_to_record_prompts(self, capture: Capture) -> None:
+    def _try_to_record_prompts(self, capture: Capture) -> bool:
         try:
             self.record_prompts(capture)
             reason = self._check_replay()
@@ -163,6 +167,7 @@ class ModelRunner:
         if reason:
             self._prompt_graphs = None
             logger.warning("steps with prompts are not replayed, which costs speed: %s", reason)
+        return not reason
 
     def _check_replay(self) -> str:
         sizes, graphs = self._sizes, self._prompt_graphs
