@@ -26,7 +26,7 @@ from triton_models.engine.choose_forward import Kernels
 from triton_models.engine.forward_pass import HookedForward
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
-from triton_models.engine.packed_batch import StepSize
+from triton_models.engine.packed_batch import StepSize, StepTensors
 from triton_models.engine.prompt_graphs import PromptGraphs
 from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import FinishReason, Sequence
@@ -299,6 +299,20 @@ def test_small_budgets_and_single_rows_have_graphs_too() -> None:
     sizes = Sizes(num_rows=1, num_tokens=5)
     assert [(size.num_rows, size.num_tokens) for size in sizes.recorded] == [(1, 5), (0, 5)]
     assert Sizes(num_rows=2, num_tokens=65_536).recorded[0].num_tokens == 40
+
+
+def test_what_fills_a_graph_up_points_at_slot_0_and_the_dummy_row() -> None:
+    sizes = Sizes(num_rows=5, num_tokens=30)
+    assert sizes.size_for(1, 9) == (2, 14)
+    sent = StepTensors(sizes.graphs._numbers, sizes.run[-1])
+    assert sent.rows.tolist() == [0, 5]
+    assert not sent.columns[:, 9:].any()
+    assert sent.last_tokens.tolist() == [0, 10, 0, 0, 0]
+    starts, first_slots, reaches = sent.pieces.tolist()
+    filling = len(starts) - 5
+    assert starts == [0, 4, 8, 9, 13] + [14] * filling
+    assert first_slots == [FIRST_SLOT] * 3 + [0, 0] + [0] * filling
+    assert reaches == [4, 8, 9, 1, 1] + [0] * filling
 
 
 def test_monitored_steps_with_prompts_are_computed_as_before(
