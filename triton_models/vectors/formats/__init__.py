@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+_LONGEST_NAME = 255
+_LONGEST_REASON = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class _Format:
     read: Callable[[bytes, str, Convention | None], FileContent]
@@ -113,7 +117,9 @@ def read_vector_bytes(
             found.metadata,
         )
     except VectorFileError as error:
-        raise VectorFileError(f"{path.name}: {error}") from error
+        # What a file says may stand in the message, and a file may say much.
+        name = path.name[:_LONGEST_NAME]
+        raise VectorFileError(f"{name}: {error!s:.{_LONGEST_REASON}}") from error
     return dataclasses.replace(vector, source=path.name, sha256=hashlib.sha256(content).hexdigest())
 
 

@@ -8,7 +8,6 @@ key-value pairs, tensor descriptions, and the tensors' data at the next multiple
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,13 +50,24 @@ class GgufTensor:
         name: Its name.
         shape: Its dimensions, the innermost first.
         type: GGML's number for its type.
-        data: Its bytes; empty if its type is none of plain floats.
+        data: Its bytes, a view of the file's; empty if its type is none of plain floats.
     """
 
     name: str
     shape: tuple[int, ...]
     type: int
-    data: bytes
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What the header says about a tensor; its data begins at an offset from where all data do."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +100,20 @@ def parse_gguf(content: bytes) -> GgufContent:
         values[key] = reader.value(reader.number(_UINT32))
     descriptions = [reader.description() for _ in range(num_tensors)]
     start = reader.aligned(_alignment(values))
-    tensors = tuple(description(start) for description in descriptions)
-    names = [tensor.name for tensor in tensors]
-    if len(set(names)) < len(names):
+    if len({description.name for description in descriptions}) < len(descriptions):
         raise VectorFileError("has two tensors of one name")
+    _check_apart(descriptions)
+    tensors = tuple(reader.tensor(description, start) for description in descriptions)
     return GgufContent(values, tensors)
+
+
+def _check_apart(descriptions: list[_Description]) -> None:
+    """Refuses tensors that share bytes, which could be many times the file's size together."""
+    end = 0
+    for description in sorted(descriptions, key=lambda each: (each.offset, each.size)):
+        if description.size and description.offset < end:
+            raise VectorFileError(f"{description.name[:40]} shares its data with another tensor")
+        end = max(end, description.offset + description.size)
 
 
 def _alignment(values: dict[str, Any]) -> int:
@@ -112,7 +131,8 @@ class _Reader:
         self._place = 0
 
     def take(self, size: int) -> bytes:
-        return self.slice(self.skip(size), size)
+        start = self.skip(size)
+        return self._content[start : start + size]
 
     def skip(self, size: int) -> int:
         """Moves on by a size that must still be there, and returns where it was."""
@@ -122,10 +142,13 @@ class _Reader:
         self._place += size
         return place
 
-    def slice(self, start: int, size: int) -> bytes:
-        if start + size > len(self._content):
+    def tensor(self, description: _Description, data_start: int) -> GgufTensor:
+        """A tensor, whose data must be there."""
+        start = data_start + description.offset
+        if start + description.size > len(self._content):
             raise VectorFileError("is truncated: a tensor goes on beyond its end")
-        return self._content[start : start + size]
+        data = memoryview(self._content)[start : start + description.size]
+        return GgufTensor(description.name, description.shape, description.type, data)
 
     def number(self, layout: struct.Struct) -> Any:
         (value,) = layout.unpack(self.take(layout.size))
@@ -170,8 +193,8 @@ class _Reader:
         else:
             raise VectorFileError(f"has an array of the type {kind}, which no control vector needs")
 
-    def description(self) -> Callable[[int], GgufTensor]:
-        """A tensor's description, to be completed with where the tensors' data start."""
+    def description(self) -> _Description:
+        """A tensor's description."""
         name = self.string()
         num_dimensions: int = self.number(_UINT32)
         if num_dimensions > _MAX_DIMENSIONS:
@@ -182,11 +205,7 @@ class _Reader:
         size = _BYTES_PER_ELEMENT.get(kind, 0)
         for dimension in shape:
             size *= dimension
-
-        def complete(start: int) -> GgufTensor:
-            return GgufTensor(name, shape, kind, self.slice(start + offset, size))
-
-        return complete
+        return _Description(name, shape, kind, offset, size)
 
     def aligned(self, alignment: int) -> int:
         return self._place + -self._place % alignment

@@ -57,11 +57,11 @@ def exact_numbers(vector: NDArray[np.float32]) -> list[float]:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise VectorFileError(f"has the key {twice[:40]!r} twice in one object")
+    document: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in document:
+            raise VectorFileError(f"has the key {key[:40]!r} twice in one object")
+        document[key] = value
     return document
 
 

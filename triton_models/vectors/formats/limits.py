@@ -6,6 +6,7 @@ these limits, or against the size of the file, before anything is allocated for 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ MAX_TEXT_BYTES = 128 * 2**20
 MAX_BLOCKS = 1024
 MAX_HIDDEN_SIZE = 2**17
 MAX_NAME_LENGTH = 256
+MAX_METADATA_BYTES = 2**20
+"""As JSON; whoever asks for the traits is told all of it."""
 
 
 def checked_index(text: str) -> int:
@@ -99,9 +102,21 @@ def checked_vector(
             f"its metadata selects layers {sorted(missing)}, but it has only {sorted(blocks)}"
         )
     recommended_range_of(metadata)
+    _check_metadata(metadata)
     return PersonaVector(
         trait_name, model_name, {block: blocks[block] for block in sorted(blocks)}, metadata
     )
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    try:
+        length = len(json.dumps(metadata, default=str))
+    except RecursionError as error:
+        raise VectorFileError("its metadata is nested too deeply") from error
+    if length > MAX_METADATA_BYTES:
+        raise VectorFileError(
+            f"its metadata has {length} bytes as JSON, more than the {MAX_METADATA_BYTES} it may"
+        )
 
 
 def _check_name(key: str, name: str) -> None:

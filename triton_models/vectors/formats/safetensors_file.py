@@ -132,7 +132,7 @@ def _vector(name: str, tensor: dict[str, Any]) -> NDArray[np.float32]:
     return as_float32(np.frombuffer(data, "<f4" if dtype == "F32" else "<f2"), name)
 
 
-def bfloat16_to_float32(data: bytes, what: str) -> NDArray[np.float32]:
+def bfloat16_to_float32(data: bytes | memoryview, what: str) -> NDArray[np.float32]:
     """Little-endian bfloat16, which numpy lacks, as float32: its bits are the upper half."""
     bits = np.frombuffer(data, "<u2").astype(np.uint32) << 16
     return as_float32(bits.view(np.float32), what)

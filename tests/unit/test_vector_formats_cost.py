@@ -1,0 +1,112 @@
+"""What a hostile vector file costs: time and memory of the order of its size."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from triton_models.vectors.formats import read_vector_bytes
+from triton_models.vectors.persona_vector import VectorFileError
+
+HIDDEN = 65_536
+
+
+def gguf_of(offsets: list[int]) -> bytes:
+    """A GGUF file with room for two tensors, whose tensors begin where a test wants it."""
+    content = struct.pack("<4sIQQ", b"GGUF", 3, len(offsets), 0)
+    for number, offset in enumerate(offsets):
+        name = f"direction.{number}".encode()
+        content += struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, HIDDEN, 0, offset)
+    content += b"\0" * (-len(content) % 32)
+    return content + b"\0" * (2 * HIDDEN * 4)
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """Returns the most bytes that work held at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [[0] * 1000, [4 * number for number in range(1000)], [0, 4 * HIDDEN - 4], [4, 0]],
+    ids=["the same", "staggered", "by one number", "in another order"],
+)
+def test_tensors_that_share_data_are_refused_before_they_are_copied(offsets: list[int]) -> None:
+    content = gguf_of(offsets)
+
+    def read() -> None:
+        with pytest.raises(VectorFileError, match="shares its data with another tensor"):
+            read_vector_bytes(content, "x.gguf")
+
+    assert peak_of(read) < 4 * len(content)
+
+
+@pytest.mark.parametrize("offsets", [[0, 4 * HIDDEN], [4 * HIDDEN, 0]])
+def test_tensors_side_by_side_are_read_in_any_order(offsets: list[int]) -> None:
+    content = gguf_of(offsets)
+    assert len(read_vector_bytes(content, "x.gguf").blocks) == 2
+    assert peak_of(lambda: read_vector_bytes(content, "x.gguf")) < 4 * len(content)
+
+
+def twice_in_one_object(number: int) -> tuple[str, bytes]:
+    keys = ",".join(f'"{index}":0' for index in range(number))
+    return "x.json", f'{{{keys},"{number - 1}":0}}'.encode()
+
+
+def many_blocks(number: int) -> tuple[str, bytes]:
+    keys = ",".join(f'"{index}":[1]' for index in range(number))
+    return "x.svec", f'{{"directions":{{{keys}}}}}'.encode()
+
+
+def many_selected(number: int) -> tuple[str, bytes]:
+    selected = {"selected_layers": list(range(number))}
+    document = {"trait_name": "t", "vectors": {"0": [1]}, "metadata": selected}
+    return "x.json", json.dumps(document).encode()
+
+
+def many_header_keys(number: int) -> tuple[str, bytes]:
+    header = json.dumps({"__metadata__": {str(index): "" for index in range(number)}}).encode()
+    return "x.safetensors", struct.pack("<Q", len(header)) + header
+
+
+def many_strings(number: int) -> tuple[str, bytes]:
+    content = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + struct.pack("<Q", 1) + b"k"
+    return "x.gguf", content + struct.pack("<IIQ", 9, 8, number) + struct.pack("<Q", 0) * number
+
+
+def cost(name: str, content: bytes) -> float:
+    """Returns the least of some times, in seconds of this thread's work."""
+    times = []
+    for _ in range(3):
+        start = time.thread_time()
+        with pytest.raises(VectorFileError) as refused:
+            read_vector_bytes(content, name)
+        times.append(time.thread_time() - start)
+        assert len(str(refused.value)) < 2000
+    return min(times)
+
+
+@pytest.mark.parametrize(
+    "make", [twice_in_one_object, many_blocks, many_selected, many_header_keys, many_strings]
+)
+def test_a_file_four_times_as_large_takes_about_four_times_as_long(
+    make: Callable[[int], tuple[str, bytes]],
+) -> None:
+    # Twice that is left for what else the machine does; a quadratic reader takes sixteen times.
+    assert cost(*make(16_000)) < 9 * cost(*make(4_000))
+
+
+def test_metadata_that_every_list_of_traits_would_have_to_tell_is_refused() -> None:
+    document = {"trait_name": "t", "vectors": {"0": [1]}, "metadata": {"note": "x" * 2**21}}
+    with pytest.raises(VectorFileError, match=r"its metadata has .* bytes as JSON, more than"):
+        read_vector_bytes(json.dumps(document).encode(), "x.json")
