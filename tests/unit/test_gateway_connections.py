@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from gateway import connections
 from gateway.settings import Settings
+from launcher.loopback import free_ports
+from tests.unit.protection_gateway import ADMIN, KEYS, USER, bearer, entry
 from tests.unit.served_gateway import (
     PATIENCE_SECONDS,
     deaf_socket,
@@ -286,3 +297,66 @@ async def test_an_answer_that_is_read_slowly_does_not_end() -> None:
             received += len(await reader.read(65_536))
         assert not app.left.is_set()
         writer.close()
+
+
+def _few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+
+
+def test_a_crowd_of_half_requests_leaves_health_and_keys_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(KEYS)
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    variables = {
+        "PATH": os.environ["PATH"],
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "API_KEYS_FILE": str(path),
+        "TRITON_URL": "127.0.0.1:9",
+        "HEADER_TIMEOUT": "600",
+    }
+    give_up = time.monotonic() + 2 * PATIENCE_SECONDS
+    crowd: list[socket.socket] = []
+
+    def status(path: str) -> int:
+        # The kernel may still end a connection that came with the crowd.
+        while True:
+            try:
+                return httpx.get(url + path, headers=bearer(USER), timeout=30).status_code
+            except httpx.TransportError:
+                assert gateway.poll() is None, log.read_text()
+                assert time.monotonic() < give_up, log.read_text()
+                time.sleep(0.05)
+
+    log = tmp_path / "log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "gateway"],
+            env=variables,
+            stderr=output,
+            preexec_fn=_few_descriptors,
+        ) as gateway,
+    ):
+        try:
+            assert status("/status") == 200
+            for _ in range(300):
+                client = socket.create_connection(("127.0.0.1", port))
+                client.sendall(b"GET / HTTP/1.1\r\n")
+                crowd.append(client)
+            assert status("/health") == 200
+            path.write_text(json.dumps([entry(ADMIN, "root", "admin")]))
+            while status("/status") != 401:
+                assert time.monotonic() < give_up, log.read_text()
+                time.sleep(0.05)
+            # Those that have waited longest have made room; others are still there.
+            assert crowd[0].recv(1) == b""
+            crowd[-1].setblocking(False)
+            with pytest.raises(BlockingIOError):
+                crowd[-1].recv(1)
+        finally:
+            for client in crowd:
+                client.close()
+            gateway.terminate()
+    assert gateway.returncode in (0, -signal.SIGTERM), log.read_text()
