@@ -1,0 +1,178 @@
+"""What the servers count themselves: that it returns to nothing, and that it adds up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.soak.bad_input import CHAT, COMPLETIONS, GENERATE, JSON
+from benchmarks.soak.servers import Gateway, Servers
+from benchmarks.soak.traffic import COMPARE, SWEEP, Traffic
+from benchmarks.soak.wire import Call, Connection, Reply, exchange
+
+PATIENCE_SECONDS = 60.0
+COUNTED = (GENERATE, COMPARE, SWEEP, CHAT, COMPLETIONS)
+"""The routes that only the users call, and no probe."""
+
+AUDITED = "soak_audit"
+WHOLE, CUT, REFUSED = 10, 5, 5
+
+
+class ScrapeError(Exception):
+    """A server does not give its metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """The values of one server's metrics."""
+
+    values: Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Returns the sum of the values that have the labels."""
+        wanted = labels.items()
+        return sum(
+            value for (each, has), value in self.values.items() if each == name and wanted <= has
+        )
+
+
+async def scrape(port: int, key: str) -> Scrape:
+    """Reads a server's metrics.
+
+    Raises:
+        ScrapeError: It gives none.
+    """
+    call = Call("GET", "/metrics", {"authorization": f"Bearer {key}"})
+    try:
+        reply = await asyncio.wait_for(exchange(port, call), 30)
+    except (OSError, asyncio.TimeoutError) as error:
+        raise ScrapeError(f"port {port}: {error!r}") from error
+    if reply.status != 200:
+        raise ScrapeError(f"port {port}: {reply.status}")
+    return Scrape(
+        {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(reply.text)
+            for sample in family.samples
+        }
+    )
+
+
+async def busy(servers: Servers) -> list[str]:
+    """Returns the gauges that are not at zero, with their values."""
+    key = servers.keys.user
+    gauges = {}
+    for gateway in servers.gateways:
+        name = "persona_gateway_generations_in_flight"
+        gauges[f"{name} ({gateway.name})"] = (await scrape(gateway.port, key)).sum(name)
+    triton = await scrape(servers.metrics_port, key)
+    for name in ("requests_running", "requests_waiting", "kv_cache_used_tokens"):
+        gauges[f"persona_{name}"] = triton.sum(f"persona_{name}")
+    return [f"{name} is {value:g}" for name, value in gauges.items() if value]
+
+
+async def uncounted(servers: Servers, traffic: Traffic, before: Scrape) -> list[str]:
+    """Returns what the first gateway has counted otherwise than the users have.
+
+    Args:
+        servers: The servers.
+        traffic: The users' requests.
+        before: The gateway's metrics before there were users.
+    """
+    after = await scrape(servers.first.port, servers.keys.user)
+    found = []
+    for route in COUNTED:
+        total = "persona_gateway_requests_total"
+        counted = after.sum(total, route=route) - before.sum(total, route=route)
+        least = traffic.reached["must"][route]
+        most = least + traffic.reached["may"][route]
+        if not least <= counted <= most:
+            found.append(f"{route}: {counted:g} requests counted, {least} to {most} sent")
+    return found
+
+
+async def audit(servers: Servers, vector: bytes) -> list[str]:
+    """Sends requests that end in each way, and returns what the counters missed of them.
+
+    Args:
+        servers: Idle servers.
+        vector: A vector file, JSON, for a trait that nobody else steers by.
+    """
+    gateway, key = servers.first, servers.keys.user
+    path = f"/api/v1/traits/{AUDITED}"
+    as_admin = {"x-api-key": servers.keys.admin}
+    put = await exchange(gateway.port, Call("PUT", f"{path}?format=json", as_admin, vector))
+    if put.status not in (200, 201):
+        return [f"the audit's vector was refused: {put.status} {put.text}"]
+    before = await scrape(gateway.port, key), await scrape(servers.metrics_port, key)
+    statuses = await _send_audited(gateway, key)
+    generations = WHOLE + CUT
+
+    async def differences() -> list[str]:
+        after = await scrape(gateway.port, key), await scrape(servers.metrics_port, key)
+
+        def rise(server: int, name: str, **labels: str) -> float:
+            return after[server].sum(name, **labels) - before[server].sum(name, **labels)
+
+        ended = {
+            outcome: rise(1, "persona_requests_total", outcome=outcome)
+            for outcome in ("finished", "cancelled", "failed")
+        }
+        sums = {
+            "requests": rise(0, "persona_gateway_requests_total", route=GENERATE)
+            - (generations + REFUSED),
+            "the gateway's generations": rise(0, "persona_gateway_generations_total") - generations,
+            "the engine's steered requests": rise(
+                1, "persona_steered_requests_total", trait=AUDITED
+            )
+            - generations,
+            "failed requests of the engine": ended["failed"],
+            # Probes end there, too.
+            "ended requests of the engine, missing": max(0.0, generations - sum(ended.values())),
+        }
+        return [f"{name}: {value:+g}" for name, value in sums.items() if value]
+
+    found = await settled(differences)
+    await exchange(gateway.port, Call("DELETE", path, as_admin))
+    wrong = [status for status in statuses if status not in (200, 422)]
+    return found + ([f"statuses {wrong}"] if wrong else [])
+
+
+async def settled(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """Returns what a look finds once it finds nothing, or after a time."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            found = await look()
+        except ScrapeError as error:
+            found = [str(error)]
+        if not found or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.5)
+
+
+async def _send_audited(gateway: Gateway, key: str) -> Iterable[int]:
+    headers = {**JSON, "authorization": f"Bearer {key}"}
+    body = {"prompt": "Hi", "trait": AUDITED, "scalar": 0.5, "max_tokens": 8}
+
+    def call(**more: object) -> Call:
+        return Call("POST", GENERATE, headers, json.dumps({**body, **more}).encode())
+
+    async def cut() -> int:
+        connection = await Connection.open(gateway.port)
+        try:
+            await connection.send(call(stream=True, max_tokens=600, min_tokens=600).encoded())
+            reply: Reply = await connection.head()
+            await connection.piece(reply)
+            return reply.status
+        finally:
+            connection.close()
+
+    replies = [await exchange(gateway.port, call(stream=index % 2 == 0)) for index in range(WHOLE)]
+    refused = [await exchange(gateway.port, call(max_tokens=-1)) for _ in range(REFUSED)]
+    return [*(reply.status for reply in [*replies, *refused]), *[await cut() for _ in range(CUT)]]

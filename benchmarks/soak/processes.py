@@ -1,0 +1,145 @@
+"""What the kernel says about processes: which there are, and what each holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+# Where proc(5)'s fields stand in /proc/[pid]/stat, counted from the one after the name.
+_STATE, _PARENT, _START = 0, 1, 19
+_STUB = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process, told from a later one of the same id by its start.
+
+    Attributes:
+        pid: Its id.
+        start: When it started, in clock ticks since boot.
+        command: Its arguments.
+        parent: Its parent's id.
+        role: What it is here, or `""`.
+    """
+
+    pid: int
+    start: int
+    command: tuple[str, ...] = field(compare=False)
+    parent: int = field(compare=False)
+    role: str = field(default="", compare=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, and its id is not another's."""
+        return _read(self.pid) == self
+
+    def kill(self) -> None:
+        """Kills it, unless it has ended."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a process holds.
+
+    Attributes:
+        resident: Bytes of memory in use.
+        proportional: The same, shared ones divided by those who share them.
+        descriptors: Open files and connections.
+        threads: Threads.
+    """
+
+    resident: int
+    proportional: int
+    descriptors: int
+    threads: int
+
+
+def descendants(root: int) -> list[Process]:
+    """Returns a process and all below it that have not ended."""
+    found = (_read(int(folder.name)) for folder in Path("/proc").glob("[0-9]*"))
+    running = [process for process in found if process]
+    family = {root}
+    while True:
+        more = {each.pid for each in running if each.parent in family} - family
+        if not more:
+            return [each for each in running if each.pid in family]
+        family |= more
+
+
+def role_of(process: Process, root: int, prefix: str) -> Process:
+    """Returns a process with what it is called.
+
+    Args:
+        process: The process.
+        root: The one that the script started.
+        prefix: What is put before the names of gateways.
+    """
+    words = process.command
+    program = Path(words[0]).name if words else ""
+    if _STUB in program:
+        model = next((Path(word).parts[-3] for word in words if word.endswith("model.py")), "?")
+        return replace(process, role=f"stub of {model}")
+    if program == "tritonserver":
+        return replace(process, role="tritonserver")
+    module = words[words.index("-m") + 1] if "-m" in words else ""
+    if module == "launcher":
+        return replace(process, role="supervisor")
+    if module == "gateway":
+        return replace(process, role=f"{prefix}gateway")
+    if any("spawn_main" in word for word in words):
+        return replace(process, role=f"{prefix}gateway's worker")
+    return process
+
+
+def holding(process: Process) -> Holding | None:
+    """Returns what a process holds, or `None` if it has ended."""
+    folder = Path(f"/proc/{process.pid}")
+    try:
+        rollup = _fields(folder / "smaps_rollup")
+        return Holding(
+            rollup["Rss"] * 1024,
+            rollup["Pss"] * 1024,
+            len(os.listdir(folder / "fd")),
+            _fields(folder / "status")["Threads"],
+        )
+    except (OSError, KeyError):
+        return None
+
+
+def shared_memory(pattern: str) -> tuple[int, int]:
+    """Returns how many files of shared memory there are, and their bytes in use."""
+    count = size = 0
+    for path in Path("/dev/shm").glob(pattern):
+        with contextlib.suppress(OSError):
+            size += path.stat().st_blocks * 512
+            count += 1
+    return count, size
+
+
+def _read(pid: int) -> Process | None:
+    folder = Path(f"/proc/{pid}")
+    try:
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return None
+    if fields[_STATE] in "ZX":
+        return None
+    return Process(pid, int(fields[_START]), tuple(command[:-1]), int(fields[_PARENT]))
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Returns the numbers of a file of lines such as `Pss: 12 kB`."""
+    found = {}
+    for line in path.read_text().splitlines():
+        name, _, value = line.partition(":")
+        number = value.split()[0] if value.split() else ""
+        if number.isdecimal():
+            found[name] = int(number)
+    return found
