@@ -72,12 +72,11 @@ def descendants(root: int) -> list[Process]:
         family |= more
 
 
-def role_of(process: Process, root: int, prefix: str) -> Process:
+def role_of(process: Process, prefix: str) -> Process:
     """Returns a process with what it is called.
 
     Args:
         process: The process.
-        root: The one that the script started.
         prefix: What is put before the names of gateways.
     """
     words = process.command

@@ -170,7 +170,7 @@ class Servers:
         for popen, prefix in ((self._supervisor, ""), (self._second, "second ")):
             if popen is not None:
                 for process in descendants(popen.pid):
-                    found.append(role_of(process, popen.pid, prefix))
+                    found.append(role_of(process, prefix))
         return [process for process in found if process.role]
 
     def kill(self, role: str) -> None:

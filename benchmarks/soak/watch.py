@@ -159,7 +159,7 @@ class Watch:
     def growth(self) -> list[Growth]:
         """Returns how each process changed, in the order in which they began."""
         return [
-            _growth(self._roles[process], process.pid, samples)
+            judged_growth(self._roles[process], process.pid, samples)
             for process, samples in self._lives.items()
         ]
 
@@ -171,7 +171,14 @@ class Watch:
             self._log_sizes[path] = size
 
 
-def _growth(role: str, pid: int, samples: Sequence[Sample]) -> Growth:
+def judged_growth(role: str, pid: int, samples: Sequence[Sample]) -> Growth:
+    """Returns how a process changed.
+
+    Args:
+        role: What it is.
+        pid: Its id.
+        samples: All of its life, at least one.
+    """
     start, end = samples[0].seconds, samples[-1].seconds
     since = max((start + end) / 2, start + SETTLED_SECONDS)
     half = [sample for sample in samples if sample.seconds >= since] or [samples[-1]]
