@@ -19,6 +19,9 @@ from client.errors import (
 
 T = TypeVar("T")
 
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading JSON raises that is none, or that says something else than was expected."""
+
 DEFAULT_URL = "http://localhost:8000"
 CONNECT_TIMEOUT = 5.0
 # The gateway has deadlines of its own; this one only ends waiting for a gateway that hangs.
@@ -97,7 +100,7 @@ def read_body(response: httpx.Response, read: Callable[[Mapping[str, Any]], T]) 
     check(response)
     try:
         return read(json.loads(response.content))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except MALFORMED as error:
         raise ServerError(
             f"{response.url} does not answer like a Persona gateway: is the address right?"
         ) from error
@@ -108,7 +111,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Perso
     try:
         body = json.loads(content)
         message, code = str(body["error"]), str(body.get("code", ""))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except MALFORMED:
         message, code = f"the server answered with status {status}", ""
     return error_of_status(status, message, code, headers.get("Retry-After"))
 
@@ -154,13 +157,19 @@ class EventReader:
     """
 
     def __init__(self) -> None:
-        self._line = ""
+        # The parts of a line that has not ended: joined once, however small they are.
+        self._line: list[str] = []
         self._name = ""
         self._data: list[str] = []
 
     def feed(self, text: str) -> Iterator[Event]:
         """Takes more text and yields the events that it completes."""
-        *lines, self._line = (self._line + text).split("\n")
+        first, *others = text.split("\n")
+        self._line.append(first)
+        if not others:
+            return
+        lines = ["".join(self._line), *others]
+        self._line = [lines.pop()]
         for line in lines:
             event = self._take(line.removesuffix("\r"))
             if event is not None:

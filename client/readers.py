@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from client import protocol
 from client.comparisons import AnswerChunk, OneAnswer
-from client.errors import error_of_code
+from client.errors import ServerError, error_of_code
 from client.results import Chunk, Completion
 
 Item = TypeVar("Item")
@@ -47,13 +47,13 @@ class StreamReader(ABC, Generic[Item, W]):
             PersonaError: It says that the generation failed.
         """
         for event in self._events.feed(text):
-            body = json.loads(event.data)
-            if event.name == "error":
-                raise error_of_code(str(body.get("code", "")), str(body["error"]))
-            if event.name == "done":
-                self._whole = self._end(body)
-                continue
-            item = self._item(event.name, body)
+            try:
+                item = self._read_event(event)
+            except protocol.MALFORMED as error:
+                raise ServerError(
+                    f"the stream has an event {event.name[:40]!r} that no Persona gateway sends: "
+                    "is the address right?"
+                ) from error
             if item is not None:
                 self.begun = True
                 yield item
@@ -66,6 +66,15 @@ class StreamReader(ABC, Generic[Item, W]):
         """
         if self._whole is None:
             raise protocol.interrupted("the stream has no end event")
+
+    def _read_event(self, event: protocol.Event) -> Item | None:
+        body = json.loads(event.data)
+        if event.name == "error":
+            raise error_of_code(str(body.get("code", "")), str(body["error"]))
+        if event.name == "done":
+            self._whole = self._end(body)
+            return None
+        return self._item(event.name, body)
 
     @abstractmethod
     def _item(self, name: str, body: Mapping[str, Any]) -> Item | None:
