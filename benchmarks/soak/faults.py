@@ -15,8 +15,8 @@ TRITON_KILLED = "kill -9 of Triton"
 GATEWAY_RESTARTED = "SIGTERM of a gateway, and another one"
 
 _MINUTES_BETWEEN = {STUB_KILLED: 3.0, GATEWAY_RESTARTED: 5.0, TRITON_KILLED: 10.0}
-"""Each comes about this often, and once at least, however short the time. The supervisor gives up
-on a server that ends four times within five minutes, which is not to be tried here."""
+"""Each comes about this often, and once at least, however short the time: far from what the
+supervisor's budget of restarts allows."""
 
 _CALM_SHARE = 0.2
 """Of the time, at its end: leaks of processes that a fault has made anew need time to show."""

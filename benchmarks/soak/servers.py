@@ -190,8 +190,6 @@ class Servers:
             "PORT": str(self.second.port),
             "TRITON_URL": f"127.0.0.1:{self._environment['TRITON_GRPC_PORT']}",
             "WORKERS": str(SECOND_WORKERS),
-            # Only the first gateway, or the supervisor, revives a model.
-            "WATCHDOG": "false",
             "SHUTDOWN_TIMEOUT": "5",
         }
         self._second = self._popen("gateway", "second-gateway.log", **variables)

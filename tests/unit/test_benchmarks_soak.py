@@ -42,7 +42,7 @@ def reply(body: Any, status: int = 200, *, whole: bool = True, **headers: str) -
 
 def error(status: int, code: str, **headers: str) -> Reply:
     body = {"success": False, "error": "no", "code": code, "request_id": "id"}
-    return reply(body, status, **headers)
+    return reply(body, status, whole=True, **headers)
 
 
 @pytest.mark.parametrize(
