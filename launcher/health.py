@@ -59,8 +59,6 @@ class Remedy(Enum):
     """What to do about it."""
 
     NOTHING = "nothing"
-    LOAD = "load"
-    """Load the ensemble, and with it what is not loaded."""
     RELOAD = "reload"
     """Unload the model to blame, and load it."""
     RESTART = "restart"
@@ -73,7 +71,8 @@ _REMEDIES: dict[Condition, tuple[int, Remedy]] = {
     Condition.DEAD: (2, Remedy.RELOAD),
     Condition.FAILING: (3, Remedy.RELOAD),
     Condition.STUCK: (1, Remedy.RELOAD),
-    Condition.NOT_LOADED: (3, Remedy.LOAD),
+    # What 2.73 may say of a dead process as well.
+    Condition.NOT_LOADED: (3, Remedy.RELOAD),
     # About 20 seconds: its process runs, and its port does not answer.
     Condition.UNREACHABLE: (100, Remedy.RESTART),
 }
@@ -201,10 +200,10 @@ _CONDITIONS = {
 def finding_of(error: CallError) -> Finding:
     """Returns what a failed call says about the models."""
     model = error.asked if error.asked in MODELS else STEERED_QWEN
+    condition = _CONDITIONS.get(error.failure.kind, Condition.FAILING)
     # What the ensemble does wrong is the engine's doing, unless the error names another step.
-    if model == PERSONA:
+    if model == PERSONA and condition is not Condition.NOT_LOADED:
         model = STEERED_QWEN
     if error.failure.model in MODELS:
         model = error.failure.model
-    condition = _CONDITIONS.get(error.failure.kind, Condition.FAILING)
     return Finding(condition, str(error), model)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.health import AT_WORK, Condition, Doubt, Examiner, Finding, Remedy
@@ -90,17 +91,25 @@ class Looking:
         return found
 
     def end(self) -> None:
-        """Looks no more."""
+        """Looks no more, and waits until a look that is under way has ended."""
         self._ended = True
         self._wanted.set()
         self._hurry.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while self._wanted.wait() and not self._ended:
             self._wanted.clear()
-            self._findings.put(self._examiner.look())
+            self._findings.put(self._look())
             self._hurry.wait(self.pause_seconds)
             self._hurry.clear()
+
+    def _look(self) -> Finding:
+        began = time.monotonic()
+        try:
+            return self._examiner.look()
+        except Exception as error:  # a thread that died would let the server go unwatched
+            return Finding(Condition.FAILING, f"looking failed: {error!r}", began=began)
 
 
 class Supervisor:
@@ -232,9 +241,8 @@ class Supervisor:
         self._looking.pause_seconds = _DOUBT_SECONDS if self._doubt.is_there else _LOOK_SECONDS
         if remedy is Remedy.RESTART:
             self._restart(f"Triton is {finding.condition.value}: {finding.reason}")
-        elif remedy is not Remedy.NOTHING:
-            model = PERSONA if remedy is Remedy.LOAD else finding.model
-            self._reload(model, f"it is {finding.condition.value}: {finding.reason}")
+        elif remedy is Remedy.RELOAD:
+            self._reload(finding.model, f"it is {finding.condition.value}: {finding.reason}")
 
     def _serve(self, finding: Finding) -> None:
         before = self._status.state
@@ -263,8 +271,10 @@ class Supervisor:
         self._started_at = time.monotonic()
         try:
             if model != PERSONA:
-                self._calls.unload(model)
-            self._calls.load(model, self._settings.start_seconds, self._interrupted)
+                self._unload(model)
+                self._calls.load(model, self._settings.start_seconds, self._interrupted)
+            # A step that is loaded brings the ensemble back, unless that was unloaded, too.
+            self._calls.load(PERSONA, self._settings.start_seconds, self._interrupted)
         except CallError as error:
             if not self._interrupted.is_set():
                 self._restart(f"{model} cannot be loaded again: {error}")
@@ -273,6 +283,11 @@ class Supervisor:
         self._settled_at = time.monotonic()
         self._looking.pause_seconds = _START_LOOK_SECONDS
         self._looking.look_now()
+
+    def _unload(self, model: str) -> None:
+        """Unloads a model; one that is not loaded cannot be, which is no matter."""
+        with suppress(CallError):
+            self._calls.unload(model)
 
     def _restart(self, reason: str) -> None:
         assert self._looking

@@ -53,6 +53,9 @@ class TritonCalls:
         metrics_url: Its metrics.
         control_key: What it asks for before it loads or unloads anything.
         access_key: What it asks for before it generates, `""` if nothing.
+
+    Attributes:
+        address: Host and port of its gRPC endpoint.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class TritonCalls:
     ) -> None:
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self.address = address
         self._metrics_url = metrics_url
         self._control = ((control.GRPC_HEADER, control_key),)
         # Makes Triton end a stream with a real status code instead of a message inside it.

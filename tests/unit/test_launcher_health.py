@@ -52,7 +52,7 @@ def test_nothing_is_done_about_health_and_load(condition: Condition) -> None:
 
 
 def test_a_model_that_somebody_has_unloaded_is_loaded_again() -> None:
-    assert decisions(*[NOT_LOADED] * 3)[-1] is Remedy.LOAD
+    assert decisions(*[NOT_LOADED] * 3)[-1] is Remedy.RELOAD
 
 
 def test_a_server_that_runs_and_does_not_answer_is_started_again_in_the_end() -> None:
@@ -86,6 +86,7 @@ def test_the_dead_step_is_to_blame_whoever_reports_it() -> None:
     assert finding_of(failed(FailureKind.DEAD, PERSONA, TOKENIZER)).model == TOKENIZER
     assert finding_of(failed(FailureKind.OTHER, DETOKENIZER)).model == DETOKENIZER
     assert finding_of(failed(FailureKind.OTHER, PERSONA)).model == STEERED_QWEN
+    assert finding_of(failed(FailureKind.NOT_LOADED, PERSONA)).model == PERSONA
 
 
 class Calls:
@@ -237,4 +238,4 @@ def test_whatever_a_server_with_a_dead_model_answers_the_model_is_loaded_again(
     examiner.look()
     calls.fails["engine"] = answer()
     remedies = [doubt.decide(examiner.look().condition) for _ in range(5)]
-    assert {Remedy.RELOAD, Remedy.LOAD} & set(remedies)
+    assert Remedy.RELOAD in remedies

@@ -118,6 +118,10 @@ class Rig:
             self.supervisor.tick()
 
 
+def reload_of(model: str) -> list[str]:
+    return [f"unload {model}", f"load {model}", f"load {PERSONA}"]
+
+
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.setattr(supervising, "Looking", Looking)
@@ -136,7 +140,7 @@ def test_it_serves_once_a_look_says_so(rig: Rig) -> None:
 def test_a_process_that_ends_is_replaced_at_once_and_by_name(rig: Rig) -> None:
     rig.server.dead = [DETOKENIZER]
     rig.supervisor.tick()
-    assert rig.calls.done == [f"unload {DETOKENIZER}", f"load {DETOKENIZER}"]
+    assert rig.calls.done == reload_of(DETOKENIZER)
     assert rig.status.snapshot().state == "reloading"
     assert rig.status.snapshot().reason == "detokenizer: its process has ended"
     rig.supervisor.tick()
@@ -159,18 +163,21 @@ def test_what_only_looks_dead_is_reloaded_after_a_second_look(rig: Rig) -> None:
     assert rig.calls.done == []
     assert rig.status.state is State.READY
     rig.find(Condition.DEAD)
-    assert rig.calls.done == [f"unload {STEERED_QWEN}", f"load {STEERED_QWEN}"]
+    assert rig.calls.done == reload_of(STEERED_QWEN)
 
 
 def test_a_model_that_dies_while_it_is_loaded_again_is_loaded_once_more(rig: Rig) -> None:
     rig.find(Condition.DEAD, times=2)
     rig.find(Condition.DEAD, times=2)
-    assert rig.calls.done == [f"unload {STEERED_QWEN}", f"load {STEERED_QWEN}"] * 2
+    assert rig.calls.done == reload_of(STEERED_QWEN) * 2
 
 
 def test_what_somebody_has_unloaded_is_loaded(rig: Rig) -> None:
-    rig.find(Condition.NOT_LOADED, times=3)
+    rig.find(Condition.NOT_LOADED, PERSONA, times=3)
     assert rig.calls.done == [f"load {PERSONA}"]
+    rig.find(Condition.WELL)
+    rig.find(Condition.NOT_LOADED, STEERED_QWEN, times=3)
+    assert rig.calls.done[1:] == reload_of(STEERED_QWEN)
 
 
 def test_a_model_that_does_not_load_costs_the_server(rig: Rig) -> None:
@@ -256,3 +263,24 @@ def test_a_budget_is_for_ten_minutes() -> None:
     assert not budget.spend()
     now = 601.0
     assert budget.spend()
+
+
+def test_looking_goes_on_whatever_a_look_runs_into() -> None:
+    class Examiner:
+        looks = 0
+
+        def look(self) -> Finding:
+            self.looks += 1
+            if self.looks == 1:
+                raise RuntimeError("no such thing")
+            return Finding(Condition.WELL)
+
+    looking = supervising.Looking(cast(Any, Examiner()))
+    looking.pause_seconds = 0.0
+    found: list[Finding] = []
+    while len(found) < 2:
+        found += looking.findings()
+        looking.look_now()
+    looking.end()
+    assert [each.condition for each in found[:2]] == [Condition.FAILING, Condition.WELL]
+    assert "no such thing" in found[0].reason
