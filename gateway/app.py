@@ -16,7 +16,6 @@ from gateway import __version__
 from gateway.cached import Cached
 from gateway.endpoint import Endpoint
 from gateway.endpoints import Endpoints
-from gateway.errors import GatewayError
 from gateway.generation import Deadlines
 from gateway.health import HealthWatch, check_readiness
 from gateway.middleware import REQUEST_ID_HEADER, BodyLimit, RequestContext
@@ -30,6 +29,7 @@ from gateway.protection.headers import SecurityHeaders
 from gateway.protection.hosts import HostCheck
 from gateway.protection.protection import Protection
 from gateway.protection.rate_limits import EXPOSED_HEADERS, RateLimiting
+from gateway.readiness import Readiness
 from gateway.responses import install_error_handlers
 from gateway.routes import compare, documentation, generate, playground, service, traits
 from gateway.routes import metrics as metrics_route
@@ -142,21 +142,16 @@ def _open_gateway(
     )
 
     async def ask_whether_ready() -> None:
-        if endpoints.some_work:
-            return
-        try:
-            await triton.ask_one(check_readiness)
-        except GatewayError:
-            metrics.model_seen(False)
-            raise
-        metrics.model_seen(True)
+        await triton.ask_one(check_readiness)
 
     description = Cached(triton.describe, _DESCRIPTION_AGE)
     return Gateway(
         settings=settings,
         triton=triton,
         description=description,
-        readiness=Cached(ask_whether_ready, settings.ready_cache),
+        readiness=Readiness(
+            lambda: endpoints.some_work, ask_whether_ready, metrics, settings.ready_cache
+        ),
         metrics=metrics,
         trait_files=TraitFiles(
             VectorStore(settings.vectors_dir), triton.describe, settings.vector_timeout

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from gateway.cached import Cached
 from gateway.observability.metrics import GatewayMetrics
 from gateway.protection.protection import Protection
+from gateway.readiness import Readiness
 from gateway.settings import Settings
 from gateway.trait_files import TraitFiles
 from gateway.triton_client import TritonClient
@@ -23,7 +24,7 @@ class Gateway:
         settings: The configuration.
         triton: The connection to Triton.
         description: What the model says about itself.
-        readiness: Whether it generates; raises the reason if not.
+        readiness: Whether it works; raises the reason if not.
         metrics: What the gateway counts and times.
         trait_files: Changes the vectors.
         protection: Who may do what.
@@ -32,7 +33,7 @@ class Gateway:
     settings: Settings
     triton: TritonClient
     description: Cached[dict[str, Any]]
-    readiness: Cached[None]
+    readiness: Readiness
     metrics: GatewayMetrics
     trait_files: TraitFiles
     protection: Protection

@@ -13,7 +13,9 @@ import httpx
 
 from gateway.app import create_app
 from gateway.cached import Cached
+from gateway.observability.metrics import GatewayMetrics
 from gateway.protection.protection import Protection
+from gateway.readiness import Readiness
 from gateway.settings import Settings
 from gateway.triton_stream import TritonStream
 from triton_models.grpc_messages import Chunk, Values
@@ -117,6 +119,8 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
         httpx.AsyncClient(transport=transport, base_url="http://gateway") as http,
     ):
         app.state.gateway = replace(
-            app.state.gateway, description=Cached(describe, 60), readiness=Cached(ready, 60)
+            app.state.gateway,
+            description=Cached(describe, 60),
+            readiness=Readiness(lambda: True, ready, GatewayMetrics(), 60),
         )
         yield Server(http, app.state.gateway.protection, asked)
