@@ -6,17 +6,12 @@ traces and logs can be turned up until they fill the disk. Triton serves all of 
 to whoever asks, a web page in a browser on the same machine among them, unless it is told to ask
 for a header. The same goes for inference, which reaches the model past the gateway's keys and
 policy: a second secret closes that door, for those who have the first one closed already.
-
-    python3 -m triton_models.control        prints the arguments for TRITON_CONTROL_KEY and
-                                            TRITON_ACCESS_KEY, one a line
 """
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import sys
 
 VARIABLE = "TRITON_CONTROL_KEY"
 """Where the secret of Triton's control is found."""
@@ -94,21 +89,3 @@ def restrictions(control_key: str, access_key: str = "") -> tuple[str, ...]:
         rules.append(f"{','.join(ACCESS_RESTRICTED)}:{ACCESS_HEADER}={checked_key(access_key)}")
     options = ("--http-restricted-api", "--grpc-restricted-protocol")
     return tuple(f"{option}={rule}" for rule in rules for option in options)
-
-
-def main() -> int:
-    """Prints the arguments; the exit status is 1, and nothing printed, without usable secrets."""
-    control_key, access_key = (os.environ.get(name, "") for name in (VARIABLE, ACCESS_VARIABLE))
-    name = VARIABLE
-    try:
-        restrictions(control_key)
-        name = ACCESS_VARIABLE
-        print("\n".join(restrictions(control_key, access_key)))
-    except ValueError as error:
-        print(f"error: {name} cannot be used: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from triton_models import control
@@ -51,37 +47,3 @@ def test_requests_show_the_second_key_where_there_is_one() -> None:
             control.access_metadata(wrong)
         with pytest.raises(ValueError, match="use 16 to 256 letters"):
             control.restrictions("k" * 40, wrong)
-
-
-def arguments(**variables: str) -> subprocess.CompletedProcess[str]:
-    hidden = (control.VARIABLE, control.ACCESS_VARIABLE)
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    return subprocess.run(
-        [sys.executable, "-m", "triton_models.control"],
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_the_containers_entrypoint_is_told_the_arguments() -> None:
-    ended = arguments(TRITON_CONTROL_KEY="k" * 40)
-    assert ended.returncode == 0
-    assert ended.stdout.splitlines() == list(control.restrictions("k" * 40))
-    ended = arguments(TRITON_CONTROL_KEY="k" * 40, TRITON_ACCESS_KEY="a" * 40)
-    assert ended.stdout.splitlines() == list(control.restrictions("k" * 40, "a" * 40))
-
-
-def test_the_error_names_the_key_that_cannot_be_used() -> None:
-    ended = arguments(TRITON_CONTROL_KEY="k" * 40, TRITON_ACCESS_KEY="tooshort")
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("error: TRITON_ACCESS_KEY cannot be used")
-    assert "tooshort" not in ended.stderr
-
-
-@pytest.mark.parametrize("variables", [{}, {"TRITON_CONTROL_KEY": "tooshort"}])
-def test_without_a_usable_key_there_are_no_arguments(variables: dict[str, str]) -> None:
-    ended = arguments(**variables)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("error: TRITON_CONTROL_KEY cannot be used")
-    assert "tooshort" not in ended.stderr
