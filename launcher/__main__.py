@@ -56,17 +56,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+_PAGES = (
+    f", and web pages in its browsers: set {control.ACCESS_VARIABLE}, see docs/triton-security.md"
+)
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
 
 def _banner(settings: StackSettings, stack: Stack, *, with_gateway: bool) -> str:
     reach = _who_reaches(settings, bool(stack.access_key))
-    http = (
-        f"{settings.http_url}  ({reach}, and web pages in its browsers)"
-        if settings.triton_http
-        else "off (TRITON_HTTP=true turns it on)"
-    )
+    http = "off (TRITON_HTTP=true turns it on)"
+    if settings.triton_http:
+        http = f"{settings.http_url}  ({reach}{'' if stack.access_key else _PAGES})"
     rest = f"{settings.gateway_url}  (documentation: {settings.gateway_url}/docs)"
     lines = [
         "",
