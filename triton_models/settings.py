@@ -17,6 +17,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = REPOSITORY_ROOT / "data"
 DEMO_MODEL = "persona-demo"
+DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
+"""The hub model that is taken where none is named: its licence, Apache 2.0, allows every use."""
 DEMO_MODEL_FOLDER = DATA_ROOT / "models" / "demo"
 
 _Number = TypeVar("_Number", int, float)
@@ -42,6 +44,8 @@ class ServerSettings:
 
     Attributes:
         model_name: A hub id or a folder; `""` means the demo model that comes with the project.
+        model_revision: Which commit, branch or tag of a hub model; `""` means its main branch,
+            which can move between two downloads.
         model_cache: Where hub models are kept.
         vectors: The folder of vector files.
         device: `auto` takes a GPU when there is one.
@@ -69,6 +73,7 @@ class ServerSettings:
     """
 
     model_name: str = ""
+    model_revision: str = ""
     model_cache: Path = DATA_ROOT / "models"
     vectors: Path = DATA_ROOT / "vectors"
     device: str = "auto"
@@ -110,6 +115,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> ServerSetting
     base = ServerSettings()
     return ServerSettings(
         model_name=env.text("MODEL_NAME", ""),
+        model_revision=env.text("MODEL_REVISION", ""),
         model_cache=Path(env.text("MODEL_CACHE_DIR", str(base.model_cache))),
         vectors=Path(env.text("VECTORS_DIR", str(base.vectors))),
         device=env.choice("DEVICE", base.device, DEVICES),

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from triton_models.model.architecture import read_architecture, weight_files
 from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
-from triton_models.settings import DEMO_MODEL_FOLDER, ServerSettings
+from triton_models.settings import DEFAULT_MODEL, DEMO_MODEL_FOLDER, ServerSettings
 from triton_models.text.token_bytes import is_byte_level
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
@@ -37,8 +37,7 @@ def _check_weights(folder: Path, settings: ServerSettings) -> None:
     if missing:
         raise ModelNotFoundError(
             f"the model {settings.shown_model_name} is incomplete, it lacks {', '.join(missing)}: "
-            f"fetch the rest with '.venv/bin/python scripts/download_models.py "
-            f"{settings.shown_model_name}'"
+            f"fetch the rest with '{_fetching(settings)}'"
         )
 
 
@@ -58,6 +57,7 @@ def _locate(settings: ServerSettings) -> Path:
         return Path(
             snapshot_download(
                 name,
+                revision=settings.model_revision or None,
                 cache_dir=settings.model_cache,
                 allow_patterns=list(MODEL_FILES),
                 local_files_only=True,
@@ -65,14 +65,24 @@ def _locate(settings: ServerSettings) -> Path:
         )
     except HFValidationError as error:
         raise ModelNotFoundError(
-            f"MODEL_NAME={name} is neither a folder nor a hub id such as Qwen/Qwen2.5-3B-Instruct"
+            f"MODEL_NAME={name} is neither a folder nor a hub id such as {DEFAULT_MODEL}"
         ) from error
     except LocalEntryNotFoundError as error:
         raise ModelNotFoundError(
-            f"the model {name} is not in {settings.model_cache}: fetch it with "
-            f"'.venv/bin/python scripts/download_models.py {name}', or unset MODEL_NAME to serve "
-            "the demo model"
+            f"the model {_revised(settings)} is not in {settings.model_cache}: fetch it with "
+            f"'{_fetching(settings)}', or unset MODEL_NAME to serve the demo model"
         ) from error
+
+
+def _revised(settings: ServerSettings) -> str:
+    at = f" at {settings.model_revision}" if settings.model_revision else ""
+    return settings.shown_model_name + at
+
+
+def _fetching(settings: ServerSettings) -> str:
+    """Returns the command that fetches the configured model."""
+    revision = f" --revision {settings.model_revision}" if settings.model_revision else ""
+    return f".venv/bin/python scripts/download_models.py {settings.shown_model_name}{revision}"
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
