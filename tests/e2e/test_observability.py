@@ -394,7 +394,7 @@ def test_dashboard_and_alerts_ask_for_what_there_is(
     expressions_of: Any, gateway: Running, stack: Stack
 ) -> None:
     settings = stack.settings
-    triton = httpx.get(f"http://{settings.triton_host}:{settings.triton_metrics_port}/metrics").text
+    triton = httpx.get(settings.metrics_url).text + httpx.get(f"{settings.status_url}/metrics").text
     there_is = gateway.scrape().names | set(re.findall(r"^# TYPE (\w+) ", triton, re.MULTILINE))
     expressions = expressions_of()
     used = {name for expression in expressions for name in METRIC.findall(expression)}

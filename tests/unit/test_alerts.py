@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,6 +34,22 @@ def test_prometheus_takes_the_configuration(example: str, tmp_path: Path) -> Non
     shutil.copy(RULES, tmp_path)
     shutil.copy(REPOSITORY_ROOT / example / "prometheus.yaml", tmp_path)
     promtool("check", "config", "prometheus.yaml", folder=tmp_path)
+
+
+def test_every_series_is_chosen_by_a_job_that_is_scraped() -> None:
+    # To which the chart adds the release: a series without one would be everybody's.
+    jobs = yaml.safe_load((RULES.parent / "prometheus.yaml").read_text())["scrape_configs"]
+    names = {job["job_name"] for job in jobs}
+    rules = [
+        rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    ]
+    for rule in rules:
+        series = re.findall(r"\b(?:up|persona_\w+)\b(?!\")(.*?\}|)", rule["expr"])
+        assert series
+        for chosen in series:
+            found = re.search(r'^\{job="([a-z-]+)"', chosen)
+            assert found, rule["expr"]
+            assert found[1] in names
 
 
 def test_alerts_are_raised_when_they_should_be(tmp_path: Path) -> None:
