@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.unit.deployed_settings import gateway_variables, kernel_cache, triton_variables
-from triton_models.settings import REPOSITORY_ROOT
+from triton_models.settings import DEFAULT_MODEL, REPOSITORY_ROOT
 
 FOLDER = REPOSITORY_ROOT / "deploy" / "compose"
-SECRETS = {"GRAFANA_PASSWORD": "secret", "TRITON_CONTROL_KEY": "k" * 40}
+SECRETS = {"GRAFANA_PASSWORD": "secret", "TRITON_ACCESS_KEY": "k" * 40}
 ALL = ("compose.yaml", "compose.gpu.yaml", "compose.keys.yaml")
 
 
-def config(*files: str) -> dict[str, Any]:
-    """Returns what Compose makes of files."""
+def config(*files: str, **variables: str) -> dict[str, Any]:
+    """Returns what Compose makes of files, with variables as of .env."""
     command = ["docker-compose", *(part for file in files for part in ("-f", file))]
-    environment = {**os.environ, **SECRETS}
+    environment = {**os.environ, **SECRETS, **variables}
     ended = subprocess.run(
         [*command, "config", "--format", "json"],
         cwd=FOLDER,
@@ -90,9 +91,50 @@ def test_without_a_secret_nothing_starts(missing: str) -> None:
     assert f"set {missing}" in ended.stderr
 
 
-def test_triton_and_the_gateway_share_a_control_key(services: dict[str, Any]) -> None:
+def test_triton_and_the_gateway_share_an_access_key_and_no_control_key(
+    services: dict[str, Any],
+) -> None:
     for name in ("triton", "gateway"):
-        assert services[name]["environment"]["TRITON_CONTROL_KEY"] == SECRETS["TRITON_CONTROL_KEY"]
+        environment = services[name]["environment"]
+        assert environment["TRITON_ACCESS_KEY"] == SECRETS["TRITON_ACCESS_KEY"]
+        assert "TRITON_CONTROL_KEY" not in environment
+
+
+def test_metrics_are_nobody_s_but_prometheus_once_there_are_keys() -> None:
+    plain, keys = config(ALL[0])["services"], config(ALL[0], ALL[2])["services"]
+    for services in (plain, keys):
+        assert "METRICS_PUBLIC" not in services["gateway"]["environment"]
+    (secret,) = keys["prometheus"]["secrets"]
+    (mounted,) = (
+        volume["source"]
+        for volume in keys["prometheus"]["volumes"]
+        if volume["target"] == "/etc/prometheus/prometheus.yaml"
+    )
+    jobs = {
+        job["job_name"]: job for job in yaml.safe_load(Path(mounted).read_text())["scrape_configs"]
+    }
+    file = jobs["persona-gateway"].pop("authorization")["credentials_file"]
+    assert file in (secret["target"], f"/run/secrets/{secret['target']}")
+    # Beside the key it is the same file.
+    without = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
+    assert list(jobs.values()) == without["scrape_configs"]
+
+
+def test_the_bases_and_the_images_have_variables_of_their_own() -> None:
+    base = config(ALL[0], TRITON_IMAGE="nvcr.io/nvidia/tritonserver:26.02-py3")["services"][
+        "triton"
+    ]
+    assert base["image"] == "persona-triton:latest"
+    assert base["build"]["args"] == {"TRITON_IMAGE": "nvcr.io/nvidia/tritonserver:26.02-py3"}
+    named = config(ALL[0], PERSONA_TRITON_IMAGE="registry/persona-triton:1")["services"]["triton"]
+    assert named["image"] == "registry/persona-triton:1"
+    assert "args" not in named["build"]
+
+
+def test_the_default_model_on_gpus_may_be_used_by_everybody() -> None:
+    services = config(*ALL[:2], MODEL_NAME="")["services"]
+    for name in ("triton", "gateway"):
+        assert services[name]["environment"]["MODEL_NAME"] == DEFAULT_MODEL
 
 
 def test_every_file_that_is_mounted_is_there(services: dict[str, Any]) -> None:
@@ -113,6 +155,12 @@ def test_compiled_kernels_outlive_the_container(services: dict[str, Any]) -> Non
 def test_prometheus_scrapes_the_services_under_the_names_of_the_alerts() -> None:
     jobs = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
-    assert targets == {"persona-gateway": ["gateway:8000"], "persona-triton": ["triton:8002"]}
+    assert targets == {
+        "persona-gateway": ["gateway:8000"],
+        "persona-triton": ["triton:8002"],
+        "persona-supervisor": ["triton:8004"],
+    }
+    # The supervisor's metrics are reached there.
+    assert "8004" in config(*ALL)["services"]["triton"]["expose"]
     alerts = (REPOSITORY_ROOT / "deploy/prometheus/alerts.yaml").read_text()
     assert all(f'job="{name}"' in alerts for name in targets)
