@@ -2,7 +2,7 @@
 """Creates, shows, stops, starts and removes a pod on RunPod, by its REST API.
 
 The account's key is read from RUNPOD_API_KEY, the callers' entries from a file: neither is printed.
-The API is documented at https://docs.runpod.io/api-reference (version 1, `/pods`).
+The API is documented at https://docs.runpod.io/api-reference-v2 (version 2, `/v2/pods`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any
 
 import httpx
 
-API = "https://rest.runpod.io/v1"
+API = "https://api.runpod.io/v2"
 TEMPLATE = Path(__file__).with_name("pod.json")
 SECONDS = 60.0
 HIDDEN = "(not shown)"
+PROXY_SECONDS = 100
+"""How long RunPod's proxy waits for an answer's next byte before it ends it."""
 
 
 class PodError(Exception):
@@ -49,14 +51,10 @@ def request_for(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     body: dict[str, Any] = json.loads(arguments.template.read_text())
     if arguments.image:
-        body["imageName"] = arguments.image
-    if "REGISTRY" in body["imageName"]:
+        body["image"] = arguments.image
+    if "REGISTRY" in body["image"]:
         raise PodError("name the image: --image registry.example.com/team/persona-pod:1.0")
-    if arguments.gpus:
-        body["gpuCount"] = arguments.gpus
-    if arguments.network_volume:
-        body["networkVolumeId"] = arguments.network_volume
-        del body["volumeInGb"]
+    _place(body, arguments)
     environment = body.setdefault("env", {})
     for pair in arguments.env:
         name, equals, value = pair.partition("=")
@@ -71,6 +69,19 @@ def request_for(arguments: argparse.Namespace) -> dict[str, Any]:
             "whoever finds it may use it)"
         )
     return body
+
+
+def _place(body: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Puts into a request where the pod runs and what it mounts."""
+    if arguments.gpu:
+        body["gpu"]["id"] = arguments.gpu
+    if arguments.gpus:
+        body["gpu"]["count"] = arguments.gpus
+    if arguments.registry:
+        body["registry"] = arguments.registry
+    if arguments.network_volume:
+        path = body["mounts"]["persistent"]["path"]
+        body["mounts"] = {"network": [{"volumeId": arguments.network_volume, "path": path}]}
 
 
 def shown(body: dict[str, Any]) -> str:
@@ -108,6 +119,11 @@ def create(arguments: argparse.Namespace) -> None:
         return
     pod = ask("POST", "/pods", body)
     print(f"{pod['id']}  https://{pod['id']}-8000.proxy.runpod.net")
+    print(
+        f"note: the proxy ends what is silent for {PROXY_SECONDS} s: ask for long answers with "
+        '"stream": true',
+        file=sys.stderr,
+    )
 
 
 def act(arguments: argparse.Namespace) -> None:
@@ -118,7 +134,7 @@ def act(arguments: argparse.Namespace) -> None:
     elif arguments.action == "remove":
         ask("DELETE", path)
     else:
-        ask("POST", f"{path}/{arguments.action}")
+        ask("POST", f"{path}/action", {"action": arguments.action})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,7 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
     new.add_argument("--image", help="the image persona-pod, in a registry that RunPod reaches")
     new.add_argument("--keys", type=Path, help="a JSON list of API-key entries")
     new.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
-    new.add_argument("--gpus", type=int, help="how many GPUs")
+    new.add_argument("--gpu", metavar="NAME", help='which GPU, such as "NVIDIA L4"')
+    new.add_argument("--gpus", type=int, help="how many of them")
+    new.add_argument("--registry", metavar="ID", help="the credential of a private registry")
     new.add_argument("--network-volume", metavar="ID", help="models and vectors that stay")
     new.add_argument("--template", type=Path, default=TEMPLATE)
     new.add_argument("--dry-run", action="store_true", help="print what would be sent")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.unit.deployed_settings import gateway_variables, triton_variables
-from triton_models.settings import REPOSITORY_ROOT
+from triton_models.settings import DEFAULT_MODEL, REPOSITORY_ROOT
 
 SCRIPT = REPOSITORY_ROOT / "deploy" / "runpod" / "pod.py"
 IMAGE = "registry.example.com/persona-pod:1.0"
@@ -80,20 +80,26 @@ def test_a_pod_is_created_with_what_the_template_and_the_command_line_say(
 ) -> None:
     state, address = runpod
     ended = pod(
-        "create", "--image", IMAGE, "--keys", str(keys), "--gpus", "2",
-        "--env", "MAX_BATCH_ROWS=64",
+        "create", "--image", IMAGE, "--keys", str(keys), "--gpu", "NVIDIA L40S", "--gpus", "2",
+        "--registry", "credential", "--env", "MAX_BATCH_ROWS=64",
         RUNPOD_API=address, RUNPOD_API_KEY=ACCOUNT_KEY,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "pod1  https://pod1-8000.proxy.runpod.net\n"
     ((method, path, authorization, body),) = state.asked
     assert (method, path, authorization) == ("POST", "/pods", f"Bearer {ACCOUNT_KEY}")
-    assert (body["imageName"], body["gpuCount"]) == (IMAGE, 2)
+    assert (body["image"], body["registry"]) == (IMAGE, "credential")
+    # Hosts whose driver is as new as that or newer, not that alone.
+    assert body["gpu"] == {"id": "NVIDIA L40S", "count": 2, "minCudaVersion": "13.0"}
+    assert body["env"]["MODEL_NAME"] == DEFAULT_MODEL
     assert body["env"]["MAX_BATCH_ROWS"] == "64"
     assert json.loads(body["env"]["API_KEYS"])[0]["sha256"] == HASH
     assert set(body["env"]) <= triton_variables() | gateway_variables()
     # Compiled kernels stay with the volume.
-    assert Path(body["volumeMountPath"]) in Path(body["env"]["TRITON_CACHE_DIR"]).parents
+    volume = Path(body["mounts"]["persistent"]["path"])
+    assert volume in Path(body["env"]["TRITON_CACHE_DIR"]).parents
+    # What the proxy does to long answers is said where it is met.
+    assert '100 s: ask for long answers with "stream": true' in ended.stderr
 
 
 def test_a_network_volume_stands_in_for_the_pod_s_own(
@@ -103,34 +109,34 @@ def test_a_network_volume_stands_in_for_the_pod_s_own(
     arguments = ("create", "--image", IMAGE, "--keys", str(keys), "--network-volume", "vol")
     assert pod(*arguments, RUNPOD_API=address, RUNPOD_API_KEY=ACCOUNT_KEY).returncode == 0
     body = state.asked[0][3]
-    assert body["networkVolumeId"] == "vol"
-    assert "volumeInGb" not in body
-    assert body["volumeMountPath"] == "/data"
+    assert body["mounts"] == {"network": [{"volumeId": "vol", "path": "/data"}]}
+    assert "registry" not in body
 
 
 def test_a_dry_run_asks_nobody_and_shows_no_secret(keys: Path) -> None:
     ended = pod("create", "--image", IMAGE, "--keys", str(keys), "--dry-run")
     assert ended.returncode == 0
-    assert json.loads(ended.stdout)["imageName"] == IMAGE
+    assert json.loads(ended.stdout)["image"] == IMAGE
     assert HASH not in ended.stdout
 
 
 @pytest.mark.parametrize(
-    ("action", "method", "path"),
+    ("action", "method", "path", "sent"),
     [
-        ("show", "GET", "/pods/pod1"),
-        ("stop", "POST", "/pods/pod1/stop"),
-        ("start", "POST", "/pods/pod1/start"),
-        ("remove", "DELETE", "/pods/pod1"),
+        ("show", "GET", "/pods/pod1", None),
+        ("stop", "POST", "/pods/pod1/action", {"action": "stop"}),
+        ("start", "POST", "/pods/pod1/action", {"action": "start"}),
+        ("remove", "DELETE", "/pods/pod1", None),
     ],
 )
 def test_pods_are_looked_after(
-    runpod: tuple[RunPod, str], action: str, method: str, path: str
+    runpod: tuple[RunPod, str], action: str, method: str, path: str, sent: Any
 ) -> None:
     state, address = runpod
     ended = pod(action, "pod1", RUNPOD_API=address, RUNPOD_API_KEY=ACCOUNT_KEY)
     assert ended.returncode == 0
     assert state.asked[0][:2] == (method, path)
+    assert state.asked[0][3] == sent
     assert HASH not in ended.stdout
 
 
