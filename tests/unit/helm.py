@@ -1,13 +1,16 @@
 """Helm itself, by its Go library, in a process of its own: Go has its own way with signals.
 
-`python -m tests.unit.helm` reads JSON from standard input and writes what Helm said.
+As a script it reads JSON and writes what Helm said; it is no module of `tests` then,
+whose package takes seconds to import.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import yaml
@@ -32,7 +35,7 @@ def render(*files: str, **values: Any) -> list[dict[str, Any]]:
     Raises:
         HelmError: Helm does not render it.
     """
-    manifests = _ask("render", values_of(*files, **values))
+    manifests = _ask("render", json.dumps(values_of(*files, **values)))
     return [
         document
         for path, text in sorted(manifests.items())
@@ -44,13 +47,13 @@ def render(*files: str, **values: Any) -> list[dict[str, Any]]:
 
 def notes(*files: str, **values: Any) -> str:
     """Returns what Helm prints after an installation."""
-    manifests = _ask("render", values_of(*files, **values))
+    manifests = _ask("render", json.dumps(values_of(*files, **values)))
     return next(str(text) for path, text in manifests.items() if path.endswith("NOTES.txt"))
 
 
 def lint(*files: str, **values: Any) -> list[str]:
     """Returns what `helm lint --strict` complains about."""
-    report = _ask("lint", values_of(*files, **values))
+    report = _ask("lint", json.dumps(values_of(*files, **values)))
     # An icon, which it would like to have, is information.
     found = [each["error"] for each in report["messages"] if each["severity"] > 1]
     return [*found, *report["errors"]]
@@ -73,17 +76,22 @@ def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
             into[key] = value
 
 
-def _ask(command: str, values: dict[str, Any]) -> Any:
+def _ask(command: str, values: str) -> Any:
+    return json.loads(_output(command, values))
+
+
+@cache
+def _output(command: str, values: str) -> str:
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.unit.helm", command],
-        input=json.dumps(values),
+        [sys.executable, __file__, command],
+        input=values,
         capture_output=True,
         text=True,
-        cwd=REPOSITORY_ROOT,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY_ROOT)},
     )
     if ended.returncode:
         raise HelmError(ended.stderr)
-    return json.loads(ended.stdout)
+    return ended.stdout
 
 
 def main() -> int:

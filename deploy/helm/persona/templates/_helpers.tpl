@@ -2,6 +2,7 @@
 {{- printf "%s-%s" .Release.Name .part | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* What chooses pods, and all that pods are labelled with: more would restart them at each release. */}}
 {{- define "persona.selector" -}}
 app.kubernetes.io/name: persona
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -16,28 +17,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "persona.image" -}}
-{{- printf "%s:%s" .image.repository (default .Chart.AppVersion .image.tag) -}}
+{{- printf "%s:%s" .pod.image.repository (default .Chart.AppVersion .pod.image.tag) -}}
 {{- end -}}
 
-{{/* What the restricted Pod Security Standard asks for. */}}
-{{- define "persona.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: { type: RuntimeDefault }
+{{/* Variables, from values and from Secrets. */}}
+{{- define "persona.environment" -}}
+{{- range $name, $value := .env }}
+- { name: {{ $name }}, value: {{ $value | quote }} }
+{{- end }}
+{{- range $name, $secret := .envFromSecrets }}
+- name: {{ $name }}
+  valueFrom: { secretKeyRef: { name: {{ $secret.name }}, key: {{ $secret.key }} } }
+{{- end }}
 {{- end -}}
 
-{{- define "persona.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: { drop: [ALL] }
+{{/* The Secret with what gateways show Triton. */}}
+{{- define "persona.accessSecret" -}}
+{{- default (include "persona.name" (merge (dict "part" "access-key") .)) .Values.accessKey.existingSecret -}}
 {{- end -}}
 
-{{/* The Secret with what Triton asks for before it loads a model. */}}
-{{- define "persona.controlSecret" -}}
-{{- default (include "persona.name" (merge (dict "part" "control-key") .)) .Values.controlKey.existingSecret -}}
+{{- define "persona.accessKey" -}}
+- name: TRITON_ACCESS_KEY
+  valueFrom: { secretKeyRef: { name: {{ include "persona.accessSecret" . }}, key: key } }
 {{- end -}}
 
 {{/* The Secret with keys.json, or nothing if nobody needs a key. */}}
@@ -50,4 +51,26 @@ capabilities: { drop: [ALL] }
 {{- else if not $keys.allowAnonymous -}}
 {{- fail "apiKeys: set existingSecret, entries or external, or allowAnonymous: true if whoever reaches the gateway may use it" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether /metrics needs no key: where nobody from outside reaches it, and Prometheus has none. */}}
+{{- define "persona.metricsPublic" -}}
+{{- and (eq .Values.gateway.service.type "ClusterIP") (not .Values.monitoring.apiKeySecret) -}}
+{{- end -}}
+
+{{/* What the ingress and the route let in: the whole API but /metrics. */}}
+{{- define "persona.publicPaths" -}}
+- { type: Exact, path: / }
+- { type: Exact, path: /status }
+- { type: Exact, path: /openapi.json }
+- { type: Prefix, path: /docs }
+- { type: Prefix, path: /playground }
+- { type: Prefix, path: /health }
+- { type: Prefix, path: /api }
+- { type: Prefix, path: /v1 }
+{{- end -}}
+
+{{/* Longer than fetching and loading a model may take. */}}
+{{- define "persona.progressSeconds" -}}
+{{- add .Values.data.models.fetchSeconds .Values.triton.startSeconds 300 -}}
 {{- end -}}
