@@ -41,6 +41,13 @@ OTHER_VARIABLES = {
     "PERSONA_API_KEY",
     "RUNPOD_API_KEY",
     "TRITON_IMAGE",
+    "PYTHON_IMAGE",
+    "PERSONA_TRITON_IMAGE",
+    "PERSONA_GATEWAY_IMAGE",
+    "COSIGN_KEY",
+    "HF_ENDPOINT",
+    "HF_HUB_DISABLE_XET",
+    "HTTPS_PROXY",
     "ALLOW_ANONYMOUS",
 }
 """Those of Compose's files, the client, scripts, the system and NVIDIA's container runtime."""
@@ -105,6 +112,10 @@ def test_every_link_leads_somewhere() -> None:
     for path in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_nobody_is_told_to_reuse_values_that_a_new_chart_may_lack(page: str) -> None:
+    assert not re.search(r"helm upgrade [^`]*--reuse-values", page)
 
 
 def test_the_timeouts_that_the_pages_name_are_the_defaults() -> None:
