@@ -165,6 +165,8 @@ def _parse_own(document: Mapping[str, Any]) -> TraitDefinition:
 
 
 def _parse_persona_vectors(document: Mapping[str, Any], trait: str) -> TraitDefinition:
+    if not trait:
+        raise TraitDefinitionError("its name says no trait: call it sarcasm.json, say")
     pairs = document["instruction"]
     if not isinstance(pairs, list) or not pairs:
         raise TraitDefinitionError("instruction must be a list of pos and neg, and not empty")
@@ -193,6 +195,7 @@ def _text(document: Mapping[str, Any], key: str, default: str | None = None) -> 
     value = document.get(key, default)
     if not isinstance(value, str) or (default is None and not value.strip()):
         raise TraitDefinitionError(f"{key} is missing or is not text")
+    _check_unicode(key, value)
     return value
 
 
@@ -208,7 +211,17 @@ def _texts(
         raise TraitDefinitionError(f"{key} is empty")
     if not all(isinstance(value, str) and value.strip() for value in values):
         raise TraitDefinitionError(f"{key} holds something that is not text")
+    for value in values:
+        _check_unicode(key, value)
     return tuple(values)
+
+
+def _check_unicode(key: str, text: str) -> None:
+    """Refuses what JSON can say but neither a tokenizer nor a file can take."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TraitDefinitionError(f"{key} holds half of a surrogate pair") from error
 
 
 def _rubric(document: Mapping[str, Any]) -> str:

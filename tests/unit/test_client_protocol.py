@@ -104,6 +104,21 @@ def test_an_error_event_is_raised_by_its_code() -> None:
         feed(CompletionReader(), ("error", {"error": "restarting", "code": "unavailable"}))
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        "event: chunk\ndata: {}\n\n",
+        "event: chunk\ndata: half of {\n\n",
+        "event: error\ndata: []\n\n",
+        "event: done\ndata: null\n\n",
+        "data: " + "[" * 100_000 + "\n\n",
+    ],
+)
+def test_an_event_that_no_gateway_sends_is_an_error_like_any_other(event: str) -> None:
+    with pytest.raises(errors.ServerError, match="is the address right"):
+        list(CompletionReader().feed(event))
+
+
 def test_events_of_a_later_server_are_passed_over() -> None:
     assert feed(CompletionReader(), ("usage", {})) == []
 

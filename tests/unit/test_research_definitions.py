@@ -61,6 +61,13 @@ def test_the_form_of_persona_vectors(tmp_path: Path, name: str) -> None:
     assert definition.cues is None
 
 
+def test_a_name_that_says_no_trait_is_refused(tmp_path: Path) -> None:
+    pairs = [{"pos": "Be cold.", "neg": "Be warm."}]
+    path = write(tmp_path / "_trait.json", {"instruction": pairs, "questions": ["Why?"]})
+    with pytest.raises(TraitDefinitionError, match="its name says no trait"):
+        read_trait_definition(path)
+
+
 def test_every_definition_that_comes_with_the_project_is_read_and_has_cues() -> None:
     paths = definition_files(DATA_ROOT / "prompts")
     assert len(paths) == 7
@@ -78,6 +85,8 @@ def test_every_definition_that_comes_with_the_project_is_read_and_has_cues() -> 
         ({"negative_prompts": "be cold"}, "negative_prompts is missing or is not a list"),
         ({"evaluation_questions": ["x", 3]}, "evaluation_questions holds something"),
         ({"trait_name": " "}, "trait_name is missing"),
+        ({"description": "\ud800"}, "description holds half of a surrogate pair"),
+        ({"positive_prompts": ["x", "\udfff"]}, "positive_prompts holds half of"),
         ({"eval_prompt": "Rate {answer}"}, r"where \{question\} goes"),
         ({"cues": ["x"]}, "cues must be an object"),
         ({"cues": {"positive": ["x"]}}, "negative is missing"),
