@@ -143,6 +143,13 @@ async def audit(servers: Servers, vector: bytes) -> list[str]:
     return found + ([f"statuses {wrong}"] if wrong else [])
 
 
+async def supervisor_says(servers: Servers) -> str:
+    """Returns how often the supervisor has repaired something, and what state it is in."""
+    reply = await exchange(servers.status_port, Call("GET", "/status", {}))
+    status = reply.json()
+    return f"{status['reloads']} reloads, {status['restarts']} restarts; {status['state']}"
+
+
 async def settled(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
     """Returns what a look finds once it finds nothing, or after a time."""
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -114,6 +114,7 @@ async def _use(servers: Servers, options: Options, report: Report) -> None:
         report.leaks.append(
             f"logs: {per_request:.0f} bytes a request, {LOG_BYTES_ALLOWED} are allowed"
         )
+    report.notes["the supervisor's repairs"] = await counters.supervisor_says(servers)
     first, last = watch.shared_memory[0], watch.shared_memory[-1]
     report.notes["/dev/shm"] = (
         f"{first.files} files, {first.size / MIB:.0f} MiB at first; "

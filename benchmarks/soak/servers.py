@@ -105,7 +105,7 @@ class Servers:
     def __post_init__(self) -> None:
         first, second, http, grpc, metrics, status = free_ports(6)
         self.first, self.second = Gateway("first", first), Gateway("second", second)
-        self.metrics_port = metrics
+        self.metrics_port, self.status_port = metrics, status
         self.shared_memory = f"persona_*_{grpc}_*"
         self.vectors = self.folder / "vectors"
         self.keys = KeyFile(

@@ -199,10 +199,16 @@ def judged_growth(role: str, pid: int, samples: Sequence[Sample]) -> Growth:
 
 
 def fitted_growth(samples: Sequence[Sample], value: Callable[[Holding], int]) -> float:
-    """Returns by how much a straight line through the samples rises from the first to the last."""
+    """Returns by how much a line through the samples rises from the first to the last.
+
+    Its slope is the median of those between all pairs (Theil and Sen): what jumps once, such as the
+    memory that an allocator keeps after the largest request so far, is not what rises steadily.
+    """
     times = np.array([sample.seconds for sample in samples])
     values = np.array([float(value(sample.holding)) for sample in samples])
-    if np.ptp(times) == 0:
+    earlier, later = np.triu_indices(len(samples), 1)
+    apart = times[later] - times[earlier]
+    if not apart.size or not apart.all():
         return 0.0
-    slope, _ = np.polyfit(times - times[0], values, 1)
-    return float(slope * np.ptp(times))
+    slopes = (values[later] - values[earlier]) / apart
+    return float(np.median(slopes) * np.ptp(times))

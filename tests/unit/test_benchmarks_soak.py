@@ -159,6 +159,13 @@ def test_what_grows_at_first_does_not_leak() -> None:
     assert not judged_growth("gateway", 1, settling).leaks
 
 
+def test_what_jumps_once_does_not_leak_and_what_climbs_in_steps_does() -> None:
+    jump = [Sample(now, holding_of((now > 210) * 2**27)) for now in range(300)]
+    steps = [Sample(now, holding_of(now // 20 * 2**23)) for now in range(300)]
+    assert not judged_growth("gateway", 1, jump).leaks
+    assert judged_growth("gateway", 1, steps).leaks
+
+
 def test_of_a_short_life_nothing_is_said() -> None:
     growth = judged_growth("gateway", 1, samples(20, descriptors=100))
     assert (growth.judged, growth.leaks) == (False, [])
