@@ -122,7 +122,5 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
             app.state.gateway,
             description=Cached(describe, 60),
             readiness=Readiness(lambda: True, ready, GatewayMetrics(), 60),
-            description=Cached(describe, 60),
-            readiness=Readiness(lambda: True, ready, GatewayMetrics(), 60),
         )
         yield Server(http, app.state.gateway.protection, asked)
