@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from triton_models.vectors.formats import read_vector_bytes
+from triton_models.vectors.formats.json_text import parse_json
 from triton_models.vectors.persona_vector import VectorFileError
 
 HIDDEN = 65_536
@@ -110,3 +113,36 @@ def test_metadata_that_every_list_of_traits_would_have_to_tell_is_refused() -> N
     document = {"trait_name": "t", "vectors": {"0": [1]}, "metadata": {"note": "x" * 2**21}}
     with pytest.raises(VectorFileError, match=r"its metadata has .* bytes as JSON, more than"):
         read_vector_bytes(json.dumps(document).encode(), "x.json")
+
+
+def turns_during(work: Callable[[], object]) -> int:
+    """Returns how often another thread has had a turn while work was done."""
+    turns = 0
+    is_done = threading.Event()
+
+    def count() -> None:
+        nonlocal turns
+        while not is_done.is_set():
+            turns += 1
+            time.sleep(0)  # to go on, it needs another turn
+
+    thread = threading.Thread(target=count)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        thread.start()
+        before = turns
+        work()
+        return turns - before
+    finally:
+        sys.setswitchinterval(interval)
+        is_done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("number", ["0.123456789", "123456789"])
+def test_other_threads_run_while_the_numbers_of_a_file_are_parsed(number: str) -> None:
+    vectors = ",".join(f'"{block}":[{",".join([number] * 8192)}]' for block in range(40))
+    content = f'{{"trait_name":"t","vectors":{{{vectors}}}}}'.encode()
+    at_once = turns_during(lambda: json.loads(content))
+    assert turns_during(lambda: parse_json(content)) > 10 * (at_once + 1)
