@@ -222,11 +222,19 @@ class BoundedConnection(HttpToolsProtocol):
         left = self._seconds_left()
         if left > 0:
             self._late = self.loop.call_later(left, self._is_late)
-        elif self._reading == "head" and not self._head_bytes and not self._held_bytes:
-            self._end()
+        elif self._has_nothing_to_answer():
+            self._wait_for_nothing()
+            self.transport.close()
+            self._expect_to_be_read()
         else:
             text = f"the request took too long: send its {self._reading} in time"
             self._answer(_RefusalError(408, "deadline_exceeded", text))
+
+    def _has_nothing_to_answer(self) -> bool:
+        """Whether the client has its answer already, or has not begun to ask."""
+        if self._reading == "body":
+            return self.cycle.response_complete
+        return not self._head_bytes and not self._held_bytes
 
     def _seconds_left(self) -> float:
         if self._reading == "head":
