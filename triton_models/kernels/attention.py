@@ -316,6 +316,7 @@ def attend(
         NUM_SPLITS=num_splits,
         NUM_KEYS=ATTENTION.num_keys,
         num_warps=ATTENTION.num_warps,
+        num_stages=ATTENTION.num_stages,
         **shape,
         **parameters.arguments,
     )

@@ -15,10 +15,13 @@ class AttentionBlocks:
     Attributes:
         num_keys: How many keys it reads at a time.
         num_warps: How many warps it has.
+        num_stages: How many steps of its loop it has under way, those included whose keys and
+            values are still being loaded.
     """
 
     num_keys: int
     num_warps: int
+    num_stages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +32,17 @@ class ProductBlocks:
         num_outputs: How many output features it computes.
         num_inputs: How many input features it reads at a time.
         num_warps: How many warps it has.
+        num_stages: How many steps of its loop it has under way, those included whose weights are
+            still being loaded; 1 loads straight into registers.
     """
 
     num_outputs: int
     num_inputs: int
     num_warps: int
+    num_stages: int = 1
 
 
-ATTENTION = AttentionBlocks(num_keys=32, num_warps=4)
+ATTENTION = AttentionBlocks(num_keys=32, num_warps=4, num_stages=3)
 
 QUERY_KEY_VALUE = ProductBlocks(4, 512, 4)
 OUTPUT = ProductBlocks(4, 512, 4)

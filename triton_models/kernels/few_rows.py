@@ -58,6 +58,7 @@ def _multiply(
     ROWS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr,
+    STAGES: tl.constexpr,
     NORMALIZES: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     ADDS: tl.constexpr,
@@ -71,7 +72,7 @@ def _multiply(
     rows = weight + features.to(tl.int64) * IN_SIZE
     products = tl.zeros((ROWS, OUTPUTS, INPUTS), tl.float32)
     squares = tl.zeros((ROWS, 1, INPUTS), tl.float32)
-    for begin in range(0, IN_SIZE, INPUTS):
+    for begin in tl.range(0, IN_SIZE, INPUTS, num_stages=STAGES):
         places = (begin + tl.arange(0, INPUTS))[None, None, :]
         values, scaled = _scaled(
             inputs, norm_weight, tokens, num_tokens, places, IN_SIZE, NORMALIZES
@@ -112,6 +113,7 @@ def _gate_up(
     ROWS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     INPUTS: tl.constexpr,
+    STAGES: tl.constexpr,
     HAS_BIAS: tl.constexpr,
 ) -> None:
     """Some gated features of all tokens."""
@@ -123,7 +125,7 @@ def _gate_up(
     gates = tl.zeros((ROWS, OUTPUTS, INPUTS), tl.float32)
     ups = tl.zeros((ROWS, OUTPUTS, INPUTS), tl.float32)
     squares = tl.zeros((ROWS, 1, INPUTS), tl.float32)
-    for begin in range(0, IN_SIZE, INPUTS):
+    for begin in tl.range(0, IN_SIZE, INPUTS, num_stages=STAGES):
         places = (begin + tl.arange(0, INPUTS))[None, None, :]
         values, scaled = _scaled(inputs, norm_weight, tokens, num_tokens, places, IN_SIZE, True)
         squares += values * values
@@ -191,6 +193,7 @@ def multiply(
         ROWS=next_power_of_two(num_tokens),
         OUTPUTS=blocks.num_outputs,
         INPUTS=blocks.num_inputs,
+        STAGES=blocks.num_stages,
         NORMALIZES=norm is not None,
         HAS_BIAS=bias is not None,
         ADDS=residual is not None,
@@ -232,6 +235,7 @@ def gate_up(
         ROWS=next_power_of_two(num_tokens),
         OUTPUTS=GATE_UP.num_outputs,
         INPUTS=GATE_UP.num_inputs,
+        STAGES=GATE_UP.num_stages,
         HAS_BIAS=bias is not None,
         num_warps=GATE_UP.num_warps,
     )
