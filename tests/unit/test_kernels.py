@@ -20,6 +20,7 @@ pytest.importorskip("triton")
 from triton_models.kernels import elementwise, few_rows
 from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
 from triton_models.kernels.block_sizes import (
+    ATTENTION,
     MAX_FEW_ROWS,
     ProductBlocks,
     attention_splits,
@@ -316,3 +317,12 @@ def test_no_kernel_spills_or_takes_more_shared_memory_than_a_card_has(
     assert max(each["moved_in_loops"] for each in products) <= MAX_FEW_ROWS * 1024
     # What a program may have on compute capability 8.6 and 8.9, the least of those meant.
     assert [each for each in compiled if each["shared"] > 99 * 1024] == []
+
+
+def test_four_programs_of_attention_fit_a_multiprocessor(compiled: list[dict[str, Any]]) -> None:
+    """With fewer, the keys and values being loaded at a time do not fill the memory's time."""
+    attending = [each for each in compiled if each["kernel"] == "_attend"]
+    threads = 4 * 32 * ATTENTION.num_warps
+    assert max(each["registers"] for each in attending) * threads <= 64 * 1024
+    # What a multiprocessor of compute capability 8.0 has; those of 9.0 have more.
+    assert max(each["shared"] for each in attending) * 4 <= 163 * 1024

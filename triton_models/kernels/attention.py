@@ -99,51 +99,51 @@ def _attend(
         query_base, query_norm, cos, sin, dims, is_query, epsilon, HEAD_SIZE, NORMALIZES
     )
     queries = queries.to(dtype)
-    one_head = tl.arange(0, 1)[:, None]
-    key_base = own + (NUM_HEADS + shared + one_head) * HEAD_SIZE
-    newest_key = _rotated(
-        key_base, key_norm, cos, sin, dims, is_dim, epsilon, HEAD_SIZE, NORMALIZES
-    )
-    newest_key = newest_key.to(dtype)
-    value_base = own + (NUM_HEADS + NUM_SHARED + shared + one_head) * HEAD_SIZE
-    newest_value = tl.load(value_base + dims, mask=is_dim, other=0.0).to(dtype)
 
     # Slots are counted in 64 bits once, and in 32 from there: tiles of wide addresses would take
     # most of the registers.
     key_cache = cache + (slot - position) * slot_width + shared * HEAD_SIZE
-    newest = position.to(tl.int32)
-    reach = newest + 1
-    part = tl.cdiv(tl.cdiv(reach, NUM_SPLITS), NUM_KEYS) * NUM_KEYS
-    start = split * part
-    end = tl.minimum(start + part, reach)
-    if (start <= newest) & (newest < end):
-        stored = key_cache + position * slot_width + dims
-        tl.store(stored, newest_key, mask=is_dim)
-        tl.store(stored + NUM_SHARED * HEAD_SIZE, newest_value, mask=is_dim)
-
     greatest = tl.full((PADDED_GROUP,), -1e30, tl.float32)
     total = tl.zeros((PADDED_GROUP,), tl.float32)
     result = tl.zeros((PADDED_GROUP, PADDED_SIZE), tl.float32)
+    if split == 0:
+        # The newest token goes first, so that the loop takes keys and values as they are loaded.
+        one_head = tl.arange(0, 1)[:, None]
+        key_base = own + (NUM_HEADS + shared + one_head) * HEAD_SIZE
+        newest_key = _rotated(
+            key_base, key_norm, cos, sin, dims, is_dim, epsilon, HEAD_SIZE, NORMALIZES
+        )
+        newest_key = newest_key.to(dtype)
+        value_base = key_base + NUM_SHARED * HEAD_SIZE
+        newest_value = tl.load(value_base + dims, mask=is_dim, other=0.0).to(dtype)
+        stored = key_cache + position * slot_width + dims
+        tl.store(stored, newest_key, mask=is_dim)
+        tl.store(stored + NUM_SHARED * HEAD_SIZE, newest_value, mask=is_dim)
+        greatest = tl.sum(queries.to(tl.float32) * newest_key.to(tl.float32), 1) * scale
+        total += 1.0
+        result += newest_value.to(tl.float32)
+
+    # Of the tokens before it: it may be being written by another program.
+    earlier = position.to(tl.int32)
+    part = tl.cdiv(tl.cdiv(earlier, NUM_SPLITS), NUM_KEYS) * NUM_KEYS
+    start = split * part
+    end = tl.minimum(start + part, earlier)
     in_block = tl.arange(0, NUM_KEYS)
     places = in_block[:, None] * slot_width + dims
     key_block = key_cache + start.to(tl.int64) * slot_width
     for begin in range(start, end, NUM_KEYS):
-        reached = begin + in_block
-        # Not the newest: another program may be writing it.
-        lies = (reached < tl.minimum(end, newest))[:, None]
+        is_reached = begin + in_block < end
+        lies = is_reached[:, None]
         if HEAD_SIZE < PADDED_SIZE:
             lies &= is_dim
-        is_newest = (reached == newest)[:, None]
         keys = tl.load(key_block + places, mask=lies, other=0.0)
-        keys = tl.where(is_newest, newest_key, keys)
         products = tl.dot(queries, tl.trans(keys)).to(tl.float32) * scale
-        products = tl.where((reached < end)[None, :], products, -1e30)
+        products = tl.where(is_reached[None, :], products, -1e30)
         new_greatest = tl.maximum(greatest, tl.max(products, 1))
         shrink = tl.exp2(greatest - new_greatest)
         weights = tl.exp2(products - new_greatest[:, None])
         total = total * shrink + tl.sum(weights, 1)
         values = tl.load(key_block + NUM_SHARED * HEAD_SIZE + places, mask=lies, other=0.0)
-        values = tl.where(is_newest, newest_value, values)
         result = result * shrink[:, None] + tl.dot(weights.to(dtype), values).to(tl.float32)
         greatest = new_greatest
         key_block += NUM_KEYS * slot_width
@@ -154,7 +154,7 @@ def _attend(
         tl.store(attended + head * HEAD_SIZE + dims, outcome, mask=is_query)
     else:
         place = head * NUM_SPLITS + split
-        if start < end:
+        if (split == 0) | (start < end):
             tl.store(partials + place * HEAD_SIZE + dims, result, mask=is_query)
         is_head = in_group < group
         tl.store(sums + 2 * place, greatest[:, None], mask=is_head)
