@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import math
 import queue
 import statistics
@@ -110,6 +111,8 @@ def running_engine(model: Transformer, num_rows: int) -> Engine:
     room = KVRoom(NUM_SLOTS, reuse=False)
     engine = Engine(runner, room, letters, lambda: registry, [], CONTEXT_LENGTH, settings)
     engine.start()
+    gc.collect()
+    gc.freeze()  # as the server does
     return engine
 
 

@@ -42,13 +42,13 @@ class ProductBlocks:
     num_stages: int = 1
 
 
-ATTENTION = AttentionBlocks(num_keys=32, num_warps=4, num_stages=3)
+ATTENTION = AttentionBlocks(num_keys=32, num_warps=2, num_stages=3)
 
-QUERY_KEY_VALUE = ProductBlocks(4, 512, 4)
-OUTPUT = ProductBlocks(4, 512, 4)
-GATE_UP = ProductBlocks(4, 512, 4)
-DOWN = ProductBlocks(4, 1024, 4)
-HEAD = ProductBlocks(8, 512, 4)
+QUERY_KEY_VALUE = ProductBlocks(2, 2048, 4, 2)
+OUTPUT = ProductBlocks(1, 512, 1)
+GATE_UP = ProductBlocks(1, 1024, 4)
+DOWN = ProductBlocks(4, 1024, 4, 3)
+HEAD = ProductBlocks(2, 1024, 4)
 
 MAX_FEW_ROWS = 2
 """The most rows that a step multiplies by kernels of its own; for more, cuBLAS is at least as fast.
