@@ -35,6 +35,7 @@ class TritonStream:
         self._request = request
         self._call = stub.ModelStreamInfer(metadata=(*_METADATA, *metadata), timeout=timeout)
         self._ended = False
+        self._opener: asyncio.Task[Any] | None = None
 
     @property
     def ended(self) -> bool:
@@ -46,7 +47,9 @@ class TritonStream:
 
         Raises:
             GatewayError: Triton cannot be reached.
+            asyncio.CancelledError: The stream was cancelled meanwhile.
         """
+        self._opener = asyncio.current_task()
         try:
             await self._call.write(self._request)
             await self._call.done_writing()
@@ -55,6 +58,8 @@ class TritonStream:
         except (asyncio.InvalidStateError, grpc.aio.BaseError):
             # The call ended while the request was being written: its status says why.
             raise self._failure_of(await self._call.code(), await self._call.details()) from None
+        finally:
+            self._opener = None
 
     async def read(self, timeout: float) -> Chunk | None:
         """Returns the next response, or `None` after the last.
@@ -101,6 +106,9 @@ class TritonStream:
         """Closes the stream at once, unless Triton has closed it."""
         if not self._call.done():
             self._call.cancel()
+        if self._opener is not None:
+            # gRPC leaves a write for ever that waits for a call to begin which is cancelled.
+            self._opener.cancel()
 
     def _failure(self, error: Any) -> GatewayError:
         return self._failure_of(error.code(), error.details())

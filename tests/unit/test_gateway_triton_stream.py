@@ -7,9 +7,14 @@ from typing import Any
 
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2_grpc
 
 from gateway.errors import DeadlineError, UnreachableError
 from gateway.triton_stream import TritonStream
+from tests.unit.standin_triton import OLD, standin_triton
+from triton_models.grpc_messages import encode_request
+from triton_models.signs_of_life import ONE_TOKEN
+from triton_models.tensors import PERSONA
 
 
 class Call:
@@ -50,3 +55,22 @@ async def test_the_status_tells_why_whatever_grpc_raises(error: Exception) -> No
     with pytest.raises(UnreachableError):
         await gone.open()
     assert gone.ended
+
+
+@pytest.mark.parametrize("moments", range(4))
+async def test_a_stream_that_is_cancelled_while_it_is_opened_ends(moments: int) -> None:
+    with standin_triton(OLD) as (_, address):
+        channel = grpc.aio.insecure_channel(address)
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        await channel.channel_ready()
+        stream = TritonStream(stub, encode_request(PERSONA, "id", ONE_TOKEN), 3600)
+        opening = asyncio.create_task(stream.open())
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        stream.cancel()
+        # Without end before; how it ends depends on how far it has come.
+        await asyncio.wait([opening], timeout=60)
+        assert opening.done()
+        if not opening.cancelled():
+            opening.exception()  # which is then seen
+        await channel.close()
