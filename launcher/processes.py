@@ -234,6 +234,21 @@ def hide_shared_memory(prefix: str) -> None:
                 os.close(file)
 
 
+def remove_unused_shared_memory(prefix: str, group: int) -> None:
+    """Removes shared memory that a killed Python process of a running Triton left behind.
+
+    Triton gives the model that it loads again another file.
+
+    Args:
+        prefix: What the names begin with.
+        group: Triton's process group; no model of it may be loading.
+    """
+    commands = [command_line(pid) for pid in group_members(group)]
+    for path in SHARED_MEMORY.glob(f"{prefix}*"):
+        if not any(path.name in command for command in commands):
+            path.unlink(missing_ok=True)
+
+
 def remove_shared_memory(prefix: str) -> None:
     """Removes shared memory that a Triton of ours, now ended, left behind.
 

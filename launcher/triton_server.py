@@ -13,6 +13,7 @@ from launcher.processes import (
     ManagedProcess,
     hide_shared_memory,
     remove_shared_memory,
+    remove_unused_shared_memory,
     runs,
     stub_models,
 )
@@ -119,10 +120,14 @@ class TritonServer:
             remove_shared_memory(self._prefix)
 
     def look_after_stubs(self) -> None:
-        """Learns which Python processes there are, and hides the shared memory of new ones."""
+        """Learns which Python processes there are, and sees to their shared memory.
+
+        No model may be loading: that of new processes is hidden, that of ended ones removed.
+        """
         hide_shared_memory(self._prefix)
         if self.process:
             self._stubs = stub_models(self.process.pid)
+            remove_unused_shared_memory(self._prefix, self.process.pid)
 
     def dead_models(self) -> list[str]:
         """Returns the models whose Python processes have ended since they were last learned of."""

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from launcher.loopback import loopback_settings
+from launcher.processes import SHARED_MEMORY, RunRecord
 from launcher.stack import Stack
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.held_engine import BEGINNING, held_engine, pieces_of, stubs_of
@@ -186,6 +187,12 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
+def shared_memory(stack: Stack) -> list[Path]:
+    record = RunRecord.read(stack.settings.run_folder / "stack.json")
+    assert record
+    return list(SHARED_MEMORY.glob(f"{record.shared_memory_prefix}*"))
+
+
 def test_it_recovers_by_itself_when_the_model_or_triton_dies(own_stack: Stack) -> None:
     assert own_stack.triton
     with httpx.Client(base_url=own_stack.settings.gateway_url, timeout=60) as api:
@@ -206,6 +213,8 @@ def test_it_recovers_by_itself_when_the_model_or_triton_dies(own_stack: Stack) -
                 assert int(broken.headers["retry-after"]) > 0
                 assert "Traceback" not in broken.text
                 assert eventually(answers)
+                # The dead process's shared memory is not left behind: there are three models.
+                assert eventually(lambda: len(shared_memory(own_stack)) == 3)
         assert api.post("/api/v1/generate", json=STEERED).json()["response"] == expected["response"]
 
         own_stack.triton.stop(patience_seconds=0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from launcher.errors import LaunchError
 from launcher.private_arguments import PrivacyError
+from launcher.processes import SHARED_MEMORY, remove_unused_shared_memory
 from launcher.settings import StackSettings
 from launcher.triton_server import TritonServer
 from triton_models import control
@@ -101,3 +104,19 @@ def test_another_server_than_the_wheel_s_needs_none_of_its_folders(tmp_path: Pat
     assert process.command[0] == "tritonserver"
     assert not any(part.startswith("--backend-directory") for part in process.command)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shared_memory_that_no_process_names_is_removed() -> None:
+    prefix = f"persona_test_{os.getpid()}_"
+    used, unused = (SHARED_MEMORY / f"{prefix}{name}" for name in ("used", "left"))
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", used.name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as stub:
+        try:
+            for path in (used, unused):
+                path.touch()
+            remove_unused_shared_memory(prefix, stub.pid)
+            assert (used.exists(), unused.exists()) == (True, False)
+        finally:
+            used.unlink(missing_ok=True)
+            unused.unlink(missing_ok=True)
+            stub.communicate()
