@@ -112,6 +112,8 @@ class Endpoints:
         except OSError as error:
             # A name server that is away for a while takes no model server with it.
             _logger.warning("TRITON_URL cannot be looked up", extra={"reason": str(error)})
+        except Exception:  # a task that died would find no new server any more
+            _logger.exception("looking TRITON_URL up failed")
         else:
             self._become(addresses)
 

@@ -279,6 +279,7 @@ class Supervisor:
             if not self._interrupted.is_set():
                 self._restart(f"{model} cannot be loaded again: {error}")
             return
+        self._server.clear_up()
         self._server.look_after_stubs()
         self._settled_at = time.monotonic()
         self._looking.pause_seconds = _START_LOOK_SECONDS

@@ -120,13 +120,14 @@ class TritonServer:
             remove_shared_memory(self._prefix)
 
     def look_after_stubs(self) -> None:
-        """Learns which Python processes there are, and sees to their shared memory.
-
-        No model may be loading: that of new processes is hidden, that of ended ones removed.
-        """
+        """Learns which Python processes there are, and hides the shared memory of new ones."""
         hide_shared_memory(self._prefix)
         if self.process:
             self._stubs = stub_models(self.process.pid)
+
+    def clear_up(self) -> None:
+        """Removes what models left behind that were killed; none may be loading."""
+        if self.process:
             remove_unused_shared_memory(self._prefix, self.process.pid)
 
     def dead_models(self) -> list[str]:

@@ -45,6 +45,9 @@ class Server:
     def look_after_stubs(self) -> None:
         self.dead = []
 
+    def clear_up(self) -> None:
+        pass
+
     def dead_models(self) -> list[str]:
         return self.dead
 
