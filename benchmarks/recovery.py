@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.soak.verdicts import Expected, Outcome, Shape, judge
@@ -52,18 +54,24 @@ class Clients:
 
     Args:
         port: The gateway's.
+        number: How many of them there are.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, number: int = STREAMS) -> None:
         self._port = port
         self._stopping = False
-        self._tasks = [asyncio.create_task(self._ask()) for _ in range(STREAMS)]
+        self._tasks = [asyncio.create_task(self._ask()) for _ in range(number)]
         self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
 
     async def stop(self) -> None:
         """Lets the open streams end."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
+
+    @property
+    def summary(self) -> str:
+        """How the streams ended so far."""
+        return ", ".join(f"{count} {outcome.value}" for outcome, count in self.ended.items())
 
     async def _ask(self) -> None:
         while not self._stopping:
@@ -116,9 +124,34 @@ async def measure(stack: Stack, kills: dict[str, int]) -> bool:
             flush=True,
         )
     await clients.stop()
-    shown = ", ".join(f"{count} {outcome.value}" for outcome, count in clients.ended.items())
-    print(f"streams: {shown}")
+    print(f"streams: {clients.summary}")
     return not clients.ended[Outcome.LOST]
+
+
+@contextmanager
+def supervised_stack(**variables: str) -> Iterator[Stack]:
+    """Runs servers on free ports, and looks after them as `python -m launcher` does.
+
+    Args:
+        **variables: Their environment.
+    """
+    ended = threading.Event()
+
+    def look_after(stack: Stack) -> None:
+        while not ended.wait(TICK_SECONDS):
+            stack.tick()
+
+    with tempfile.TemporaryDirectory(prefix="persona-supervised-") as folder:
+        settings = loopback_settings(Path(folder), START_SECONDS)
+        environment = {"TORCH_THREADS": "1", **variables}
+        with Stack(settings, environment, say=lambda _: None) as stack:
+            supervisor = threading.Thread(target=look_after, args=(stack,))
+            supervisor.start()
+            try:
+                yield stack
+            finally:
+                ended.set()
+                supervisor.join()
 
 
 def main() -> int:
@@ -128,24 +161,8 @@ def main() -> int:
     parser.add_argument("--triton-kills", type=int, default=10)
     arguments = parser.parse_args()
     kills = {MODEL: arguments.model_kills, TRITON: arguments.triton_kills}
-    with tempfile.TemporaryDirectory(prefix="persona-recovery-") as folder:
-        settings = loopback_settings(Path(folder), START_SECONDS)
-        ended = threading.Event()
-        with Stack(settings, {"TORCH_THREADS": "1"}, say=lambda _: None) as stack:
-
-            def look_after() -> None:
-                while not ended.wait(TICK_SECONDS):
-                    stack.tick()
-
-            supervisor = threading.Thread(target=look_after)
-            supervisor.start()
-            try:
-                sound = asyncio.run(
-                    measure(stack, {what: times for what, times in kills.items() if times})
-                )
-            finally:
-                ended.set()
-                supervisor.join()
+    with supervised_stack() as stack:
+        sound = asyncio.run(measure(stack, {what: times for what, times in kills.items() if times}))
     return 0 if sound else 1
 
 
