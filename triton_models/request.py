@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -295,7 +296,8 @@ def _with_sampling_parameters(values: Values) -> Values:
     for key, value in parameters.items():
         if key not in _SAMPLING_PARAMETERS:
             raise InvalidRequestError(
-                f"sampling_parameters has {key!r}: use {', '.join(_SAMPLING_PARAMETERS)}"
+                f"sampling_parameters has {reprlib.repr(key)}: "
+                f"use {', '.join(_SAMPLING_PARAMETERS)}"
             )
         name, kind = _SAMPLING_PARAMETERS[key]
         if value is None:
@@ -322,6 +324,6 @@ def _converted(key: str, value: Any, kind: type) -> Any:
     except (TypeError, ValueError, OverflowError) as error:
         expected = {float: "a number", int: "an integer", str: "text"}[kind]
         raise InvalidRequestError(
-            f"sampling_parameters has {key} = {value!r}: give {expected}"
+            f"sampling_parameters has {key} = {reprlib.repr(value)}: give {expected}"
         ) from error
     return converted

@@ -112,3 +112,11 @@ def test_nothing_is_reported_unless_asked_for() -> None:
 def test_a_refused_request_says_what_would_be_right(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         parse(**values)
+
+
+@pytest.mark.parametrize("text", ['{"%s": 1}', '{"temperature": "%s"}', '{"top_k": [["%s"]]}'])
+def test_a_refusal_does_not_repeat_a_long_value(text: str) -> None:
+    values = {"sampling_parameters": [text % ("x" * 1_000_000)]}
+    with pytest.raises(InvalidRequestError) as refused:
+        parse_generation_request(values, GenerationDefaults())
+    assert len(str(refused.value)) < 500
