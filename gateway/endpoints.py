@@ -73,7 +73,7 @@ class Endpoints:
     @property
     def some_work(self) -> bool:
         """Whether one works, as far as somebody has looked."""
-        return any(endpoint.at_work for endpoint in self.all)
+        return any(endpoint.at_work and not endpoint.doubtful for endpoint in self.all)
 
     def choose(self, tried: Collection[Any] = ()) -> Endpoint | None:
         """Returns the one for a request, if there is one that works and has not been tried."""

@@ -223,7 +223,7 @@ def test_it_recovers_by_itself_when_the_model_or_triton_dies(own_stack: Stack) -
         assert int(refused.headers["retry-after"]) > 0
         assert refused.json()["success"] is False
         assert api.get("/health").status_code == 200
-        assert api.get("/health/ready").status_code == 503
+        assert eventually(lambda: api.get("/health/ready").status_code == 503)
         assert api.get("/status").json()["status"] == "initializing"
         assert api.get("/api/v1/traits").status_code == 503
 
