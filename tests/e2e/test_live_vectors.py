@@ -191,7 +191,7 @@ def test_a_vector_is_uploaded_replaced_and_removed_by_an_admin(
     with client.stream(PROMPT, trait="help", scalar=2.0, **GREEDY) as stream:
         assert "".join(chunk.text for chunk in stream) == helpful.response
     assert stream.completion.warnings == helpful.warnings
-    triton = TritonPersonaClient(live.settings.grpc_address)
+    triton = TritonPersonaClient(live.settings.grpc_address, access_key=live.access_key)
     direct = triton.generate(PROMPT, traits={"help": 2.0}, **GREEDY)
     assert (direct.response, direct.warnings) == (helpful.response, helpful.warnings)
 
