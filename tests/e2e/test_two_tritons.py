@@ -13,6 +13,7 @@ import pytest
 
 from launcher.loopback import loopback_settings
 from launcher.stack import Stack
+from launcher.status import SERVING
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import RunningGateway, gateway
 from tests.e2e.held_engine import stubs_of
@@ -56,6 +57,12 @@ def served(tritons: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with gateway(tmp_path_factory.mktemp("gateway"), environment, TRITON_URL=url) as running:
         assert eventually(lambda: servers(running, "ready") == 2)
         yield running
+
+
+def is_repaired(stack: Stack) -> bool:
+    """Whether a model was loaded again; at times its death takes Triton 2.51 itself along."""
+    snapshot = stack.status.snapshot()
+    return stack.status.state in SERVING and snapshot.reloads + snapshot.restarts > 0
 
 
 def metrics(served: RunningGateway) -> Scrape:
@@ -104,8 +111,7 @@ def test_a_dead_model_swallows_nothing_and_comes_back(
     assert_only_begun_answers_failed(outcomes, killed_at)
     assert metrics(served).get("persona_gateway_generation_retries_total") >= 1
     with supervised(*tritons):
-        assert eventually(lambda: servers(served, "ready") == 2)
-    assert tritons[0].status.snapshot().reloads == 1
+        assert eventually(lambda: is_repaired(tritons[0]) and servers(served, "ready") == 2)
 
 
 def test_a_killed_triton_costs_only_the_answers_that_it_had_begun(
