@@ -69,11 +69,12 @@ async def _break(kind: str, servers: Servers, ledger: Ledger) -> None:
     ledger.faults.append(fault)
     if kind == GATEWAY_RESTARTED:
         fault.gateway = servers.second.name
-        status = await servers.stop_second()
-        if status:
-            ledger.lose(kind, f"the gateway ended with status {status}")
-        servers.start_second()
-        await servers.served(servers.second)
+        async with servers.keys_in_use:
+            status = await servers.stop_second()
+            if status:
+                ledger.lose(kind, f"the gateway ended with status {status}")
+            servers.start_second()
+            await servers.served(servers.second)
     else:
         servers.kill(f"stub of {ENGINE}" if kind == STUB_KILLED else "tritonserver")
         for gateway in servers.gateways:

@@ -30,13 +30,15 @@ async def rotate(servers: Servers, traffic: Traffic) -> None:
     while not traffic.over:
         number += 1
         new = make_key(f"guest {servers.seed} {number}")
-        if number % 2 == 0:
-            name, text = next(broken)
-            servers.keys.write_text(text)
-            await asyncio.sleep(BROKEN_SECONDS)
-            for gateway in servers.gateways:
-                await _see(traffic, f"{BROKEN} ({name})", gateway, servers.keys.user, opens=True)
-        servers.keys.write(new)
+        async with servers.keys_in_use:
+            if number % 2 == 0:
+                name, text = next(broken)
+                what = f"{BROKEN} ({name})"
+                servers.keys.write_text(text)
+                await asyncio.sleep(BROKEN_SECONDS)
+                for gateway in servers.gateways:
+                    await _see(traffic, what, gateway, servers.keys.user, opens=True)
+            servers.keys.write(new)
         for gateway in servers.gateways:
             await _see(traffic, ADDED, gateway, new, opens=True)
             if old:

@@ -135,6 +135,8 @@ class Servers:
             "RATE_LIMIT_TOKENS": "1000000000/minute",
             "REQUEST_TIMEOUT": str(REQUEST_SECONDS),
         }
+        # A gateway does not start with a broken file of keys, nor with one that is about to be.
+        self.keys_in_use = asyncio.Lock()
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._second: subprocess.Popen[bytes] | None = None
 
