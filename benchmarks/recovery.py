@@ -15,7 +15,6 @@ import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.soak.verdicts import Expected, Outcome, Shape, judge
 from benchmarks.soak.wire import Call, Reply, exchange
-from launcher.loopback import loopback_settings
+from launcher.loopback import loopback_settings, supervised
 from launcher.processes import stub_models
 from launcher.stack import Stack
 from launcher.supervisor import TICK_SECONDS
@@ -135,23 +134,11 @@ def supervised_stack(**variables: str) -> Iterator[Stack]:
     Args:
         **variables: Their environment.
     """
-    ended = threading.Event()
-
-    def look_after(stack: Stack) -> None:
-        while not ended.wait(TICK_SECONDS):
-            stack.tick()
-
     with tempfile.TemporaryDirectory(prefix="persona-supervised-") as folder:
         settings = loopback_settings(Path(folder), START_SECONDS)
         environment = {"TORCH_THREADS": "1", **variables}
-        with Stack(settings, environment, say=lambda _: None) as stack:
-            supervisor = threading.Thread(target=look_after, args=(stack,))
-            supervisor.start()
-            try:
-                yield stack
-            finally:
-                ended.set()
-                supervisor.join()
+        with Stack(settings, environment, say=lambda _: None) as stack, supervised(stack):
+            yield stack
 
 
 def main() -> int:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from launcher.settings import StackSettings
+from launcher.stack import Stack
+from launcher.supervisor import TICK_SECONDS
 
 
 def free_ports(count: int) -> list[int]:
@@ -43,3 +48,27 @@ def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
         exit_seconds=5.0,
         probe_seconds=0.0,
     )
+
+
+@contextmanager
+def supervised(*stacks: Stack) -> Iterator[None]:
+    """Looks after stacks until the end, as `python -m launcher` does.
+
+    Args:
+        *stacks: Running ones, which only this thread of its own touches meanwhile.
+    """
+    ended = threading.Event()
+
+    def look_after(stack: Stack) -> None:
+        while not ended.wait(TICK_SECONDS):
+            stack.tick()
+
+    threads = [threading.Thread(target=look_after, args=(stack,)) for stack in stacks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()

@@ -22,8 +22,8 @@ from typing import TypeVar
 
 import torch
 
-from launcher.processes import ManagedProcess, model_of_stub, runs
-from tests.e2e.descendants import descendants
+from benchmarks.soak.processes import descendants
+from launcher.processes import ManagedProcess, model_of_stub
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import PATIENCE_SECONDS, eventually
 
@@ -241,7 +241,8 @@ def stubs_of(triton: ManagedProcess, model: str) -> list[int]:
         triton: The server, or the container that it runs in.
         model: The model.
     """
-    return [pid for pid in descendants(triton.pid) if model_of_stub(pid) == model and runs(pid)]
+    pids = [process.pid for process in descendants(triton.pid)]
+    return [pid for pid in pids if model_of_stub(pid) == model]
 
 
 def thread_of(pid: int) -> int:

@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 import pytest
 
-from launcher.loopback import loopback_settings
+from launcher.loopback import loopback_settings, supervised
 from launcher.stack import Stack
 from launcher.status import State
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
@@ -41,7 +41,6 @@ from tests.e2e.held_engine import (
     stubs_of,
 )
 from tests.e2e.load import load
-from tests.e2e.supervised import supervised
 from tests.e2e.triton_call import Call, call, describe, error_of
 from tests.e2e.waiting import eventually
 from tests.prometheus_text import Scrape

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.soak.processes import descendants
 from launcher.loopback import free_ports
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.containers import USER, comes_up, container, terminate
-from tests.e2e.descendants import descendants
 from tests.e2e.gateways import is_ready, refuses
 from tests.e2e.held_engine import BEGINNING, held_engine, stubs_of
 from tests.e2e.triton_call import Call, call, describe
@@ -85,8 +85,8 @@ def test_the_images_serve_as_a_user_without_rights_on_a_root_that_cannot_be_writ
     with container("triton", tmp_path / "triton", DATA_ROOT, **variables) as triton:
         up = comes_up(triton, lambda: ports.probe("ready") == 200, START_SECONDS)
         assert up, triton.last_lines(40)
-        for pid in descendants(triton.pid):
-            status = Path(f"/proc/{pid}/status").read_text()
+        for process in descendants(triton.pid):
+            status = Path(f"/proc/{process.pid}/status").read_text()
             if "bwrap" not in status.splitlines()[0] and os.geteuid() == 0:
                 assert f"\nUid:\t{USER}\t{USER}\t{USER}\t{USER}\n" in status
         (steered,) = call(

@@ -13,13 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from launcher.loopback import loopback_settings
+from launcher.loopback import loopback_settings, supervised
 from launcher.processes import SHARED_MEMORY, RunRecord
 from launcher.stack import Stack
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.held_engine import BEGINNING, held_engine, pieces_of, stubs_of
 from tests.e2e.leaving import leave
-from tests.e2e.supervised import supervised
 from tests.e2e.triton_call import call
 from tests.e2e.waiting import eventually
 

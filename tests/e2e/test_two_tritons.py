@@ -11,14 +11,13 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from launcher.loopback import loopback_settings
+from launcher.loopback import loopback_settings, supervised
 from launcher.stack import Stack
 from launcher.status import SERVING
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import RunningGateway, gateway
 from tests.e2e.held_engine import stubs_of
 from tests.e2e.load import Outcome, load, load_with_answers_in
-from tests.e2e.supervised import supervised
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import eventually
 from tests.prometheus_text import Scrape
