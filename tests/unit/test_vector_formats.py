@@ -293,7 +293,15 @@ def test_half_precision_is_read_as_float32(dtype: torch.dtype, tmp_path: Path) -
 
 def test_a_tensor_that_asks_for_gradients_or_is_a_view_is_read_as_its_numbers() -> None:
     values = torch.arange(20.0).reshape(4, 5)
-    for saved in (values.clone().requires_grad_(), values.t().contiguous().t(), values[:, :]):
+    in_the_middle = torch.zeros(9, 7)
+    in_the_middle[3:7, 1:6] = values
+    for saved in (
+        values.clone().requires_grad_(),
+        values.t().contiguous().t(),
+        values[:, :],
+        in_the_middle[3:7, 1:6],
+        torch._neg_view(-values),
+    ):
         read = read_vector_bytes(torch_bytes(saved), "t.pt")
         assert read.blocks[1].tolist() == values[2].tolist()
 
@@ -522,20 +530,16 @@ def test_chosen_blocks_keep_what_of_them_was_selected() -> None:
     assert only_blocks(example(), [0]).metadata == {}
 
 
-def test_reading_needs_torch_for_its_own_files_only() -> None:
-    """As in the gateway, whose environment has none."""
+def test_reading_needs_neither_torch_nor_gguf() -> None:
+    """As in the gateway, whose environment has neither."""
     script = """
 import sys
 for missing in ("torch", "gguf"):
     sys.modules[missing] = None
 from pathlib import Path
 from triton_models.vectors.formats import read_vector
-for name in ("repeng.gguf", "activation_steering.svec"):
-    read_vector(Path(sys.argv[1]) / name)
-try:
-    read_vector(Path(sys.argv[1]) / "sarcastic_response_avg_diff.pt")
-except ValueError as error:
-    print(error)
+for name in ("repeng.gguf", "activation_steering.svec", "sarcastic_response_avg_diff.pt"):
+    print(len(read_vector(Path(sys.argv[1]) / name).blocks) > 0)
 """
     result = subprocess.run(
         [sys.executable, "-c", script, str(DATA)],
@@ -544,4 +548,4 @@ except ValueError as error:
         check=True,
         cwd=DATA.parents[2],
     )
-    assert "response_avg_diff.pt: needs the torch package" in result.stdout
+    assert result.stdout.split() == ["True"] * 3

@@ -187,7 +187,7 @@ def test_wrong_layers_are_wrong_usage(layers: str, tmp_path: Path) -> None:
     ("missing", "arguments", "message"),
     [
         ("numpy", ("show", "repeng.gguf"), "error: this needs the package numpy: pip install"),
-        ("torch", ("show", "easysteer_layer_2.pt"), "needs the torch package"),
+        ("torch", ("export", "repeng.gguf", "x.pt"), "needs the torch package to be written"),
         ("gguf", ("export", "repeng.gguf", "x.gguf"), "needs the gguf package to be written"),
     ],
 )

@@ -7,17 +7,22 @@ has that block's place; it would steer wrongly, so it is never read. EasySteer h
 [hidden], whose layer stands in the file's name.
 
 Such a file is a zip with a pickle. The pickle is read by its opcodes first: it must describe one
-tensor and name nothing else. Then a clean zip with just the checked parts goes to
-`torch.load(weights_only=True)`, so torch never sees a byte that was not looked at.
+tensor and name nothing else. Then it is rebuilt with stand-ins for what it names, so reading such a
+file neither runs torch nor needs it: a gateway that imports it grows by 130 MiB.
 """
 
 from __future__ import annotations
 
 import io
+import math
+import pickle
 import pickletools
 import re
 import zipfile
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,23 +37,61 @@ from triton_models.vectors.formats.limits import (
 )
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 NOTE = "import_note"
 """The key in the metadata that says what of a file was left out."""
 
 _DIFF_SUFFIX = re.compile(r"_(response_avg|prompt_avg|prompt_last)_diff$")
 _LAYER_IN_NAME = re.compile(r"[_.-]?(?:layer|block)_?(\d+)(?!\d)")
-_STORAGES = ("FloatStorage", "HalfStorage", "BFloat16Storage", "DoubleStorage")
-_GLOBALS = {
-    "torch._utils _rebuild_tensor_v2",
-    "collections OrderedDict",
-    *(f"torch {storage}" for storage in _STORAGES),
-}
 _MAX_PICKLE_BYTES = 2**16
 _MAX_ENTRIES = 64
-_TEMPORARY_NAME = "archive"
+
+_OPCODES = re.compile(
+    "PROTO|STOP|MARK|GLOBAL|REDUCE|BINPERSID|(LONG_)?BIN(PUT|GET)|BINUNICODE|BININT[12]?|LONG1|"
+    "NEWTRUE|NEWFALSE|NONE|(EMPTY_)?TUPLE|TUPLE[123]|EMPTY_DICT|SETITEMS?|EMPTY_LIST|APPENDS?"
+)
+"""What `torch.save` writes for tensors, in pickle's protocol 2. Others allocate what a number in
+the file says, or make objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StorageType:
+    """What torch calls a class of storages.
+
+    Attributes:
+        dtype: How its numbers are stored; bfloat16, which numpy lacks, as float32's upper half.
+    """
+
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    kind: _StorageType
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A view of a storage, all in elements, as `torch._utils._rebuild_tensor_v2` takes it."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    requires_grad: bool
+    backward_hooks: object
+    metadata: Mapping[str, bool] | None = None
+
+
+_BFLOAT16 = "u2"
+_NAMED = {
+    "torch._utils _rebuild_tensor_v2": _Tensor,
+    "collections OrderedDict": OrderedDict,
+    "torch FloatStorage": _StorageType("f4"),
+    "torch HalfStorage": _StorageType("f2"),
+    "torch BFloat16Storage": _StorageType(_BFLOAT16),
+    "torch DoubleStorage": _StorageType("f8"),
+}
 
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
@@ -62,7 +105,7 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
             layer in a file's name counts blocks if `None`.
 
     Raises:
-        VectorFileError: It is not such a file, or torch is missing.
+        VectorFileError: It is not such a file.
     """
     rows = _numbers(content)
     if rows.ndim == 1:
@@ -95,7 +138,13 @@ def write(vector: PersonaVector) -> bytes:
         VectorFileError: The vector lacks a block before its last one, which a tensor cannot say;
             or torch is missing.
     """
-    torch = _torch()
+    try:
+        import torch
+    except ImportError as error:
+        raise VectorFileError(
+            "needs the torch package to be written: pip install 'persona-triton[server]', or use "
+            "safetensors, GGUF or JSON"
+        ) from error
     blocks = sorted(vector.blocks)
     if blocks != list(range(len(blocks))):
         raise VectorFileError(
@@ -121,58 +170,72 @@ def _single(vector: NDArray[np.float32], stem: str, convention: Convention) -> F
     return FileContent({block: vector}, _LAYER_IN_NAME.sub("", stem))
 
 
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise VectorFileError(
-            "needs the torch package: pip install 'persona-triton[server]', or convert it to "
-            "safetensors where torch is installed"
-        ) from error
-    return torch
-
-
 def _numbers(content: bytes) -> NDArray[np.float32]:
     """The tensor's numbers, float32 [hidden] or [rows, hidden]."""
     parts = _parts(content)
     _check_pickle(parts["data.pkl"])
-    tensor = _load(parts)
-    if tensor.ndim not in (1, 2):
-        raise VectorFileError(
-            f"holds a tensor of shape {list(tensor.shape)}: use [layers + 1, hidden] or [hidden]"
-        )
-    check_hidden_size(tensor.shape[-1], "a row of its tensor")
-    if not 1 <= len(tensor) <= MAX_BLOCKS + 1 and tensor.ndim == 2:
-        raise VectorFileError(f"has {len(tensor)} rows: no model has more than {MAX_BLOCKS} blocks")
-    if tensor.numel() * tensor.element_size() > len(content):
-        raise VectorFileError("describes a tensor larger than the file")
     try:
-        # A saved tensor may ask for gradients or be a negated view, which numpy does not know.
-        plain = tensor.detach().resolve_neg().float().contiguous().numpy()
-    except RuntimeError as error:
-        raise VectorFileError(f"holds a tensor that numpy cannot take: {error}") from error
-    return as_float32(plain, "its tensor")
-
-
-def _load(parts: dict[str, bytes]) -> Tensor:
-    torch = _torch()
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
-        for name, data in parts.items():
-            target.writestr(f"{_TEMPORARY_NAME}/{name}", data)
-    archive.seek(0)
-    try:
-        tensor = torch.load(archive, map_location="cpu", weights_only=True)
+        tensor = _Unpickler(io.BytesIO(parts["data.pkl"])).load()
     except Exception as error:
-        # torch promises no type of error for what it cannot read.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VectorFileError(f"cannot be loaded by torch: {reason:.200}") from error
-    if type(tensor) is not torch.Tensor or tensor.layout is not torch.strided:
+        # What a damaged pickle raises depends on where it is damaged.
+        raise VectorFileError(f"has a damaged pickle: {error}") from error
+    if not (isinstance(tensor, _Tensor) and isinstance(tensor.storage, _Storage)):
         raise VectorFileError(f"holds a {type(tensor).__name__}: use a plain tensor")
-    # A storage that claims to be longer than its bytes would be read beyond their end.
-    if tensor.untyped_storage().nbytes() > len(parts["data/0"]):
+    shape = tensor.shape
+    if not all(_are_counts(each) for each in (shape, tensor.strides, (tensor.offset,))) or len(
+        shape
+    ) != len(tensor.strides):
+        raise VectorFileError("describes a tensor that cannot be: its sizes are no counts")
+    if len(shape) not in (1, 2):
+        raise VectorFileError(
+            f"holds a tensor of shape {list(shape)}: use [layers + 1, hidden] or [hidden]"
+        )
+    check_hidden_size(shape[-1], "a row of its tensor")
+    if not 1 <= shape[0] <= MAX_BLOCKS + 1 and len(shape) == 2:
+        raise VectorFileError(f"has {shape[0]} rows: no model has more than {MAX_BLOCKS} blocks")
+    return as_float32(_view(tensor, parts), "its tensor")
+
+
+def _view(tensor: _Tensor, parts: Mapping[str, bytes]) -> NDArray[Any]:
+    """The numbers that a tensor with a valid shape shows of the file's storage."""
+    byte_order = ">" if parts.get("byteorder") == b"big" else "<"
+    dtype = np.dtype(byte_order + tensor.storage.kind.dtype)
+    data = parts["data/0"]
+    if not _are_counts((tensor.storage.length,)) or tensor.storage.length * dtype.itemsize > len(
+        data
+    ):
         raise VectorFileError("is truncated: its tensor is longer than its data")
-    return tensor  # type: ignore[no-any-return]
+    steps = zip(tensor.shape, tensor.strides, strict=True)
+    last = tensor.offset + sum((size - 1) * stride for size, stride in steps)
+    # A stride of zero shows the same numbers as often as the shape says.
+    if last >= tensor.storage.length or math.prod(tensor.shape) > tensor.storage.length:
+        raise VectorFileError("describes a tensor larger than the file")
+    numbers = np.lib.stride_tricks.as_strided(
+        np.frombuffer(data, dtype, tensor.storage.length)[tensor.offset :],
+        tensor.shape,
+        [stride * dtype.itemsize for stride in tensor.strides],
+        writeable=False,
+    )
+    if tensor.storage.kind.dtype == _BFLOAT16:
+        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+    return -numbers if (tensor.metadata or {}).get("neg") else numbers
+
+
+def _are_counts(values: object) -> bool:
+    return isinstance(values, tuple) and all(type(each) is int and each >= 0 for each in values)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds what a checked pickle describes, out of `_NAMED` alone."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        return _NAMED[f"{module_name} {global_name}"]
+
+    def persistent_load(self, pid: Any, /) -> _Storage:
+        _, kind, key, _, length = pid
+        if key != "0" or not isinstance(kind, _StorageType):
+            raise pickle.UnpicklingError("no storage of this file")
+        return _Storage(kind, length)
 
 
 def _parts(content: bytes) -> dict[str, bytes]:
@@ -204,26 +267,23 @@ def _parts(content: bytes) -> dict[str, bytes]:
     tensors = [name for name in parts if name.startswith("data/")]
     if "data.pkl" not in parts or tensors != ["data/0"]:
         raise VectorFileError("does not hold exactly one tensor: save a single tensor")
-    wanted = ("data.pkl", "byteorder", "version", "data/0")
-    return {name: parts[name] for name in wanted if name in parts}
+    return parts
 
 
 def _check_pickle(pickled: bytes) -> None:
-    """Refuses a pickle that names anything but what a tensor is rebuilt with.
-
-    Among what `weights_only` allows are calls like `bytearray(n)`, which allocate what a number in
-    the file says.
-    """
+    """Refuses a pickle that names or makes anything but what a tensor is rebuilt with."""
     if len(pickled) > _MAX_PICKLE_BYTES:
         raise VectorFileError("holds more than one tensor: save a single tensor")
     try:
         for opcode, argument, _ in pickletools.genops(pickled):
-            if opcode.name == "GLOBAL" and argument not in _GLOBALS:
+            if opcode.name == "GLOBAL" and argument not in _NAMED:
                 raise VectorFileError(
                     f"holds a {argument!r:.60}, not a plain tensor of floats; a pickle can run "
                     "code and is never loaded: save a tensor with torch.save(tensor, path)"
                 )
-            if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"):
+            # The memo grows to the largest index that is put into it.
+            memo_grows = opcode.name == "LONG_BINPUT" and int(argument or 0) > _MAX_PICKLE_BYTES
+            if not _OPCODES.fullmatch(opcode.name) or memo_grows:
                 raise VectorFileError(
                     "holds Python objects, not a plain tensor: save a tensor with "
                     "torch.save(tensor, path)"
