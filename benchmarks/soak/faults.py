@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.soak.ledger import Fault, Ledger
+from benchmarks.soak.processes import STEP, TRITON
 from benchmarks.soak.servers import ENGINE, Servers, StartError
 
 STUB_KILLED = "kill -9 of the model's process"
@@ -76,7 +77,7 @@ async def _break(kind: str, servers: Servers, ledger: Ledger) -> None:
             servers.start_second()
             await servers.served(servers.second)
     else:
-        servers.kill(f"stub of {ENGINE}" if kind == STUB_KILLED else "tritonserver")
+        servers.kill(f"{STEP}{ENGINE}" if kind == STUB_KILLED else TRITON)
         for gateway in servers.gateways:
             await servers.served(gateway)
     fault.ended = time.monotonic()

@@ -10,7 +10,13 @@ from pathlib import Path
 
 # Where proc(5)'s fields stand in /proc/[pid]/stat, counted from the one after the name.
 _STATE, _PARENT, _START = 0, 1, 19
-_STUB = "triton_python_backend_stub"
+_STUB_PROGRAM = "triton_python_backend_stub"
+
+TRITON = "tritonserver"
+"""The role of Triton itself."""
+
+STEP = "stub of "
+"""What the roles of the steps' processes begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +87,11 @@ def role_of(process: Process, prefix: str) -> Process:
     """
     words = process.command
     program = Path(words[0]).name if words else ""
-    if _STUB in program:
+    if _STUB_PROGRAM in program:
         model = next((Path(word).parts[-3] for word in words if word.endswith("model.py")), "?")
-        return replace(process, role=f"stub of {model}")
-    if program == "tritonserver":
-        return replace(process, role="tritonserver")
+        return replace(process, role=f"{STEP}{model}")
+    if program == TRITON:
+        return replace(process, role=TRITON)
     module = words[words.index("-m") + 1] if "-m" in words else ""
     if module == "launcher":
         return replace(process, role="supervisor")

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.soak.bad_input import all_bad_input, broken_keys, chooser
 from benchmarks.soak.faults import STUB_KILLED, plan
 from benchmarks.soak.ledger import GRACE_SECONDS, Entry, Fault, Ledger
-from benchmarks.soak.processes import Holding, Process, descendants, holding, role_of
+from benchmarks.soak.processes import TRITON, Holding, Process, descendants, holding, role_of
 from benchmarks.soak.report import Report
 from benchmarks.soak.verdicts import Expected, Outcome, Shape, Verdict, judge
 from benchmarks.soak.watch import MEMORY_ALLOWED, Sample, fitted_growth, judged_growth
@@ -164,6 +164,17 @@ def test_what_jumps_once_does_not_leak_and_what_climbs_in_steps_does() -> None:
     steps = [Sample(now, holding_of(now // 20 * 2**23)) for now in range(300)]
     assert not judged_growth("gateway", 1, jump).leaks
     assert judged_growth("gateway", 1, steps).leaks
+
+
+def test_triton_may_keep_the_threads_of_each_step_that_died_and_no_more() -> None:
+    deaths = [170.0, 200.0, 230.0]
+    kept = [
+        Sample(now, holding_of(threads=35 * sum(died <= now for died in deaths)))
+        for now in range(300)
+    ]
+    assert not judged_growth(TRITON, 1, kept, deaths).leaks
+    assert judged_growth(TRITON, 1, kept, deaths[:1]).leaks
+    assert judged_growth(TRITON, 1, kept).leaks
 
 
 def test_of_a_short_life_nothing_is_said() -> None:
