@@ -35,9 +35,9 @@ THREADS_ALLOWED = 6
 
 THREADS_OF_A_DEAD_STEP = 40
 """What Triton 2.51 keeps of a step whose process was killed amid answers: the old instance's pool
-of 32 threads and three more, about 1 MiB, until Triton itself is started again. So many, and what a
-line through steps rises above them, are
-allowed for each process of a step that was started anew."""
+of 32 threads and three more, about 1 MiB, until Triton itself is started again. So many, and what
+a line through steps rises above them, are allowed for each process of a step that was started
+anew."""
 
 SETTLED_SECONDS = 60.0
 """How long a process is left to load and to fill what it keeps before its growth counts."""
