@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
 import uvicorn
 from pydantic import ValidationError
 
-from gateway.connections import connection_options
-from gateway.logs import configure_logging
+from gateway.http.connections import connection_options
 from gateway.observability.workers import shared_folder
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.protection import Protection
 from gateway.settings import Settings
+from triton_models.logs import configure_logging
 
 
 def main() -> None:
@@ -55,6 +56,8 @@ def serve_app() -> object:
 
     settings = Settings()
     configure_logging(settings.log_level, settings.log_format)
+    # One line per request is ours, with the ids and the outcome in it.
+    logging.getLogger("uvicorn.access").disabled = True
     return create_app(settings)
 
 

@@ -13,33 +13,33 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import Scope
 
 from gateway import __version__
-from gateway.cached import Cached
-from gateway.endpoint import Endpoint
-from gateway.endpoints import Endpoints
-from gateway.generation import Deadlines
-from gateway.health import HealthWatch, check_readiness
-from gateway.middleware import REQUEST_ID_HEADER, BodyLimit, RequestContext
+from gateway.api import compare, documentation, generate, playground, service, traits
+from gateway.api import metrics as metrics_route
+from gateway.api.cached_call import CachedCall
+from gateway.api.dependencies import Gateway
+from gateway.api.openai import routes as openai
+from gateway.api.readiness import Readiness
+from gateway.generation.dispatcher import Dispatcher
+from gateway.generation.generation import Deadlines
+from gateway.http.error_responses import install_error_handlers
+from gateway.http.request_context import REQUEST_ID_HEADER, BodyLimit, RequestContext
+from gateway.http.security_headers import SecurityHeaders
 from gateway.observability.access_log import AccessLog
 from gateway.observability.metrics import GatewayMetrics
-from gateway.observability.records import Observer
 from gateway.observability.tracing import open_tracing
-from gateway.openai import routes as openai
 from gateway.protection.access import SHOWN_SCHEMES, AccessControl, public_addresses
-from gateway.protection.headers import SecurityHeaders
 from gateway.protection.hosts import HostCheck
 from gateway.protection.protection import Protection
 from gateway.protection.rate_limits import EXPOSED_HEADERS, RateLimiting
-from gateway.readiness import Readiness
-from gateway.responses import install_error_handlers
-from gateway.routes import compare, documentation, generate, playground, service, traits
-from gateway.routes import metrics as metrics_route
+from gateway.request_record import Observer
 from gateway.settings import Settings
-from gateway.shared_findings import SharedFindings
-from gateway.state import Gateway
-from gateway.targets import Targets
-from gateway.trait_files import TraitFiles
-from gateway.triton_client import TritonClient
-from gateway.vector_store import VectorStore
+from gateway.traits.trait_changes import TraitFiles
+from gateway.traits.vector_files import VectorStore
+from gateway.triton.health import HealthWatch, check_readiness
+from gateway.triton.server import TritonServer
+from gateway.triton.servers import TritonServers
+from gateway.triton.shared_findings import SharedFindings
+from gateway.triton_addresses import TritonAddresses
 
 _logger = logging.getLogger(__name__)
 
@@ -109,14 +109,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _open_endpoints(settings: Settings, metrics: GatewayMetrics) -> Endpoints:
+async def _open_endpoints(settings: Settings, metrics: GatewayMetrics) -> TritonServers:
     shared = SharedFindings.of_this_gateway()
 
-    def watch(endpoint: Endpoint, noted: Callable[[], None]) -> Coroutine[Any, Any, None]:
+    def watch(endpoint: TritonServer, noted: Callable[[], None]) -> Coroutine[Any, Any, None]:
         return HealthWatch(endpoint, settings.health_interval, shared, noted).run()
 
-    endpoints = Endpoints(
-        Targets(settings.triton_url),
+    endpoints = TritonServers(
+        TritonAddresses(settings.triton_url),
         metrics,
         watch if settings.health_watch else None,
         settings.triton_access_key.get_secret_value(),
@@ -127,7 +127,7 @@ async def _open_endpoints(settings: Settings, metrics: GatewayMetrics) -> Endpoi
 
 def _open_gateway(
     settings: Settings,
-    endpoints: Endpoints,
+    endpoints: TritonServers,
     metrics: GatewayMetrics,
     observers: Sequence[Observer],
     protection: Protection,
@@ -137,14 +137,14 @@ def _open_gateway(
         between=settings.chunk_timeout,
         total=settings.request_timeout,
     )
-    triton = TritonClient(
+    triton = Dispatcher(
         endpoints, deadlines, settings.max_open_requests, metrics, observers, protection.admit
     )
 
     async def ask_whether_ready() -> None:
         await triton.ask_one(check_readiness)
 
-    description = Cached(triton.describe, _DESCRIPTION_AGE)
+    description = CachedCall(triton.describe, _DESCRIPTION_AGE)
     return Gateway(
         settings=settings,
         triton=triton,

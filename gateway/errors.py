@@ -15,7 +15,10 @@ from triton_models.errors import ErrorCode
 from triton_models.grpc_failures import FailureKind, failure_of
 from triton_models.tensors import PERSONA
 
-LONGEST_MESSAGE = 2000
+CLIENT_CLOSED = 499
+"""The status of an answer that no client sees: it tells the log that there was nobody to answer."""
+
+MAX_MESSAGE_CHARS = 2000
 """Characters of a message: what a request says may stand in it several times over."""
 
 
@@ -33,10 +36,10 @@ class GatewayError(Exception):
     retry_after: int | None = None
 
     def __init__(self, message: str, detail: str = "") -> None:
-        message = shortened(message, LONGEST_MESSAGE)
+        message = shortened(message, MAX_MESSAGE_CHARS)
         super().__init__(message)
         self.message = message
-        self.detail = shortened(detail, LONGEST_MESSAGE)
+        self.detail = shortened(detail, MAX_MESSAGE_CHARS)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.protection.rates import Rate
-from gateway.targets import Targets
+from gateway.rates import Rate
+from gateway.triton_addresses import TritonAddresses
 from triton_models import control
 from triton_models.settings import DATA_ROOT, DEMO_MODEL
 
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     @field_validator("triton_url")
     @classmethod
     def _check(cls, value: str) -> str:
-        Targets(value)
+        TritonAddresses(value)
         return value
 
     @field_validator("triton_access_key")

@@ -8,6 +8,7 @@ if [ $# -eq 0 ]; then
   ruff check .
   ruff format --check .
   mypy
+  lint-imports --no-cache --no-logo
 fi
 # One thread each: the model under test, Triton's copy of it and pytest share the machine.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.observability.records import GenerationRecord, Observer, RequestRecord
+from gateway.request_record import GenerationRecord, Observer, RequestRecord
 
 _logger = logging.getLogger(__name__)
 
 QUIET_ROUTES = frozenset({"/health", "/health/ready", "/metrics"})
 """What is asked for every few seconds by machines."""
 
-_LONGEST = 300
+_MAX_FIELD_CHARS = 300
 """Of a text in a line: clients make paths and traits' names as long as they like."""
 
 
@@ -50,7 +50,7 @@ def _fields(request: RequestRecord) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    return value[:_LONGEST] if isinstance(value, str) else value
+    return value[:_MAX_FIELD_CHARS] if isinstance(value, str) else value
 
 
 def _fields_of_generations(generations: Sequence[GenerationRecord]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway import __version__
 from gateway.errors import GatewayError, OverloadedError, ShutdownError, UnavailableError
-from gateway.observability.records import GenerationRecord, Observer, RequestRecord
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers
+from gateway.request_record import GenerationRecord, Observer, RequestRecord
 from triton_models.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 
 METRICS_PATH = "/metrics"

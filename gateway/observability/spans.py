@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 
 from gateway import __version__
 from gateway.observability.access_log import QUIET_ROUTES
-from gateway.observability.records import GenerationRecord, Observer, RequestRecord
+from gateway.request_record import GenerationRecord, Observer, RequestRecord
 
 _PHASES = ("queue", "prefill", "decode")
 """The engine's phases, in their order."""

@@ -9,13 +9,13 @@ from fastapi import Depends
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.caller import NOBODY, Caller
 from gateway.errors import PermissionDeniedError, UnauthenticatedError
+from gateway.http.error_responses import gateway_error_response
+from gateway.http.security_headers import DOCS_PATH
 from gateway.observability.metrics import METRICS_PATH
-from gateway.observability.records import current_request
-from gateway.protection.callers import NOBODY, Caller
-from gateway.protection.headers import DOCS_PATH
 from gateway.protection.keys import KeyStore
-from gateway.responses import gateway_error_response
+from gateway.request_record import current_request
 from gateway.settings import Settings
 
 _HOW = "send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"

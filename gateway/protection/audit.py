@@ -20,11 +20,10 @@ from logging.handlers import QueueHandler, QueueListener, WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
+from gateway.caller import NOBODY
 from gateway.errors import SteeringRefusedError
-from gateway.observability.records import GenerationRecord, Observer, RequestRecord
-from gateway.observability.watch import steering_of
-from gateway.protection.callers import NOBODY
 from gateway.protection.configuration import ConfigurationError
+from gateway.request_record import GenerationRecord, Observer, RequestRecord, steering_of
 from gateway.settings import Settings
 from triton_models.grpc_messages import Values
 
@@ -32,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 STDOUT = "stdout"
 
-_MOST_WAITING = 100_000
+_MAX_WAITING = 100_000
 """Lines that may wait for a disk that hangs; after that they are lost, which the log says."""
 
 _COMPLAIN_SECONDS = 60.0
@@ -64,7 +63,7 @@ class AuditLog(Observer):
         except OSError as error:
             reason = error.strerror
             raise ConfigurationError(f"AUDIT_LOG {target} cannot be written: {reason}") from error
-        waiting: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_WAITING)
+        waiting: queue.Queue[logging.LogRecord] = queue.Queue(_MAX_WAITING)
         self._handler = _BoundedQueueHandler(waiting)
         self._listener = QueueListener(waiting, handler)
         self._listener.start()

@@ -14,8 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import PermissionDeniedError
-from gateway.observability.records import current_request
-from gateway.responses import gateway_error_response
+from gateway.http.error_responses import gateway_error_response
+from gateway.request_record import current_request
 
 
 class HostCheck:

@@ -14,12 +14,12 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from gateway.protection.callers import Role
+from gateway.caller import Role
 from gateway.protection.configuration import ConfigurationError, WatchedFile, parse_json
-from gateway.protection.rates import Rate
+from gateway.rates import Rate
 from gateway.settings import Settings
 
-SHORTEST = 32
+MIN_KEY_CHARS = 32
 """Characters of the shortest key that is taken: the hash of a password opens nothing."""
 
 
@@ -103,7 +103,7 @@ class KeyStore:
 
     def find(self, key: bytes) -> KeyEntry | None:
         """Returns the entry of a key, if there is one; the time it takes says nothing about any."""
-        if len(key) < SHORTEST:
+        if len(key) < MIN_KEY_CHARS:
             return None
         digest = hashlib.sha256(key).hexdigest()
         found = None

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, TypeAdapter
 
+from gateway.caller import Role
 from gateway.errors import SteeringRefusedError
-from gateway.protection.callers import Role
 from gateway.protection.configuration import WatchedFile, parse_json
 from gateway.settings import Settings
 from triton_models.grpc_messages import Values

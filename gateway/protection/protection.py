@@ -9,14 +9,14 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
+from gateway.caller import NOBODY
 from gateway.errors import SteeringRefusedError
-from gateway.observability.records import Observer, RequestRecord
 from gateway.protection.audit import open_audit_log
-from gateway.protection.callers import NOBODY
 from gateway.protection.configuration import WatchedFile
 from gateway.protection.keys import KeyStore
 from gateway.protection.policy import open_policy
 from gateway.protection.rate_limits import MEMORY, RateLimiter
+from gateway.request_record import Observer, RequestRecord
 from gateway.settings import Settings
 from triton_models.grpc_messages import Values
 

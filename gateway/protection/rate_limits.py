@@ -22,17 +22,17 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.caller import NOBODY, Caller
 from gateway.errors import RateLimitedError
-from gateway.observability.records import (
+from gateway.http.error_responses import gateway_error_response
+from gateway.protection.configuration import ConfigurationError
+from gateway.rates import parse_rate
+from gateway.request_record import (
     GenerationRecord,
     Observer,
     RequestRecord,
     current_request,
 )
-from gateway.protection.callers import NOBODY, Caller
-from gateway.protection.configuration import ConfigurationError
-from gateway.protection.rates import parse_rate
-from gateway.responses import gateway_error_response
 from gateway.settings import Settings
 
 _logger = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 
+from gateway.api.cached_call import CachedCall
+from gateway.api.readiness import Readiness
 from gateway.app import create_app
-from gateway.cached import Cached
 from gateway.observability.metrics import GatewayMetrics
 from gateway.protection.protection import Protection
-from gateway.readiness import Readiness
 from gateway.settings import Settings
-from gateway.triton_stream import TritonStream
+from gateway.triton.stream import TritonStream
 from triton_models.grpc_messages import Chunk, Values
 
 USER = "persona_key-of-a-user-0123456789abcdef"
@@ -110,8 +110,8 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
     async def ready() -> None:
         pass
 
-    monkeypatch.setattr("gateway.triton_client.encode_request", encode)
-    monkeypatch.setattr("gateway.endpoint.TritonStream", stream)
+    monkeypatch.setattr("gateway.generation.dispatcher.encode_request", encode)
+    monkeypatch.setattr("gateway.triton.server.TritonStream", stream)
     app = create_app(Settings(triton_url="127.0.0.1:9", health_watch=False, **settings))
     transport = httpx.ASGITransport(app, client=("192.0.2.7", 5))
     async with (
@@ -120,7 +120,7 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
     ):
         app.state.gateway = replace(
             app.state.gateway,
-            description=Cached(describe, 60),
+            description=CachedCall(describe, 60),
             readiness=Readiness(lambda: True, ready, GatewayMetrics(), 60),
         )
         yield Server(http, app.state.gateway.protection, asked)

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from gateway.errors import DeadlineError, GatewayError, ModelDeadError, UnreachableError
-from gateway.generation import Attempt, Deadlines, Engine, Generation
-from gateway.triton_stream import TritonStream
+from gateway.generation.generation import Deadlines, Generation
+from gateway.triton.attempt import Attempt, Engine
+from gateway.triton.stream import TritonStream
 from triton_models.grpc_messages import Chunk
 
 HELLO = Chunk(text="Hel", num_output_tokens=1, num_input_tokens=4)

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from gateway.connections import connection_options
+from gateway.http.connections import connection_options
 from gateway.settings import Settings
 
 PATIENCE_SECONDS = 60.0

@@ -12,7 +12,7 @@ from client import calls, errors, protocol
 from client.comparisons import AnswerChunk, Comparison, Steering, SweptAnswer
 from client.readers import CompletionReader
 from client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
-from gateway.event_stream import format_event
+from gateway.http.server_sent_events import format_event
 
 DONE = {
     "success": True,

@@ -14,7 +14,7 @@ import pytest
 
 from client import AsyncPersonaClient, PersonaClient, errors
 from client.retries import RetryPolicy
-from gateway.event_stream import format_event
+from gateway.http.server_sent_events import format_event
 
 DONE: dict[str, Any] = {
     "success": True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.accept import prefers_html
+from gateway.http.accept import prefers_html
 
 CHROMIUM = (
     "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,"

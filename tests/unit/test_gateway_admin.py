@@ -18,12 +18,12 @@ import httpx
 import numpy as np
 import pytest
 
+from gateway.api.cached_call import CachedCall
 from gateway.app import create_app
-from gateway.cached import Cached
 from gateway.errors import UnavailableError
 from gateway.settings import Settings
-from gateway.trait_files import TraitFiles
-from gateway.vector_store import VectorStore
+from gateway.traits.trait_changes import TraitFiles
+from gateway.traits.vector_files import VectorStore
 from triton_models.adapters.description import describe_traits
 from triton_models.vectors.formats import encode_vector, write_vector
 from triton_models.vectors.live_registry import LiveRegistry
@@ -117,7 +117,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     ):
         app.state.gateway = dataclasses.replace(
             app.state.gateway,
-            description=Cached(server.describe, 0.5),
+            description=CachedCall(server.describe, 0.5),
             trait_files=TraitFiles(VectorStore(server.folder), server.describe, 60.0),
         )
         server.http = http
@@ -316,7 +316,7 @@ async def test_a_folder_that_cannot_be_written_loses_nothing(
         raise OSError(number, "no luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.vector_store.write_atomically", fail)
+        patch.setattr("gateway.traits.vector_files.write_atomically", fail)
         assert_error(await server.put(value=2.0), status, "cannot be written (no luck)")
     assert (server.values(), server.files()) == ({"sarcasm": 1.0}, ["sarcasm.safetensors"])
 

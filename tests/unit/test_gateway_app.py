@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway.app import create_app
-from gateway.middleware import RequestContext
+from gateway.http.request_context import RequestContext
 from gateway.settings import Settings
 
 NOBODY_LISTENS = "127.0.0.1:9"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.balancing import choose
-from gateway.targets import Targets
+from gateway.triton.balancing import choose
+from gateway.triton_addresses import TritonAddresses
 
 
 @dataclass(eq=False)
@@ -52,13 +52,13 @@ def test_one_that_has_been_tried_is_not_tried_again() -> None:
 
 
 def test_a_list_names_its_servers_once_each() -> None:
-    targets = Targets("one:8001, 10.0.0.2:8001,[::1]:8001,one:8001")
+    targets = TritonAddresses("one:8001, 10.0.0.2:8001,[::1]:8001,one:8001")
     assert targets.fixed == ("one:8001", "10.0.0.2:8001", "[::1]:8001")
     assert not targets.is_dynamic
 
 
 async def test_a_dns_name_stands_for_all_its_addresses() -> None:
-    targets = Targets("dns:///localhost:8001")
+    targets = TritonAddresses("dns:///localhost:8001")
     assert targets.is_dynamic
     assert targets.fixed == ()
     assert "127.0.0.1:8001" in await targets.look_up()
@@ -69,4 +69,4 @@ async def test_a_dns_name_stands_for_all_its_addresses() -> None:
 )
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
-        Targets(url)
+        TritonAddresses(url)

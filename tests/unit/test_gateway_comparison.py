@@ -10,16 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.api.comparison import ComparedGeneration, Comparison
+from gateway.api.comparison_schemas import MAX_ANSWERS, OneAnswer
+from gateway.api.merge_streams import merged
 from gateway.app import create_app
-from gateway.comparison import Branch, Comparison
-from gateway.comparison_schemas import MAX_ANSWERS, OneAnswer
 from gateway.errors import (
     GatewayError,
     InvalidRequestError,
     OverloadedError,
     UnavailableError,
 )
-from gateway.merged import merged
 from gateway.settings import Settings
 from tests.unit.scripted_generation import (
     HELLO,
@@ -95,11 +95,14 @@ async def test_a_defect_in_one_source_is_raised_and_closes_the_others() -> None:
 
 def branches(
     *scripts: tuple[Chunk | GatewayError, ...],
-) -> tuple[list[Branch[OneAnswer]], list[ScriptedEngine]]:
+) -> tuple[list[ComparedGeneration[OneAnswer]], list[ScriptedEngine]]:
     made = [make(*script) for script in scripts]
     numbered = enumerate(generation for generation, _ in made)
     return (
-        [Branch(index, f"steerings.{index}", each, OneAnswer) for index, each in numbered],
+        [
+            ComparedGeneration(index, f"steerings.{index}", each, OneAnswer)
+            for index, each in numbered
+        ],
         [engine for _, engine in made],
     )
 
@@ -164,7 +167,7 @@ async def test_one_that_is_refused_refuses_the_call_and_stops_the_others() -> No
 async def test_a_refusal_that_the_first_piece_overtakes_refuses_the_call_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.comparison.REFUSAL_PATIENCE_SECONDS", 3600)
+    monkeypatch.setattr("gateway.api.comparison.REFUSAL_PATIENCE_SECONDS", 3600)
     asked, (_, engine) = branches((HELLO,), ())
     reading = asyncio.ensure_future(run(Comparison(asked, 7, {}), streamed=True))
     await all_wait()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.cached import Cached
-from gateway.disconnect import ClientGoneError, run_until_disconnect
+from gateway.api.cached_call import CachedCall
+from gateway.http.client_disconnect import ClientGoneError, run_until_disconnect
 
 
 async def test_callers_at_the_same_time_share_one_call() -> None:
@@ -20,7 +20,7 @@ async def test_callers_at_the_same_time_share_one_call() -> None:
         await asyncio.sleep(0.01)
         return calls
 
-    cached = Cached(fetch, max_age=60)
+    cached = CachedCall(fetch, max_age=60)
     assert await asyncio.gather(*(cached.get() for _ in range(5))) == [1] * 5
     assert await cached.get() == 1
 
@@ -33,7 +33,7 @@ async def test_an_old_outcome_is_asked_for_again() -> None:
         calls += 1
         return calls
 
-    cached = Cached(fetch, max_age=0)
+    cached = CachedCall(fetch, max_age=0)
     assert [await cached.get(), await cached.get()] == [1, 2]
 
 
@@ -45,7 +45,7 @@ async def test_errors_are_remembered_as_well() -> None:
         calls += 1
         raise ValueError("no")
 
-    cached = Cached(fetch, max_age=60)
+    cached = CachedCall(fetch, max_age=60)
     for _ in range(3):
         with pytest.raises(ValueError, match="no"):
             await cached.get()
@@ -57,7 +57,7 @@ async def test_a_caller_that_gives_up_leaves_the_call_to_the_others() -> None:
         await asyncio.sleep(0.02)
         return "value"
 
-    cached = Cached(fetch, max_age=60)
+    cached = CachedCall(fetch, max_age=60)
     impatient = asyncio.create_task(cached.get())
     patient = asyncio.create_task(cached.get())
     await asyncio.sleep(0)

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway import connections
+from gateway.http import connections
 from gateway.settings import Settings
 from launcher.loopback import free_ports
 from tests.unit.protection_gateway import ADMIN, KEYS, USER, bearer, entry

@@ -9,9 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.deadline import within
-from gateway.endpoint import Endpoint
-from gateway.endpoints import Endpoints
 from gateway.errors import (
     GatewayError,
     LateStartError,
@@ -20,12 +17,16 @@ from gateway.errors import (
     UnprocessableError,
     UnreachableError,
 )
-from gateway.generation import Attempt, Deadlines
+from gateway.generation.client_deadline import within
+from gateway.generation.dispatcher import Dispatcher
+from gateway.generation.generation import Deadlines
+from gateway.generation.queue_times import QueueTimes
 from gateway.observability.metrics import GatewayMetrics
-from gateway.observability.records import GenerationRecord, RequestRecord
-from gateway.targets import Targets
-from gateway.triton_client import TritonClient
-from gateway.waits import Waits
+from gateway.request_record import GenerationRecord, RequestRecord
+from gateway.triton.attempt import Attempt
+from gateway.triton.server import TritonServer
+from gateway.triton.servers import TritonServers
+from gateway.triton_addresses import TritonAddresses
 from tests.prometheus_text import Scrape
 
 DEADLINES = Deadlines(first=60, between=20, total=300)
@@ -56,14 +57,14 @@ class Names:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.endpoints._LOOK_UP_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.triton.servers._LOOK_UP_SECONDS", 0.01)
 
 
 async def test_a_name_s_addresses_are_followed_and_each_is_looked_after() -> None:
     watched: list[str] = []
     left: list[str] = []
 
-    async def watch(endpoint: Endpoint, noted: Callable[[], None]) -> None:
+    async def watch(endpoint: TritonServer, noted: Callable[[], None]) -> None:
         watched.append(endpoint.address)
         endpoint.at_work = True
         noted()
@@ -74,7 +75,7 @@ async def test_a_name_s_addresses_are_followed_and_each_is_looked_after() -> Non
 
     metrics = GatewayMetrics()
     names = Names("10.0.0.1:1", "10.0.0.2:1")
-    endpoints = Endpoints(cast(Targets, names), metrics, watch)
+    endpoints = TritonServers(cast(TritonAddresses, names), metrics, watch)
     await endpoints.open()
     names.addresses = ("10.0.0.2:1", "10.0.0.3:1")
     await names.looked_up_twice()
@@ -89,8 +90,8 @@ async def test_a_name_s_addresses_are_followed_and_each_is_looked_after() -> Non
     assert len(left) == 3
 
 
-async def opened(*addresses: str) -> Endpoints:
-    endpoints = Endpoints(Targets(",".join(addresses)), GatewayMetrics(), None)
+async def opened(*addresses: str) -> TritonServers:
+    endpoints = TritonServers(TritonAddresses(",".join(addresses)), GatewayMetrics(), None)
     await endpoints.open()
     return endpoints
 
@@ -124,7 +125,7 @@ async def test_without_a_server_requests_fail_with_the_reason() -> None:
     assert endpoints.choose() is None
     assert isinstance(endpoints.outage(), ModelDeadError)
     await endpoints.close()
-    nobody = Endpoints(cast(Targets, Names()), GatewayMetrics(), None)
+    nobody = TritonServers(cast(TritonAddresses, Names()), GatewayMetrics(), None)
     await nobody.open()
     assert isinstance(nobody.outage(), UnreachableError)
     await nobody.close()
@@ -142,16 +143,16 @@ async def test_giving_a_server_up_ends_what_is_open_there() -> None:
     await endpoints.close()
 
 
-def client(endpoints: Endpoints, **changes: Any) -> TritonClient:
+def client(endpoints: TritonServers, **changes: Any) -> Dispatcher:
     settings: dict[str, Any] = {"max_open": 2, "observers": (), "admit": lambda *_: None}
-    return TritonClient(endpoints, DEADLINES, metrics=GatewayMetrics(), **{**settings, **changes})
+    return Dispatcher(endpoints, DEADLINES, metrics=GatewayMetrics(), **{**settings, **changes})
 
 
 async def test_questions_go_to_another_server_too() -> None:
     endpoints = await opened("a:1", "b:1")
-    asked: list[Endpoint] = []
+    asked: list[TritonServer] = []
 
-    async def question(endpoint: Endpoint) -> str:
+    async def question(endpoint: TritonServer) -> str:
         asked.append(endpoint)
         if len(asked) == 1:
             raise UnreachableError("gone")
@@ -214,7 +215,7 @@ def ended(queue: float | None = None, error: GatewayError | None = None) -> Gene
 
 def test_errors_about_load_say_how_long_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     stop_time(monkeypatch)
-    waits = Waits()
+    waits = QueueTimes()
     error = OverloadedError("full")
     waits.advise(error)
     assert error.retry_after == 1

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.disconnect import ClientGoneError
 from gateway.errors import UnknownTraitError
-from gateway.event_stream import EventStream, format_event
+from gateway.http.client_disconnect import ClientGoneError
+from gateway.http.server_sent_events import EventStream, format_event
 from tests.unit.scripted_generation import all_wait
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.answers import Answer
+from gateway.api.rest_answer import RestAnswer
 from gateway.errors import (
     DeadlineError,
     GatewayError,
@@ -154,7 +154,7 @@ async def test_an_answer_without_an_end_is_an_error() -> None:
 async def test_a_whole_answer_has_the_documented_fields() -> None:
     generation, _ = make(HELLO, LO)
     log: dict[str, Any] = {}
-    answer = await Answer("sarcasm", 2.0, log).complete(generation)
+    answer = await RestAnswer("sarcasm", 2.0, log).complete(generation)
     assert answer.model_dump() == {
         "success": True,
         "response": "Hello",
@@ -172,7 +172,7 @@ async def test_a_whole_answer_has_the_documented_fields() -> None:
 
 async def test_an_answer_s_events_are_chunks_and_then_done_with_the_whole() -> None:
     generation, _ = make(HELLO, LO)
-    events = [event async for event in Answer(None, 0.0, {}).events(generation)]
+    events = [event async for event in RestAnswer(None, 0.0, {}).events(generation)]
     assert b"".join(events).count(b"event: chunk") == len(events) - 1
     assert events[-1].startswith(b'event: done\ndata: {"success":true,"response":"Hello",')
 
@@ -189,7 +189,7 @@ async def test_logprobs_are_in_each_event_and_readouts_only_in_the_last() -> Non
         dataclasses.replace(LO, logprobs=(likely("lo"),), readouts={"sarcasm": {"1": 0.5}}),
     ]
     events = []
-    async for event in Answer(None, 0.0, {}, logprobs=True).events(generation):
+    async for event in RestAnswer(None, 0.0, {}, logprobs=True).events(generation):
         events.append(json.loads(event.decode().split("data: ")[1]))
         if rest:
             engine.stream.responses.put_nowait(rest.pop(0))
@@ -203,7 +203,7 @@ async def test_logprobs_are_in_each_event_and_readouts_only_in_the_last() -> Non
 
 async def test_an_answer_without_tokens_has_an_empty_list_of_logprobs() -> None:
     generation, _ = make(Chunk(finish_reason="stop", final=True))
-    answer = await Answer(None, 0.0, {}, logprobs=True).complete(generation)
+    answer = await RestAnswer(None, 0.0, {}, logprobs=True).complete(generation)
     assert answer.model_dump()["logprobs"] == []
 
 
@@ -211,7 +211,7 @@ async def test_an_error_after_a_chunk_is_the_last_event() -> None:
     generation, engine = make(HELLO)
     log: dict[str, Any] = {}
     events = []
-    async for event in Answer("sarcasm", 2.0, log).events(generation):
+    async for event in RestAnswer("sarcasm", 2.0, log).events(generation):
         events.append(event)
         engine.die()
     assert len(events) == 2
@@ -223,4 +223,4 @@ async def test_an_error_after_a_chunk_is_the_last_event() -> None:
 async def test_an_error_before_any_chunk_is_raised_instead() -> None:
     generation, _ = make(UnknownTraitError("unknown"))
     with pytest.raises(UnknownTraitError):
-        _ = [event async for event in Answer("x", 1.0, {}).events(generation)]
+        _ = [event async for event in RestAnswer("x", 1.0, {}).events(generation)]

@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 
 from gateway import errors
-from gateway.endpoint import Endpoint
-from gateway.health import Condition, HealthWatch, check_readiness, finding_of
-from gateway.shared_findings import SharedFindings
+from gateway.triton.health import Condition, HealthWatch, check_readiness, finding_of
+from gateway.triton.server import TritonServer
+from gateway.triton.shared_findings import SharedFindings
 from triton_models.tensors import PERSONA, STEERED_QWEN, TOKENIZER
 
 INTERVAL = 0.001
@@ -74,7 +74,7 @@ async def looked_until(
     reached: Callable[[], bool],
 ) -> None:
     """Watches a server until something is so."""
-    watch = HealthWatch(cast(Endpoint, server), INTERVAL, SharedFindings(None), lambda: None)
+    watch = HealthWatch(cast(TritonServer, server), INTERVAL, SharedFindings(None), lambda: None)
     task = asyncio.create_task(watch.run())
     try:
         for _ in range(20_000):
@@ -157,7 +157,7 @@ async def test_an_engine_that_has_ended_gets_no_work() -> None:
 
 async def test_a_request_that_fails_brings_the_next_look_forward() -> None:
     server = Server()
-    watch = HealthWatch(cast(Endpoint, server), 3600, SharedFindings(None), lambda: None)
+    watch = HealthWatch(cast(TritonServer, server), 3600, SharedFindings(None), lambda: None)
     task = asyncio.create_task(watch.run())
     while not server.at_work:
         await asyncio.sleep(0.001)
@@ -192,11 +192,11 @@ async def test_readiness_shows_the_part_s_own_error() -> None:
     server = Server()
     server.fails[TOKENIZER] = errors.ModelDeadError(TOKENIZER)
     with pytest.raises(errors.ModelDeadError):
-        await check_readiness(cast(Endpoint, server))
+        await check_readiness(cast(TritonServer, server))
     server.fails.clear()
     server.loaded = False
     with pytest.raises(errors.ModelNotLoadedError):
-        await check_readiness(cast(Endpoint, server))
+        await check_readiness(cast(TritonServer, server))
 
 
 async def test_one_worker_looks_for_all(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ async def test_one_worker_looks_for_all(tmp_path: Path) -> None:
     shared.publish("here", "draining", "as another worker found", PERSONA)
     assert shared.latest("elsewhere", 3600) is None
     server = Server()
-    watch = HealthWatch(cast(Endpoint, server), 3600, shared, lambda: None)
+    watch = HealthWatch(cast(TritonServer, server), 3600, shared, lambda: None)
     task = asyncio.create_task(watch.run())
     while not server.refuses:
         await asyncio.sleep(0.001)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gateway.api.ensemble_inputs import triton_inputs
+from gateway.api.schemas import BaselineRequest, GenerateRequest
 from gateway.errors import UnprocessableError
-from gateway.inputs import triton_inputs
-from gateway.schemas import BaselineRequest, GenerateRequest
 from gateway.settings import Settings
 from triton_models import tensors
 

@@ -24,13 +24,13 @@ from gateway.errors import (
     ShutdownError,
     UnknownTraitError,
 )
-from gateway.middleware import RequestContext
+from gateway.generation.observed_generation import ObservedGeneration
+from gateway.http.request_context import RequestContext
 from gateway.observability.access_log import AccessLog
 from gateway.observability.metrics import MAX_TRAITS, GatewayMetrics
-from gateway.observability.records import Observer, RequestRecord
 from gateway.observability.spans import Spans
-from gateway.observability.watch import GenerationWatch, steering_of
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers, shared_folder
+from gateway.request_record import Observer, RequestRecord, steering_of
 from gateway.settings import Settings
 from tests.otlp_collector import attributes_of, collector
 from tests.prometheus_text import Scrape
@@ -68,7 +68,7 @@ def scraped(metrics: GatewayMetrics) -> Scrape:
 
 def watch(*observers: Observer, request: RequestRecord | None = None, **values: Any) -> Any:
     inputs = {"text_input": [SECRET], "max_tokens": [9], **values}
-    return GenerationWatch("an-id", inputs, request, observers)
+    return ObservedGeneration("an-id", inputs, request, observers)
 
 
 def record(path: str = "/api/v1/generate", **scope: Any) -> RequestRecord:

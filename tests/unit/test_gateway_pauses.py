@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import triton_client
+from gateway.generation import dispatcher
 from tests.unit.protection_gateway import Server, running
 from triton_models import grpc_messages
 from triton_models.grpc_messages import Chunk
@@ -44,8 +44,8 @@ class Stream:
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     encode = grpc_messages.encode_request
     async with running(monkeypatch) as server:
-        monkeypatch.setattr(triton_client, "encode_request", encode)
-        monkeypatch.setattr("gateway.endpoint.TritonStream", Stream)
+        monkeypatch.setattr(dispatcher, "encode_request", encode)
+        monkeypatch.setattr("gateway.triton.server.TritonStream", Stream)
         yield server
 
 

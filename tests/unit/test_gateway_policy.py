@@ -265,7 +265,7 @@ def test_a_file_that_cannot_be_written_is_said_and_one_that_hangs_loses_lines(
 ) -> None:
     with pytest.raises(ConfigurationError, match="cannot be written"):
         AuditLog(str(tmp_path / "no" / "where"), False)
-    monkeypatch.setattr("gateway.protection.audit._MOST_WAITING", 1)
+    monkeypatch.setattr("gateway.protection.audit._MAX_WAITING", 1)
     # A pipe that nobody empties is a disk that hangs.
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

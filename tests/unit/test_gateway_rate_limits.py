@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.observability.records import GenerationRecord, RequestRecord
-from gateway.protection.callers import Caller
+from gateway.caller import Caller
 from gateway.protection.rate_limits import RateLimiter
+from gateway.request_record import GenerationRecord, RequestRecord
 from gateway.settings import Settings
 from launcher.loopback import free_ports
 from tests.unit.protection_gateway import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.api.readiness import Readiness
 from gateway.errors import UnreachableError
 from gateway.observability.metrics import GatewayMetrics
-from gateway.readiness import Readiness
 
 
 async def test_a_server_that_is_seen_at_work_is_believed_over_what_was_asked_before() -> None:

@@ -17,7 +17,7 @@ from gateway.errors import (
     UnavailableError,
     UnreachableError,
 )
-from gateway.generation import MAX_ATTEMPTS, Deadlines
+from gateway.generation.generation import MAX_ATTEMPTS, Deadlines
 from tests.unit.scripted_generation import (
     HELLO,
     LO,

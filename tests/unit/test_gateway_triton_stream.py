@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import service_pb2_grpc
 
 from gateway.errors import DeadlineError, UnreachableError
-from gateway.triton_stream import TritonStream
+from gateway.triton.stream import TritonStream
 from tests.unit.standin_triton import OLD, standin_triton
 from triton_models.grpc_messages import encode_request
 from triton_models.signs_of_life import ONE_TOKEN

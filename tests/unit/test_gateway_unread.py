@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from gateway.api.cached_call import CachedCall
 from gateway.app import create_app
-from gateway.cached import Cached
 from gateway.settings import Settings
 from tests.unit.served_gateway import PATIENCE_SECONDS, deaf_socket, served
 from triton_models.grpc_messages import Chunk
@@ -71,8 +71,8 @@ async def test_unread_comparisons_give_up_their_places(
         return True
 
     Stream.end = asyncio.Event()
-    monkeypatch.setattr("gateway.endpoint.TritonStream", Stream)
-    monkeypatch.setattr("gateway.endpoint.Endpoint.stop", stop)
+    monkeypatch.setattr("gateway.triton.server.TritonStream", Stream)
+    monkeypatch.setattr("gateway.triton.server.TritonServer.stop", stop)
     settings = Settings(
         triton_url="127.0.0.1:9",
         health_watch=False,
@@ -84,7 +84,7 @@ async def test_unread_comparisons_give_up_their_places(
     clients: list[socket.socket] = []
     async with served(app, settings, lifespan="on") as port:
         gateway = app.state.gateway
-        app.state.gateway = replace(gateway, description=Cached(describe, 600))
+        app.state.gateway = replace(gateway, description=CachedCall(describe, 600))
         for _ in range(2):
             client = deaf_socket(port)
             client.sendall(compare_body())

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from gateway.app import create_app
-from gateway.middleware import RequestContext
-from gateway.openai.errors import error_body, named_field
+from gateway.http.openai_errors import error_body, named_field
+from gateway.http.request_context import RequestContext
 from gateway.settings import Settings
 
 NOBODY_LISTENS = "127.0.0.1:9"

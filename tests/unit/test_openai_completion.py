@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from gateway.api.openai.completion import CHAT, TEXT, Completion, CompletionKind
 from gateway.errors import ModelDeadError, OverloadedError
-from gateway.generation import Generation
-from gateway.openai.completion import CHAT, TEXT, Completion, Kind
+from gateway.generation.generation import Generation
 from tests.unit.scripted_generation import HELLO, LO, make
 from tests.unit.test_gateway_generation import likely
 from triton_models.grpc_messages import Chunk
 
 
 def completion(
-    kind: Kind, generations: Sequence[Generation], *, per_prompt: int = 1, **options: Any
+    kind: CompletionKind, generations: Sequence[Generation], *, per_prompt: int = 1, **options: Any
 ) -> Completion:
     log_fields: dict[str, Any] = {}
     return Completion(

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gateway.api.openai.inputs import chat_inputs, completion_inputs
+from gateway.api.openai.model_names import model_cards, named_traits
+from gateway.api.openai.requests import ChatRequest, CompletionRequest
 from gateway.errors import InvalidRequestError, ModelNotFoundError, UnprocessableError
-from gateway.openai.inputs import chat_inputs, completion_inputs
-from gateway.openai.model_names import model_cards, named_traits
-from gateway.openai.requests import ChatRequest, CompletionRequest
 from gateway.settings import Settings
 
 CHAT: dict[str, Any] = {"model": "persona", "messages": [{"role": "user", "content": "hi"}]}

@@ -1,0 +1,216 @@
+"""One prompt, answered several times under different steering, in one batch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway.api.comparison import ComparedGeneration, Comparison, at_place
+from gateway.api.comparison_schemas import (
+    ComparedAnswer,
+    CompareRequest,
+    CompareResponse,
+    OneAnswer,
+    SweepRequest,
+    SweepResponse,
+    SweptAnswer,
+)
+from gateway.api.dependencies import Gateway, GatewayDependency
+from gateway.api.ensemble_inputs import steered_inputs, triton_inputs
+from gateway.api.generate import FAILURES
+from gateway.api.schemas import BaselineRequest, Steering, TraitScalar
+from gateway.errors import ShutdownError, UnknownTraitError, UnprocessableError
+from gateway.http.bodies import BoundedRoute
+from gateway.http.client_disconnect import run_until_disconnect
+from gateway.http.server_sent_events import EventStream
+from gateway.traits.trait_changes import unknown_trait
+from triton_models.grpc_messages import Values
+
+A = TypeVar("A", bound=OneAnswer)
+
+router = APIRouter(prefix="/api/v1", tags=["generate"], route_class=BoundedRoute)
+
+# JavaScript must be able to send it back.
+_SEED_BITS = 32
+
+_STREAM_EXAMPLE = (
+    'event: chunk\ndata: {"index":1,"text":"Put the egg","tokens_generated":4}\n\n'
+    'event: answer\ndata: {"index":1,"success":true,"response":"Put the egg in ...", ...}\n\n'
+    'event: done\ndata: {"success":true,"seed":1234,"failed":0}\n\n'
+)
+
+_RESPONSES = FAILURES | {
+    200: {
+        "description": "The answers; with `stream`, as server-sent events.",
+        "content": {"text/event-stream": {"example": _STREAM_EXAMPLE}},
+    },
+}
+
+
+@dataclass(frozen=True)
+class _Asked(Generic[A]):
+    """One of the answers that a body asks for.
+
+    Attributes:
+        index: Which one, to the client.
+        place: Where in the body.
+        steering: What to steer it by, if by anything.
+        finish: Makes the answer of the fields that all have.
+    """
+
+    index: int
+    place: str
+    steering: Steering | None
+    finish: Callable[..., A]
+
+
+@router.post("/compare", response_model=CompareResponse, responses=_RESPONSES)
+async def compare(
+    body: CompareRequest, request: Request, gateway: GatewayDependency
+) -> CompareResponse | Response:
+    """Answers a prompt under each of several steerings, and without."""
+    asked = [
+        _Asked(
+            number + 1,
+            f"steerings.{number}",
+            steering,
+            partial(ComparedAnswer, label=steering.title, steering=steering),
+        )
+        for number, steering in enumerate(body.steerings)
+    ]
+    if body.baseline:
+        unsteered = partial(ComparedAnswer, label="baseline", steering=None)
+        asked.insert(0, _Asked(0, "", None, unsteered))
+    used = [
+        (each.place, trait.name)
+        for each in asked
+        if each.steering is not None
+        for trait in each.steering.traits
+    ]
+    await _check_traits(used, gateway)
+    seed = _seed(body)
+    comparison = _comparison(body, seed, asked, request, gateway)
+    if body.stream:
+        return _stream(comparison, gateway)
+    answers = await run_until_disconnect(request.receive, comparison.complete())
+    return CompareResponse(
+        success=all(answer.success for answer in answers),
+        seed=seed,
+        baseline=answers.pop(0) if body.baseline else None,
+        answers=answers,
+    )
+
+
+@router.post("/sweep", response_model=SweepResponse, responses=_RESPONSES)
+async def sweep(
+    body: SweepRequest, request: Request, gateway: GatewayDependency
+) -> SweepResponse | Response:
+    """Answers a prompt at each of several strengths of a trait.
+
+    With `positions` = `response` all of them share one computation of the prompt.
+    """
+    asked = [
+        _Asked(
+            number,
+            f"scalars.{number}",
+            Steering(
+                traits=[TraitScalar(name=body.trait, scalar=scalar)],
+                layers=body.layers,
+                positions=body.positions,
+            ),
+            partial(_swept, scalar, body.trait if body.scores else None),
+        )
+        for number, scalar in enumerate(body.scalars)
+    ]
+    await _check_traits([("", body.trait)], gateway)
+    seed = _seed(body)
+    monitored = [*(body.monitor or ()), *([body.trait] if body.scores else ())]
+    read = body.model_copy(update={"monitor": monitored})
+    comparison = _comparison(read, seed, asked, request, gateway)
+    if body.stream:
+        return _stream(comparison, gateway)
+    answers = await run_until_disconnect(request.receive, comparison.complete())
+    return SweepResponse(
+        success=all(answer.success for answer in answers),
+        seed=seed,
+        trait=body.trait,
+        layers=body.layers,
+        positions=body.positions,
+        answers=answers,
+    )
+
+
+def _swept(scalar: float, scored: str | None, **fields: Any) -> SweptAnswer:
+    means = (fields.get("readouts") or {}).get(scored, {}).values()
+    score = sum(means) / len(means) if means else None
+    return SweptAnswer(**fields, scalar=scalar, score=score)
+
+
+async def _check_traits(used: Iterable[tuple[str, str]], gateway: Gateway) -> None:
+    """Refuses unknown traits before anything runs, since answers may be sent before the last does.
+
+    Args:
+        used: Traits' names, each after its place in the body.
+        gateway: The gateway.
+
+    Raises:
+        GatewayError: There is no such trait, or the model cannot be asked.
+    """
+    description = await gateway.description.get()
+    for place, name in used:
+        if name not in description["traits"]:
+            raise UnknownTraitError(at_place(place, unknown_trait(name, description).message))
+
+
+def _seed(body: BaselineRequest) -> int:
+    return secrets.randbits(_SEED_BITS) if body.seed is None else body.seed
+
+
+def _comparison(
+    body: BaselineRequest,
+    seed: int,
+    asked: Sequence[_Asked[A]],
+    request: Request,
+    gateway: Gateway,
+) -> Comparison[A]:
+    """Prepares all answers, or refuses the body.
+
+    Raises:
+        GatewayError: A value is out of range, or the model is known to be down.
+    """
+    seeded = body.model_copy(update={"seed": seed})
+    # What is wrong whatever the steering has no place in one.
+    shared = triton_inputs(seeded, gateway.settings)
+    inputs = [_inputs(shared, each, gateway) for each in asked]
+    branches = [
+        ComparedGeneration(
+            each.index,
+            each.place,
+            generation,
+            each.finish,
+            logprobs=body.logprobs is not None,
+        )
+        for each, generation in zip(asked, gateway.triton.generate_all(inputs), strict=True)
+    ]
+    return Comparison(branches, seed, request.state.log_fields)
+
+
+def _inputs(shared: Values, asked: _Asked[Any], gateway: Gateway) -> Values:
+    try:
+        return steered_inputs(shared, asked.steering, gateway.settings)
+    except UnprocessableError as error:
+        raise UnprocessableError(at_place(asked.place, error.message)) from error
+
+
+def _stream(comparison: Comparison[Any], gateway: Gateway) -> EventStream:
+    return EventStream(
+        comparison.events(),
+        gateway.settings.heartbeat_interval,
+        last_words=lambda: comparison.error_event(ShutdownError()),
+    )

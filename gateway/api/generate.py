@@ -1,0 +1,75 @@
+"""Generating text, steered and not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway.api.dependencies import Gateway, GatewayDependency
+from gateway.api.ensemble_inputs import triton_inputs
+from gateway.api.rest_answer import RestAnswer
+from gateway.api.schemas import BaselineRequest, GenerateRequest, GenerateResponse
+from gateway.errors import ShutdownError
+from gateway.http.bodies import BoundedRoute
+from gateway.http.client_disconnect import run_until_disconnect
+from gateway.http.error_body import ErrorResponse
+from gateway.http.server_sent_events import EventStream
+
+router = APIRouter(prefix="/api/v1/generate", tags=["generate"], route_class=BoundedRoute)
+
+_STREAM_EXAMPLE = (
+    'event: chunk\ndata: {"text":"Put the egg","tokens_generated":4}\n\n'
+    'event: done\ndata: {"success":true,"response":"Put the egg in hot water.", ...}\n\n'
+)
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "Unknown trait, or a value the model refuses."},
+    401: {"model": ErrorResponse, "description": "There is no API key, or it is not valid."},
+    403: {"model": ErrorResponse, "description": "The policy forbids this steering."},
+    413: {"model": ErrorResponse, "description": "The body is too large."},
+    422: {"model": ErrorResponse, "description": "The body does not validate."},
+    429: {"model": ErrorResponse, "description": "Too many requests are waiting."},
+    500: {"model": ErrorResponse, "description": "The model failed on this request."},
+    503: {"model": ErrorResponse, "description": "The model is away, or too busy."},
+    504: {"model": ErrorResponse, "description": "The model took too long."},
+}
+"""How calls that generate can fail."""
+
+_RESPONSES = FAILURES | {
+    200: {
+        "description": "The answer; with `stream`, as server-sent events.",
+        "content": {"text/event-stream": {"example": _STREAM_EXAMPLE}},
+    },
+}
+
+
+@router.post("", response_model=GenerateResponse, responses=_RESPONSES)
+async def generate(
+    body: GenerateRequest, request: Request, gateway: GatewayDependency
+) -> GenerateResponse | Response:
+    """Answers a prompt with a trait turned up (positive scalar) or down (negative)."""
+    return await _answer(body, body.trait, body.scalar, request, gateway)
+
+
+@router.post("/baseline", response_model=GenerateResponse, responses=_RESPONSES)
+async def generate_baseline(
+    body: BaselineRequest, request: Request, gateway: GatewayDependency
+) -> GenerateResponse | Response:
+    """Answers a prompt without steering."""
+    return await _answer(body, None, 0.0, request, gateway)
+
+
+async def _answer(
+    body: BaselineRequest, trait: str | None, scalar: float, request: Request, gateway: Gateway
+) -> GenerateResponse | Response:
+    generation = gateway.triton.generate(triton_inputs(body, gateway.settings))
+    answer = RestAnswer(trait, scalar, request.state.log_fields, logprobs=body.logprobs is not None)
+    if body.stream:
+        return EventStream(
+            answer.events(generation),
+            gateway.settings.heartbeat_interval,
+            last_words=lambda: answer.error_event(ShutdownError()),
+        )
+    return await run_until_disconnect(request.receive, answer.complete(generation))

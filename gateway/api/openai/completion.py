@@ -1,0 +1,168 @@
+"""A completion: the answers to one request, as one body or as a stream of chunks."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.api.merge_streams import merged
+from gateway.api.openai.choices import ChatChoice, Choice, TextChoice
+from gateway.errors import GatewayError
+from gateway.generation.generation import Generation
+from gateway.http.openai_errors import error_body
+from gateway.http.server_sent_events import format_data
+from triton_models.grpc_messages import Chunk
+
+_DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionKind:
+    """What distinguishes the two kinds of completion.
+
+    Attributes:
+        id_prefix: How ids begin.
+        whole: What OpenAI calls a whole completion.
+        chunk: What it calls a streamed one's chunk.
+        choice: The shape of an answer.
+    """
+
+    id_prefix: str
+    whole: str
+    chunk: str
+    choice: type[Choice]
+
+
+CHAT = CompletionKind("chatcmpl-", "chat.completion", "chat.completion.chunk", ChatChoice)
+TEXT = CompletionKind("cmpl-", "text_completion", "text_completion", TextChoice)
+
+
+@dataclass
+class _Answer:
+    """One of the answers; `last` is the latest of its pieces."""
+
+    choice: Choice
+    generation: Generation
+    last: Chunk = field(default_factory=Chunk)
+
+    async def pieces(self) -> AsyncGenerator[tuple[_Answer, Chunk], None]:
+        """Yields itself with each of its pieces."""
+        async with self.generation:
+            async for chunk in self.generation:
+                self.last = chunk
+                yield self, chunk
+
+
+class Completion:
+    """The answers to one request, which stand in one batch: all of them, or none.
+
+    Args:
+        kind: Which kind of completion it is.
+        model: The model's name, as the request has it.
+        generations: The answers, prepared and not yet begun, those to one prompt side by side.
+        per_prompt: How many answers each prompt has.
+        logprobs: Whether to say how likely each token was.
+        include_usage: Whether a stream says how many tokens there were.
+        log_fields: What the request's log line will say.
+    """
+
+    def __init__(
+        self,
+        kind: CompletionKind,
+        model: str,
+        generations: Sequence[Generation],
+        *,
+        per_prompt: int,
+        logprobs: bool,
+        include_usage: bool,
+        log_fields: dict[str, Any],
+    ) -> None:
+        self._kind = kind
+        self._answers = [
+            _Answer(kind.choice(index, logprobs), generation)
+            for index, generation in enumerate(generations)
+        ]
+        self._per_prompt = per_prompt
+        self._include_usage = include_usage
+        self._log_fields = log_fields
+        self._head = {
+            "id": kind.id_prefix + uuid.uuid4().hex,
+            "created": int(time.time()),
+            "model": model,
+        }
+        log_fields["completion"] = self._head["id"]
+
+    async def complete(self) -> dict[str, Any]:
+        """Returns the whole completion.
+
+        Raises:
+            GatewayError: One of the answers failed.
+        """
+        wholes = [Chunk() for _ in self._answers]
+        async with aclosing(self._pieces()) as pieces:
+            async for answer, chunk in pieces:
+                index = answer.choice.index
+                wholes[index] = wholes[index].followed_by(chunk)
+        choices = [
+            answer.choice.whole(whole) for answer, whole in zip(self._answers, wholes, strict=True)
+        ]
+        return {
+            **self._head,
+            "object": self._kind.whole,
+            "choices": choices,
+            "usage": self._usage(),
+        }
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """Yields the events: chunks, then `[DONE]`, or an error once there was a chunk.
+
+        Raises:
+            GatewayError: One of the answers failed before the first chunk.
+        """
+        begun = False
+        try:
+            async with aclosing(self._pieces()) as pieces:
+                async for answer, chunk in pieces:
+                    if chunk.says_something or chunk.finish_reason:
+                        begun = True
+                        yield self._event([answer.choice.piece(chunk)], None)
+            if self._include_usage:
+                yield self._event([], self._usage())
+            yield _DONE
+        except GatewayError as error:
+            if not begun:
+                raise
+            yield self.error_event(error)
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """Returns the event that ends a stream which has begun and cannot be completed."""
+        self._log_fields.update(code=error.code, reason=error.detail or error.message)
+        return format_data(error_body(error.status, error.code, error.message))
+
+    def _event(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> bytes:
+        data = {**self._head, "object": self._kind.chunk, "choices": choices}
+        return format_data({**data, "usage": usage} if self._include_usage else data)
+
+    async def _pieces(self) -> AsyncGenerator[tuple[_Answer, Chunk], None]:
+        sources = [answer.pieces() for answer in self._answers]
+        async with aclosing(merged(sources)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def _usage(self) -> dict[str, Any]:
+        # One prompt counts once, however many answers it has.
+        prompts = [answer.last for answer in self._answers[:: self._per_prompt]]
+        prompt_tokens = sum(prompt.num_input_tokens for prompt in prompts)
+        completion_tokens = sum(answer.last.num_output_tokens for answer in self._answers)
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {
+                "cached_tokens": sum(prompt.num_reused_tokens for prompt in prompts)
+            },
+        }

@@ -1,0 +1,253 @@
+"""The bodies of OpenAI's requests, as far as they can be served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
+
+from gateway.api.comparison_schemas import MAX_ANSWERS
+from gateway.api.openai.fields import Fields, Refusal
+from gateway.api.schemas import (
+    SHOWN_MONITOR,
+    TOP_LOGPROBS_RANGE,
+    Int32,
+    Sampling,
+    Steering,
+    Text,
+    TraitName,
+    TraitScalar,
+    shown_range,
+)
+from triton_models.request import MAX_TRAIT_CHARS, MAX_TRAITS
+
+_MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)
+"""Characters of a model's name, which may hold traits and scalars."""
+
+_NO_TOOLS = "the model calls no tools"
+_TEXT_ONLY = "the model reads and writes text only"
+_NOT_ADJUSTABLE = "the model does not reason and its answers have no levels of detail"
+
+_EXAMPLE_STEERING: JsonValue = {"traits": [{"name": "sarcasm", "scalar": 2.0}]}
+
+
+def _joined(content: Any) -> Any:
+    """Joins the parts of a message's content.
+
+    Raises:
+        ValueError: One is not text.
+    """
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise ValueError(f"a part of type {kind!a} is not supported: {_TEXT_ONLY}")
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+def _as_prompts(prompt: Any) -> Any:
+    """Makes a list of what may be one prompt or several.
+
+    Raises:
+        ValueError: One is empty, or is not text.
+    """
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    for each in prompts:
+        if not isinstance(each, str):
+            raise ValueError("token ids are not supported: give a text, or a list of texts")
+        if not each.strip():
+            raise ValueError("the prompt is empty: give it some text")
+    return prompts
+
+
+_TEXT: Mapping[str, Any] = {"type": "string"}
+_PROMPT: Mapping[str, Any] = {"type": "string", "pattern": "\\S"}
+_PART: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": _TEXT},
+    "required": ["type", "text"],
+}
+
+
+def _one_or_list(one: Mapping[str, Any], items: Mapping[str, Any], least: int) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": items, "minItems": least}]})
+
+
+class Message(Fields):
+    """One turn of a chat."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"name", "refusal", "annotations"})
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "tool_calls": Refusal(_NO_TOOLS, ([],)),
+        "tool_call_id": Refusal(_NO_TOOLS),
+        "function_call": Refusal(_NO_TOOLS),
+        "audio": Refusal(_TEXT_ONLY),
+    }
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[Text, BeforeValidator(_joined), _one_or_list(_TEXT, _PART, 0)] = Field(
+        description="A text, or parts of type `text`, which are joined by line ends."
+    )
+
+
+class StreamOptions(Fields):
+    """What a stream says besides the answer."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset({"include_obfuscation"})
+
+    include_usage: bool = Field(
+        default=False, description="Whether the last chunk, without choices, has the `usage`."
+    )
+
+
+class RequestSteering(Fields, Steering):
+    """What to steer the answer by, and what to read meanwhile."""
+
+    traits: list[TraitScalar] = Field(
+        fail_fast=True,
+        default=[],
+        max_length=MAX_TRAITS,
+        description="None if the model's name says them.",
+    )
+    monitor: Annotated[list[TraitName], Field(max_length=MAX_TRAITS)] | None = Field(
+        default=None,
+        description="Traits to read: see `steering` in the answer's choices.",
+        json_schema_extra=SHOWN_MONITOR,
+    )
+
+
+class CompletionFields(Fields, Sampling):
+    """What both kinds of completion take."""
+
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {
+            "user",
+            "safety_identifier",
+            "metadata",
+            "store",
+            "service_tier",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "parallel_tool_calls",
+        }
+    )
+
+    model: Text = Field(
+        max_length=_MAX_MODEL_NAME,
+        description="What `/v1/models` lists, or `persona:` with traits and scalars of your own.",
+    )
+    n: int = Field(default=1, ge=1, le=MAX_ANSWERS, description="How many answers to each prompt.")
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    stream_options: StreamOptions = StreamOptions()
+    steering: RequestSteering = RequestSteering()
+
+
+class ChatRequest(CompletionFields):
+    """A chat to be answered."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "persona",
+                    "messages": [{"role": "user", "content": "How do I boil an egg?"}],
+                    "max_tokens": 60,
+                    "steering": _EXAMPLE_STEERING,
+                }
+            ]
+        }
+    )
+
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "tools": Refusal(_NO_TOOLS, ([],)),
+        "tool_choice": Refusal(_NO_TOOLS, ("none", "auto")),
+        "functions": Refusal(_NO_TOOLS, ([],)),
+        "function_call": Refusal(_NO_TOOLS, ("none", "auto")),
+        "web_search_options": Refusal(_NO_TOOLS),
+        "audio": Refusal(_TEXT_ONLY),
+        "modalities": Refusal(_TEXT_ONLY, (["text"],)),
+        "response_format": Refusal("answers are free text", ({"type": "text"},)),
+        "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
+        "prediction": Refusal("answers are not predicted"),
+        "reasoning_effort": Refusal(_NOT_ADJUSTABLE, ("none",)),
+        "verbosity": Refusal(_NOT_ADJUSTABLE),
+    }
+
+    messages: list[Message] = Field(
+        fail_fast=True, min_length=1, description="Ends with a user's turn."
+    )
+    max_completion_tokens: Int32 | None = Field(
+        default=None,
+        description="OpenAI's newer name of `max_tokens`.",
+        json_schema_extra=shown_range(1),
+    )
+    logprobs: bool = Field(default=False, description="Report how likely each token was.")
+    top_logprobs: Int32 | None = Field(
+        default=None,
+        description="With `logprobs`, so many of the likeliest tokens, 0 to 20.",
+        json_schema_extra=TOP_LOGPROBS_RANGE,
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ChatRequest:
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise ValueError("max_completion_tokens is another name of max_tokens: give one")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        return self
+
+
+class CompletionRequest(CompletionFields):
+    """Prompts to be continued, as they are, without a chat template."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "persona",
+                    "prompt": "Boiling an egg is",
+                    "max_tokens": 60,
+                    "steering": _EXAMPLE_STEERING,
+                }
+            ]
+        }
+    )
+
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "suffix": Refusal("the model only continues texts", ("",)),
+        "best_of": Refusal("answers are not ranked: ask for n of them", (1,)),
+        "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
+    }
+
+    prompt: Annotated[
+        list[Text], BeforeValidator(_as_prompts), _one_or_list(_PROMPT, _PROMPT, 1)
+    ] = Field(
+        min_length=1,
+        max_length=MAX_ANSWERS,
+        description="A text, or several, each of which is continued.",
+    )
+    echo: bool = Field(default=False, description="Whether the answer begins with the prompt.")
+    logprobs: Int32 | None = Field(
+        default=None,
+        description="Report how likely each token was, and so many of the likeliest, 0 to 20.",
+        json_schema_extra=TOP_LOGPROBS_RANGE,
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> CompletionRequest:
+        if self.echo and self.logprobs is not None:
+            raise ValueError("echo excludes logprobs, which only generated tokens have")
+        if len(self.prompt) * self.n > MAX_ANSWERS:
+            raise ValueError(f"prompt and n ask for more than {MAX_ANSWERS} answers: ask for fewer")
+        return self

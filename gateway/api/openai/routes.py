@@ -1,0 +1,133 @@
+"""The calls of OpenAI's API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway.api.dependencies import Gateway, GatewayDependency
+from gateway.api.openai.completion import CHAT, TEXT, Completion, CompletionKind
+from gateway.api.openai.inputs import chat_inputs, completion_inputs
+from gateway.api.openai.model_names import model_card, model_cards, named_traits
+from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
+from gateway.errors import ShutdownError
+from gateway.http.bodies import BoundedRoute
+from gateway.http.client_disconnect import run_until_disconnect
+from gateway.http.openai_errors import PREFIX, ErrorBody
+from gateway.http.server_sent_events import EventStream
+from triton_models.grpc_messages import Values
+
+router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
+
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request has to be changed, or (429) to wait."},
+    "5XX": {"model": ErrorBody, "description": "The model failed, or is not there at the moment."},
+}
+
+_CHUNK = '"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" egg"}, ...}]'
+
+_COMPLETION: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"enum": ["chat.completion", "text_completion"]},
+        "created": {"type": "integer"},
+        "model": {"type": "string"},
+        "choices": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "index": {"type": "integer"},
+                    "finish_reason": {"type": "string"},
+                    "logprobs": {"type": ["object", "null"]},
+                    "message": {"type": "object", "required": ["role", "content"]},
+                    "text": {"type": "string"},
+                    "steering": {"type": "object"},
+                },
+                "required": ["index", "finish_reason", "logprobs"],
+            },
+        },
+        "usage": {
+            "type": "object",
+            "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
+            "additionalProperties": {"type": ["integer", "object"]},
+        },
+    },
+    "required": ["id", "object", "created", "model", "choices", "usage"],
+}
+
+_COMPLETIONS = _FAILURES | {
+    200: {
+        "description": "The answers; with `stream`, as server-sent events.",
+        "content": {
+            "application/json": {"schema": _COMPLETION},
+            "text/event-stream": {
+                "example": f'data: {{"id":"chatcmpl-1",{_CHUNK}}}\n\ndata: [DONE]\n\n'
+            },
+        },
+    },
+}
+
+
+@router.post("/chat/completions", response_model=None, responses=_COMPLETIONS)
+async def create_chat_completion(
+    body: ChatRequest, request: Request, gateway: GatewayDependency
+) -> dict[str, Any] | Response:
+    """Answers a chat, steered if `steering` or the model's name says so."""
+    traits = named_traits(body.model, await gateway.description.get())
+    inputs = chat_inputs(body, traits, gateway.settings)
+    return await _answer(CHAT, body, inputs, request, gateway)
+
+
+@router.post("/completions", response_model=None, responses=_COMPLETIONS)
+async def create_completion(
+    body: CompletionRequest, request: Request, gateway: GatewayDependency
+) -> dict[str, Any] | Response:
+    """Continues prompts, steered if `steering` or the model's name says so."""
+    traits = named_traits(body.model, await gateway.description.get())
+    inputs = completion_inputs(body, traits, gateway.settings)
+    return await _answer(TEXT, body, inputs, request, gateway)
+
+
+@router.get("/models", responses=_FAILURES)
+async def list_models(gateway: GatewayDependency) -> dict[str, Any]:
+    """Lists the model, and what it is under each trait."""
+    return {"object": "list", "data": model_cards(await gateway.description.get())}
+
+
+# Models' names have slashes.
+@router.get("/models/{name:path}", responses=_FAILURES)
+async def retrieve_model(name: str, gateway: GatewayDependency) -> dict[str, Any]:
+    """Describes a model, also one that is not on the list, such as `persona:sarcasm=0.5`."""
+    description = await gateway.description.get()
+    named_traits(name, description)
+    return model_card(name, description)
+
+
+async def _answer(
+    kind: CompletionKind,
+    body: CompletionFields,
+    inputs: Sequence[Values],
+    request: Request,
+    gateway: Gateway,
+) -> dict[str, Any] | Response:
+    completion = Completion(
+        kind,
+        body.model,
+        gateway.triton.generate_all(inputs),
+        per_prompt=body.n,
+        logprobs="logprobs" in inputs[0],
+        include_usage=body.stream_options.include_usage,
+        log_fields=request.state.log_fields,
+    )
+    if body.stream:
+        return EventStream(
+            completion.events(),
+            gateway.settings.heartbeat_interval,
+            last_words=lambda: completion.error_event(ShutdownError()),
+        )
+    return await run_until_disconnect(request.receive, completion.complete())

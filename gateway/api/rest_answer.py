@@ -1,0 +1,128 @@
+"""A generation as the gateway's answer: one body, or a stream of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.api.schemas import GenerateResponse
+from gateway.errors import GatewayError
+from gateway.generation.generation import Generation
+from gateway.http.server_sent_events import format_event
+from triton_models.grpc_messages import Chunk
+
+
+@dataclass
+class RestAnswer:
+    """An answer as it grows.
+
+    Attributes:
+        trait: The trait to be echoed, or `None` for a baseline.
+        scalar: The scalar to be echoed.
+        log_fields: What the request's log line will say.
+        logprobs: Whether to say how likely each token was.
+    """
+
+    trait: str | None
+    scalar: float
+    log_fields: dict[str, Any]
+    logprobs: bool = False
+    _texts: list[str] = field(default_factory=list)
+    _logprobs: list[Any] = field(default_factory=list)
+    _last: Chunk = field(default_factory=Chunk)
+
+    async def chunks(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
+        """Yields the answer's pieces as it takes them in.
+
+        Raises:
+            GatewayError: The generation failed.
+        """
+        # Stands in the log unless the answer comes to an end of its own.
+        self.log_fields.update(
+            triton_id=generation.request_id,
+            trait=self.trait,
+            scalar=self.scalar,
+            finish_reason="abandoned",
+        )
+        try:
+            async with generation:
+                async for chunk in generation:
+                    self._add(chunk)
+                    yield chunk
+        except GatewayError as error:
+            self._note(error)
+            raise
+
+    async def complete(self, generation: Generation) -> GenerateResponse:
+        """Returns the whole answer.
+
+        Raises:
+            GatewayError: The generation failed.
+        """
+        async with aclosing(self.chunks(generation)) as chunks:
+            async for _ in chunks:
+                pass
+        return self.response()
+
+    async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+        """Yields the answer's events: chunks, then `done`, or `error` once there was a chunk.
+
+        Raises:
+            GatewayError: The generation failed before its first chunk.
+        """
+        begun = False
+        try:
+            async with aclosing(self.chunks(generation)) as chunks:
+                async for chunk in chunks:
+                    if chunk.says_something:
+                        begun = True
+                        yield format_event("chunk", self.piece(chunk))
+            yield format_event("done", self.response().model_dump())
+        except GatewayError as error:
+            if not begun:
+                raise
+            yield self.error_event(error)
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """Returns the event that ends an answer which has begun and cannot be completed."""
+        self._note(error)
+        return format_event("error", self.failure(error))
+
+    def piece(self, chunk: Chunk) -> dict[str, Any]:
+        """Returns what a `chunk` event says."""
+        data = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
+        return {**data, "logprobs": chunk.logprobs} if self.logprobs else data
+
+    def response(self) -> GenerateResponse:
+        """Returns what the answer says so far."""
+        return GenerateResponse(
+            response="".join(self._texts),
+            trait=self.trait,
+            scalar=self.scalar,
+            tokens_generated=self._last.num_output_tokens,
+            finish_reason=self._last.finish_reason,
+            prompt_tokens=self._last.num_input_tokens,
+            reused_tokens=self._last.num_reused_tokens,
+            logprobs=self._logprobs if self.logprobs else None,
+            readouts=self._last.readouts,
+            warnings=list(self._last.warnings),
+        )
+
+    def failure(self, error: GatewayError) -> dict[str, Any]:
+        """Returns what the answer says so far, and that it failed."""
+        failed = {"success": False, "error": error.message, "finish_reason": "error"}
+        return {**self.response().model_dump(), **failed, "code": error.code}
+
+    def _add(self, chunk: Chunk) -> None:
+        self._texts.append(chunk.text)
+        self._logprobs.extend(chunk.logprobs)
+        self._last = chunk
+        self.log_fields["tokens"] = chunk.num_output_tokens
+        if chunk.finish_reason:
+            self.log_fields["finish_reason"] = chunk.finish_reason
+
+    def _note(self, error: GatewayError) -> None:
+        reason = error.detail or error.message
+        self.log_fields.update(finish_reason="error", code=error.code, reason=reason)

@@ -1,0 +1,126 @@
+"""The service itself: what it is, and how it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from gateway import __version__
+from gateway.api.dependencies import Gateway, GatewayDependency
+from gateway.api.playground import playground_file
+from gateway.api.schemas import StatusResponse
+from gateway.api.traits import traits_of
+from gateway.errors import GatewayError, NotReadyError
+from gateway.http.accept import prefers_html
+from gateway.http.error_body import ErrorResponse
+
+router = APIRouter(tags=["service"])
+
+_ENDPOINTS = {
+    "GET /": "this list; in a browser, the playground",
+    "POST /api/v1/generate": "generate steered text",
+    "POST /api/v1/generate/baseline": "generate text without steering",
+    "POST /api/v1/compare": "generate under several steerings at once",
+    "POST /api/v1/sweep": "generate at several strengths of a trait at once",
+    "POST /v1/chat/completions": "answer a chat, as OpenAI's API",
+    "POST /v1/completions": "continue prompts, as OpenAI's API",
+    "GET /v1/models": "list the model, plain and under each trait, as OpenAI's API",
+    "GET /api/v1/traits": "list the traits",
+    "GET /api/v1/traits/{name}": "describe one trait",
+    "PUT /api/v1/traits/{name}": "upload a trait's vector (admin)",
+    "DELETE /api/v1/traits/{name}": "remove a trait's vector (admin)",
+    "GET /status": "what is served, and whether it is ready",
+    "GET /health": "whether the gateway runs",
+    "GET /health/ready": "whether the model generates",
+    "GET /docs": "interactive documentation",
+}
+
+
+_DESCRIPTION = {
+    "name": "Persona Triton",
+    "version": __version__,
+    "description": "Qwen2.5 on Triton, its traits steered per request by persona vectors",
+    "endpoints": list(_ENDPOINTS),
+    "endpoint_descriptions": _ENDPOINTS,
+}
+
+
+# FastAPI adds this to the ways to send a key: sending none is one, too.
+_PUBLIC: dict[str, Any] = {"security": [{}]}
+
+
+@router.get(
+    "/",
+    responses={200: {"content": {"application/json": {}, "text/html": {}}}},
+    openapi_extra=_PUBLIC,
+)
+def root(request: Request) -> Response:
+    """Says what this is and which calls there are; who prefers HTML gets the playground."""
+    if prefers_html(request.headers.get("accept", "")):
+        response = playground_file(request, "index.html")
+    else:
+        response = JSONResponse(_DESCRIPTION)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@router.get("/health", openapi_extra=_PUBLIC)
+async def health() -> dict[str, str]:
+    """Says that the gateway runs; whether the model does, `/health/ready` knows."""
+    return {"status": "healthy"}
+
+
+@router.get(
+    "/health/ready",
+    responses={503: {"model": ErrorResponse, "description": "The model does not generate."}},
+    openapi_extra=_PUBLIC,
+)
+async def ready(gateway: GatewayDependency) -> dict[str, str]:
+    """Generates a token (or has done so seconds ago) and says whether it worked."""
+    try:
+        await gateway.readiness.get()
+    except GatewayError as error:
+        raise NotReadyError(error.message, error.detail) from error
+    return {"status": "ready"}
+
+
+@router.get(
+    "/status",
+    responses={
+        401: {"model": ErrorResponse, "description": "The API key is missing, or is not valid."}
+    },
+)
+async def status(gateway: GatewayDependency) -> StatusResponse:
+    """Says which model is served, with which traits, and whether it is ready."""
+    try:
+        description = await gateway.description.get()
+        await gateway.readiness.get()
+    except GatewayError as error:
+        return _initializing(gateway, error)
+    return StatusResponse(
+        status="ready",
+        model=description["model"],
+        device=description["device"],
+        dtype=description.get("dtype"),
+        compute_dtype=description.get("compute_dtype"),
+        available_traits=sorted(description["traits"]),
+        model_info=description["model_info"],
+        traits=traits_of(description),
+        problems=description.get("problems", []),
+        engine=description.get("engine", {}),
+        warnings=gateway.protection.warnings(description["traits"]),
+    )
+
+
+def _initializing(gateway: Gateway, error: GatewayError) -> StatusResponse:
+    return StatusResponse(
+        status="initializing",
+        model=gateway.settings.shown_model_name,
+        device=gateway.settings.device,
+        available_traits=[],
+        model_info={},
+        error=error.message,
+        warnings=gateway.protection.warnings(),
+    )

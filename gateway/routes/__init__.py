@@ -1,1 +1,0 @@
-"""The HTTP calls, by what they are about."""

@@ -1,0 +1,1 @@
+"""The Triton servers: one, all of them, the stream to each, and their health."""

@@ -1,0 +1,281 @@
+"""Whether a server's models work, asked without generating anything.
+
+The supervisor beside each Triton makes its models generate, and repairs them; a gateway only has to
+know where not to send requests. Each part is asked a question that waits for no place in the batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from gateway.errors import (
+    NOT_LOADED_MESSAGE,
+    SILENT_MESSAGE,
+    UNREACHABLE_MESSAGE,
+    DeadlineError,
+    GatewayError,
+    InvalidRequestError,
+    ModelDeadError,
+    ModelNotLoadedError,
+    OverloadedError,
+    UnavailableError,
+    UnreachableError,
+)
+from gateway.triton.server import TritonServer
+from gateway.triton.shared_findings import SharedFindings
+from triton_models.signs_of_life import STEP_QUESTIONS
+from triton_models.tensors import PERSONA, STEERED_QWEN
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ASK_SECONDS = 2.0
+"""How long a part may be silent."""
+
+_DOUBT_SECONDS = 0.2
+_SILENT_LOOKS = 3
+"""After so many silent looks in a row requests go elsewhere."""
+
+
+class Condition(Enum):
+    """What a look says about a server."""
+
+    WELL = "well"
+    BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    NOT_LOADED = "not loaded"
+    DRAINING = "draining"
+    SILENT = "silent"
+    DEAD = "dead"
+
+
+AT_WORK = frozenset({Condition.WELL, Condition.BUSY})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one look.
+
+    Attributes:
+        condition: What it says about the server.
+        reason: Why, for the log.
+        model: Which step of the ensemble is to blame.
+    """
+
+    condition: Condition
+    reason: str = ""
+    model: str = STEERED_QWEN
+
+
+class HealthWatch:
+    """Looks at one server for as long as it runs, and tells its endpoint.
+
+    Args:
+        endpoint: The server.
+        interval: How many seconds lie between two looks when all is well.
+        shared: What this gateway's other workers have found.
+        noted: Called after each look.
+    """
+
+    def __init__(
+        self,
+        endpoint: TritonServer,
+        interval: float,
+        shared: SharedFindings,
+        noted: Callable[[], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._interval = interval
+        self._shared = shared
+        self._noted = noted
+        self._condition = Condition.WELL
+        self._silent_looks = 0
+        self._output_when_silent = -1
+
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
+        while True:
+            try:
+                await self._look()
+            except Exception:
+                _logger.exception("looking at a server failed")
+            await self._pause()
+
+    @property
+    def _pause_seconds(self) -> float:
+        well = self._condition is Condition.WELL
+        return self._interval if well else min(self._interval, _DOUBT_SECONDS)
+
+    async def _pause(self) -> None:
+        """Waits until the next look, which a request that has failed brings forward."""
+        if self._condition is not Condition.WELL:
+            await asyncio.sleep(self._pause_seconds)
+            return
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._endpoint.suspicion.wait(), self._pause_seconds)
+
+    async def _look(self) -> None:
+        suspected = self._endpoint.suspicion.is_set()
+        self._endpoint.suspicion.clear()
+        finding = None if suspected else self._found_by_others()
+        if finding is None:
+            finding = await self._examine_until_suspicion()
+            if finding is None:
+                return
+            self._shared.publish(
+                self._endpoint.address, finding.condition.value, finding.reason, finding.model
+            )
+        self._take(finding)
+        self._noted()
+
+    def _found_by_others(self) -> Finding | None:
+        found = self._shared.latest(self._endpoint.address, self._pause_seconds)
+        if found is None:
+            return None
+        condition, reason, model = found
+        return Finding(Condition(condition), reason, model)
+
+    def _take(self, finding: Finding) -> None:
+        condition = finding.condition
+        self._silent_looks = self._silent_looks + 1 if condition is Condition.SILENT else 0
+        self._endpoint.at_work = condition in AT_WORK
+        changed = condition is not self._condition
+        self._condition = condition
+        if changed:
+            level = logging.INFO if condition is Condition.WELL else logging.WARNING
+            extra = {"triton": self._endpoint.address, "reason": finding.reason}
+            _logger.log(level, f"the model is {condition.value}", extra=extra)
+        if condition in AT_WORK:
+            # A busy one may still be failing requests, and so stays in doubt.
+            if condition is Condition.WELL or self._endpoint.refuses:
+                self._endpoint.accept()
+        elif changed or self._silent_looks == _SILENT_LOOKS:
+            self._stop_sending(finding)
+
+    def _stop_sending(self, finding: Finding) -> None:
+        endpoint, reason = self._endpoint, finding.reason
+        if finding.condition is Condition.UNREACHABLE:
+            # A server that is stopping may still finish what it has.
+            endpoint.refuse(UnreachableError(UNREACHABLE_MESSAGE, reason))
+        elif finding.condition is Condition.DRAINING:
+            endpoint.refuse(ModelNotLoadedError(NOT_LOADED_MESSAGE, reason))
+        elif finding.condition is Condition.SILENT:
+            if self._silent_looks >= _SILENT_LOOKS:
+                endpoint.refuse(UnavailableError(SILENT_MESSAGE, reason))
+        else:
+            # What a part had that is dead, or being loaded again, is answered by nobody.
+            endpoint.give_up(ModelDeadError(finding.model))
+
+    async def _examine_until_suspicion(self) -> Finding | None:
+        """Examines, unless a request fails meanwhile: what was asked before a death may hang."""
+        examining = asyncio.create_task(self._examine())
+        suspecting = asyncio.create_task(self._endpoint.suspicion.wait())
+        both = {examining, suspecting}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            return examining.result() if examining.done() else None
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+
+    async def _examine(self) -> Finding:
+        try:
+            await check(self._endpoint)
+        except _PartError as failed:
+            finding = finding_of(failed.error, failed.model)
+            if isinstance(failed.error, DeadlineError) and await self._sends():
+                return dataclasses.replace(finding, condition=Condition.BUSY)
+            return finding
+        return Finding(Condition.WELL)
+
+    async def _sends(self) -> bool:
+        """Whether clients have got anything since the last time that a part was silent.
+
+        Under load even a healthy part may be silent for a while.
+        """
+        try:
+            output = await self._endpoint.count_chunks(ASK_SECONDS)
+        except GatewayError:
+            return False
+        before, self._output_when_silent = self._output_when_silent, output
+        return output != before
+
+
+class _PartError(GatewayError):
+    """A part does not answer as it should."""
+
+    def __init__(self, error: GatewayError, model: str) -> None:
+        super().__init__(error.message, error.detail)
+        self.error = error
+        self.model = model
+
+
+async def check(endpoint: TritonServer) -> None:
+    """Asks the engine, the steps beside it, and whether the ensemble takes requests.
+
+    Raises:
+        GatewayError: One of them does not.
+    """
+    description = await _ask(STEERED_QWEN, endpoint.describe(ASK_SECONDS))
+    if not description.get("engine", {}).get("alive", True):
+        raise _PartError(UnavailableError(SILENT_MESSAGE, "the engine has ended"), STEERED_QWEN)
+    for step, question in STEP_QUESTIONS.items():
+        await _ask(step, endpoint.ask(step, f"health-{step}", question, ASK_SECONDS))
+    if not await _ask(PERSONA, endpoint.is_loaded(PERSONA, ASK_SECONDS)):
+        raise _PartError(ModelNotLoadedError(NOT_LOADED_MESSAGE, "it is unloaded"), PERSONA)
+
+
+async def check_readiness(endpoint: TritonServer) -> None:
+    """The same, as the error that a client is to see.
+
+    Raises:
+        GatewayError: Some part does not work.
+    """
+    try:
+        await check(endpoint)
+    except _PartError as failed:
+        raise failed.error from None
+
+
+async def _ask(model: str, question: Awaitable[T]) -> T:
+    try:
+        return await question
+    except GatewayError as error:
+        raise _PartError(error, model) from error
+
+
+_CONDITIONS: tuple[tuple[type[GatewayError], Condition], ...] = (
+    (UnreachableError, Condition.UNREACHABLE),
+    (OverloadedError, Condition.BUSY),
+    # Refused with a reason: whatever is wrong with the question, the model is there.
+    (InvalidRequestError, Condition.WELL),
+)
+
+
+def finding_of(error: GatewayError, asked: str) -> Finding:
+    """Returns what an error says about the server.
+
+    Args:
+        error: What came instead of an answer.
+        asked: The model that was asked.
+    """
+    reason = error.detail or error.message
+    if isinstance(error, ModelDeadError):
+        return Finding(Condition.DEAD, reason, error.model)
+    if isinstance(error, ModelNotLoadedError):
+        # The ensemble alone is unloaded before a stop; a step is while it is loaded again.
+        condition = Condition.DRAINING if asked == PERSONA else Condition.NOT_LOADED
+        return Finding(condition, reason, asked)
+    for kind, condition in _CONDITIONS:
+        if isinstance(error, kind):
+            return Finding(condition, reason, asked)
+    return Finding(Condition.SILENT, reason, asked)

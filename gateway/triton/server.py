@@ -1,0 +1,227 @@
+"""One Triton server, as the gateway uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from gateway.errors import (
+    GatewayError,
+    ModelDeadError,
+    ModelNotLoadedError,
+    UnreachableError,
+    error_of_grpc,
+    error_of_response,
+)
+from gateway.observability.metrics import GatewayMetrics
+from gateway.triton.attempt import Attempt
+from gateway.triton.stream import TritonStream
+from triton_models import control, tensors
+from triton_models.grpc_messages import Chunk, Values, encode_request
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # A gateway must find a restarted server within seconds; the default grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Triton is a neighbour: a proxy meant for the outside world would not find it.
+    ("grpc.enable_http_proxy", 0),
+)
+
+ASK_TIMEOUT = 5.0
+
+_DOUBT_SECONDS = 2.0
+"""How long a failure counts: until somebody has looked, or, if nobody does, for a try."""
+
+_SIGNS_OF_DEATH = (ModelDeadError, ModelNotLoadedError, UnreachableError)
+
+
+class TritonServer:
+    """A channel to a Triton server, and what is known of it. Made inside a running event loop.
+
+    Attributes:
+        address: Host and port of its gRPC endpoint.
+        stub: Its gRPC calls.
+        suspicion: Set when a request has failed as if the model were dead.
+        at_work: Whether its models answered when they were last looked at.
+
+    Args:
+        address: Host and port of its gRPC endpoint.
+        metrics: What counts calls that fail.
+        access_key: What it asks for before it generates, `""` if nothing.
+    """
+
+    def __init__(self, address: str, metrics: GatewayMetrics, access_key: str = "") -> None:
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self.suspicion = asyncio.Event()
+        self.at_work = False
+        self._metrics = metrics
+        self._access = control.access_metadata(access_key)
+        self._open: set[Attempt] = set()
+        self._outage: GatewayError | None = None
+        self._doubted_at: float | None = None
+
+    @property
+    def outage(self) -> GatewayError | None:
+        """Why it is known not to work, if it is."""
+        return self._outage
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is known not to work."""
+        return self._outage is not None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it has failed a request a moment ago, as if its model were dead."""
+        return self._doubted_at is not None and time.monotonic() - self._doubted_at < _DOUBT_SECONDS
+
+    @property
+    def open_requests(self) -> int:
+        """How many of our generations it has."""
+        return len(self._open)
+
+    def send(self, request_id: str, request: Any, timeout: float) -> Attempt:
+        """Starts a generation.
+
+        Args:
+            request_id: Its id.
+            request: Its `ModelInferRequest`.
+            timeout: How many seconds it may last in all.
+        """
+        stream = TritonStream(self.stub, request, timeout, self._access)
+        attempt = Attempt(request_id, stream, self)
+        self._open.add(attempt)
+        return attempt
+
+    def closed(self, attempt: Attempt) -> None:
+        """Notes that nobody reads a generation here any more."""
+        self._open.discard(attempt)
+
+    def failed(self, error: GatewayError) -> None:
+        """Notes a failure; one that looks like death makes others preferred, and the watch look.
+
+        Args:
+            error: What came instead of an answer.
+        """
+        if isinstance(error, _SIGNS_OF_DEATH):
+            self._doubted_at = time.monotonic()
+            self.suspicion.set()
+
+    def refuse(self, error: GatewayError) -> None:
+        """Lets new generations go elsewhere, or fail with the error, until `accept`."""
+        self._outage = error
+
+    def give_up(self, error: GatewayError) -> None:
+        """Refuses, and ends open generations too: on a dead model they may hang for ever."""
+        self.refuse(error)
+        for attempt in tuple(self._open):
+            attempt.interrupt(error)
+
+    def accept(self) -> None:
+        """Takes generations (again)."""
+        self._outage = None
+        self._doubted_at = None
+
+    async def ask(self, model: str, request_id: str, values: Values, timeout: float) -> Chunk:
+        """Returns the one response to a request.
+
+        Args:
+            model: One of `tensors.MODELS`.
+            request_id: The request's id.
+            values: Its inputs.
+            timeout: How many seconds it may take.
+
+        Raises:
+            GatewayError: There is none.
+        """
+        request = encode_request(model, request_id, values)
+        stream = TritonStream(self.stub, request, timeout, self._access)
+        try:
+            await stream.open()
+            answer = Chunk()
+            while (chunk := await stream.read(timeout)) is not None:
+                answer = answer.followed_by(chunk)
+            return answer
+        except GatewayError as error:
+            self._metrics.triton_failed("ask", error)
+            raise
+        finally:
+            stream.cancel()
+
+    async def describe(self, timeout: float = ASK_TIMEOUT) -> dict[str, Any]:
+        """Returns what the model says about itself, its traits and its engine.
+
+        Args:
+            timeout: How many seconds it may take.
+
+        Raises:
+            GatewayError: The model cannot be asked.
+        """
+        chunk = await self.ask(
+            tensors.STEERED_QWEN, uuid.uuid4().hex, {tensors.DESCRIBE.name: [True]}, timeout
+        )
+        if chunk.finish_reason == "error":
+            raise error_of_response(chunk.error_code, chunk.error)
+        try:
+            description: dict[str, Any] = json.loads(chunk.description)
+        except ValueError as error:
+            raise GatewayError("the model's description is not JSON", repr(error)) from error
+        return description
+
+    async def is_loaded(self, model: str, timeout: float) -> bool:
+        """Whether Triton takes a model for loaded, as it may when the model's process is dead.
+
+        Args:
+            model: One of `tensors.MODELS`.
+            timeout: How many seconds the answer may take.
+
+        Raises:
+            GatewayError: Triton cannot be asked.
+        """
+        request = service_pb2.ModelReadyRequest(name=model)
+        try:
+            answer = await self.stub.ModelReady(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise error_of_grpc(error.code(), error.details()) from None
+        return bool(answer.ready)
+
+    async def count_chunks(self, timeout: float) -> int:
+        """Returns how many chunks have gone to clients, a figure that Triton itself keeps.
+
+        Args:
+            timeout: How many seconds the answer may take.
+
+        Raises:
+            GatewayError: Triton cannot be asked.
+        """
+        request = service_pb2.ModelStatisticsRequest(name=tensors.DETOKENIZER)
+        try:
+            answer = await self.stub.ModelStatistics(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise error_of_grpc(error.code(), error.details()) from None
+        return sum(int(model.inference_count) for model in answer.model_stats)
+
+    async def stop(self, request_id: str) -> bool:
+        """Stops a request in the engine; says whether it was found there.
+
+        Raises:
+            GatewayError: The engine cannot be asked.
+        """
+        chunk = await self.ask(
+            tensors.STEERED_QWEN, request_id, {tensors.STOP.name: [True]}, ASK_TIMEOUT
+        )
+        return chunk.finish_reason == "cancelled"
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close(grace=0)
