@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import Any, Literal
 
 from gateway.caller import Caller
 from gateway.errors import CLIENT_CLOSED, GatewayError
-from triton_models.grpc_messages import Values
 
 Outcome = Literal["ok", "client_error", "overloaded", "failed", "cancelled"]
 
@@ -165,14 +163,6 @@ def outcome_of_status(status: int) -> Outcome:
     if status == 429:
         return "overloaded"
     return "client_error" if status < 500 else "failed"
-
-
-def steering_of(values: Values) -> Mapping[str, float]:
-    """Returns the scalar for each trait that a request is steered by; one of 0 does not."""
-    scalars: dict[str, float] = defaultdict(float)
-    for trait, scalar in zip(values.get("trait", ()), values.get("scalar", ()), strict=False):
-        scalars[trait] += scalar
-    return {trait: scalar for trait, scalar in scalars.items() if scalar}
 
 
 class Observer:

@@ -132,7 +132,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
             f"{max_tokens or defaults.max_tokens}"
         )
     return GenerationRequest(
-        steering=_steering(values),
+        steering=parse_steering(values),
         sampling=sampling,
         max_tokens=max_tokens,
         min_tokens=min_tokens,
@@ -144,7 +144,15 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
     )
 
 
-def _steering(values: Values) -> Steering:
+def parse_steering(values: Values) -> Steering:
+    """Makes a steering of its tensors' values.
+
+    Args:
+        values: `trait`, `scalar`, `layers` and `positions`; others are not looked at.
+
+    Raises:
+        InvalidRequestError: A value is malformed, out of range or given twice.
+    """
     traits = [str(trait) for trait in values.get("trait", ())]
     scalars = [float(scalar) for scalar in values.get("scalar", ())]
     if len(traits) != len(scalars):

@@ -22,15 +22,15 @@ from gateway.api.comparison_schemas import (
     SweptAnswer,
 )
 from gateway.api.dependencies import Gateway, GatewayDependency
-from gateway.api.ensemble_inputs import steered_inputs, triton_inputs
+from gateway.api.ensemble_requests import request_of, steering_inputs
 from gateway.api.generate import FAILURES
 from gateway.api.schemas import BaselineRequest, Steering, TraitScalar
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import ShutdownError, UnknownTraitError, UnprocessableError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.server_sent_events import EventStream
 from gateway.traits.trait_changes import unknown_trait
-from triton_models.grpc_messages import Values
 
 A = TypeVar("A", bound=OneAnswer)
 
@@ -186,8 +186,8 @@ def _comparison(
     """
     seeded = body.model_copy(update={"seed": seed})
     # What is wrong whatever the steering has no place in one.
-    shared = triton_inputs(seeded, gateway.settings)
-    inputs = [_inputs(shared, each, gateway) for each in asked]
+    shared = request_of(seeded, gateway.settings)
+    variants = [_steered(shared, each) for each in asked]
     branches = [
         ComparedGeneration(
             each.index,
@@ -196,14 +196,16 @@ def _comparison(
             each.finish,
             logprobs=body.logprobs is not None,
         )
-        for each, generation in zip(asked, gateway.triton.generate_all(inputs), strict=True)
+        for each, generation in zip(asked, gateway.triton.generate_all(variants), strict=True)
     ]
     return Comparison(branches, seed, request.state.log_fields)
 
 
-def _inputs(shared: Values, asked: _Asked[Any], gateway: Gateway) -> Values:
+def _steered(shared: EnsembleRequest, asked: _Asked[Any]) -> EnsembleRequest:
+    if asked.steering is None:
+        return shared
     try:
-        return steered_inputs(shared, asked.steering, gateway.settings)
+        return shared.steered(steering_inputs(asked.steering))
     except UnprocessableError as error:
         raise UnprocessableError(at_place(asked.place, error.message)) from error
 

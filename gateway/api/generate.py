@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.dependencies import Gateway, GatewayDependency
-from gateway.api.ensemble_inputs import triton_inputs
+from gateway.api.ensemble_requests import request_of
 from gateway.api.rest_answer import RestAnswer
 from gateway.api.schemas import BaselineRequest, GenerateRequest, GenerateResponse
 from gateway.errors import ShutdownError
@@ -64,7 +64,7 @@ async def generate_baseline(
 async def _answer(
     body: BaselineRequest, trait: str | None, scalar: float, request: Request, gateway: Gateway
 ) -> GenerateResponse | Response:
-    generation = gateway.triton.generate(triton_inputs(body, gateway.settings))
+    generation = gateway.triton.generate(request_of(body, gateway.settings))
     answer = RestAnswer(trait, scalar, request.state.log_fields, logprobs=body.logprobs is not None)
     if body.stream:
         return EventStream(

@@ -8,7 +8,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from gateway.errors import GatewayError, OverloadedError, UnavailableError, error_of_response
+from gateway.ensemble_request import EnsembleRequest
+from gateway.errors import GatewayError, OverloadedError, UnavailableError
 from gateway.generation import client_deadline
 from gateway.generation.generation import MAX_ATTEMPTS, Deadlines, Generation
 from gateway.generation.observed_generation import ObservedGeneration
@@ -19,11 +20,7 @@ from gateway.triton.attempt import Attempt, Engine
 from gateway.triton.server import ASK_TIMEOUT, TritonServer
 from gateway.triton.servers import TritonServers
 from triton_models import tensors
-from triton_models.errors import RequestError
-from triton_models.grpc_messages import Encoded, Values, encode_request
-from triton_models.request import parse_generation_request
-from triton_models.settings import GenerationDefaults
-from triton_models.text.prompt import prompt_of
+from triton_models.grpc_messages import Encoded, encode_request
 
 T = TypeVar("T")
 
@@ -41,7 +38,7 @@ class Dispatcher:
         max_open: How many generations may be open at once.
         metrics: What counts requests that are sent again.
         observers: Who is told about generations.
-        admit: Raises if a request may not have a generation with these inputs.
+        admit: Raises if a client may not have what a request asks for.
     """
 
     def __init__(
@@ -51,7 +48,7 @@ class Dispatcher:
         max_open: int,
         metrics: GatewayMetrics,
         observers: Sequence[Observer],
-        admit: Callable[[RequestRecord | None, Values], None],
+        admit: Callable[[RequestRecord | None, EnsembleRequest], None],
     ) -> None:
         self._endpoints = endpoints
         self._deadlines = deadlines
@@ -68,43 +65,39 @@ class Dispatcher:
         if self._background:
             await asyncio.wait(set(self._background), timeout=_CLOSE_PATIENCE)
 
-    def generate(self, values: Values) -> Generation:
+    def generate(self, request: EnsembleRequest) -> Generation:
         """Prepares a generation of the `persona` ensemble; entering its context starts it.
 
         Raises:
-            GatewayError: The request may not have it, or not in the time that it gives.
+            GatewayError: The client may not have it, or not in the time that it gives.
         """
-        (generation,) = self.generate_all([values])
+        (generation,) = self.generate_all([request])
         return generation
 
-    def generate_all(self, variants: Sequence[Values]) -> list[Generation]:
-        """Prepares several, which may share inputs: what is the same object is looked at once.
+    def generate_all(self, requests: Sequence[EnsembleRequest]) -> list[Generation]:
+        """Prepares several, which may share inputs: what is the same object is encoded once.
 
         Raises:
-            GatewayError: The request may not have one of them, or not in the time that it gives.
+            GatewayError: The client may not have one of them, or not in the time that it gives.
         """
         asking = current_request.get()
-        prompts: set[tuple[int, ...]] = set()
         encoded: Encoded = {}
-        for values in variants:
-            self._admit(asking, values)
-            prompt = tuple(id(values.get(spec.name)) for spec in tensors.PROMPT_INPUTS)
-            _refuse_invalid(values, with_prompt=prompt not in prompts)
-            prompts.add(prompt)
-        return [self._prepared(values, asking, encoded) for values in variants]
+        for request in requests:
+            self._admit(asking, request)
+        return [self._prepared(request, asking, encoded) for request in requests]
 
     def _prepared(
-        self, values: Values, asking: RequestRecord | None, encoded: Encoded
+        self, request: EnsembleRequest, asking: RequestRecord | None, encoded: Encoded
     ) -> Generation:
         limits = self._deadlines
-        if not values.get("stream", (False,))[0]:
+        if not request.parsed.stream:
             # The first response is the whole answer.
             limits = Deadlines(limits.total, limits.total, limits.total, streamed=False)
         limits = client_deadline.within(limits, asking)
         triton_id = _triton_id(asking)
-        request = encode_request(tensors.PERSONA, triton_id, values, encoded)
-        watch = ObservedGeneration(triton_id, values, asking, self._observers)
-        return Generation(triton_id, request, self, limits, watch)
+        message = encode_request(tensors.PERSONA, triton_id, request.values, encoded)
+        watch = ObservedGeneration(triton_id, request, asking, self._observers)
+        return Generation(triton_id, message, self, limits, watch)
 
     async def describe(self, timeout: float = ASK_TIMEOUT) -> dict[str, Any]:
         """Returns what a model that works says about itself, its traits and its engine.
@@ -188,27 +181,6 @@ class Dispatcher:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()):
             _logger.error("work in the background failed", exc_info=error)
-
-
-def _refuse_invalid(values: Values, with_prompt: bool) -> None:
-    """Refuses what Triton would refuse, by the same rules.
-
-    Many refusals at once have been seen to crash Triton 2.51, which ends their streams itself.
-
-    Args:
-        values: The inputs.
-        with_prompt: Whether to look at the prompt.
-
-    Raises:
-        GatewayError: A value or the prompt cannot be used.
-    """
-    try:
-        # How many tokens a request without `max_tokens` may have is up to the server.
-        parse_generation_request(values, GenerationDefaults(max_tokens=2**31 - 1))
-        if with_prompt:
-            prompt_of(values)
-    except RequestError as error:
-        raise error_of_response(error.code.value, error.message) from error
 
 
 def _triton_id(request: RequestRecord | None) -> str:

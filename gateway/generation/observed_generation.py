@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import GatewayError
-from gateway.request_record import GenerationRecord, Observer, RequestRecord, steering_of
+from gateway.request_record import GenerationRecord, Observer, RequestRecord
 from triton_models import tensors
-from triton_models.grpc_messages import Chunk, Values
+from triton_models.grpc_messages import Chunk
 
 _TEXTS = frozenset(
     {*(spec.name for spec in tensors.PROMPT_INPUTS), "stop_words", "sampling_parameters"}
@@ -24,7 +25,7 @@ class ObservedGeneration:
 
     Args:
         triton_id: The id of its request in Triton.
-        values: The request's inputs.
+        asked: What it is asked for.
         request: The request that asked for it.
         observers: Who wants to know.
     """
@@ -32,18 +33,19 @@ class ObservedGeneration:
     def __init__(
         self,
         triton_id: str,
-        values: Values,
+        asked: EnsembleRequest,
         request: RequestRecord | None,
         observers: Sequence[Observer],
     ) -> None:
         self._observers = observers
         self._keeps_text = any(observer.wants_text for observer in observers)
         self._over = False
+        values = asked.values
         self._record = GenerationRecord(
             triton_id,
             request,
-            streamed=bool(values.get("stream", (False,))[0]),
-            steering=steering_of(values),
+            streamed=asked.parsed.stream,
+            steering=asked.scalars,
             parameters={name: value for name, value in values.items() if name not in _TEXTS},
             texts={name: values[name] for name in _TEXTS & values.keys()}
             if self._keeps_text

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from gateway.caller import NOBODY
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import ConfigurationError
-from gateway.request_record import GenerationRecord, Observer, RequestRecord, steering_of
+from gateway.request_record import GenerationRecord, Observer, RequestRecord
 from gateway.settings import Settings
-from triton_models.grpc_messages import Values
 
 _logger = logging.getLogger(__name__)
 
@@ -93,10 +93,10 @@ class AuditLog(Observer):
         self._write("generation", generation.request, fields)
 
     def refused(
-        self, request: RequestRecord | None, values: Values, error: SteeringRefusedError
+        self, request: RequestRecord | None, asked: EnsembleRequest, error: SteeringRefusedError
     ) -> None:
         """Writes down steering that the policy forbids."""
-        steering = _steering(steering_of(values), values)
+        steering = _steering(asked.scalars, asked.values)
         fields = {**steering, "outcome": "refused", "reason": error.message}
         self._write("refusal", request, fields)
 

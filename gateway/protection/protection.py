@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from gateway.caller import NOBODY
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
 from gateway.protection.audit import open_audit_log
 from gateway.protection.configuration import WatchedFile
@@ -18,7 +19,6 @@ from gateway.protection.policy import open_policy
 from gateway.protection.rate_limits import MEMORY, RateLimiter
 from gateway.request_record import Observer, RequestRecord
 from gateway.settings import Settings
-from triton_models.grpc_messages import Values
 
 _logger = logging.getLogger(__name__)
 
@@ -51,12 +51,12 @@ class Protection:
         """Who must be told about requests and generations."""
         return [self.limiter, *([self._audit] if self._audit else [])]
 
-    def admit(self, request: RequestRecord | None, values: Values) -> None:
+    def admit(self, request: RequestRecord | None, asked: EnsembleRequest) -> None:
         """Makes sure that a generation may be started; all are, by way of this.
 
         Args:
             request: Who asks for it.
-            values: Its inputs.
+            asked: What it is asked for.
 
         Raises:
             SteeringRefusedError: The policy forbids it.
@@ -65,10 +65,10 @@ class Protection:
             return
         caller = (request and request.caller) or NOBODY
         try:
-            self._policy.value.check(caller.role, values)
+            self._policy.value.check(caller.role, asked.values)
         except SteeringRefusedError as error:
             if self._audit is not None:
-                self._audit.refused(request, values, error)
+                self._audit.refused(request, asked, error)
             raise
 
     async def follow(self, noted: Callable[[int], None]) -> None:

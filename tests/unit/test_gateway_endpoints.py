@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.ensemble_request import ensemble_request
 from gateway.errors import (
     GatewayError,
     LateStartError,
@@ -28,6 +29,7 @@ from gateway.triton.server import TritonServer
 from gateway.triton.servers import TritonServers
 from gateway.triton_addresses import TritonAddresses
 from tests.prometheus_text import Scrape
+from triton_models.settings import GenerationDefaults
 
 DEADLINES = Deadlines(first=60, between=20, total=300)
 
@@ -166,7 +168,10 @@ async def test_questions_go_to_another_server_too() -> None:
 async def test_more_generations_than_may_be_open_are_refused() -> None:
     endpoints = await opened("127.0.0.1:9")
     triton = client(endpoints)
-    generations = [triton.generate({"text_input": ["hi"]}) for _ in range(3)]
+    generations = [
+        triton.generate(ensemble_request({"text_input": ["hi"]}, None, GenerationDefaults()))
+        for _ in range(3)
+    ]
     async with generations[0], generations[1]:
         with pytest.raises(OverloadedError, match="MAX_OPEN_REQUESTS") as caught:
             await generations[2].__aenter__()

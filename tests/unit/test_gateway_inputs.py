@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.api.ensemble_inputs import triton_inputs
+from gateway.api.ensemble_requests import request_of
 from gateway.api.schemas import BaselineRequest, GenerateRequest
 from gateway.errors import UnprocessableError
 from gateway.settings import Settings
@@ -17,7 +17,7 @@ STEERED: dict[str, Any] = {"prompt": "hi", "trait": "sarcasm", "scalar": 2}
 
 
 def inputs_of(settings: Settings | None = None, **body: Any) -> dict[str, Any]:
-    return dict(triton_inputs(GenerateRequest(**{**STEERED, **body}), settings or Settings()))
+    return dict(request_of(GenerateRequest(**{**STEERED, **body}), settings or Settings()).values)
 
 
 def test_what_a_body_leaves_out_is_left_to_the_model_server() -> None:
@@ -38,7 +38,6 @@ def test_defaults_set_for_the_gateway_are_sent_unless_the_body_has_its_own() -> 
 def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     body: dict[str, Any] = {
         "system_prompt": "s",
-        "raw": True,
         "max_tokens": 9,
         "min_tokens": 1,
         "temperature": 0.5,
@@ -56,7 +55,8 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "layers": [1, 2],
         "positions": "response",
     }
-    inputs = inputs_of(**body)
+    # A raw prompt has no system turn.
+    inputs = {**inputs_of(raw=True), **inputs_of(**body)}
     assert inputs["stop_words"] == ["a", "b"]
     assert inputs["layers"] == [1, 2]
     assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])
@@ -68,7 +68,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
 
 def test_messages_take_the_place_of_the_prompt() -> None:
     body = BaselineRequest(messages=[{"role": "user", "content": "hallo ü"}])  # type: ignore[list-item]
-    inputs = triton_inputs(body, Settings())
+    inputs = request_of(body, Settings()).values
     assert inputs["text_input"] == [""]
     assert inputs["messages"] == ['[{"role": "user", "content": "hallo ü"}]']
 
@@ -79,7 +79,7 @@ def test_to_monitor_no_trait_is_to_monitor_nothing() -> None:
 
 def test_a_baseline_can_be_monitored() -> None:
     body = BaselineRequest(prompt="hi", monitor=["sarcasm"], logprobs=0)
-    inputs = triton_inputs(body, Settings())
+    inputs = request_of(body, Settings()).values
     assert (inputs["monitor"], inputs["logprobs"]) == (["sarcasm"], [0])
 
 

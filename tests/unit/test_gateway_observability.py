@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from gateway.app import create_app
+from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import (
     DeadlineError,
     GatewayError,
@@ -30,7 +31,7 @@ from gateway.observability.access_log import AccessLog
 from gateway.observability.metrics import MAX_TRAITS, GatewayMetrics
 from gateway.observability.spans import Spans
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers, shared_folder
-from gateway.request_record import Observer, RequestRecord, steering_of
+from gateway.request_record import Observer, RequestRecord
 from gateway.settings import Settings
 from tests.otlp_collector import attributes_of, collector
 from tests.prometheus_text import Scrape
@@ -38,6 +39,7 @@ from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.engine.sequence import Chunk as EngineChunk
 from triton_models.engine.timeline import Phases, Timeline
 from triton_models.grpc_messages import Chunk, Values
+from triton_models.settings import GenerationDefaults
 
 NOBODY_LISTENS = "127.0.0.1:9"
 SECRET = "a secret prompt"
@@ -68,7 +70,11 @@ def scraped(metrics: GatewayMetrics) -> Scrape:
 
 def watch(*observers: Observer, request: RequestRecord | None = None, **values: Any) -> Any:
     inputs = {"text_input": [SECRET], "max_tokens": [9], **values}
-    return ObservedGeneration("an-id", inputs, request, observers)
+    return ObservedGeneration("an-id", asked(inputs), request, observers)
+
+
+def asked(inputs: Values) -> EnsembleRequest:
+    return ensemble_request({"text_input": ["hi"], **inputs}, None, GenerationDefaults())
 
 
 def record(path: str = "/api/v1/generate", **scope: Any) -> RequestRecord:
@@ -153,9 +159,9 @@ def test_a_trait_counts_once_the_engine_has_steered_by_it() -> None:
 
 def test_scalars_of_one_trait_add_up_and_may_cancel_out() -> None:
     values: Values = {"trait": ["a", "b", "a", "c"], "scalar": [1.0, 1.0, 2.0, 0.0]}
-    assert steering_of(values) == {"a": 3.0, "b": 1.0}
-    assert steering_of({"trait": ["a", "a"], "scalar": [1.0, -1.0]}) == {}
-    assert steering_of({}) == {}
+    assert asked(values).scalars == {"a": 3.0, "b": 1.0}
+    assert asked({"trait": ["a", "a"], "scalar": [1.0, -1.0]}).scalars == {}
+    assert asked({}).scalars == {}
 
 
 def test_every_token_of_a_stream_is_timed_though_some_come_together() -> None:

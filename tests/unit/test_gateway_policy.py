@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import SteeringRefusedError
 from gateway.protection.audit import AuditLog
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.policy import parse_policy
 from launcher.settings import ROOT
 from tests.unit.protection_gateway import ADMIN, KEYS, USER, bearer, running
-from triton_models.settings import DATA_ROOT
+from triton_models.settings import DATA_ROOT, GenerationDefaults
 
 POLICY: dict[str, Any] = {
     "default": {"user": [-4, 4], "admin": None},
@@ -290,6 +291,12 @@ async def test_an_audit_log_that_others_can_read_is_made_private(
     assert len(lines(log)) == 1
 
 
+def asked(trait: str) -> EnsembleRequest:
+    return ensemble_request(
+        {"text_input": ["hi"], "trait": [trait], "scalar": [9.0]}, None, GenerationDefaults()
+    )
+
+
 async def test_the_audit_log_goes_on_when_its_folder_is_there_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -298,12 +305,12 @@ async def test_the_audit_log_goes_on_when_its_folder_is_there_again(
     log = AuditLog(str(folder / "audit.log"), False)
     refusal = SteeringRefusedError("sarcasm", 9.0, (0.0, 1.0), "user")
     folder.rename(tmp_path / "away")
-    log.refused(None, {"trait": ["first"], "scalar": [9.0]}, refusal)
+    log.refused(None, asked("first"), refusal)
     async with asyncio.timeout(60):
         while "the audit log loses lines" not in caplog.text:
             await asyncio.sleep(0.01)
     folder.mkdir()
-    log.refused(None, {"trait": ["second"], "scalar": [9.0]}, refusal)
+    log.refused(None, asked("second"), refusal)
     log.close()
     assert [line["traits"] for line in lines(folder / "audit.log")] == [["second"]]
 

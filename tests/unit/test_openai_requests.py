@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.api.openai.inputs import chat_inputs, completion_inputs
+from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
 from gateway.api.openai.model_names import model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionRequest
 from gateway.errors import InvalidRequestError, ModelNotFoundError, UnprocessableError
@@ -30,13 +30,13 @@ DESCRIPTION: dict[str, Any] = {
 def chat(**fields: Any) -> list[dict[str, Any]]:
     body = ChatRequest(**{**CHAT, **fields})
     named = named_traits(body.model, DESCRIPTION)
-    return [dict(values) for values in chat_inputs(body, named, Settings())]
+    return [dict(each.values) for each in chat_requests(body, named, Settings())]
 
 
 def text(**fields: Any) -> list[dict[str, Any]]:
     body = CompletionRequest(**{**TEXT, **fields})
     named = named_traits(body.model, DESCRIPTION)
-    return [dict(values) for values in completion_inputs(body, named, Settings())]
+    return [dict(each.values) for each in completion_requests(body, named, Settings())]
 
 
 def test_a_chat_goes_to_the_chat_template() -> None:

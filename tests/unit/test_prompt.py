@@ -11,15 +11,14 @@ from tests.conftest import make_tokenizer
 from triton_models.errors import InvalidRequestError
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import read_settings
-from triton_models.text.prompt import Prompt, parse_prompt, render_chat
+from triton_models.text.prompt import Prompt, prompt_of, render_chat
 from triton_models.text.prompt_encoder import PromptEncoder
 
 USER = {"role": "user", "content": "hi"}
 
 
 def parse(text: str = "", **options: Any) -> Prompt:
-    defaults: dict[str, Any] = {"messages": None, "system_prompt": None, "raw": False}
-    return parse_prompt(text, **{**defaults, **options})
+    return prompt_of({"text_input": [text], **{name: [value] for name, value in options.items()}})
 
 
 def test_text_becomes_one_user_turn() -> None:

@@ -45,29 +45,30 @@ def prompt_of(values: Mapping[str, Sequence[Any]]) -> Prompt:
     def single(name: str, default: Any) -> Any:
         return values[name][0] if values.get(name) else default
 
+    messages = single("messages", None)
     return parse_prompt(
         single("text_input", ""),
-        messages=single("messages", None),
+        messages=_parse_json(messages) if messages else None,
         system_prompt=single("system_prompt", None),
         raw=single("raw", False),
     )
 
 
 def parse_prompt(
-    text_input: str, *, messages: str | None, system_prompt: str | None, raw: bool
+    text_input: str, *, messages: Any | None, system_prompt: str | None, raw: bool
 ) -> Prompt:
-    """Makes a prompt of the tensors that describe one.
+    """Makes a prompt of what describes one.
 
     Args:
         text_input: The user's turn; `""` when `messages` is given.
-        messages: A whole chat as JSON.
+        messages: A whole chat, as JSON says it: a list of objects.
         system_prompt: The system turn, unless `messages` brings its own.
         raw: Whether `text_input` goes to the model without the chat template.
 
     Raises:
         InvalidRequestError: The prompt is empty, or malformed, or says things twice.
     """
-    if messages:
+    if messages is not None:
         if text_input:
             raise InvalidRequestError(
                 "text_input and messages are both given: leave text_input empty when you send "
@@ -128,13 +129,16 @@ def _with_system(messages: tuple[Message, ...], system_prompt: str | None) -> tu
     return ({"role": "system", "content": system_prompt}, *messages)
 
 
-def _parse_messages(text: str) -> tuple[Message, ...]:
+def _parse_json(text: str) -> Any:
     try:
-        document = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(
             f'messages is not valid JSON ({error}): send [{{"role": "user", "content": "..."}}]'
         ) from error
+
+
+def _parse_messages(document: Any) -> tuple[Message, ...]:
     if not isinstance(document, list) or not document:
         raise InvalidRequestError("messages must be a JSON array with at least one message")
     messages = tuple(_parse_message(index, item) for index, item in enumerate(document))

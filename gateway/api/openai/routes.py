@@ -10,15 +10,15 @@ from starlette.responses import Response
 
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.openai.completion import CHAT, TEXT, Completion, CompletionKind
-from gateway.api.openai.inputs import chat_inputs, completion_inputs
+from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
 from gateway.api.openai.model_names import model_card, model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import ShutdownError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.openai_errors import PREFIX, ErrorBody
 from gateway.http.server_sent_events import EventStream
-from triton_models.grpc_messages import Values
 
 router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
 
@@ -79,8 +79,8 @@ async def create_chat_completion(
 ) -> dict[str, Any] | Response:
     """Answers a chat, steered if `steering` or the model's name says so."""
     traits = named_traits(body.model, await gateway.description.get())
-    inputs = chat_inputs(body, traits, gateway.settings)
-    return await _answer(CHAT, body, inputs, request, gateway)
+    requests = chat_requests(body, traits, gateway.settings)
+    return await _answer(CHAT, body, requests, request, gateway)
 
 
 @router.post("/completions", response_model=None, responses=_COMPLETIONS)
@@ -89,8 +89,8 @@ async def create_completion(
 ) -> dict[str, Any] | Response:
     """Continues prompts, steered if `steering` or the model's name says so."""
     traits = named_traits(body.model, await gateway.description.get())
-    inputs = completion_inputs(body, traits, gateway.settings)
-    return await _answer(TEXT, body, inputs, request, gateway)
+    requests = completion_requests(body, traits, gateway.settings)
+    return await _answer(TEXT, body, requests, request, gateway)
 
 
 @router.get("/models", responses=_FAILURES)
@@ -111,16 +111,16 @@ async def retrieve_model(name: str, gateway: GatewayDependency) -> dict[str, Any
 async def _answer(
     kind: CompletionKind,
     body: CompletionFields,
-    inputs: Sequence[Values],
+    requests: Sequence[EnsembleRequest],
     request: Request,
     gateway: Gateway,
 ) -> dict[str, Any] | Response:
     completion = Completion(
         kind,
         body.model,
-        gateway.triton.generate_all(inputs),
+        gateway.triton.generate_all(requests),
         per_prompt=body.n,
-        logprobs="logprobs" in inputs[0],
+        logprobs=requests[0].parsed.logprobs is not None,
         include_usage=body.stream_options.include_usage,
         log_fields=request.state.log_fields,
     )

@@ -1,24 +1,24 @@
-"""From a validated body to the inputs of the ensemble, once for each answer."""
+"""From a validated body to what is asked of the ensemble, once for each answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.api.ensemble_inputs import triton_inputs
+from gateway.api.ensemble_requests import request_of
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest, Message
 from gateway.api.schemas import BaselineRequest, ChatMessage, Sampling, TraitScalar
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import InvalidRequestError
 from gateway.settings import Settings
-from triton_models.grpc_messages import Values
 
 _SEEDS = 2**64
 
 
-def chat_inputs(
+def chat_requests(
     body: ChatRequest, named: Sequence[TraitScalar], settings: Settings
-) -> list[Values]:
-    """Returns the inputs for each answer to a chat.
+) -> list[EnsembleRequest]:
+    """Returns the request for each answer to a chat.
 
     Args:
         body: The request.
@@ -33,31 +33,31 @@ def chat_inputs(
     fields: dict[str, Any] = {"messages": messages, "logprobs": logprobs}
     if body.max_completion_tokens is not None:
         fields["max_tokens"] = body.max_completion_tokens
-    return _inputs(body, fields, named, settings)
+    return _requests(body, fields, named, settings)
 
 
-def completion_inputs(
+def completion_requests(
     body: CompletionRequest, named: Sequence[TraitScalar], settings: Settings
-) -> list[Values]:
-    """Returns the inputs for each answer to each prompt, those of one prompt side by side.
+) -> list[EnsembleRequest]:
+    """Returns the request for each answer to each prompt, those of one prompt side by side.
 
-    Args and raises: as `chat_inputs`.
+    Args and raises: as `chat_requests`.
     """
-    inputs = []
+    requests = []
     for prompt in body.prompt:
         fields = {"prompt": prompt, "raw": True, "logprobs": body.logprobs}
-        inputs += _inputs(body, fields, named, settings)
+        requests += _requests(body, fields, named, settings)
     if body.echo:
-        return [{**values, "exclude_input_in_output": [False]} for values in inputs]
-    return inputs
+        return [request.echoing() for request in requests]
+    return requests
 
 
-def _inputs(
+def _requests(
     body: CompletionFields,
     fields: dict[str, Any],
     named: Sequence[TraitScalar],
     settings: Settings,
-) -> list[Values]:
+) -> list[EnsembleRequest]:
     if named and body.steering.traits:
         raise InvalidRequestError(
             "steering.traits and the model's name both say what to steer by: use one of them"
@@ -65,15 +65,14 @@ def _inputs(
     steering = body.steering.model_copy(update={"traits": [*named, *body.steering.traits]})
     sampling = {name: getattr(body, name) for name in Sampling.model_fields}
     # Validated already, by the same types.
-    request = BaselineRequest.model_construct(
+    bare = BaselineRequest.model_construct(
         **{**sampling, **fields}, stream=body.stream, monitor=body.steering.monitor
     )
-    inputs = triton_inputs(request, settings, steering)
+    request = request_of(bare, settings, steering)
     if body.seed is None:
-        return [inputs] * body.n
+        return [request] * body.n
     # Each is what its own seed gives alone, so that it can be had again.
-    seeds = [(body.seed + number) % _SEEDS for number in range(body.n)]
-    return [{**inputs, "seed": [seed]} for seed in seeds]
+    return [request.seeded((body.seed + number) % _SEEDS) for number in range(body.n)]
 
 
 def _turn(message: Message) -> ChatMessage:

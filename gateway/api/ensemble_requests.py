@@ -1,4 +1,4 @@
-"""From a validated body to the inputs of the ensemble."""
+"""From a validated body to what is asked of the ensemble."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import json
 from typing import Any
 
 from gateway.api.schemas import BaselineRequest, GenerateRequest, Steering, TraitScalar
+from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import UnprocessableError
 from gateway.settings import Settings
-from triton_models.errors import InvalidRequestError
-from triton_models.grpc_messages import Values
-from triton_models.request import parse_generation_request
 from triton_models.settings import GenerationDefaults
 from triton_models.tensors import TEXT_INPUT
 
@@ -32,10 +30,10 @@ _SAME_NAME = (
 """Fields that are a tensor of one element with the same name."""
 
 
-def triton_inputs(
+def request_of(
     body: BaselineRequest, settings: Settings, steering: Steering | None = None
-) -> Values:
-    """Returns the ensemble's inputs for a body.
+) -> EnsembleRequest:
+    """Returns what a body asks for.
 
     Values are checked with the model server's own rules, so that a request which would be refused
     there is refused here. What the body leaves out is left to the model server, unless the
@@ -48,6 +46,7 @@ def triton_inputs(
 
     Raises:
         UnprocessableError: A value is out of range.
+        GatewayError: The prompt cannot be used.
     """
     _check_size(body, settings)
     fields = body.model_dump(include=set(_SAME_NAME), exclude_none=True)
@@ -57,6 +56,7 @@ def triton_inputs(
             fields[name] = default
     inputs: dict[str, list[Any]] = {name: [value] for name, value in fields.items()}
     inputs[TEXT_INPUT.name] = [body.prompt or ""]
+    messages = None
     if body.messages is not None:
         messages = [message.model_dump() for message in body.messages]
         inputs["messages"] = [json.dumps(messages, ensure_ascii=False)]
@@ -72,27 +72,21 @@ def triton_inputs(
             layers=body.layers,
             positions=body.positions,
         )
-    return steered_inputs(inputs, steering, settings)
+    if steering is not None:
+        inputs |= steering_inputs(steering)
+    given = {name: value for name, value in inputs.items() if value}
+    return ensemble_request(given, messages, _defaults(settings))
 
 
-def steered_inputs(inputs: Values, steering: Steering | None, settings: Settings) -> Values:
-    """Returns inputs with a steering of their own; what else they say is shared with them.
-
-    Args:
-        inputs: The inputs.
-        steering: What to steer by, if by anything.
-        settings: The configuration.
-
-    Raises:
-        UnprocessableError: A value is out of range.
-    """
-    added = {} if steering is None else _steering_inputs(steering)
-    steered = {name: value for name, value in {**inputs, **added}.items() if value}
-    try:
-        parse_generation_request(steered, _defaults(settings))
-    except InvalidRequestError as error:
-        raise UnprocessableError(error.message) from error
-    return steered
+def steering_inputs(steering: Steering) -> dict[str, list[Any]]:
+    """Returns the inputs that say how to steer."""
+    inputs: dict[str, list[Any]] = {
+        "trait": [trait.name for trait in steering.traits],
+        "scalar": [trait.scalar for trait in steering.traits],
+        "layers": steering.layers or [],
+        "positions": [steering.positions] if steering.positions else [],
+    }
+    return {name: value for name, value in inputs.items() if value}
 
 
 def _check_size(body: BaselineRequest, settings: Settings) -> None:
@@ -106,15 +100,6 @@ def _check_size(body: BaselineRequest, settings: Settings) -> None:
             f"{name} has {length} characters, a system prompt's among them: send at most "
             f"{settings.max_prompt_chars}"
         )
-
-
-def _steering_inputs(steering: Steering) -> dict[str, list[Any]]:
-    return {
-        "trait": [trait.name for trait in steering.traits],
-        "scalar": [trait.scalar for trait in steering.traits],
-        "layers": steering.layers or [],
-        "positions": [steering.positions] if steering.positions else [],
-    }
 
 
 def _defaults(settings: Settings) -> GenerationDefaults:

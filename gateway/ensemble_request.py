@@ -1,0 +1,95 @@
+"""What is asked of the `persona` ensemble, once it is known to be allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.errors import UnprocessableError, error_of_response
+from triton_models.errors import InvalidRequestError, RequestError
+from triton_models.grpc_messages import Values
+from triton_models.request import GenerationRequest, parse_generation_request, parse_steering
+from triton_models.settings import GenerationDefaults
+from triton_models.text.prompt import parse_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleRequest:
+    """A generation that passes the model server's own rules: `ensemble_request` checked it.
+
+    Attributes:
+        values: The ensemble's inputs. What two requests share is the same object in both.
+        parsed: What they mean. What is left to the model server's settings has the gateway's
+            values here.
+    """
+
+    values: Values
+    parsed: GenerationRequest
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The scalar of each trait that it is steered by; one of 0 does not steer."""
+        return {trait: scalar for trait, scalar in self.parsed.steering.scalars.items() if scalar}
+
+    def steered(self, inputs: Mapping[str, Sequence[Any]]) -> EnsembleRequest:
+        """Returns the same request under another steering.
+
+        Args:
+            inputs: The steering's inputs, without those that are empty.
+
+        Raises:
+            UnprocessableError: A value is out of range.
+        """
+        try:
+            steering = parse_steering(inputs)
+        except InvalidRequestError as error:
+            raise UnprocessableError(error.message) from error
+        return EnsembleRequest({**self.values, **inputs}, replace(self.parsed, steering=steering))
+
+    def seeded(self, seed: int) -> EnsembleRequest:
+        """Returns the same request with another seed, from 0 to 2**64 - 1."""
+        sampling = replace(self.parsed.sampling, seed=seed)
+        return EnsembleRequest(
+            {**self.values, "seed": [seed]}, replace(self.parsed, sampling=sampling)
+        )
+
+    def echoing(self) -> EnsembleRequest:
+        """Returns the same request, its answer to begin with the prompt."""
+        return EnsembleRequest(
+            {**self.values, "exclude_input_in_output": [False]},
+            replace(self.parsed, echo_prompt=True),
+        )
+
+
+def ensemble_request(
+    values: Values, messages: Sequence[Mapping[str, str]] | None, defaults: GenerationDefaults
+) -> EnsembleRequest:
+    """Returns a request for inputs that the model server would not refuse.
+
+    It would refuse them itself; but Triton 2.51, which then ends their streams, has been seen to
+    crash from many refusals at once.
+
+    Args:
+        values: The inputs.
+        messages: What the `messages` among them say, if there are any.
+        defaults: What holds for what they leave out.
+
+    Raises:
+        UnprocessableError: A value is out of range.
+        GatewayError: The prompt cannot be used.
+    """
+    try:
+        parsed = parse_generation_request(values, defaults)
+    except InvalidRequestError as error:
+        raise UnprocessableError(error.message) from error
+    try:
+        parse_prompt(
+            values["text_input"][0],
+            messages=messages,
+            system_prompt=values.get("system_prompt", (None,))[0],
+            raw=values.get("raw", (False,))[0],
+        )
+    except RequestError as error:
+        raise error_of_response(error.code.value, error.message) from error
+    return EnsembleRequest(values, parsed)
