@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.comparison import ComparedGeneration, Comparison, at_place
-from gateway.api.comparison_schemas import (
+from gateway.api.comparison_bodies import (
     ComparedAnswer,
     CompareRequest,
     CompareResponse,
@@ -24,7 +24,7 @@ from gateway.api.comparison_schemas import (
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.ensemble_requests import request_of, steering_inputs
 from gateway.api.generate import FAILURES
-from gateway.api.schemas import BaselineRequest, Steering, TraitScalar
+from gateway.api.request_bodies import BaselineRequest, Steering, TraitScalar
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import ShutdownError, UnknownTraitError, UnprocessableError
 from gateway.http.bodies import BoundedRoute

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from gateway.api.comparison_schemas import OneAnswer
+from gateway.api.comparison_bodies import OneAnswer
 from gateway.api.merge_streams import merged
 from gateway.api.rest_answer import RestAnswer
 from gateway.errors import GatewayError, InvalidRequestError, UnknownTraitError

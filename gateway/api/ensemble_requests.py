@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway.api.schemas import BaselineRequest, GenerateRequest, Steering, TraitScalar
+from gateway.api.request_bodies import BaselineRequest, GenerateRequest, Steering, TraitScalar
 from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import UnprocessableError
 from gateway.settings import Settings

@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.ensemble_requests import request_of
+from gateway.api.request_bodies import BaselineRequest, GenerateRequest
+from gateway.api.response_bodies import GenerateResponse
 from gateway.api.rest_answer import RestAnswer
-from gateway.api.schemas import BaselineRequest, GenerateRequest, GenerateResponse
 from gateway.errors import ShutdownError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect

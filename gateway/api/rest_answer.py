@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.api.schemas import GenerateResponse
+from gateway.api.response_bodies import GenerateResponse
 from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.server_sent_events import format_event

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from gateway import __version__
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.playground import playground_file
-from gateway.api.schemas import StatusResponse
+from gateway.api.response_bodies import StatusResponse
 from gateway.api.traits import traits_of
 from gateway.errors import GatewayError, NotReadyError
 from gateway.http.accept import prefers_html

@@ -12,7 +12,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.types import Scope
 
 from gateway.api.dependencies import Gateway, GatewayDependency
-from gateway.api.schemas import Trait, TraitsResponse
+from gateway.api.response_bodies import Trait, TraitsResponse
 from gateway.errors import UnprocessableError
 from gateway.http.error_body import ErrorResponse
 from gateway.protection.access import RequiresAdmin

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway.api.comparison import ComparedGeneration, Comparison
-from gateway.api.comparison_schemas import MAX_ANSWERS, OneAnswer
+from gateway.api.comparison_bodies import MAX_ANSWERS, OneAnswer
 from gateway.api.merge_streams import merged
 from gateway.app import create_app
 from gateway.errors import (

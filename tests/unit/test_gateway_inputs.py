@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.api.ensemble_requests import request_of
-from gateway.api.schemas import BaselineRequest, GenerateRequest
+from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.errors import UnprocessableError
 from gateway.settings import Settings
 from triton_models import tensors

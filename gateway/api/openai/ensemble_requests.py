@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.api.ensemble_requests import request_of
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest, Message
-from gateway.api.schemas import BaselineRequest, ChatMessage, Sampling, TraitScalar
+from gateway.api.request_bodies import BaselineRequest, ChatMessage, Sampling, TraitScalar
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import InvalidRequestError
 from gateway.settings import Settings

@@ -14,19 +14,17 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.api.comparison_schemas import MAX_ANSWERS
-from gateway.api.openai.fields import Fields, Refusal
-from gateway.api.schemas import (
+from gateway.api.comparison_bodies import MAX_ANSWERS
+from gateway.api.field_types import (
     SHOWN_MONITOR,
     TOP_LOGPROBS_RANGE,
     Int32,
-    Sampling,
-    Steering,
     Text,
     TraitName,
-    TraitScalar,
     shown_range,
 )
+from gateway.api.openai.fields import Fields, Refusal
+from gateway.api.request_bodies import Sampling, Steering, TraitScalar
 from triton_models.request import MAX_TRAIT_CHARS, MAX_TRAITS
 
 _MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)

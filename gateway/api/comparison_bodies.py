@@ -6,17 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.schemas import (
-    PROMPT_OR_MESSAGES,
-    BaselineRequest,
-    Float32,
-    Layers,
-    Positions,
-    Steering,
-    Text,
-    TokenLogprob,
-    TraitName,
-)
+from gateway.api.field_types import PROMPT_OR_MESSAGES, Float32, Layers, Positions, Text, TraitName
+from gateway.api.request_bodies import BaselineRequest, Steering
+from gateway.api.response_bodies import TokenLogprob
 
 MAX_ANSWERS = 32
 """The most answers to a call, a baseline aside: as many as a batch has rows by default."""

@@ -1,0 +1,118 @@
+"""The types of the fields that requests share, and what the documentation says of them."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+)
+
+from triton_models.request import (
+    MAX_LAYERS,
+    MAX_STOP_WORD_BYTES,
+    MAX_TOP_LOGPROBS,
+    MAX_TRAIT_CHARS,
+    MAX_TRAITS,
+)
+
+INT32_MAX = 2**31 - 1
+FLOAT32_MAX = 3.4028234663852886e38
+
+
+def _no_boolean(value: Any) -> Any:
+    """Refuses true and false, which would pass for 1 and 0.
+
+    Raises:
+        ValueError: The value is one of them.
+    """
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is no number: give a number")
+    return value
+
+
+def _as_float32(value: float) -> float:
+    """Refuses what the model's tensors cannot hold, so that no value changes on its way.
+
+    Raises:
+        ValueError: The value would become infinite, or zero.
+    """
+    try:
+        (narrow,) = struct.unpack("<f", struct.pack("<f", value))
+    except OverflowError:
+        narrow = math.inf
+    if math.isinf(narrow):
+        raise ValueError(f"{value:g} is too large: give a number of at most 3.4e38")
+    if value and not narrow:
+        raise ValueError(f"{value:g} is too small to have an effect: give 0 or a larger number")
+    return value
+
+
+def _as_utf8(value: str) -> str:
+    """Refuses what JSON can say but UTF-8 cannot: half of a surrogate pair.
+
+    Raises:
+        ValueError: The text has one.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start} is half of a surrogate pair: send proper Unicode"
+        ) from error
+    return value
+
+
+Text = Annotated[str, AfterValidator(_as_utf8)]
+Float32 = Annotated[
+    float,
+    Field(
+        allow_inf_nan=False,
+        json_schema_extra={"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX},
+    ),
+    AfterValidator(_as_float32),
+    BeforeValidator(_no_boolean),
+]
+Int32 = Annotated[int, Field(ge=-INT32_MAX, le=INT32_MAX), BeforeValidator(_no_boolean)]
+UInt64 = Annotated[int, Field(ge=0, le=2**64 - 1), BeforeValidator(_no_boolean)]
+TraitName = Annotated[Text, Field(max_length=MAX_TRAIT_CHARS)]
+
+
+def shown_range(low: float | None, high: float | None = None) -> dict[str, JsonValue]:
+    """Returns what the documentation says about the bounds of a number.
+
+    It is for the numbers whose bounds `parse_generation_request` knows and checks.
+    """
+    bounds: dict[str, JsonValue] = {"minimum": low, "maximum": high}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
+
+
+TOP_LOGPROBS_RANGE = shown_range(0, MAX_TOP_LOGPROBS)
+SHOWN_MONITOR: dict[str, JsonValue] = {"maxItems": MAX_TRAITS, "items": {"minLength": 1}}
+
+SOME_TEXT: JsonValue = {"type": "string", "pattern": "\\S"}
+STOP_WORD: dict[str, JsonValue] = {"minLength": 1, "maxLength": MAX_STOP_WORD_BYTES}
+
+PROMPT_OR_MESSAGES: list[JsonValue] = [
+    {"required": ["prompt"], "properties": {"prompt": SOME_TEXT, "messages": {"type": "null"}}},
+    {
+        "required": ["messages"],
+        "properties": {"prompt": {"enum": [None, ""]}, "messages": {"type": "array"}},
+    },
+]
+"""The documentation of what `BaselineRequest` says about the two."""
+
+
+Layers = Annotated[
+    Annotated[list[Int32], Field(min_length=1, max_length=MAX_LAYERS, fail_fast=True)] | None,
+    Field(description="Decoder blocks to steer, from 0. Default: the vector's own choice."),
+]
+Positions = Annotated[
+    Literal["all", "prompt", "response"] | None,
+    Field(description="Which tokens to steer. Default: all."),
+]

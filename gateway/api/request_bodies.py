@@ -1,0 +1,206 @@
+"""The bodies of requests that generate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo
+
+from gateway.api.field_types import (
+    PROMPT_OR_MESSAGES,
+    SHOWN_MONITOR,
+    STOP_WORD,
+    TOP_LOGPROBS_RANGE,
+    Float32,
+    Int32,
+    Layers,
+    Positions,
+    Text,
+    TraitName,
+    UInt64,
+    shown_range,
+)
+from triton_models.request import (
+    MAX_STOP_WORDS,
+    MAX_TRAITS,
+)
+
+
+class TraitScalar(BaseModel):
+    """A trait, and how strongly to steer by it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: TraitName = Field(min_length=1, description="The trait; see `/api/v1/traits`.")
+    scalar: Float32 = Field(
+        description="How strongly: positive for more of the trait, negative for less, 0 for none."
+    )
+
+
+class Steering(BaseModel):
+    """What to steer an answer by; several traits add up."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    traits: list[TraitScalar] = Field(fail_fast=True, min_length=1, max_length=MAX_TRAITS)
+    layers: Layers = None
+    positions: Positions = None
+
+
+class ChatMessage(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+class Sampling(BaseModel):
+    """How to choose the tokens of an answer."""
+
+    max_tokens: Int32 | None = Field(
+        default=None,
+        description="The most tokens to generate. Default: MAX_TOKENS (200).",
+        json_schema_extra=shown_range(1),
+    )
+    min_tokens: Int32 | None = Field(
+        default=None,
+        description="The least tokens to generate before the model may end the answer.",
+        json_schema_extra=shown_range(0),
+    )
+    temperature: Float32 | None = Field(
+        default=None,
+        description="0 always takes the most likely token. Default: TEMPERATURE (0.8).",
+        json_schema_extra=shown_range(0, 2),
+    )
+    top_p: Float32 | None = Field(
+        default=None,
+        description="Probability that the candidates must reach. Default: TOP_P (0.9).",
+        json_schema_extra={"exclusiveMinimum": 0, "maximum": 1},
+    )
+    top_k: Int32 | None = Field(
+        default=None,
+        description="Number of candidates; 0 is all. Default: 50.",
+        json_schema_extra=shown_range(-1),
+    )
+    min_p: Float32 | None = Field(
+        default=None,
+        description="Least probability of a candidate, relative to the best one's.",
+        json_schema_extra=shown_range(0, 1),
+    )
+    repetition_penalty: Float32 | None = Field(
+        default=None,
+        description="Above 1 makes tokens that were there already less likely. Default: 1.",
+        json_schema_extra=shown_range(0.1, 2),
+    )
+    frequency_penalty: Float32 | None = Field(
+        default=None,
+        description="Subtracted per occurrence of a token in the answer. Default: 0.",
+        json_schema_extra=shown_range(-2, 2),
+    )
+    presence_penalty: Float32 | None = Field(
+        default=None,
+        description="Subtracted once for a token that the answer has. Default: 0.",
+        json_schema_extra=shown_range(-2, 2),
+    )
+    seed: UInt64 | None = Field(
+        default=None, description="The same seed and request give the same answer."
+    )
+    stop: Text | Annotated[list[Text], Field(max_length=MAX_STOP_WORDS)] | None = Field(
+        default=None,
+        description="Strings that end the answer and are not part of it.",
+        json_schema_extra={**STOP_WORD, "maxItems": MAX_STOP_WORDS, "items": STOP_WORD},
+    )
+
+
+class BaselineRequest(Sampling):
+    """A prompt, and how to choose the tokens of the answer."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"prompt": "How do I boil an egg?", "max_tokens": 60, "temperature": 0.0}],
+            "anyOf": PROMPT_OR_MESSAGES,
+        },
+    )
+
+    # Before `prompt`, whose validator looks at it.
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)] | None = Field(
+        default=None,
+        description="A whole chat, ending with a user's turn; takes the place of `prompt`.",
+    )
+    prompt: Text | None = Field(
+        default=None,
+        validate_default=True,
+        description="What to answer, sent as one user turn. Required unless `messages` is given.",
+    )
+    system_prompt: Text | None = Field(
+        default=None, description="The system turn before the prompt."
+    )
+    raw: bool = Field(
+        default=False, description="Send `prompt` to the model without the chat template."
+    )
+    logprobs: Int32 | None = Field(
+        default=None,
+        description=(
+            "Report how likely each token of the answer was, and this many of the most likely "
+            "ones at its place, from 0 to 20."
+        ),
+        json_schema_extra=TOP_LOGPROBS_RANGE,
+    )
+    monitor: Annotated[list[TraitName], Field(max_length=MAX_TRAITS)] | None = Field(
+        default=None,
+        description=(
+            "Traits to read while the model answers, steered or not: see `readouts` in the answer."
+        ),
+        json_schema_extra=SHOWN_MONITOR,
+    )
+    stream: bool = Field(
+        default=False,
+        description="Answer with server-sent events: `chunk` events, then one `done` or `error`.",
+    )
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_or_messages(cls, prompt: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("messages", ()) is None:
+            if prompt is None:
+                raise PydanticCustomError("missing", "Field required: give a prompt, or messages")
+            if not prompt.strip():
+                raise ValueError("the prompt is empty: give it some text")
+        elif prompt:
+            raise ValueError("give a prompt or messages, not both of them")
+        return prompt
+
+
+class GenerateRequest(BaselineRequest):
+    """A prompt to be answered under steering."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "How do I boil an egg?",
+                    "trait": "sarcasm",
+                    "scalar": 2.0,
+                    "max_tokens": 60,
+                }
+            ],
+            "anyOf": PROMPT_OR_MESSAGES,
+        },
+    )
+
+    trait: TraitName = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
+    scalar: Float32 = Field(
+        description="How strongly: positive for more of the trait, negative for less, 0 for none."
+    )
+    layers: Layers = None
+    positions: Positions = None

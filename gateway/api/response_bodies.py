@@ -1,0 +1,162 @@
+"""The bodies of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+from typing_extensions import TypedDict
+
+
+class LikelyToken(TypedDict):
+    """A token, and how likely it was."""
+
+    token: Annotated[str, Field(description="Its text; a special token's name.")]
+    bytes: Annotated[list[int], Field(description="Its bytes: the text's are those of all tokens.")]
+    logprob: Annotated[float, Field(description="The natural logarithm of its probability.")]
+
+
+class TokenLogprob(LikelyToken):
+    """A token of the answer, and how likely it was under the steered model.
+
+    Penalties, temperature and the choice among the best tokens come after that.
+    """
+
+    top_logprobs: Annotated[list[LikelyToken], Field(description="The likeliest, best first.")]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_empty(value: Sized) -> bool:
+    return not value
+
+
+class GenerateResponse(BaseModel):
+    """An answer; also the data of a `done` event."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "success": True,
+                    "response": "Oh, a truly daring question. Put it in hot water.",
+                    "trait": "sarcasm",
+                    "scalar": 2.0,
+                    "tokens_generated": 14,
+                    "error": None,
+                    "finish_reason": "stop",
+                    "prompt_tokens": 21,
+                    "reused_tokens": 0,
+                    "readouts": {"sarcasm": {"15": 3.1}},
+                }
+            ]
+        }
+    )
+
+    success: bool = True
+    response: str
+    trait: str | None
+    scalar: float
+    tokens_generated: int = Field(description="How many tokens the answer has.")
+    error: str | None = None
+    finish_reason: str = Field(description="`stop` at a natural end, `length` at max_tokens.")
+    prompt_tokens: int
+    reused_tokens: int = Field(
+        default=0,
+        description="How many of the prompt's tokens were not computed anew, but kept from before.",
+    )
+    logprobs: list[TokenLogprob] | None = Field(
+        default=None, exclude_if=_is_none, description="Only if the request asks for `logprobs`."
+    )
+    readouts: dict[str, dict[str, float]] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description=(
+            "Only if the request asks to `monitor` traits: for each trait, and each decoder block "
+            "that its vector selects, the mean over the answer's tokens of their hidden states' "
+            "projection on the vector's direction. Empty for an answer of one token."
+        ),
+    )
+    warnings: list[str] = Field(
+        default_factory=list,
+        exclude_if=_is_empty,
+        description=(
+            "Only if there are any: what to know about the steering, such as a scalar outside the "
+            "range that the trait's vector recommends."
+        ),
+    )
+
+
+class Trait(BaseModel):
+    """A trait that requests can name."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    trait_name: str
+    model_name: str
+    layers: list[int] = Field(description="The decoder blocks that the vector is for, from 0.")
+    layer_count: int
+    selected_layers: list[int] = Field(
+        default_factory=list, description="Those that are steered unless a request names others."
+    )
+    recommended_range: list[float] | None = Field(
+        default=None, description="The least and the greatest scalar known to work, if known."
+    )
+    norms: dict[str, float] = Field(
+        default_factory=dict, description="By block, the vector's length."
+    )
+    relative_norms: dict[str, float] = Field(
+        default_factory=dict,
+        description="By block, the same as a share of the residual stream's length there.",
+    )
+    source: str = Field(default="", description="The file, within the folder of vectors.")
+    sha256: str = Field(default="", description="The file's SHA-256: the vector's identity.")
+    state: Literal["loaded", "kept"] = Field(
+        default="loaded",
+        description="`kept`: the file cannot be used any more, its last good content is.",
+    )
+    warnings: list[str] = Field(default_factory=list)
+    metadata: dict[str, Any]
+
+
+Problems = Annotated[
+    list[dict[str, Any]],
+    Field(description="Vector files that cannot be used as they are: which, why, what follows."),
+]
+
+
+class TraitsResponse(BaseModel):
+    """All traits by name."""
+
+    traits: dict[str, Trait]
+    problems: Problems = []
+
+
+class StatusResponse(BaseModel):
+    """What is served, and whether it can be used now."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    status: Literal["ready", "initializing"]
+    model: str
+    device: str
+    available_traits: list[str]
+    model_info: dict[str, Any]
+    dtype: str | None = None
+    compute_dtype: str | None = None
+    traits: dict[str, Trait] = Field(default_factory=dict)
+    problems: Problems = []
+    engine: dict[str, Any] = Field(default_factory=dict)
+    error: str | None = Field(default=None, description="Why the status is not `ready`.")
+    warnings: list[str] = Field(
+        default_factory=list,
+        exclude_if=_is_empty,
+        description="Only if there are any: what whoever runs the gateway should see to.",
+    )
