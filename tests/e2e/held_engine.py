@@ -24,6 +24,8 @@ import torch
 
 from benchmarks.soak.processes import descendants
 from launcher.processes import ManagedProcess, model_of_stub
+from launcher.stack import Stack
+from launcher.status import SERVING
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import PATIENCE_SECONDS, eventually
 
@@ -232,6 +234,12 @@ def num_cancelled(address: str) -> int:
         address: Its Triton's gRPC address.
     """
     return int(describe(address)["engine"]["cancelled"])
+
+
+def is_repaired(stack: Stack) -> bool:
+    """Whether a model was loaded again; at times its death takes Triton 2.51 itself along."""
+    snapshot = stack.status.snapshot()
+    return stack.status.state in SERVING and snapshot.reloads + snapshot.restarts > 0
 
 
 def stubs_of(triton: ManagedProcess, model: str) -> list[int]:

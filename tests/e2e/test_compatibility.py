@@ -29,12 +29,12 @@ import pytest
 
 from launcher.loopback import loopback_settings, supervised
 from launcher.stack import Stack
-from launcher.status import State
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import gateway
 from tests.e2e.held_engine import (
     BEGINNING,
     held_engine,
+    is_repaired,
     num_cancelled,
     num_open,
     pieces_of,
@@ -276,8 +276,10 @@ def test_a_dead_model_is_loaded_again(older: Stack) -> None:
     gateway = older.settings.gateway_url
 
     def serves_again() -> bool:
-        reloaded = older.status.snapshot().reloads == 1 and older.status.state is State.READY
-        return reloaded and httpx.get(f"{gateway}/health/ready", timeout=60).status_code == 200
+        return (
+            is_repaired(older)
+            and httpx.get(f"{gateway}/health/ready", timeout=60).status_code == 200
+        )
 
     with supervised(older):
         assert eventually(serves_again), older.triton.last_lines()

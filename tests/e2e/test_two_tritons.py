@@ -13,10 +13,9 @@ import pytest
 
 from launcher.loopback import loopback_settings, supervised
 from launcher.stack import Stack
-from launcher.status import SERVING
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
 from tests.e2e.gateways import RunningGateway, gateway
-from tests.e2e.held_engine import stubs_of
+from tests.e2e.held_engine import is_repaired, stubs_of
 from tests.e2e.load import Outcome, load, load_with_answers_in
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import eventually
@@ -56,12 +55,6 @@ def served(tritons: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with gateway(tmp_path_factory.mktemp("gateway"), environment, TRITON_URL=url) as running:
         assert eventually(lambda: servers(running, "ready") == 2)
         yield running
-
-
-def is_repaired(stack: Stack) -> bool:
-    """Whether a model was loaded again; at times its death takes Triton 2.51 itself along."""
-    snapshot = stack.status.snapshot()
-    return stack.status.state in SERVING and snapshot.reloads + snapshot.restarts > 0
 
 
 def metrics(served: RunningGateway) -> Scrape:
