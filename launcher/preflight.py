@@ -22,7 +22,7 @@ _USER_VARIABLE = "SERVE_AS"
 """The number of the user and group that the launcher becomes where it starts as root."""
 
 _SET_NO_NEW_PRIVILEGES = 38
-_LEAST_SHARED_MEMORY_MIB = 256
+_MIN_SHARED_MEMORY_MIB = 256
 
 
 def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
@@ -62,7 +62,7 @@ def warnings(environment: Mapping[str, str]) -> list[str]:
     # Requests pass between Triton and its Python processes through shared memory.
     system = os.statvfs(SHARED_MEMORY)
     mebibytes = system.f_frsize * system.f_blocks // 2**20
-    if mebibytes < _LEAST_SHARED_MEMORY_MIB:
+    if mebibytes < _MIN_SHARED_MEMORY_MIB:
         found.append(
             f"{SHARED_MEMORY} has {mebibytes} MiB, which many requests at once can use up: give it "
             "1 GiB (docker run --shm-size 1g, or an emptyDir of medium Memory)"

@@ -28,7 +28,7 @@ _DOUBT_SECONDS = 0.2
 _START_LOOK_SECONDS = 0.1
 _DRAIN_POLL_SECONDS = 0.2
 _BUDGET_SECONDS = 600.0
-_MOST_BACKOFF_SECONDS = 30.0
+_MAX_BACKOFF_SECONDS = 30.0
 """The longest pause before a server is started again that did not come up the last times."""
 
 
@@ -40,12 +40,12 @@ class CrashBudget:
     """How often something may be started again before that is given up.
 
     Args:
-        most: How often in ten minutes.
+        maximum: How often in ten minutes.
         clock: Seconds that only rise.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._maximum = maximum
         self._clock = clock
         self._spent: deque[float] = deque()
 
@@ -54,7 +54,7 @@ class CrashBudget:
         now = self._clock()
         while self._spent and now - self._spent[0] > _BUDGET_SECONDS:
             self._spent.popleft()
-        if len(self._spent) >= self._most:
+        if len(self._spent) >= self._maximum:
             return False
         self._spent.append(now)
         return True
@@ -299,7 +299,7 @@ class Supervisor:
         self._status.become(State.RESTARTING, reason)
         self._server.stop(patience_seconds=0)
         if self._failed_starts:
-            self._interrupted.wait(min(2.0**self._failed_starts, _MOST_BACKOFF_SECONDS))
+            self._interrupted.wait(min(2.0**self._failed_starts, _MAX_BACKOFF_SECONDS))
         self._failed_starts += 1
         self._launch()
         self._looking.pause_seconds = _START_LOOK_SECONDS

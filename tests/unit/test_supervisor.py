@@ -129,7 +129,7 @@ def reload_of(model: str) -> list[str]:
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     monkeypatch.setattr(supervising, "Looking", Looking)
     monkeypatch.setattr(supervising, "_DRAIN_POLL_SECONDS", 0.0)
-    monkeypatch.setattr(supervising, "_MOST_BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(supervising, "_MAX_BACKOFF_SECONDS", 0.0)
     rig = Rig()
     rig.start()
     return rig

@@ -14,7 +14,7 @@ from triton_models.errors import RequestError
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_REASON = 300
+_MAX_REASON_CHARS = 300
 """Messages quote values of the request, which may be as long as the request itself."""
 
 _ENDINGS = {
@@ -56,5 +56,5 @@ def log_end(request_id: str, reason: FinishReason, chunk: Chunk) -> None:
 def _fields(request_id: str, code: str, reason: str) -> dict[str, object]:
     fields: dict[str, object] = {"request_id": request_id}
     if code:
-        fields |= {"code": code, "reason": reason[:_LONGEST_REASON]}
+        fields |= {"code": code, "reason": reason[:_MAX_REASON_CHARS]}
     return fields

@@ -30,11 +30,11 @@ class Tolerance:
 
     Attributes:
         median: For half of the tokens.
-        most: For any.
+        maximum: For any.
     """
 
     median: float
-    most: float
+    maximum: float
 
 
 BLOCK_TOLERANCE = Tolerance(0.02, 0.2)
@@ -135,8 +135,8 @@ def disagreement(
     drawing = torch.Generator().manual_seed(0)
     deltas = [steering.of_block(block) for block in range(len(model.blocks))]
     num_slots = len(cache.blocks[0]) - FIRST_SLOT
-    most = min(len(deltas[0]) - 1, num_slots - 2)  # two prompts have slots, too
-    row_counts = sorted({min(count, most) for count in _NUM_PROBED_ROWS})
+    max_rows = min(len(deltas[0]) - 1, num_slots - 2)  # two prompts have slots, too
+    row_counts = sorted({min(count, max_rows) for count in _NUM_PROBED_ROWS})
     probe = _Probe(model, num_slots, max(row_counts) + 2, drawing)
     probe.fill(hooked)
     for block in deltas:
@@ -174,11 +174,11 @@ def difference(expected: torch.Tensor, got: torch.Tensor, tolerance: Tolerance) 
     """Says by how much tokens, [tokens, size], differ from what is expected; "" if it may be."""
     length = expected.float().norm(dim=-1).clamp(min=1e-20)
     errors = (got.float() - expected.float()).norm(dim=-1) / length
-    median, most = float(errors.median()), float(errors.max())
-    logger.debug("%d tokens differ by %.4f, at most %.4f", len(errors), median, most)
-    if median <= tolerance.median and most <= tolerance.most:
+    median, maximum = float(errors.median()), float(errors.max())
+    logger.debug("%d tokens differ by %.4f, at most %.4f", len(errors), median, maximum)
+    if median <= tolerance.median and maximum <= tolerance.maximum:
         return ""
-    return f"by {median:.3f} of its length, and by at most {most:.3f}"
+    return f"by {median:.3f} of its length, and by at most {maximum:.3f}"
 
 
 @torch.inference_mode()

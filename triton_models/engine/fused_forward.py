@@ -64,8 +64,8 @@ class FusedForward:
         self._cache = cache
         self._context_length = context_length
         self._epsilon = model.architecture.norm_epsilon
-        most_rows = len(steering.of_block(0)) - 1
-        shape = (len(model.blocks), most_rows, model.architecture.hidden_size)
+        max_rows = len(steering.of_block(0)) - 1
+        shape = (len(model.blocks), max_rows, model.architecture.hidden_size)
         self.residuals: torch.Tensor | None = torch.empty(
             shape, dtype=model.dtype, device=model.device
         )

@@ -49,14 +49,14 @@ class GivenTokens:
     Attributes:
         sequences: The sequences.
         ids: int64 [sequences]: their next tokens.
-        greatest: float32 [sequences]: their largest logits, not finite where logits are not.
+        max_logits: float32 [sequences]: their largest logits, not finite where logits are not.
         reported: Which of them asked for log-probabilities, by index.
         likelihoods: Of the reported ones, in that order.
     """
 
     sequences: SequenceOf[Sequence]
     ids: torch.Tensor
-    greatest: torch.Tensor
+    max_logits: torch.Tensor
     reported: SequenceOf[int] = ()
     likelihoods: Likelihoods | None = None
 
@@ -94,9 +94,9 @@ class LaunchedStep:
             return []
         sequences = self.given.sequences
         tokens: list[int | None] = self.given.ids.tolist()
-        greatest = self.given.greatest.tolist()
-        if not all(map(isfinite, greatest)):
-            usable = zip(tokens, greatest, strict=True)
+        max_logits = self.given.max_logits.tolist()
+        if not all(map(isfinite, max_logits)):
+            usable = zip(tokens, max_logits, strict=True)
             tokens = [token if isfinite(largest) else None for token, largest in usable]
         logprobs = _logprobs(self.given)
         likely = [logprobs.get(index) for index in range(len(tokens))] if logprobs else ()

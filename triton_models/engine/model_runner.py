@@ -103,7 +103,7 @@ class ModelRunner:
         # What a replayed step gives lies here until the next one.
         self._logits = torch.empty((sizes.num_rows, self.vocabulary_size), device=self.device)
         self._chosen = torch.zeros(sizes.num_rows, dtype=torch.int64, device=self.device)
-        self._greatest = torch.zeros(sizes.num_rows, device=self.device)
+        self._max_logits = torch.zeros(sizes.num_rows, device=self.device)
         self._graphs: DecodeGraphs | None = None
         self._prompt_graphs: PromptGraphs | None = None
         if cuda_graphs and self._cache.attends_in_place:
@@ -174,7 +174,7 @@ class ModelRunner:
         assert graphs is not None
         sequences = probed_sequences(
             sizes.num_rows,
-            min(sizes.context_length, sizes.num_slots // sizes.num_rows, graphs.most_tokens // 4),
+            min(sizes.context_length, sizes.num_slots // sizes.num_rows, graphs.max_tokens // 4),
             self.vocabulary_size,
             self._steering.of_block(0).shape[1],
         )
@@ -240,8 +240,8 @@ class ModelRunner:
             given = self._choose(self._logits[:count], step, to_host)
         else:
             graphs.run(step.rows, choice)
-            chosen, greatest = self._chosen[:count], self._greatest[:count]
-            given = GivenTokens(step.sequences, to_host.copy(chosen), to_host.copy(greatest))
+            chosen, max_logits = self._chosen[:count], self._max_logits[:count]
+            given = GivenTokens(step.sequences, to_host.copy(chosen), to_host.copy(max_logits))
         if tap is not None and residuals is not None:
             for block, states in enumerate(residuals):
                 tap.read(block, states)
@@ -266,10 +266,10 @@ class ModelRunner:
         logits = self.forward(batch, out=self._logits[: len(rows)])
         if choice is not None:
             places = self._state.positions(rows)
-            chosen, greatest = self._sampling.choose_for_all(logits, rows, places, choice)
+            chosen, max_logits = self._sampling.choose_for_all(logits, rows, places, choice)
             self._state.give(rows, chosen)
             self._chosen[: len(rows)] = chosen
-            self._greatest[: len(rows)] = greatest
+            self._max_logits[: len(rows)] = max_logits
 
     def _forward_with_prompts(self, tensors: StepTensors, prompt_group: SpanGroup) -> None:
         """Does a step with prompts up to its logits, from tensors alone."""
@@ -282,23 +282,23 @@ class ModelRunner:
     def batch(self, plan: Plan) -> PackedBatch:
         """Brings a step to the device; its generating rows stand behind their tokens then."""
         rows = rows_of(plan.generating)
-        longest_reach = max(plan.positions, default=-1) + 1
+        max_reach = max(plan.positions, default=-1) + 1
         if not plan.prompts:
-            return self._generating(upload(rows, self.device), longest_reach)
+            return self._generating(upload(rows, self.device), max_reach)
         size = StepSize(len(rows), plan.num_tokens - len(rows), len(plan.giving))
         tensors = StepTensors(torch.empty(size.length, dtype=torch.int64), size)
         prompts = tensors.write(rows, plan.prompts)
         tensors = StepTensors(upload(tensors.numbers, self.device), size)
-        return self._with_prompts(tensors, longest_reach, prompts)
+        return self._with_prompts(tensors, max_reach, prompts)
 
-    def _generating(self, rows: torch.Tensor, longest_reach: int) -> PackedBatch:
+    def _generating(self, rows: torch.Tensor, max_reach: int) -> PackedBatch:
         """Takes rows' newest tokens for a step, and makes the rows stand behind them."""
-        return packed_batch(self._take(rows), len(rows), longest_reach)
+        return packed_batch(self._take(rows), len(rows), max_reach)
 
     def _with_prompts(
         self,
         tensors: StepTensors,
-        longest_reach: int,
+        max_reach: int,
         prompts: SequenceOf[Span] = (),
         prompt_group: SpanGroup | None = None,
     ) -> PackedBatch:
@@ -307,7 +307,7 @@ class ModelRunner:
         if num_generating:
             columns = torch.cat((self._take(tensors.rows), columns), dim=1)
         return packed_batch(
-            columns, num_generating, longest_reach, tensors.last_tokens, prompts, prompt_group
+            columns, num_generating, max_reach, tensors.last_tokens, prompts, prompt_group
         )
 
     def _take(self, rows: torch.Tensor) -> torch.Tensor:
@@ -326,11 +326,11 @@ class ModelRunner:
         unchanged = logits[upload(reported, self.device)] if reported else None
         rows = upload(step.rows, self.device)
         if self.device.type == "cpu":
-            tokens, greatest = self._sampling.choose_by_kind(logits, step.rows, step.places)
+            tokens, max_logits = self._sampling.choose_by_kind(logits, step.rows, step.places)
         else:
             places = self._state.positions(rows)
             choice = self._choice(step)
-            tokens, greatest = self._sampling.choose_for_all(logits, rows, places, choice)
+            tokens, max_logits = self._sampling.choose_for_all(logits, rows, places, choice)
         self._state.give(rows, tokens)
         likely = None
         if unchanged is not None:
@@ -340,7 +340,7 @@ class ModelRunner:
                 to_host.copy(likely.chosen), to_host.copy(likely.top_ids), to_host.copy(likely.top)
             )
         return GivenTokens(
-            step.sequences, to_host.copy(tokens), to_host.copy(greatest), reported, likely
+            step.sequences, to_host.copy(tokens), to_host.copy(max_logits), reported, likely
         )
 
 

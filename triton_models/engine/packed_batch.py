@@ -45,7 +45,7 @@ class PackedBatch:
 def packed_batch(
     columns: torch.Tensor,
     num_generating: int,
-    longest_reach: int,
+    max_reach: int,
     last_tokens: torch.Tensor | None = None,
     prompts: SequenceOf[Span] = (),
     prompt_group: SpanGroup | None = None,
@@ -55,14 +55,14 @@ def packed_batch(
     Args:
         columns: int64 [4, tokens]: as `RowState.take` returns it.
         num_generating: See `Layout`.
-        longest_reach: See `Layout`.
+        max_reach: See `Layout`.
         last_tokens: See `PackedBatch`.
         prompts: See `Layout`.
         prompt_group: See `Layout`.
     """
     tokens, positions, first_slots, lines = columns.unbind()
     slots = first_slots + positions
-    layout = Layout(slots, positions, num_generating, longest_reach, prompts, prompt_group)
+    layout = Layout(slots, positions, num_generating, max_reach, prompts, prompt_group)
     return PackedBatch(tokens, lines, layout, last_tokens)
 
 

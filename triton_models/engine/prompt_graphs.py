@@ -85,14 +85,14 @@ class PromptGraphs:
         self._replays = {size: recorded(size) for size in sizes}
 
     @property
-    def most_tokens(self) -> int:
+    def max_tokens(self) -> int:
         """The most prompt tokens of a step."""
         return self._token_counts[-1]
 
     def fits(self, plan: Plan) -> bool:
         """Whether there is a graph for a step."""
         num_tokens = plan.num_tokens - len(plan.generating)
-        return num_tokens <= self.most_tokens and len(plan.prompts) <= MAX_PROMPTS
+        return num_tokens <= self.max_tokens and len(plan.prompts) <= MAX_PROMPTS
 
     def run(self, plan: Plan) -> None:
         """Computes a step up to its logits by the smallest graph that it fits."""
@@ -120,8 +120,8 @@ class PromptGraphs:
         self._numbers[: size.length].copy_(upload(tensors.numbers, self._device))
 
 
-def _counts(counts: SequenceOf[int], most: int) -> list[int]:
-    return [*(count for count in counts if count < most), most]
+def _counts(counts: SequenceOf[int], maximum: int) -> list[int]:
+    return [*(count for count in counts if count < maximum), maximum]
 
 
 def _group(tensors: StepTensors, context_length: int) -> SpanGroup:

@@ -176,14 +176,16 @@ def draw_from_all(
     Returns:
         int64 [rows], the tokens; any of the vocabulary where logits are not finite.
     """
-    greatest = logits.amax(dim=-1, keepdim=True)
+    max_logits = logits.amax(dim=-1, keepdim=True)
     # Measured from the largest, so that a low temperature makes no logit infinite but the others.
-    weights = (logits - greatest).div_(temperature).exp_()
+    weights = (logits - max_logits).div_(temperature).exp_()
     left = weights >= min_p
     bounded = ((top_k > 0) | top_p.isfinite()).squeeze(1).nonzero().squeeze(1)
     if len(bounded):  # only they are worth sorting
-        least = _least_left(logits[bounded], temperature[bounded], top_k[bounded], top_p[bounded])
-        left[bounded] &= logits[bounded] >= least
+        min_logit = _min_logit_left(
+            logits[bounded], temperature[bounded], top_k[bounded], top_p[bounded]
+        )
+        left[bounded] &= logits[bounded] >= min_logit
     cumulative = weights.mul_(left).cumsum(dim=-1, dtype=torch.float64)
     picks = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
     return picks.clamp_(max=logits.shape[-1] - 1).squeeze(1)
@@ -217,7 +219,7 @@ def draw_where(
     chosen.copy_(torch.where(wanted, draw_from_all(logits, *columns), chosen))
 
 
-def _least_left(
+def _min_logit_left(
     logits: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
 ) -> torch.Tensor:
     """Returns the smallest logit that top-k and top-p leave in each row, float32 [rows, 1].

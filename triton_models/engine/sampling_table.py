@@ -149,14 +149,14 @@ class SamplingTable:
             rows: int64 [tokens to choose]: the rows.
             places: int64 [tokens to choose]: the positions that the tokens will have.
         """
-        most = self._kinds[rows].max()
+        kind = self._kinds[rows].max()
         if (
-            most == _ALL
+            kind == _ALL
             or self._is_penalized[rows].any()
             or (places < self._first_ends[rows]).any()
         ):
             return Choice.ANY
-        return Choice.FEW if most == _FEW else Choice.GREEDY
+        return Choice.FEW if kind == _FEW else Choice.GREEDY
 
     def choose_for_all(
         self, logits: torch.Tensor, rows: torch.Tensor, places: torch.Tensor, choice: Choice
@@ -186,9 +186,9 @@ class SamplingTable:
             ends = logits.index_select(1, self._end_ids)
             ends.masked_fill_(barred[:, None], _NEVER)
             logits.index_copy_(1, self._end_ids, ends)
-        greatest, chosen = logits.max(dim=-1)
+        max_logits, chosen = logits.max(dim=-1)
         if choice is Choice.GREEDY:
-            return chosen, greatest
+            return chosen, max_logits
         kinds, top_k, *_ = self._counts.index_select(1, rows)
         temperature, top_p, min_p, *_ = self._amounts.index_select(1, rows)
         draws = self._draws[rows, places]
@@ -198,7 +198,7 @@ class SamplingTable:
         if choice is Choice.ANY:
             self._draw_where(logits, kinds == _ALL, temperature, top_k, top_p, min_p, draws, chosen)
             self._tokens[rows, places] = chosen.int()
-        return chosen, greatest
+        return chosen, max_logits
 
     def choose_by_kind(
         self, logits: torch.Tensor, rows: NDArray[np.int64], places: NDArray[np.int64]
@@ -220,7 +220,7 @@ class SamplingTable:
         if len(barred):
             logits[torch.from_numpy(barred)[:, None], self._end_ids] = _NEVER
         kinds = self._kinds[rows]
-        greatest, chosen = logits.max(dim=-1)
+        max_logits, chosen = logits.max(dim=-1)
         for kind, draw in ((_FEW, draw_from_few), (_ALL, draw_from_all)):
             drawing = np.flatnonzero(kinds == kind)
             if len(drawing) == len(rows):
@@ -234,7 +234,7 @@ class SamplingTable:
             self._tokens[torch.from_numpy(rows[penalized]), torch.from_numpy(places[penalized])] = (
                 chosen[torch.from_numpy(penalized)].int()
             )
-        return chosen, greatest
+        return chosen, max_logits
 
     def _penalties(
         self, indices: NDArray[np.int64], rows: NDArray[np.int64], lengths: NDArray[np.int64]

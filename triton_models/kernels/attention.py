@@ -103,7 +103,7 @@ def _attend(
     # Slots are counted in 64 bits once, and in 32 from there: tiles of wide addresses would take
     # most of the registers.
     key_cache = cache + (slot - position) * slot_width + shared * HEAD_SIZE
-    greatest = tl.full((PADDED_GROUP,), -1e30, tl.float32)
+    max_score = tl.full((PADDED_GROUP,), -1e30, tl.float32)
     total = tl.zeros((PADDED_GROUP,), tl.float32)
     result = tl.zeros((PADDED_GROUP, PADDED_SIZE), tl.float32)
     if split == 0:
@@ -119,7 +119,7 @@ def _attend(
         stored = key_cache + position * slot_width + dims
         tl.store(stored, newest_key, mask=is_dim)
         tl.store(stored + NUM_SHARED * HEAD_SIZE, newest_value, mask=is_dim)
-        greatest = tl.sum(queries.to(tl.float32) * newest_key.to(tl.float32), 1) * scale
+        max_score = tl.sum(queries.to(tl.float32) * newest_key.to(tl.float32), 1) * scale
         total += 1.0
         result += newest_value.to(tl.float32)
 
@@ -137,15 +137,15 @@ def _attend(
         if HEAD_SIZE < PADDED_SIZE:
             lies &= is_dim
         keys = tl.load(key_block + places, mask=lies, other=0.0)
-        products = tl.dot(queries, tl.trans(keys)).to(tl.float32) * scale
-        products = tl.where(is_reached[None, :], products, -1e30)
-        new_greatest = tl.maximum(greatest, tl.max(products, 1))
-        shrink = tl.exp2(greatest - new_greatest)
-        weights = tl.exp2(products - new_greatest[:, None])
+        scores = tl.dot(queries, tl.trans(keys)).to(tl.float32) * scale
+        scores = tl.where(is_reached[None, :], scores, -1e30)
+        new_max = tl.maximum(max_score, tl.max(scores, 1))
+        shrink = tl.exp2(max_score - new_max)
+        weights = tl.exp2(scores - new_max[:, None])
         total = total * shrink + tl.sum(weights, 1)
         values = tl.load(key_block + NUM_SHARED * HEAD_SIZE + places, mask=lies, other=0.0)
         result = result * shrink[:, None] + tl.dot(weights.to(dtype), values).to(tl.float32)
-        greatest = new_greatest
+        max_score = new_max
         key_block += NUM_KEYS * slot_width
 
     head = token * NUM_HEADS + shared * group + in_group
@@ -157,7 +157,7 @@ def _attend(
         if (split == 0) | (start < end):
             tl.store(partials + place * HEAD_SIZE + dims, result, mask=is_query)
         is_head = in_group < group
-        tl.store(sums + 2 * place, greatest[:, None], mask=is_head)
+        tl.store(sums + 2 * place, max_score[:, None], mask=is_head)
         tl.store(sums + 2 * place + 1, total[:, None], mask=is_head)
 
 
@@ -175,9 +175,9 @@ def _join(
     places = head * NUM_SPLITS + tl.arange(0, NUM_SPLITS)
     dims = tl.arange(0, PADDED_SIZE)
     is_dim = dims < HEAD_SIZE
-    greatest = tl.load(sums + 2 * places)
+    max_score = tl.load(sums + 2 * places)
     total = tl.load(sums + 2 * places + 1)
-    weights = tl.exp2(greatest - tl.max(greatest, 0))
+    weights = tl.exp2(max_score - tl.max(max_score, 0))
     written = (total > 0)[:, None] & is_dim[None, :]  # parts without any token are not
     parts = tl.load(partials + places[:, None] * HEAD_SIZE + dims[None, :], mask=written, other=0.0)
     outcome = tl.sum(parts * weights[:, None], 0) / tl.sum(total * weights, 0)

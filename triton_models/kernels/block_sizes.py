@@ -73,8 +73,10 @@ def attention_splits(num_tokens: int, num_shared: int, context_length: int) -> i
         context_length: The most tokens of a sequence.
     """
     wanted = next_power_of_two(-(-_WANTED_PROGRAMS // (num_tokens * num_shared)))
-    most = max(_MIN_MAX_SPLITS, min(next_power_of_two(context_length // _TOKENS_PER_SPLIT), 64))
-    return min(wanted, most)
+    max_splits = max(
+        _MIN_MAX_SPLITS, min(next_power_of_two(context_length // _TOKENS_PER_SPLIT), 64)
+    )
+    return min(wanted, max_splits)
 
 
 def next_power_of_two(number: int) -> int:

@@ -82,20 +82,24 @@ def draw_kernel(
     if tl.load(wanted + row) == 0:
         return
     logits += row * vocabulary
-    greatest, shift = _survey(logits, vocabulary)
-    heat = tl.load(temperature + row)
-    candidates = tl.load(top_k + row)
-    share = tl.load(top_p + row)
+    max_logit, shift = _survey(logits, vocabulary)
+    row_temperature = tl.load(temperature + row)
+    row_top_k = tl.load(top_k + row)
+    row_top_p = tl.load(top_p + row)
     outside = _rank(float("-inf"), shift)
-    if candidates > 0:
+    if row_top_k > 0:
         outside = _search(
-            logits, vocabulary, greatest, 1.0, candidates.to(tl.float32), outside, shift, False
+            logits, vocabulary, max_logit, 1.0, row_top_k.to(tl.float32), outside, shift, False
         )
-    if share < float("inf"):
-        outside = _search(logits, vocabulary, greatest, heat, share, outside, shift, True)
+    if row_top_p < float("inf"):
+        outside = _search(
+            logits, vocabulary, max_logit, row_temperature, row_top_p, outside, shift, True
+        )
     bound = _highest(outside, shift)
-    least = tl.load(min_p + row)
-    token = _pick(logits, vocabulary, greatest, heat, bound, least, tl.load(draws + row))
+    row_min_p = tl.load(min_p + row)
+    token = _pick(
+        logits, vocabulary, max_logit, row_temperature, bound, row_min_p, tl.load(draws + row)
+    )
     tl.store(chosen + row, token.to(tl.int64))
 
 
@@ -116,17 +120,17 @@ def _survey(logits: tl.tensor, vocabulary: tl.tensor) -> tuple[tl.tensor, tl.ten
     Logits that were made in half precision differ in their high bits only, which saves half of the
     search.
     """
-    most = tl.full([_LANES], float("-inf"), tl.float32)
+    max_values = tl.full([_LANES], float("-inf"), tl.float32)
     bfloat16_rest = tl.zeros([_LANES], tl.int32)
     float16_rest = tl.zeros([_LANES], tl.int32)
     for start in range(0, vocabulary, _ROWS * _LANES):
         values, _ = _tile(logits, start, vocabulary, _ROWS)
         bits = values.to(tl.int32, bitcast=True)
-        most = tl.maximum(most, tl.max(values, axis=0))
+        max_values = tl.maximum(max_values, tl.max(values, axis=0))
         bfloat16_rest = tl.maximum(bfloat16_rest, tl.max(bits & 0xFFFF, axis=0))
         float16_rest = tl.maximum(float16_rest, tl.max(bits & 0x1FFF, axis=0))
     float16_shift = tl.where(tl.max(float16_rest) == 0, 13, 0)
-    return tl.max(most), tl.where(tl.max(bfloat16_rest) == 0, 16, float16_shift)
+    return tl.max(max_values), tl.where(tl.max(bfloat16_rest) == 0, 16, float16_shift)
 
 
 @triton.jit
@@ -148,8 +152,8 @@ def _highest(rank: tl.tensor, shift: tl.tensor) -> tl.tensor:
 def _search(
     logits: tl.tensor,
     vocabulary: tl.tensor,
-    greatest: tl.tensor,
-    heat: tl.tensor,
+    max_logit: tl.tensor,
+    temperature: tl.tensor,
     amount: tl.tensor,
     outside: tl.tensor,
     shift: tl.tensor,
@@ -160,20 +164,20 @@ def _search(
     Args:
         logits: The row's.
         vocabulary: How many they are.
-        greatest: The largest.
-        heat: The temperature; where logits are counted, the scale of the first thresholds.
+        max_logit: The largest.
+        temperature: The temperature; where logits are counted, the scale of the first thresholds.
         amount: From how much on what lies above is enough: a number of logits, or the share of
             their probabilities.
         outside: The largest rank that is cut off already.
         shift: As `_survey` returns it.
         weighed: Whether probabilities are added up, or logits counted.
     """
-    inside = _rank(greatest, shift)
+    inside = _rank(max_logit, shift)
     # First thresholds where the answer mostly lies; in between, ranks are about evenly spaced.
     first = outside
-    second = _clamp(_rank(greatest - 12 * heat, shift), outside, inside - 1)
-    third = _clamp(_rank(greatest - 6 * heat, shift), outside, inside - 1)
-    fourth = _clamp(_rank(greatest - 2.5 * heat, shift), outside, inside - 1)
+    second = _clamp(_rank(max_logit - 12 * temperature, shift), outside, inside - 1)
+    third = _clamp(_rank(max_logit - 6 * temperature, shift), outside, inside - 1)
+    fourth = _clamp(_rank(max_logit - 2.5 * temperature, shift), outside, inside - 1)
     limit = amount
     searching = True
     is_first = True
@@ -181,8 +185,8 @@ def _search(
         sums = _sums_above(
             logits,
             vocabulary,
-            greatest,
-            heat,
+            max_logit,
+            temperature,
             _highest(first, shift),
             _highest(second, shift),
             _highest(third, shift),
@@ -206,8 +210,8 @@ def _search(
 
 
 @triton.jit
-def _clamp(rank: tl.tensor, least: tl.tensor, most: tl.tensor) -> tl.tensor:
-    return tl.maximum(tl.minimum(rank, most), least)
+def _clamp(rank: tl.tensor, minimum: tl.tensor, maximum: tl.tensor) -> tl.tensor:
+    return tl.maximum(tl.minimum(rank, maximum), minimum)
 
 
 @triton.jit
@@ -223,8 +227,8 @@ def _narrow(
 def _sums_above(
     logits: tl.tensor,
     vocabulary: tl.tensor,
-    greatest: tl.tensor,
-    heat: tl.tensor,
+    max_logit: tl.tensor,
+    temperature: tl.tensor,
     first: tl.tensor,
     second: tl.tensor,
     third: tl.tensor,
@@ -232,7 +236,7 @@ def _sums_above(
     weighed: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """Returns what lies above four thresholds; never more above a higher one, also when rounded."""
-    sharpness = 1.0 / heat
+    sharpness = 1.0 / temperature
     sums_1 = tl.zeros([_LANES], tl.float32)
     sums_2 = tl.zeros([_LANES], tl.float32)
     sums_3 = tl.zeros([_LANES], tl.float32)
@@ -241,7 +245,7 @@ def _sums_above(
         values, _ = _tile(logits, start, vocabulary, _ROWS)
         weights = tl.full([_ROWS, _LANES], 1.0, tl.float32)
         if weighed:
-            weights = tl.exp((values - greatest) * sharpness)
+            weights = tl.exp((values - max_logit) * sharpness)
         sums_1 += tl.sum(tl.where(values > first, weights, 0.0), axis=0)
         sums_2 += tl.sum(tl.where(values > second, weights, 0.0), axis=0)
         sums_3 += tl.sum(tl.where(values > third, weights, 0.0), axis=0)
@@ -253,10 +257,10 @@ def _sums_above(
 def _pick(
     logits: tl.tensor,
     vocabulary: tl.tensor,
-    greatest: tl.tensor,
-    heat: tl.tensor,
+    max_logit: tl.tensor,
+    temperature: tl.tensor,
     bound: tl.tensor,
-    least: tl.tensor,
+    min_p: tl.tensor,
     draw: tl.tensor,
 ) -> tl.tensor:
     """Returns the first token whose cumulative probability exceeds the draw.
@@ -264,33 +268,35 @@ def _pick(
     Args:
         logits: The row's.
         vocabulary: How many they are.
-        greatest: The largest.
-        heat: The temperature.
+        max_logit: The largest.
+        temperature: The temperature.
         bound: Only logits above it are left.
-        least: Only these have a chance: of at least so much of the likeliest one's.
+        min_p: Only these have a chance: of at least so much of the likeliest one's.
         draw: float64, in [0, 1).
     """
     total = tl.zeros([], tl.float64)
     last = tl.zeros([], tl.int32)
     for start in range(0, vocabulary, _ROWS * _LANES):
-        weights, places = _weights(logits, start, vocabulary, greatest, heat, bound, least, _ROWS)
+        weights, places = _weights(
+            logits, start, vocabulary, max_logit, temperature, bound, min_p, _ROWS
+        )
         total += tl.sum(tl.sum(weights, axis=0))
         last = tl.maximum(last, tl.max(tl.max(tl.where(weights > 0, places, 0), axis=0)))
     target = draw * total
     # The sums are made again, in the same order, up to the part where they exceed the target.
     before = tl.zeros([], tl.float64)
     begin = 0
-    mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, _ROWS)
+    mass = _mass(logits, begin, vocabulary, max_logit, temperature, bound, min_p, _ROWS)
     while (before + mass <= target) & (begin + _ROWS * _LANES < vocabulary):
         before += mass
         begin += _ROWS * _LANES
-        mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, _ROWS)
-    mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, 1)
+        mass = _mass(logits, begin, vocabulary, max_logit, temperature, bound, min_p, _ROWS)
+    mass = _mass(logits, begin, vocabulary, max_logit, temperature, bound, min_p, 1)
     while (before + mass <= target) & (begin + _LANES < vocabulary):
         before += mass
         begin += _LANES
-        mass = _mass(logits, begin, vocabulary, greatest, heat, bound, least, 1)
-    weights, places = _weights(logits, begin, vocabulary, greatest, heat, bound, least, 1)
+        mass = _mass(logits, begin, vocabulary, max_logit, temperature, bound, min_p, 1)
+    weights, places = _weights(logits, begin, vocabulary, max_logit, temperature, bound, min_p, 1)
     masses = tl.sum(weights, axis=0)
     exceeds = (masses > 0) & (before + tl.cumsum(masses) > target)
     first = tl.min(tl.where(exceeds, tl.sum(places, axis=0), vocabulary))
@@ -303,10 +309,10 @@ def _weights(
     logits: tl.tensor,
     start: tl.tensor,
     vocabulary: tl.tensor,
-    greatest: tl.tensor,
-    heat: tl.tensor,
+    max_logit: tl.tensor,
+    temperature: tl.tensor,
     bound: tl.tensor,
-    least: tl.tensor,
+    min_p: tl.tensor,
     rows: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
     """Returns neighbouring tokens' probabilities as shares of the largest one, and their places.
@@ -314,8 +320,8 @@ def _weights(
     float64 [rows, lanes], 0 for tokens that are not left or whose logit is not a number.
     """
     values, places = _tile(logits, start, vocabulary, rows)
-    weights = tl.exp((values - greatest) * (1.0 / heat))
-    left = (values > bound) & (weights >= least)
+    weights = tl.exp((values - max_logit) * (1.0 / temperature))
+    left = (values > bound) & (weights >= min_p)
     return tl.where(left, weights, 0.0).to(tl.float64), places
 
 
@@ -324,12 +330,12 @@ def _mass(
     logits: tl.tensor,
     start: tl.tensor,
     vocabulary: tl.tensor,
-    greatest: tl.tensor,
-    heat: tl.tensor,
+    max_logit: tl.tensor,
+    temperature: tl.tensor,
     bound: tl.tensor,
-    least: tl.tensor,
+    min_p: tl.tensor,
     rows: tl.constexpr,
 ) -> tl.tensor:
     """Adds up what `_weights` returns, float64."""
-    weights, _ = _weights(logits, start, vocabulary, greatest, heat, bound, least, rows)
+    weights, _ = _weights(logits, start, vocabulary, max_logit, temperature, bound, min_p, rows)
     return tl.sum(tl.sum(weights, axis=0))

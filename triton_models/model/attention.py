@@ -92,7 +92,7 @@ class Layout:
         slots: int64 [tokens]: where in the cache each token's keys and values go.
         positions: int64 [tokens]: each token's position in its own sequence.
         num_generating: How many tokens of generating sequences there are.
-        longest_reach: The most tokens that a generating one attends to, or more.
+        max_reach: The most tokens that a generating one attends to, or more.
         prompts: The prompts' chunks; nothing where `prompt_group` says it all.
         prompt_group: The same for variable-length attention, where it is on the device already: a
             CUDA graph reads it there.
@@ -101,7 +101,7 @@ class Layout:
     slots: torch.Tensor
     positions: torch.Tensor
     num_generating: int = 0
-    longest_reach: int = 0
+    max_reach: int = 0
     prompts: Sequence[Span] = ()
     prompt_group: SpanGroup | None = None
 
@@ -121,14 +121,14 @@ class SpanGroup:
             is not used.
         reaches: int32 [sequences]: how many tokens each one's last token attends to.
         longest: The most tokens of one in this step.
-        longest_reach: The most tokens that one attends to, or more.
+        max_reach: The most tokens that one attends to, or more.
     """
 
     starts: torch.Tensor
     first_slots: torch.Tensor
     reaches: torch.Tensor
     longest: int
-    longest_reach: int
+    max_reach: int
 
 
 def attends_in_place(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
@@ -222,7 +222,7 @@ class PackedAttention:
             group.starts,
             group.first_slots,
             group.longest,
-            group.longest_reach,
+            group.max_reach,
             window_size=window,
             enable_gqa=True,
             seqused_k=group.reaches,
@@ -281,7 +281,7 @@ class PackedAttention:
             pad((slots - positions).int(), (0, 1)),
             (positions + 1).int(),
             1,
-            layout.longest_reach,
+            layout.max_reach,
         )
 
     @cached_property
@@ -322,14 +322,14 @@ class PackedAttention:
     def _long(self) -> list[Span]:
         """The generating sequences that are read where they lie; one alone always is."""
         layout, count = self._layout, self._layout.num_generating
-        least = MAX_GATHERED_REACH if count > 1 else 0
-        if layout.longest_reach <= least:
+        max_gathered = MAX_GATHERED_REACH if count > 1 else 0
+        if layout.max_reach <= max_gathered:
             return []
         places = zip(layout.slots[:count].tolist(), layout.positions[:count].tolist(), strict=True)
         return [
             Span(index, 1, slot - position, position + 1)
             for index, (slot, position) in enumerate(places)
-            if position >= least
+            if position >= max_gathered
         ]
 
     @cached_property

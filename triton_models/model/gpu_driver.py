@@ -7,7 +7,7 @@ from pathlib import Path
 
 _VERSION_FILE = Path("/proc/driver/nvidia/version")
 
-OLDEST_DRIVERS = {"12": 525, "13": 580}
+MIN_DRIVER_SERIES = {"12": 525, "13": 580}
 """The first series of NVIDIA's driver for Linux that runs a CUDA, by that one's first number."""
 
 
@@ -32,7 +32,7 @@ def is_too_old(driver: str | None, cuda: str | None) -> bool:
         driver: The driver's version; None is no driver.
         cuda: CUDA's version, such as `13.0`; None is none.
     """
-    oldest = OLDEST_DRIVERS.get(_first_number(cuda))
+    oldest = MIN_DRIVER_SERIES.get(_first_number(cuda))
     return driver is not None and oldest is not None and int(_first_number(driver)) < oldest
 
 
@@ -60,8 +60,8 @@ def why_no_gpu(driver: str | None, cuda: str | None) -> str:
 
 def _too_old(driver: str, cuda: str) -> str:
     number = int(_first_number(driver))
-    older = [name for name, oldest in OLDEST_DRIVERS.items() if oldest <= number]
-    remedy = f"update the driver to {OLDEST_DRIVERS[_first_number(cuda)]} or newer"
+    older = [name for name, oldest in MIN_DRIVER_SERIES.items() if oldest <= number]
+    remedy = f"update the driver to {MIN_DRIVER_SERIES[_first_number(cuda)]} or newer"
     if older:
         best = max(older)
         remedy += f", or use a PyTorch with CUDA {best} (the image that is built with CUDA={best})"

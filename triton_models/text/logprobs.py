@@ -8,7 +8,7 @@ from typing import Any
 
 from triton_models.text.token_bytes import TokenBytes
 
-LEAST_LOGPROB = -9999.0
+MIN_LOGPROB = -9999.0
 """Stands for the logarithm of zero, which JSON has no number for."""
 
 
@@ -55,5 +55,5 @@ def _token(token_bytes: TokenBytes, token_id: int, logprob: float) -> dict[str, 
         "token": token_bytes.join_with_special((token_id,)).decode("utf-8", "replace"),
         "bytes": list(token_bytes[token_id]),
         # float32 has no more digits, and rounding may leave a negative zero.
-        "logprob": round(max(logprob, LEAST_LOGPROB), 6) + 0.0,
+        "logprob": round(max(logprob, MIN_LOGPROB), 6) + 0.0,
     }

@@ -28,12 +28,12 @@ class PromptEncoder:
 
     Args:
         tokenizer: The model's tokenizer.
-        most_tokens: The most tokens that any prompt can have.
+        max_tokens: The most tokens that any prompt can have.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, most_tokens: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._tokenizer = tokenizer
-        self._most_tokens = most_tokens
+        self._max_tokens = max_tokens
         self._recent: OrderedDict[str, list[int] | None] = OrderedDict()
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -55,14 +55,14 @@ class PromptEncoder:
         ids = self._recent[text]
         if ids is None:
             raise InvalidRequestError(
-                f"the prompt has more than {self._most_tokens} tokens, and the context "
+                f"the prompt has more than {self._max_tokens} tokens, and the context "
                 "(MAX_CONTEXT) holds no more: shorten it"
             )
         return ids
 
     def _encode(self, text: str) -> list[int] | None:
         """Returns a text's tokens, or `None` if they are far too many."""
-        too_many = self._most_tokens + _CUT_TOKENS
+        too_many = self._max_tokens + _CUT_TOKENS
         # At first as many characters as could be too many tokens, then twice as many each time: in
         # all twice the work of the last time, which ends with the text or its refusal.
         length = too_many + 1

@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 
-_LONGEST_NAME = 255
-_LONGEST_REASON = 1000
+_MAX_NAME_CHARS = 255
+_MAX_REASON_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ def read_vector_bytes(
         )
     except VectorFileError as error:
         # What a file says may stand in the message, and a file may say much.
-        name = path.name[:_LONGEST_NAME]
-        raise VectorFileError(f"{name}: {error!s:.{_LONGEST_REASON}}") from error
+        name = path.name[:_MAX_NAME_CHARS]
+        raise VectorFileError(f"{name}: {error!s:.{_MAX_REASON_CHARS}}") from error
     return dataclasses.replace(vector, source=path.name, sha256=hashlib.sha256(content).hexdigest())
 
 
