@@ -30,7 +30,7 @@ from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import ToHost
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
-from triton_models.engine.sequence import Chunk
+from triton_models.engine.sequence import TokenChunk
 from triton_models.model.architecture import Architecture
 from triton_models.model.attention import WholeSequences
 from triton_models.model.linear import NumberFormat
@@ -165,11 +165,11 @@ def _adding(delta: torch.Tensor) -> Callable[..., torch.Tensor]:
 
 
 def _answers(engine: Engine, prompts: Prompts) -> list[list[int]]:
-    ended: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[TokenChunk] = queue.SimpleQueue()
     answers: list[list[int]] = [[] for _ in prompts]
 
-    def emitter(stream: int) -> Callable[[Chunk], None]:
-        def emit(chunk: Chunk) -> None:
+    def emitter(stream: int) -> Callable[[TokenChunk], None]:
+        def emit(chunk: TokenChunk) -> None:
             answers[stream] += chunk.token_ids
             if chunk.finish_reason is not None:
                 ended.put(chunk)

@@ -21,7 +21,7 @@ from benchmarks.machine import describe_machine
 from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
-from triton_models.engine.sequence import Chunk
+from triton_models.engine.sequence import TokenChunk
 from triton_models.model.architecture import Architecture
 from triton_models.model.linear import NumberFormat
 from triton_models.model.transformer import Transformer
@@ -111,10 +111,10 @@ def make_engine(num_rows: int, new_tokens: int) -> Engine:
 def measure(rows: int, sampling: SamplingParameters, new_tokens: int) -> float:
     """Returns the milliseconds of a step, from when all streams generate until they end."""
     engine = make_engine(rows, new_tokens)
-    ended: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[TokenChunk] = queue.SimpleQueue()
     chunks = [0]
 
-    def emit(chunk: Chunk) -> None:
+    def emit(chunk: TokenChunk) -> None:
         chunks[0] += 1
         if chunk.finish_reason is not None:
             ended.put(chunk)

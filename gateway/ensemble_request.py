@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.errors import UnprocessableError, error_of_response
-from triton_models.errors import InvalidRequestError, RequestError
+from triton_models.errors import InvalidArgumentError, RequestError
 from triton_models.grpc_messages import Values
 from triton_models.request import GenerationRequest, parse_generation_request, parse_steering
 from triton_models.settings import GenerationDefaults
@@ -43,7 +43,7 @@ class EnsembleRequest:
         """
         try:
             steering = parse_steering(inputs)
-        except InvalidRequestError as error:
+        except InvalidArgumentError as error:
             raise UnprocessableError(error.message) from error
         return EnsembleRequest({**self.values, **inputs}, replace(self.parsed, steering=steering))
 
@@ -81,7 +81,7 @@ def ensemble_request(
     """
     try:
         parsed = parse_generation_request(values, defaults)
-    except InvalidRequestError as error:
+    except InvalidArgumentError as error:
         raise UnprocessableError(error.message) from error
     try:
         parse_prompt(

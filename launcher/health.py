@@ -23,8 +23,8 @@ STUCK_SECONDS = 120.0
 prompt through a large model on a slow processor, takes most of that."""
 
 
-class Condition(Enum):
-    """What a look says about the models."""
+class Health(Enum):
+    """What a check says about the models."""
 
     WELL = "well"
     BUSY = "busy"
@@ -35,21 +35,21 @@ class Condition(Enum):
     DEAD = "dead"
 
 
-AT_WORK = frozenset({Condition.WELL, Condition.BUSY})
+HEALTHY = frozenset({Health.WELL, Health.BUSY})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one look.
+class HealthReport:
+    """The outcome of one check.
 
     Attributes:
-        condition: What it says about the models.
+        health: What it says about the models.
         reason: Why, for the log.
         model: Which step of the ensemble is to blame.
-        began: When the look began, in the clock's seconds.
+        began: When the check began, in the clock's seconds.
     """
 
-    condition: Condition
+    health: Health
     reason: str = ""
     model: str = STEERED_QWEN
     began: float = 0.0
@@ -65,45 +65,45 @@ class Remedy(Enum):
     """Start Triton again."""
 
 
-_REMEDIES: dict[Condition, tuple[int, Remedy]] = {
+_REMEDIES: dict[Health, tuple[int, Remedy]] = {
     # Triton calls a process dead that has shown no sign of life for a second, which on a machine
     # with too much to do can be wrong.
-    Condition.DEAD: (2, Remedy.RELOAD),
-    Condition.FAILING: (3, Remedy.RELOAD),
-    Condition.STUCK: (1, Remedy.RELOAD),
+    Health.DEAD: (2, Remedy.RELOAD),
+    Health.FAILING: (3, Remedy.RELOAD),
+    Health.STUCK: (1, Remedy.RELOAD),
     # What 2.73 may say of a dead process as well.
-    Condition.NOT_LOADED: (3, Remedy.RELOAD),
+    Health.NOT_LOADED: (3, Remedy.RELOAD),
     # About 20 seconds: its process runs, and its port does not answer.
-    Condition.UNREACHABLE: (100, Remedy.RESTART),
+    Health.UNREACHABLE: (100, Remedy.RESTART),
 }
 """After how many looks in a row with the same outcome to act, and how."""
 
-_BROKEN = frozenset({Condition.DEAD, Condition.FAILING})
+_BROKEN = frozenset({Health.DEAD, Health.FAILING})
 """How a dead process shows: once Triton has called it dead, later silence confirms that."""
 
 
-class Doubt:
+class FailureTracker:
     """Decides from the outcomes of successive looks."""
 
     def __init__(self) -> None:
-        self._condition = Condition.WELL
+        self._health = Health.WELL
         self._times = 0
 
     @property
-    def is_there(self) -> bool:
-        """Whether the last look was no success, so that the next should come soon."""
-        return self._condition not in AT_WORK
+    def is_failing(self) -> bool:
+        """Whether the last check was no success, so that the next should come soon."""
+        return self._health not in HEALTHY
 
-    def decide(self, condition: Condition) -> Remedy:
-        """Returns what to do after one more look; a remedy starts the count anew."""
-        if {condition, self._condition} <= _BROKEN:
-            if self._condition is Condition.DEAD:
-                condition = Condition.DEAD
+    def decide(self, health: Health) -> Remedy:
+        """Returns what to do after one more check; a remedy starts the count anew."""
+        if {health, self._health} <= _BROKEN:
+            if self._health is Health.DEAD:
+                health = Health.DEAD
             self._times += 1
         else:
-            self._times = self._times + 1 if condition is self._condition else 1
-        self._condition = condition
-        times, remedy = _REMEDIES.get(condition, (0, Remedy.NOTHING))
+            self._times = self._times + 1 if health is self._health else 1
+        self._health = health
+        times, remedy = _REMEDIES.get(health, (0, Remedy.NOTHING))
         if remedy is Remedy.NOTHING or self._times < times:
             return Remedy.NOTHING
         self._times = 0
@@ -114,7 +114,7 @@ _PROGRESS = ("generated_tokens", "prompt_tokens", "finished", "cancelled", "fail
 """What an engine counts that is at work."""
 
 
-class Examiner:
+class HealthChecker:
     """Looks at one Triton's models, from one thread.
 
     Args:
@@ -137,35 +137,35 @@ class Examiner:
         self._progressed_at = clock()
         self._pieces = -1
 
-    def look(self) -> Finding:
+    def check(self) -> HealthReport:
         """Asks the parts, and the whole if it is idle: a dead part may leave that hanging."""
         began = self._clock()
         try:
-            finding = self._examine()
+            report = self._check_parts()
         except CallError as error:
-            finding = finding_of(error)
+            report = report_of(error)
             if error.failure.kind is FailureKind.LATE and self._sends():
-                finding = replace(finding, condition=Condition.BUSY)
-        if finding.condition not in AT_WORK:
+                report = replace(report, health=Health.BUSY)
+        if report.health not in HEALTHY:
             self._proved_at = None  # whatever it is: a token proves that it is over
-        return replace(finding, began=began)
+        return replace(report, began=began)
 
-    def _examine(self) -> Finding:
+    def _check_parts(self) -> HealthReport:
         engine = self._calls.describe_engine()
         if not engine.get("alive", True):
-            return Finding(Condition.FAILING, "the engine has ended")
+            return HealthReport(Health.FAILING, "the engine has ended")
         self._calls.check_steps()
         now = self._clock()
         if not engine.get("running") and not engine.get("waiting"):
             self._progressed_at = now
             self._prove(now)
-            return Finding(Condition.WELL)
+            return HealthReport(Health.WELL)
         progress = tuple(engine.get(name) for name in _PROGRESS)
         if progress != self._progress:
             self._progress, self._progressed_at = progress, now
         elif now - self._progressed_at > STUCK_SECONDS:
-            return Finding(Condition.STUCK, f"nothing was computed in {STUCK_SECONDS:g} s")
-        return Finding(Condition.BUSY if engine.get("waiting") else Condition.WELL)
+            return HealthReport(Health.STUCK, f"nothing was computed in {STUCK_SECONDS:g} s")
+        return HealthReport(Health.BUSY if engine.get("waiting") else Health.WELL)
 
     def _prove(self, now: float) -> None:
         """Has the ensemble generate a token, if it is time for that."""
@@ -187,23 +187,23 @@ class Examiner:
         return pieces != before
 
 
-_CONDITIONS = {
-    FailureKind.DEAD: Condition.DEAD,
-    FailureKind.NOT_LOADED: Condition.NOT_LOADED,
-    FailureKind.UNREACHABLE: Condition.UNREACHABLE,
-    FailureKind.FULL: Condition.BUSY,
+_HEALTH_OF_FAILURE = {
+    FailureKind.DEAD: Health.DEAD,
+    FailureKind.NOT_LOADED: Health.NOT_LOADED,
+    FailureKind.UNREACHABLE: Health.UNREACHABLE,
+    FailureKind.FULL: Health.BUSY,
     # Refused with a reason: whatever is wrong with the question, the model is there.
-    FailureKind.INVALID: Condition.WELL,
+    FailureKind.INVALID: Health.WELL,
 }
 
 
-def finding_of(error: CallError) -> Finding:
+def report_of(error: CallError) -> HealthReport:
     """Returns what a failed call says about the models."""
     model = error.asked if error.asked in MODELS else STEERED_QWEN
-    condition = _CONDITIONS.get(error.failure.kind, Condition.FAILING)
+    health = _HEALTH_OF_FAILURE.get(error.failure.kind, Health.FAILING)
     # What the ensemble does wrong is the engine's doing, unless the error names another step.
-    if model == PERSONA and condition is not Condition.NOT_LOADED:
+    if model == PERSONA and health is not Health.NOT_LOADED:
         model = STEERED_QWEN
     if error.failure.model in MODELS:
         model = error.failure.model
-    return Finding(condition, str(error), model)
+    return HealthReport(health, str(error), model)

@@ -13,12 +13,12 @@ from types import TracebackType
 from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.processes import PREFIX, ManagedProcess, RunRecord, process_start
 from launcher.settings import StackSettings, check_ports
-from launcher.status import Status, StatusServer
+from launcher.status import StatusServer, SupervisorStatus
 from launcher.supervisor import TICK_SECONDS, CrashBudget, Supervisor
 from launcher.triton_calls import TritonCalls
 from launcher.triton_server import TritonServer, ended, log_file
 from triton_models import control
-from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
+from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.model.folder import find_model
 from triton_models.settings import SettingsError, read_settings
 
@@ -87,7 +87,7 @@ class Stack:
         self._calls = TritonCalls(
             settings.grpc_address, settings.metrics_url, self.control_key, self.access_key
         )
-        self.status = Status()
+        self.status = SupervisorStatus()
         self._supervisor = Supervisor(
             self._server, self._calls, self.status, settings, say, self._interrupted
         )
@@ -233,7 +233,7 @@ class Stack:
         try:
             settings = read_settings(self._environment)
             find_model(settings)
-        except (SettingsError, ModelNotFoundError, UnsupportedModelError) as error:
+        except (SettingsError, ModelMissingError, UnsupportedModelError) as error:
             raise LaunchError(str(error)) from error
         return settings.shown_model_name
 

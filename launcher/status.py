@@ -56,7 +56,7 @@ class Snapshot:
     restarts: int
 
 
-class Status:
+class SupervisorStatus:
     """The state and its history; all threads may read and change it.
 
     Args:
@@ -117,7 +117,7 @@ _TEXT = "text/plain; version=0.0.4"
 _JSON = "application/json"
 
 
-def answer_to(path: str, status: Status) -> tuple[int, str, str]:
+def answer_to(path: str, status: SupervisorStatus) -> tuple[int, str, str]:
     """Returns the HTTP status, content type and body for a path of the status port."""
     snapshot, state = status.snapshot(), status.state
     if path == "/metrics":
@@ -144,7 +144,7 @@ class StatusServer:
         LaunchError: The port cannot be used.
     """
 
-    def __init__(self, host: str, port: int, status: Status) -> None:
+    def __init__(self, host: str, port: int, status: SupervisorStatus) -> None:
         class Handler(BaseHTTPRequestHandler):
             timeout = 5  # seconds for a request to arrive
             protocol_version = "HTTP/1.0"  # a connection for each: nobody holds a thread

@@ -15,17 +15,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from launcher.errors import LaunchError, LaunchInterrupted
-from launcher.health import AT_WORK, Condition, Doubt, Examiner, Finding, Remedy
+from launcher.health import HEALTHY, FailureTracker, Health, HealthChecker, HealthReport, Remedy
 from launcher.settings import StackSettings
-from launcher.status import SERVING, State, Status
+from launcher.status import SERVING, State, SupervisorStatus
 from launcher.triton_calls import CallError, TritonCalls
 from launcher.triton_server import TritonServer
 from triton_models.tensors import PERSONA
 
 TICK_SECONDS = 0.05
-_LOOK_SECONDS = 1.0
-_DOUBT_SECONDS = 0.2
-_START_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 1.0
+_RETRY_CHECK_SECONDS = 0.2
+_START_CHECK_SECONDS = 0.1
 _DRAIN_POLL_SECONDS = 0.2
 _BUDGET_SECONDS = 600.0
 _MAX_BACKOFF_SECONDS = 30.0
@@ -33,7 +33,7 @@ _MAX_BACKOFF_SECONDS = 30.0
 
 
 _STARTING = (State.STARTING, State.RESTARTING)
-_COMING_UP = (Condition.UNREACHABLE, Condition.NOT_LOADED)
+_COMING_UP = (Health.UNREACHABLE, Health.NOT_LOADED)
 
 
 class CrashBudget:
@@ -60,38 +60,38 @@ class CrashBudget:
         return True
 
 
-class Looking:
-    """Has an examiner look again and again, in a thread of its own, for as long as that is wanted.
+class HealthThread:
+    """Runs health checks in a thread of its own, one for each call of `reports`.
 
     Args:
-        examiner: Looks.
+        checker: Does the checks.
     """
 
-    def __init__(self, examiner: Examiner) -> None:
-        self._examiner = examiner
-        self._findings: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+    def __init__(self, checker: HealthChecker) -> None:
+        self._checker = checker
+        self._reports: queue.SimpleQueue[HealthReport] = queue.SimpleQueue()
         self._ended = False
         self._wanted = threading.Event()
         self._hurry = threading.Event()
-        self.pause_seconds = _LOOK_SECONDS
-        """How long to wait between two looks."""
-        self._thread = threading.Thread(target=self._run, name="looking", daemon=True)
+        self.pause_seconds = _CHECK_SECONDS
+        """How long to wait between two checks."""
+        self._thread = threading.Thread(target=self._run, name="health-checks", daemon=True)
         self._thread.start()
 
-    def look_now(self) -> None:
-        """Brings the next look forward."""
+    def check_now(self) -> None:
+        """Brings the next check forward."""
         self._hurry.set()
 
-    def findings(self) -> list[Finding]:
+    def reports(self) -> list[HealthReport]:
         """Returns what was found since the last time, and wants more."""
         self._wanted.set()
         found = []
-        while not self._findings.empty():
-            found.append(self._findings.get())
+        while not self._reports.empty():
+            found.append(self._reports.get())
         return found
 
     def end(self) -> None:
-        """Looks no more, and waits until a look that is under way has ended."""
+        """Ends the thread, and waits for a check that is under way."""
         self._ended = True
         self._wanted.set()
         self._hurry.set()
@@ -100,16 +100,16 @@ class Looking:
     def _run(self) -> None:
         while self._wanted.wait() and not self._ended:
             self._wanted.clear()
-            self._findings.put(self._look())
+            self._reports.put(self._check())
             self._hurry.wait(self.pause_seconds)
             self._hurry.clear()
 
-    def _look(self) -> Finding:
+    def _check(self) -> HealthReport:
         began = time.monotonic()
         try:
-            return self._examiner.look()
+            return self._checker.check()
         except Exception as error:  # a thread that died would let the server go unwatched
-            return Finding(Condition.FAILING, f"looking failed: {error!r}", began=began)
+            return HealthReport(Health.FAILING, f"the health check failed: {error!r}", began=began)
 
 
 class Supervisor:
@@ -128,7 +128,7 @@ class Supervisor:
         self,
         server: TritonServer,
         calls: TritonCalls,
-        status: Status,
+        status: SupervisorStatus,
         settings: StackSettings,
         say: Callable[[str], None],
         interrupted: threading.Event,
@@ -140,8 +140,8 @@ class Supervisor:
         self._say = say
         self._interrupted = interrupted
         self._budget = CrashBudget(settings.restart_budget)
-        self._doubt = Doubt()
-        self._looking: Looking | None = None
+        self._tracker = FailureTracker()
+        self._health_thread: HealthThread | None = None
         self._failed_starts = 0
         self._started_at = 0.0
         self._settled_at = 0.0
@@ -158,8 +158,8 @@ class Supervisor:
         """
         self._launch()
         started()
-        self._looking = Looking(Examiner(self._calls, self._settings.probe_seconds))
-        self._looking.pause_seconds = _START_LOOK_SECONDS
+        self._health_thread = HealthThread(HealthChecker(self._calls, self._settings.probe_seconds))
+        self._health_thread.pause_seconds = _START_CHECK_SECONDS
         while self._status.state not in SERVING:
             if self._interrupted.wait(TICK_SECONDS):
                 raise LaunchInterrupted
@@ -179,7 +179,7 @@ class Supervisor:
         elif dead := self._server.dead_models():
             self._reload(dead[0], "its process has ended")
         else:
-            self._consider_findings()
+            self._consider_reports()
 
     def drain(self) -> None:
         """Has new requests refused, and waits for the open ones as long as they may take.
@@ -213,59 +213,61 @@ class Supervisor:
 
     def stop(self) -> None:
         """Ends Triton."""
-        if self._looking:
-            self._looking.end()
+        if self._health_thread:
+            self._health_thread.end()
         self._server.stop()
         self._status.become(State.STOPPED)
 
     def _launch(self) -> None:
         self._server.start()
         self._started_at = self._settled_at = time.monotonic()
-        self._doubt = Doubt()
+        self._tracker = FailureTracker()
 
-    def _consider_findings(self) -> None:
-        assert self._looking
-        for finding in self._looking.findings():
+    def _consider_reports(self) -> None:
+        assert self._health_thread
+        for report in self._health_thread.reports():
             # What was asked before a repair says nothing about what came of it.
-            if finding.began >= self._settled_at:
-                self._consider(finding)
+            if report.began >= self._settled_at:
+                self._consider(report)
 
-    def _consider(self, finding: Finding) -> None:
-        assert self._looking
-        if finding.condition in AT_WORK:
-            self._serve(finding)
-        elif self._status.state in _STARTING and finding.condition in _COMING_UP:
-            self._wait_for_start(finding)
+    def _consider(self, report: HealthReport) -> None:
+        assert self._health_thread
+        if report.health in HEALTHY:
+            self._serve(report)
+        elif self._status.state in _STARTING and report.health in _COMING_UP:
+            self._wait_for_start(report)
             return
-        remedy = self._doubt.decide(finding.condition)
-        self._looking.pause_seconds = _DOUBT_SECONDS if self._doubt.is_there else _LOOK_SECONDS
+        remedy = self._tracker.decide(report.health)
+        self._health_thread.pause_seconds = (
+            _RETRY_CHECK_SECONDS if self._tracker.is_failing else _CHECK_SECONDS
+        )
         if remedy is Remedy.RESTART:
-            self._restart(f"Triton is {finding.condition.value}: {finding.reason}")
+            self._restart(f"Triton is {report.health.value}: {report.reason}")
         elif remedy is Remedy.RELOAD:
-            self._reload(finding.model, f"it is {finding.condition.value}: {finding.reason}")
+            self._reload(report.model, f"it is {report.health.value}: {report.reason}")
 
-    def _serve(self, finding: Finding) -> None:
+    def _serve(self, report: HealthReport) -> None:
         before = self._status.state
-        state = State.BUSY if finding.condition is Condition.BUSY else State.READY
+        state = State.BUSY if report.health is Health.BUSY else State.READY
         self._failed_starts = 0
         if before not in SERVING:
             seconds = time.monotonic() - self._started_at
             self._say(f"Triton serves after {seconds:.1f} s")
-        self._status.become(state, finding.reason)
+        self._status.become(state, report.reason)
         self._server.look_after_stubs()
 
-    def _wait_for_start(self, finding: Finding) -> None:
+    def _wait_for_start(self, report: HealthReport) -> None:
         """Gives a server that starts the time that it may take."""
         seconds = self._settings.start_seconds
         if time.monotonic() - self._started_at <= seconds:
             return
-        reason = f"it was not ready after {seconds:.0f} seconds (START_SECONDS): {finding.reason}"
+        reason = f"it was not ready after {seconds:.0f} seconds (START_SECONDS): {report.reason}"
         if self._status.state is State.STARTING:
             raise LaunchError(f"Triton: {reason}")
         self._restart(reason)
 
     def _reload(self, model: str, reason: str) -> None:
-        assert self._looking
+        assert self._health_thread
         self._say(f"loading {model} again: {reason}")
         self._status.become(State.RELOADING, f"{model}: {reason}")
         self._started_at = time.monotonic()
@@ -282,8 +284,8 @@ class Supervisor:
         self._server.clear_up()
         self._server.look_after_stubs()
         self._settled_at = time.monotonic()
-        self._looking.pause_seconds = _START_LOOK_SECONDS
-        self._looking.look_now()
+        self._health_thread.pause_seconds = _START_CHECK_SECONDS
+        self._health_thread.check_now()
 
     def _unload(self, model: str) -> None:
         """Unloads a model; one that is not loaded cannot be, which is no matter."""
@@ -291,7 +293,7 @@ class Supervisor:
             self._calls.unload(model)
 
     def _restart(self, reason: str) -> None:
-        assert self._looking
+        assert self._health_thread
         if not self._budget.spend():
             self._status.become(State.FAILED, reason)
             raise self._given_up(reason)
@@ -302,7 +304,7 @@ class Supervisor:
             self._interrupted.wait(min(2.0**self._failed_starts, _MAX_BACKOFF_SECONDS))
         self._failed_starts += 1
         self._launch()
-        self._looking.pause_seconds = _START_LOOK_SECONDS
+        self._health_thread.pause_seconds = _START_CHECK_SECONDS
 
     def _given_up(self, reason: str) -> LaunchError:
         error = self._server.failure() if not self._server.running else LaunchError(reason)

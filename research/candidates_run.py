@@ -62,7 +62,7 @@ def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
         CandidateError: See `rank_candidates` and `keep_best`.
         JudgeError: The judge cannot judge.
         TraitDefinitionError: The definition or the candidates cannot be used.
-        ModelNotFoundError: The model is not on this machine.
+        ModelMissingError: The model is not on this machine.
         UnsupportedModelError: It cannot be served.
     """
     path = find_definition(run.prompts, run.trait)

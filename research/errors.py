@@ -10,7 +10,7 @@ from research.judges.judge import JudgeError
 from research.model import AnswerFailedError
 from triton_models.engine.kv_size import KVCacheTooSmallError
 from triton_models.errors import RequestError
-from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
+from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.settings import SettingsError
 from triton_models.vectors.persona_vector import VectorFileError
 
@@ -21,7 +21,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     ExtractionError,
     JudgeError,
     KVCacheTooSmallError,
-    ModelNotFoundError,
+    ModelMissingError,
     RequestError,
     SettingsError,
     TraitDefinitionError,

@@ -85,7 +85,7 @@ def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
         ExtractionError: See `extract`; or a vector is there already.
         JudgeError: The judge cannot judge.
         TraitDefinitionError: A definition cannot be used.
-        ModelNotFoundError: The model is not on this machine.
+        ModelMissingError: The model is not on this machine.
         UnsupportedModelError: It cannot be served.
         VectorFileError: A trait's name cannot be a vector's.
     """

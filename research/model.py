@@ -24,11 +24,11 @@ from research.progress import OnDone, digest, ignore_progress
 from research.residuals import ResidualMeans
 from triton_models.engine.build import assemble_engine, load_runnable
 from triton_models.engine.engine import Engine
-from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.sequence import Sequence as EngineSequence
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
-from triton_models.request import GenerationRequest, SamplingParameters, Steering
+from triton_models.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.settings import ServerSettings, read_settings
 from triton_models.text.prompt import render_chat
 from triton_models.vectors.persona_vector import PersonaVector
@@ -137,7 +137,7 @@ class ResearchModel:
             batch_rows: The most answers generated at a time.
 
         Raises:
-            ModelNotFoundError: The model is not on this machine.
+            ModelMissingError: The model is not on this machine.
             UnsupportedModelError: It cannot be served, or there is no such device.
             KVCacheTooSmallError: There is no memory for the keys and values of a single request.
         """
@@ -198,7 +198,7 @@ class ResearchModel:
         """Returns a chat's tokens, up to where the assistant's answer begins.
 
         Raises:
-            InvalidRequestError: The chat template refuses the messages.
+            InvalidArgumentError: The chat template refuses the messages.
         """
         text = render_chat(self.tokenizer, [dict(message) for message in messages])
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -234,7 +234,7 @@ class ResearchModel:
             RequestError: See `Engine.submit`.
         """
         with self._turn:
-            finished: queue.SimpleQueue[tuple[int, Chunk]] = queue.SimpleQueue()
+            finished: queue.SimpleQueue[tuple[int, TokenChunk]] = queue.SimpleQueue()
             running: dict[int, EngineSequence] = {}
             waiting = iter(enumerate(requests))
             try:
@@ -286,16 +286,16 @@ class ResearchModel:
         self,
         request: AnswerRequest,
         index: int,
-        finished: queue.SimpleQueue[tuple[int, Chunk]],
+        finished: queue.SimpleQueue[tuple[int, TokenChunk]],
     ) -> EngineSequence:
-        def emit(chunk: Chunk) -> None:
+        def emit(chunk: TokenChunk) -> None:
             if chunk.finish_reason is not None:
                 finished.put((index, chunk))
 
         room = max(self.context_length - len(request.prompt_ids), 1)
         return self._engine.submit(
             GenerationRequest(
-                steering=Steering(dict(request.scalars), request.layers),
+                steering=SteeringParameters(dict(request.scalars), request.layers),
                 sampling=SamplingParameters(
                     temperature=request.temperature, top_k=0, top_p=1.0, seed=request.seed
                 ),
@@ -305,7 +305,7 @@ class ResearchModel:
             emit,
         )
 
-    def _answer(self, sequence: EngineSequence, chunk: Chunk) -> Answer:
+    def _answer(self, sequence: EngineSequence, chunk: TokenChunk) -> Answer:
         if chunk.finish_reason not in (FinishReason.STOP, FinishReason.LENGTH):
             raise AnswerFailedError(chunk.error or "an answer was cancelled")
         ended = chunk.finish_reason is FinishReason.STOP

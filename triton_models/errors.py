@@ -39,19 +39,19 @@ class RequestError(Exception):
         self.message = message
 
 
-class InvalidRequestError(RequestError):
+class InvalidArgumentError(RequestError):
     """A value of the request is missing, malformed, or out of range."""
 
     code = ErrorCode.INVALID_ARGUMENT
 
 
-class UnknownTraitError(RequestError):
+class TraitNotFoundError(RequestError):
     """The request names a trait for which no vector is loaded."""
 
     code = ErrorCode.NOT_FOUND
 
 
-class OverloadedError(RequestError):
+class QueueFullError(RequestError):
     """The waiting queue is full."""
 
     code = ErrorCode.RESOURCE_EXHAUSTED

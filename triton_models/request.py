@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from triton_models.errors import InvalidRequestError
+from triton_models.errors import InvalidArgumentError
 from triton_models.settings import GenerationDefaults
 
 Positions = Literal["all", "prompt", "response"]
@@ -30,7 +30,7 @@ MAX_TOP_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Steering:
+class SteeringParameters:
     """Which directions to add to the residual stream, how strongly and where.
 
     Attributes:
@@ -88,7 +88,7 @@ class GenerationRequest:
         monitor: Traits whose projections of the answer's hidden states to report.
     """
 
-    steering: Steering = field(default_factory=Steering)
+    steering: SteeringParameters = field(default_factory=SteeringParameters)
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     max_tokens: int | None = None
     min_tokens: int = 0
@@ -111,7 +111,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         defaults: What to take for sampling values that are absent.
 
     Raises:
-        InvalidRequestError: A value is missing, malformed, out of range or given twice.
+        InvalidArgumentError: A value is missing, malformed, out of range or given twice.
     """
     values = _with_sampling_parameters(values)
     sampling = SamplingParameters(
@@ -127,7 +127,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
     max_tokens = _integer(values, "max_tokens", None, 1, 2**31 - 1)
     min_tokens = _integer(values, "min_tokens", None, 0, 2**31 - 1) or 0
     if min_tokens > (max_tokens or defaults.max_tokens):
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"min_tokens is {min_tokens}: it must not exceed max_tokens, which is "
             f"{max_tokens or defaults.max_tokens}"
         )
@@ -144,38 +144,38 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
     )
 
 
-def parse_steering(values: Values) -> Steering:
+def parse_steering(values: Values) -> SteeringParameters:
     """Makes a steering of its tensors' values.
 
     Args:
         values: `trait`, `scalar`, `layers` and `positions`; others are not looked at.
 
     Raises:
-        InvalidRequestError: A value is malformed, out of range or given twice.
+        InvalidArgumentError: A value is malformed, out of range or given twice.
     """
     traits = [str(trait) for trait in values.get("trait", ())]
     scalars = [float(scalar) for scalar in values.get("scalar", ())]
     if len(traits) != len(scalars):
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"trait has {len(traits)} elements and scalar has {len(scalars)}: give one scalar for "
             "each trait"
         )
     if len(traits) > MAX_TRAITS:
-        raise InvalidRequestError(f"{len(traits)} traits are too many: give at most {MAX_TRAITS}")
+        raise InvalidArgumentError(f"{len(traits)} traits are too many: give at most {MAX_TRAITS}")
     totals: dict[str, float] = {}
     for trait, scalar in zip(traits, scalars, strict=True):
         if not trait:
-            raise InvalidRequestError("a trait is empty: name one, or leave trait and scalar out")
+            raise InvalidArgumentError("a trait is empty: name one, or leave trait and scalar out")
         _check_trait_length(trait)
         if not math.isfinite(scalar):
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"the scalar of {trait!r} is {scalar}: it must be a finite number"
             )
         totals[trait] = totals.get(trait, 0.0) + scalar
     positions = _string(values, "positions") or "all"
     if positions not in POSITIONS:
-        raise InvalidRequestError(f"positions is {positions!r}: use one of {', '.join(POSITIONS)}")
-    return Steering(totals, _layers(values), positions)
+        raise InvalidArgumentError(f"positions is {positions!r}: use one of {', '.join(POSITIONS)}")
+    return SteeringParameters(totals, _layers(values), positions)
 
 
 def _layers(values: Values) -> tuple[int, ...] | None:
@@ -183,9 +183,9 @@ def _layers(values: Values) -> tuple[int, ...] | None:
     if not layers:
         return None
     if len(layers) > MAX_LAYERS:
-        raise InvalidRequestError(f"{len(layers)} layers are too many: give at most {MAX_LAYERS}")
+        raise InvalidArgumentError(f"{len(layers)} layers are too many: give at most {MAX_LAYERS}")
     if len(set(layers)) < len(layers) or min(layers) < 0:
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"layers is {layers}: give different 0-based decoder blocks, each once"
         )
     return tuple(sorted(layers))
@@ -194,11 +194,11 @@ def _layers(values: Values) -> tuple[int, ...] | None:
 def _monitor(values: Values) -> tuple[str, ...]:
     traits = [str(trait) for trait in values.get("monitor", ())]
     if len(traits) > MAX_TRAITS:
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"{len(traits)} traits are too many to monitor: give at most {MAX_TRAITS}"
         )
     if not all(traits):
-        raise InvalidRequestError("a trait to monitor is empty: name one, or leave monitor out")
+        raise InvalidArgumentError("a trait to monitor is empty: name one, or leave monitor out")
     for trait in traits:
         _check_trait_length(trait)
     return tuple(dict.fromkeys(traits))
@@ -206,7 +206,7 @@ def _monitor(values: Values) -> tuple[str, ...]:
 
 def _check_trait_length(trait: str) -> None:
     if len(trait) > MAX_TRAIT_CHARS:
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"a trait's name has {len(trait)} characters: {MAX_TRAIT_CHARS} are the most"
         )
 
@@ -214,14 +214,14 @@ def _check_trait_length(trait: str) -> None:
 def _stop_words(values: Values) -> tuple[str, ...]:
     words = [str(word) for word in values.get("stop_words", ())]
     if len(words) > MAX_STOP_WORDS:
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"{len(words)} stop_words are too many: give at most {MAX_STOP_WORDS}"
         )
     for word in words:
         if not word:
-            raise InvalidRequestError("a stop word is empty: leave it out, or give it text")
+            raise InvalidArgumentError("a stop word is empty: leave it out, or give it text")
         if len(word.encode()) > MAX_STOP_WORD_BYTES:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"a stop word has {len(word.encode())} bytes: {MAX_STOP_WORD_BYTES} are the most"
             )
     return tuple(dict.fromkeys(words))
@@ -236,7 +236,7 @@ def _top_k(values: Values, default: int) -> int:
 def _single(values: Values, name: str) -> Any | None:
     sequence = values.get(name, ())
     if len(sequence) > 1:
-        raise InvalidRequestError(f"{name} has {len(sequence)} elements: give one")
+        raise InvalidArgumentError(f"{name} has {len(sequence)} elements: give one")
     return sequence[0] if len(sequence) else None
 
 
@@ -255,7 +255,7 @@ def _integer(values: Values, name: str, default: Any, low: int, high: int) -> An
     if value is None:
         return default
     if not low <= int(value) <= high:
-        raise InvalidRequestError(f"{name} is {value}: give an integer from {low} to {high}")
+        raise InvalidArgumentError(f"{name} is {value}: give an integer from {low} to {high}")
     return int(value)
 
 
@@ -268,7 +268,7 @@ def _real(
     number = float(value)
     if not low <= number <= high or (above_low and number == low):
         bounds = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
-        raise InvalidRequestError(f"{name} is {number:g}: give a number {bounds}")
+        raise InvalidArgumentError(f"{name} is {number:g}: give a number {bounds}")
     return number
 
 
@@ -297,13 +297,13 @@ def _with_sampling_parameters(values: Values) -> Values:
     try:
         parameters = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"sampling_parameters is not valid JSON: {error}") from error
+        raise InvalidArgumentError(f"sampling_parameters is not valid JSON: {error}") from error
     if not isinstance(parameters, dict):
-        raise InvalidRequestError('sampling_parameters must be an object: {"temperature": 0.5}')
+        raise InvalidArgumentError('sampling_parameters must be an object: {"temperature": 0.5}')
     merged: dict[str, Sequence[Any]] = dict(values)
     for key, value in parameters.items():
         if key not in _SAMPLING_PARAMETERS:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"sampling_parameters has {reprlib.repr(key)}: "
                 f"use {', '.join(_SAMPLING_PARAMETERS)}"
             )
@@ -311,7 +311,7 @@ def _with_sampling_parameters(values: Values) -> Values:
         if value is None:
             continue
         if len(values.get(name, ())):
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"{name} is given twice: as a tensor and inside sampling_parameters"
             )
         items = value if isinstance(value, list) and kind is str else [value]
@@ -331,7 +331,7 @@ def _converted(key: str, value: Any, kind: type) -> Any:
             converted.encode()  # JSON can say half of a surrogate pair, which is no text
     except (TypeError, ValueError, OverflowError) as error:
         expected = {float: "a number", int: "an integer", str: "text"}[kind]
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"sampling_parameters has {key} = {reprlib.repr(value)}: give {expected}"
         ) from error
     return converted

@@ -11,8 +11,8 @@ from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from benchmarks.workload import Prompts, Steered, StreamSteering, Workload, steering_of
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.engine.sequence import Chunk, FinishReason
-from triton_models.request import GenerationRequest, SamplingParameters, Steering
+from triton_models.engine.sequence import FinishReason, TokenChunk
+from triton_models.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.settings import ServerSettings
 
 MAX_BATCH_ROWS = 256
@@ -87,7 +87,7 @@ class EngineAlone:
             make_request(workload, steering_of(self._steered, stream), self._sampling_of(stream))
             for stream in range(workload.streams)
         ]
-        ended: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[TokenChunk] = queue.SimpleQueue()
         timeline = Timeline(workload.streams)
         for stream, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             timeline.wait_for(stream, workload.comes_at(stream))
@@ -106,7 +106,7 @@ def make_request(
 ) -> GenerationRequest:
     """Returns the engine's request for a stream."""
     return GenerationRequest(
-        steering=Steering({steering.trait: steering.scalar} if steering else {}),
+        steering=SteeringParameters({steering.trait: steering.scalar} if steering else {}),
         sampling=sampling,
         max_tokens=workload.new_tokens,
         stream=True,
@@ -114,9 +114,9 @@ def make_request(
 
 
 def _emitter(
-    timeline: Timeline, stream: int, ended: queue.SimpleQueue[Chunk]
-) -> Callable[[Chunk], None]:
-    def emit(chunk: Chunk) -> None:
+    timeline: Timeline, stream: int, ended: queue.SimpleQueue[TokenChunk]
+) -> Callable[[TokenChunk], None]:
+    def emit(chunk: TokenChunk) -> None:
         timeline.record(stream, chunk.num_generated_tokens)
         if chunk.finish_reason is not None:
             ended.put(chunk)

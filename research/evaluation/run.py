@@ -73,7 +73,7 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
         JudgeError: The judge cannot judge.
         TraitDefinitionError: A definition is missing or cannot be used.
         VectorFileError: A vector file cannot be used.
-        ModelNotFoundError: The model is not on this machine.
+        ModelMissingError: The model is not on this machine.
         UnsupportedModelError: It cannot be served.
         RequestError: A scalar is too large or too small for the model's dtype.
     """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from triton_models.engine.engine import Engine
-from triton_models.engine.sequence import Chunk
+from triton_models.engine.sequence import TokenChunk
 from triton_models.request import GenerationRequest, SamplingParameters
 
 GREEDY = SamplingParameters(temperature=0.0)
@@ -19,9 +19,9 @@ GREEDY = SamplingParameters(temperature=0.0)
 class Answer:
     """Collects a request's chunks."""
 
-    chunks: queue.SimpleQueue[Chunk] = field(default_factory=queue.SimpleQueue)
+    chunks: queue.SimpleQueue[TokenChunk] = field(default_factory=queue.SimpleQueue)
 
-    def all(self) -> list[Chunk]:
+    def all(self) -> list[TokenChunk]:
         """Waits for the last chunk and returns all."""
         chunks = [self.chunks.get(timeout=60)]
         while chunks[-1].finish_reason is None:
@@ -40,7 +40,7 @@ class Hold(Answer):
         super().__init__()
         self._reached, self._going_on = threading.Event(), threading.Event()
 
-    def emit(self, chunk: Chunk) -> None:
+    def emit(self, chunk: TokenChunk) -> None:
         """Takes a chunk, on the engine's thread."""
         self.chunks.put(chunk)
         self._reached.set()

@@ -14,7 +14,7 @@ from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason
-from triton_models.request import GenerationRequest, Steering
+from triton_models.request import GenerationRequest, SteeringParameters
 
 VECTORS = make_vectors()
 
@@ -31,17 +31,17 @@ def deltas(request: GenerationRequest) -> dict[int, NDArray[np.float32]]:
 
 
 STEERINGS = [
-    Steering(),
-    Steering({"sarcasm": 0.0}),
-    Steering({"sarcasm": 0.7}),
-    Steering({"sarcasm": -0.7}),
-    Steering({"sarcasm": 0.5}, layers=(0, 3)),
-    Steering({"flattery": 2.0, "sarcasm": -0.3}),
-    Steering({"helpfulness": -1.5}),
-    Steering({"helpfulness": 1.5}, layers=(0, 2)),
-    Steering({"sarcasm": 0.8}, positions="prompt"),
-    Steering({"sarcasm": 0.8}, positions="response"),
-    Steering({"flattery": 3.0}, positions="response"),
+    SteeringParameters(),
+    SteeringParameters({"sarcasm": 0.0}),
+    SteeringParameters({"sarcasm": 0.7}),
+    SteeringParameters({"sarcasm": -0.7}),
+    SteeringParameters({"sarcasm": 0.5}, layers=(0, 3)),
+    SteeringParameters({"flattery": 2.0, "sarcasm": -0.3}),
+    SteeringParameters({"helpfulness": -1.5}),
+    SteeringParameters({"helpfulness": 1.5}, layers=(0, 2)),
+    SteeringParameters({"sarcasm": 0.8}, positions="prompt"),
+    SteeringParameters({"sarcasm": 0.8}, positions="response"),
+    SteeringParameters({"flattery": 3.0}, positions="response"),
 ]
 
 
@@ -65,7 +65,9 @@ def test_each_request_of_a_mixed_batch_gives_the_tokens_it_gives_alone(
         answers.append(ask(engine, request, prompt))
         if generator.random() < 0.5:
             passing = engine.submit(
-                GenerationRequest(Steering({"sarcasm": 5.0}), GREEDY, 30), prompt, lambda _: None
+                GenerationRequest(SteeringParameters({"sarcasm": 5.0}), GREEDY, 30),
+                prompt,
+                lambda _: None,
             )
             engine.cancel(passing)
 

@@ -19,14 +19,14 @@ from tests.integration.asking import GREEDY, Answer, Hold, ask, standing
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.forward_pass import HookedForward
-from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.errors import (
     EngineUnavailableError,
     ErrorCode,
-    InvalidRequestError,
-    OverloadedError,
+    InvalidArgumentError,
+    QueueFullError,
 )
-from triton_models.request import GenerationRequest, Steering
+from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
 
@@ -67,9 +67,9 @@ def test_running_and_waiting_requests_are_cancelled_by_id(engine: Engine) -> Non
 
 
 def test_a_running_request_ends_within_two_steps_of_its_cancellation(engine: Engine) -> None:
-    chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+    chunks: queue.SimpleQueue[TokenChunk] = queue.SimpleQueue()
 
-    def emit(chunk: Chunk) -> None:
+    def emit(chunk: TokenChunk) -> None:
         chunks.put(chunk)
         if chunk.num_generated_tokens == 5 and chunk.finish_reason is None:
             engine.cancel_by_id("soon", lambda _: None)
@@ -96,7 +96,7 @@ def test_a_cancelled_request_leaves_the_others_alone(engine: Engine) -> None:
 def test_past_the_bound_a_request_is_refused_at_once(engine: Engine) -> None:
     with standing(engine):
         answers = [ask(engine, LONG, PROMPT, "full") for _ in range(45)]
-        with pytest.raises(OverloadedError, match="45 are the most; try again later"):
+        with pytest.raises(QueueFullError, match="45 are the most; try again later"):
             engine.submit(LONG, PROMPT, lambda _: None)
     engine.cancel_by_id("full", lambda _: None)
     for answer in answers:
@@ -117,7 +117,7 @@ def test_past_the_bound_a_request_is_refused_at_once(engine: Engine) -> None:
 def test_a_prompt_that_does_not_fit_is_refused(
     engine: Engine, request_: GenerationRequest, prompt: list[int], message: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         engine.submit(request_, prompt, lambda _: None)
 
 
@@ -166,7 +166,7 @@ def test_steering_too_strong_fails_its_request_alone_and_leaves_nothing_in_its_r
     # One block's delta is just representable, so what two blocks add is not.
     strongest = 65_000 / float(abs(make_vectors()["maliciousness"].blocks[0]).max())
     too_strong = GenerationRequest(
-        Steering({"maliciousness": strongest}), GREEDY, 30, monitor=("maliciousness",)
+        SteeringParameters({"maliciousness": strongest}), GREEDY, 30, monitor=("maliciousness",)
     )
     failed = ask(engine, too_strong, [9] * 60).all()[-1]
     assert failed.error_code is ErrorCode.INVALID_ARGUMENT
@@ -179,8 +179,8 @@ def test_steering_too_strong_fails_its_request_alone_and_leaves_nothing_in_its_r
 
 
 def test_an_answer_of_one_token_cannot_be_steered_as_a_response(engine: Engine) -> None:
-    steering = Steering({"sarcasm": 1.0}, positions="response")
-    with pytest.raises(InvalidRequestError, match="use max_tokens of at least 2"):
+    steering = SteeringParameters({"sarcasm": 1.0}, positions="response")
+    with pytest.raises(InvalidArgumentError, match="use max_tokens of at least 2"):
         engine.submit(GenerationRequest(steering, GREEDY, 1), PROMPT, lambda _: None)
 
 

@@ -36,7 +36,7 @@ from triton_models.model.attention import WholeSequences
 from triton_models.model.errors import UnsupportedModelError
 from triton_models.model.loading import load_model
 from triton_models.model.transformer import ForwardContext
-from triton_models.request import GenerationRequest, Steering
+from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import write_vector
 from triton_models.vectors.persona_vector import PersonaVector
@@ -167,7 +167,7 @@ def test_a_family_gives_the_tokens_of_transformers(name: str, tmp_path: Path) ->
     prompts = [[(11 * i + 5 * k) % 256 for i in range(length)] for k, length in enumerate([1, 40])]
     asked = []
     for prompt, scalar in itertools.product(prompts, [0.0, 0.6, -0.6]):
-        request = GenerationRequest(Steering({"trait": scalar}), GREEDY, 20)
+        request = GenerationRequest(SteeringParameters({"trait": scalar}), GREEDY, 20)
         asked.append((prompt, scalar, ask(engine, request, prompt)))
     texts = set()
     for prompt, scalar, answer in asked:

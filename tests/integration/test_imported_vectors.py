@@ -1,4 +1,4 @@
-"""Steering with an imported vector is what the tool that made the vector would have done with it.
+"""An imported vector steers as it does in the tool that made it.
 
 The files and the recorded tokens were made by those tools' own code: tests/data/vectors/README.md.
 """
@@ -17,7 +17,7 @@ from tests.conftest import NUM_LAYERS, make_model
 from tests.integration.asking import GREEDY, ask
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.request import GenerationRequest, Steering
+from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import encode_vector, read_vector, write_vector
 
@@ -46,7 +46,7 @@ def imported(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     engine.stop(0)
 
 
-def tokens_of(engine: Engine, steering: Steering, max_tokens: int) -> list[int]:
+def tokens_of(engine: Engine, steering: SteeringParameters, max_tokens: int) -> list[int]:
     return ask(engine, GenerationRequest(steering, GREEDY, max_tokens), PROMPT).tokens()
 
 
@@ -66,7 +66,7 @@ def generate(model: Any, max_tokens: int) -> list[int]:
 def test_a_vector_of_repeng_gives_the_tokens_that_repeng_recorded(imported: Engine) -> None:
     expected = REPENG["tokens"]
     assert expected != REPENG["unsteered"]
-    steering = Steering({"love": REPENG["coefficient"]})
+    steering = SteeringParameters({"love": REPENG["coefficient"]})
     assert tokens_of(imported, steering, len(expected)) == expected
 
 
@@ -79,7 +79,7 @@ def test_a_vector_of_repeng_gives_the_tokens_of_repengs_own_forward_pass(
     model.set_control(repeng.ControlVector.import_gguf(DATA / "repeng.gguf"), coefficient)
     expected = generate(model, 40)
     assert expected != generate(make_model(), 40)
-    assert tokens_of(imported, Steering({"love": coefficient}), 40) == expected
+    assert tokens_of(imported, SteeringParameters({"love": coefficient}), 40) == expected
 
 
 def test_a_vector_exported_to_repeng_steers_the_same_there(
@@ -90,7 +90,7 @@ def test_a_vector_exported_to_repeng_steers_the_same_there(
     (tmp_path / "x.gguf").write_bytes(encode_vector(vector, ".gguf"))
     model = repeng.ControlModel(make_model(), sorted(vector.blocks))
     model.set_control(repeng.ControlVector.import_gguf(tmp_path / "x.gguf"), 2.0)
-    assert tokens_of(imported, Steering({"sarcastic": 2.0}), 40) == generate(model, 40)
+    assert tokens_of(imported, SteeringParameters({"sarcastic": 2.0}), 40) == generate(model, 40)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -99,7 +99,9 @@ def test_row_r_of_persona_vectors_at_block_r_less_1_is_what_that_project_steers(
 ) -> None:
     expected = PERSONA_VECTORS["tokens"][str(layer)]
     assert expected != PERSONA_VECTORS["unsteered"]
-    steering = Steering({"sarcastic": PERSONA_VECTORS["coefficient"]}, layers=(layer - 1,))
+    steering = SteeringParameters(
+        {"sarcastic": PERSONA_VECTORS["coefficient"]}, layers=(layer - 1,)
+    )
     assert tokens_of(imported, steering, len(expected)) == expected
     others = [PERSONA_VECTORS["tokens"][str(other)] for other in LAYERS if other != layer]
     assert expected not in others
@@ -119,5 +121,5 @@ def test_row_r_of_persona_vectors_is_a_hook_on_the_layer_before(
         return steered
 
     model.model.layers[layer - 1].register_forward_hook(hook)
-    steering = Steering({"sarcastic": coefficient}, layers=(layer - 1,))
+    steering = SteeringParameters({"sarcastic": coefficient}, layers=(layer - 1,))
     assert tokens_of(imported, steering, 40) == generate(model, 40)

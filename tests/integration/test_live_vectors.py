@@ -14,15 +14,17 @@ from tests.conftest import NUM_LAYERS, make_vectors
 from tests.integration.asking import GREEDY, Answer, ask
 from triton_models.adapters.description import describe_traits
 from triton_models.engine.build import BuiltEngine, build_engine
-from triton_models.engine.sequence import Chunk, FinishReason
-from triton_models.errors import UnknownTraitError
-from triton_models.request import GenerationRequest, Steering
+from triton_models.engine.sequence import FinishReason, TokenChunk
+from triton_models.errors import TraitNotFoundError
+from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import write_vector
 
 PROMPT = list(range(40, 60))
-STEERED = GenerationRequest(Steering({"flattery": 4.0}), GREEDY, max_tokens=150, stream=True)
-UNSTEERED = dataclasses.replace(STEERED, steering=Steering())
+STEERED = GenerationRequest(
+    SteeringParameters({"flattery": 4.0}), GREEDY, max_tokens=150, stream=True
+)
+UNSTEERED = dataclasses.replace(STEERED, steering=SteeringParameters())
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_a_running_request_keeps_its_vector_and_the_next_gets_the_new_one(
     before = built.registry.current()
     answer, reached, changed = Answer(), threading.Event(), threading.Event()
 
-    def emit(chunk: Chunk) -> None:
+    def emit(chunk: TokenChunk) -> None:
         answer.chunks.put(chunk)
         # Not every token gives a chunk, since characters may be split.
         if chunk.num_generated_tokens >= 20 and not reached.is_set():
@@ -71,7 +73,7 @@ def test_a_running_request_keeps_its_vector_and_the_next_gets_the_new_one(
 
     (tmp_path / "flattery.json").unlink()
     until(lambda: not built.registry.current().vectors)
-    with pytest.raises(UnknownTraitError):
+    with pytest.raises(TraitNotFoundError):
         built.engine.submit(STEERED, PROMPT, lambda _: None)
 
 

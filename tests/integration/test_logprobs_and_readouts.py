@@ -11,8 +11,8 @@ from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
 from triton_models.engine.engine import Engine
-from triton_models.errors import UnknownTraitError
-from triton_models.request import GenerationRequest, SamplingParameters, Steering
+from triton_models.errors import TraitNotFoundError
+from triton_models.request import GenerationRequest, SamplingParameters, SteeringParameters
 
 PROMPT = list(range(40, 60))
 MODEL = make_model()
@@ -20,7 +20,9 @@ VECTORS = make_vectors()
 
 
 @pytest.mark.parametrize("steering", STEERINGS, ids=str)
-def test_logprobs_are_those_of_the_steered_model(engine: Engine, steering: Steering) -> None:
+def test_logprobs_are_those_of_the_steered_model(
+    engine: Engine, steering: SteeringParameters
+) -> None:
     sampling = SamplingParameters(temperature=1.3, seed=4, repetition_penalty=1.2)
     request = GenerationRequest(steering, sampling, 10, logprobs=3, stream=True)
     chunks = ask(engine, request, PROMPT).all()
@@ -39,7 +41,7 @@ def test_logprobs_are_those_of_the_steered_model(engine: Engine, steering: Steer
 
 @pytest.mark.parametrize("steering", STEERINGS, ids=str)
 def test_readouts_are_mean_projections_of_the_answers_hidden_states(
-    engine: Engine, steering: Steering
+    engine: Engine, steering: SteeringParameters
 ) -> None:
     plain = GenerationRequest(steering, GREEDY, 10)
     monitored = GenerationRequest(steering, GREEDY, 10, monitor=("flattery", "helpfulness"))
@@ -80,5 +82,5 @@ def test_an_answer_of_one_token_has_no_readout(engine: Engine) -> None:
 
 
 def test_an_unknown_trait_cannot_be_monitored(engine: Engine) -> None:
-    with pytest.raises(UnknownTraitError, match="boldness"):
+    with pytest.raises(TraitNotFoundError, match="boldness"):
         engine.submit(GenerationRequest(monitor=("boldness",)), PROMPT, lambda _: None)

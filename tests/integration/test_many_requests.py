@@ -13,7 +13,7 @@ import pytest
 from tests.integration.test_engine_against_generate import STEERINGS
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.engine.sequence import Chunk, FinishReason, Sequence
+from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.settings import ServerSettings
 
@@ -61,7 +61,7 @@ class Traffic:
         if pick.random() < 0.2:
             self._engine.cancel(sequence)
 
-    def _take(self, chunk: Chunk) -> None:
+    def _take(self, chunk: TokenChunk) -> None:
         if chunk.finish_reason is not None:
             with self._lock:
                 self.last_chunks[chunk.finish_reason] += 1

@@ -13,7 +13,7 @@ from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import deltas
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.request import GenerationRequest, Steering
+from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 
 PROMPT = [(11 * i + 5) % 256 for i in range(60)]
@@ -29,7 +29,9 @@ def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
     engine.stop(0)
 
 
-def ask_all(engine: Engine, steerings: list[Steering], prompt: list[int]) -> list[list[int]]:
+def ask_all(
+    engine: Engine, steerings: list[SteeringParameters], prompt: list[int]
+) -> list[list[int]]:
     """Asks at once, checks every answer against the one alone, and returns the answers."""
     requests = [GenerationRequest(steering, GREEDY, ANSWER) for steering in steerings]
     answers = [ask(engine, request, prompt) for request in requests]
@@ -47,24 +49,28 @@ def computed(engine: Engine) -> tuple[int, int]:
 
 
 def test_a_sweep_over_the_response_computes_its_prompt_once(fresh_engine: Engine) -> None:
-    sweep = [Steering({"sarcasm": i / 10}, positions="response") for i in range(-6, 6)]
+    sweep = [SteeringParameters({"sarcasm": i / 10}, positions="response") for i in range(-6, 6)]
     answers = ask_all(fresh_engine, sweep, PROMPT)
     assert computed(fresh_engine) == (60 + 11, 11 * 59)
     assert len({tuple(answer) for answer in answers}) > 3
 
 
 def test_the_unsteered_share_with_those_steered_in_the_response(fresh_engine: Engine) -> None:
-    ask_all(fresh_engine, [Steering(), Steering({"flattery": 2.0}, positions="response")], PROMPT)
+    ask_all(
+        fresh_engine,
+        [SteeringParameters(), SteeringParameters({"flattery": 2.0}, positions="response")],
+        PROMPT,
+    )
     assert computed(fresh_engine) == (61, 59)
 
 
 def test_prompts_steered_differently_share_nothing(fresh_engine: Engine) -> None:
     steerings = [
-        Steering(),
-        Steering({"sarcasm": 0.7}),
-        Steering({"sarcasm": -0.7}),
-        Steering({"sarcasm": 0.7}, layers=(0, 3)),
-        Steering({"flattery": 2.0}, positions="prompt"),
+        SteeringParameters(),
+        SteeringParameters({"sarcasm": 0.7}),
+        SteeringParameters({"sarcasm": -0.7}),
+        SteeringParameters({"sarcasm": 0.7}, layers=(0, 3)),
+        SteeringParameters({"flattery": 2.0}, positions="prompt"),
     ]
     ask_all(fresh_engine, steerings, PROMPT)
     assert computed(fresh_engine) == (5 * 60, 0)
@@ -72,9 +78,9 @@ def test_prompts_steered_differently_share_nothing(fresh_engine: Engine) -> None
 
 def test_prompts_steered_alike_share(fresh_engine: Engine) -> None:
     steerings = [
-        Steering({"sarcasm": 0.7}),
-        Steering({"sarcasm": 0.7}, positions="prompt"),
-        Steering({"sarcasm": 0.35 + 0.35}, layers=(0, 1, 2, 3)),
+        SteeringParameters({"sarcasm": 0.7}),
+        SteeringParameters({"sarcasm": 0.7}, positions="prompt"),
+        SteeringParameters({"sarcasm": 0.35 + 0.35}, layers=(0, 1, 2, 3)),
     ]
     ask_all(fresh_engine, steerings, PROMPT)
     assert computed(fresh_engine) == (60 + 2, 2 * 59)
@@ -83,14 +89,14 @@ def test_prompts_steered_alike_share(fresh_engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("steering", "of_answer"),
     [
-        (Steering(), ANSWER - 1),
-        (Steering({"sarcasm": 0.7}), ANSWER - 1),
-        (Steering({"sarcasm": 0.7}, positions="prompt"), 0),
-        (Steering({"sarcasm": 0.7}, positions="response"), 0),
+        (SteeringParameters(), ANSWER - 1),
+        (SteeringParameters({"sarcasm": 0.7}), ANSWER - 1),
+        (SteeringParameters({"sarcasm": 0.7}, positions="prompt"), 0),
+        (SteeringParameters({"sarcasm": 0.7}, positions="response"), 0),
     ],
 )
 def test_a_conversation_goes_on_from_what_may_be_reused_of_it(
-    fresh_engine: Engine, steering: Steering, of_answer: int
+    fresh_engine: Engine, steering: SteeringParameters, of_answer: int
 ) -> None:
     (answer,) = ask_all(fresh_engine, [steering], PROMPT)
     ask_all(fresh_engine, [steering], [*PROMPT, *answer, 1, 2, 3])
@@ -112,7 +118,7 @@ def test_a_cancelled_or_failed_beginning_is_computed_by_who_waited_for_it(
 def test_reuse_can_be_turned_off(settings: ServerSettings) -> None:
     engine = build_engine(dataclasses.replace(settings, prefix_reuse=False)).engine
     engine.start()
-    ask_all(engine, [Steering(), Steering()], PROMPT)
-    ask_all(engine, [Steering()], PROMPT)
+    ask_all(engine, [SteeringParameters(), SteeringParameters()], PROMPT)
+    ask_all(engine, [SteeringParameters()], PROMPT)
     assert computed(engine) == (180, 0)
     engine.stop(0)

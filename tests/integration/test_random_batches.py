@@ -25,8 +25,8 @@ from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.engine.sequence import Chunk, FinishReason, Sequence
-from triton_models.request import GenerationRequest, Steering
+from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
+from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
 
@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class Case:
     """A drawn request, and what happens to it."""
 
-    steering: Steering
+    steering: SteeringParameters
     prompt: tuple[int, ...]
     max_tokens: int
     stream: bool
@@ -102,7 +102,7 @@ class Cancelling(Answer):
         self._left = cancel_after
         self.sequence: Sequence | None = None
 
-    def emit(self, chunk: Chunk) -> None:
+    def emit(self, chunk: TokenChunk) -> None:
         self.chunks.put(chunk)
         if self._left is not None and self.sequence is not None:
             self._left -= 1
@@ -163,7 +163,7 @@ def test_any_batch_gives_each_request_what_it_gives_alone(
     assert (statistics.running, statistics.waiting) == (0, 0)
 
 
-def check(case: Case, word: str | None, chunks: list[Chunk]) -> None:
+def check(case: Case, word: str | None, chunks: list[TokenChunk]) -> None:
     """Checks an answer's tokens, and where and why it ended."""
     expected = reference(case)
     got = [token for chunk in chunks for token in chunk.token_ids]

@@ -8,7 +8,7 @@ from typing import Any
 from tests.conftest import make_tokenizer
 from triton_models import tensors
 from triton_models.adapters.chunk_tensors import chunk_values
-from triton_models.engine.sequence import Chunk, FinishReason, TokenLogprobs
+from triton_models.engine.sequence import FinishReason, TokenChunk, TokenLogprobs
 from triton_models.errors import ErrorCode
 from triton_models.text.logprobs import logprobs_json
 from triton_models.text.token_bytes import TokenBytes
@@ -28,12 +28,12 @@ def read(*arguments: Any) -> Any:
 
 
 def test_a_chunk_has_a_value_for_every_output() -> None:
-    for chunk in (Chunk(), Chunk(logprobs=(TokenLogprobs(-0.5),), token_ids=(3,))):
+    for chunk in (TokenChunk(), TokenChunk(logprobs=(TokenLogprobs(-0.5),), token_ids=(3,))):
         assert chunk_values(chunk).keys() == {spec.name for spec in tensors.STEERED_QWEN_OUTPUTS}
 
 
 def test_a_chunk_that_nobody_asked_more_of_says_nothing_more() -> None:
-    values = chunk_values(Chunk(token_ids=(3,), num_bytes=1, num_reused_tokens=7))
+    values = chunk_values(TokenChunk(token_ids=(3,), num_bytes=1, num_reused_tokens=7))
     assert not any(values[name] for name in ("output_logprobs", "top_ids", "top_logprobs"))
     assert (values["readouts"], values["finish_reason"], values["error"]) == ("", "", "")
     assert values["num_reused_tokens"] == 7
@@ -41,7 +41,7 @@ def test_a_chunk_that_nobody_asked_more_of_says_nothing_more() -> None:
 
 def test_the_likeliest_stand_token_after_token() -> None:
     values = chunk_values(
-        Chunk(
+        TokenChunk(
             token_ids=(3, 4),
             logprobs=(
                 TokenLogprobs(-0.5, ((3, -0.5), (9, -1.0))),
@@ -55,7 +55,7 @@ def test_the_likeliest_stand_token_after_token() -> None:
 
 
 def test_the_last_chunk_has_the_readouts_and_the_reason() -> None:
-    chunk = Chunk(
+    chunk = TokenChunk(
         readouts={"sarcasm": {1: 1.23456789, 2: -0.5}, "flattery": {}},
         finish_reason=FinishReason.STOP,
         error_code=ErrorCode.INTERNAL,

@@ -36,8 +36,8 @@ from gateway.settings import Settings
 from tests.otlp_collector import attributes_of, collector
 from tests.prometheus_text import Scrape
 from triton_models.adapters.chunk_tensors import chunk_values
-from triton_models.engine.sequence import Chunk as EngineChunk
-from triton_models.engine.timeline import Phases, Timeline
+from triton_models.engine.sequence import TokenChunk
+from triton_models.engine.timeline import Phases, RequestTimeline
 from triton_models.grpc_messages import Chunk, Values
 from triton_models.settings import GenerationDefaults
 
@@ -430,7 +430,7 @@ def test_a_worker_s_gauges_go_with_it_and_its_counters_stay(tmp_path: Path) -> N
 
 
 def test_the_engine_tells_each_phase_that_a_request_came_to() -> None:
-    timeline = Timeline()
+    timeline = RequestTimeline()
     timeline.submit()
     assert timeline.phases().prefill is None
     timeline.admit()
@@ -446,6 +446,6 @@ def test_the_engine_tells_each_phase_that_a_request_came_to() -> None:
 
 
 def test_timings_are_json_of_the_phases_there_were() -> None:
-    values = chunk_values(EngineChunk(phases=Phases(0.25, 1 / 3)))
+    values = chunk_values(TokenChunk(phases=Phases(0.25, 1 / 3)))
     assert json.loads(values["timings"]) == {"queue": 0.25, "prefill": 0.333333}
-    assert chunk_values(EngineChunk())["timings"] == ""
+    assert chunk_values(TokenChunk())["timings"] == ""

@@ -1,4 +1,4 @@
-"""What a look finds out, and what is done about it: soon on death, late on doubt, never on load."""
+"""What a check finds, and what follows: soon on death, late on doubt, nothing on load."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any, cast
 
 import pytest
 
-from launcher.health import STUCK_SECONDS, Condition, Doubt, Examiner, Remedy, finding_of
+from launcher.health import STUCK_SECONDS, FailureTracker, Health, HealthChecker, Remedy, report_of
 from launcher.triton_calls import CallError, TritonCalls
 from triton_models.grpc_failures import Failure, FailureKind
 from triton_models.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
 
-WELL, BUSY, DEAD = Condition.WELL, Condition.BUSY, Condition.DEAD
-FAILING, STUCK = Condition.FAILING, Condition.STUCK
-UNREACHABLE, NOT_LOADED = Condition.UNREACHABLE, Condition.NOT_LOADED
+WELL, BUSY, DEAD = Health.WELL, Health.BUSY, Health.DEAD
+FAILING, STUCK = Health.FAILING, Health.STUCK
+UNREACHABLE, NOT_LOADED = Health.UNREACHABLE, Health.NOT_LOADED
 
 IDLE = {"alive": True, "running": 0, "waiting": 0, "generated_tokens": 7}
 
 
-def decisions(*conditions: Condition) -> list[Remedy]:
-    doubt = Doubt()
-    return [doubt.decide(condition) for condition in conditions]
+def decisions(*healths: Health) -> list[Remedy]:
+    tracker = FailureTracker()
+    return [tracker.decide(health) for health in healths]
 
 
 def failed(kind: FailureKind, asked: str = "", dead: str = "") -> CallError:
@@ -42,13 +42,13 @@ def test_failures_alone_must_be_three() -> None:
 
 
 @pytest.mark.parametrize("between", [WELL, BUSY])
-def test_a_success_in_between_ends_the_doubt(between: Condition) -> None:
+def test_a_success_in_between_ends_the_doubt(between: Health) -> None:
     assert set(decisions(DEAD, between, DEAD)) == {Remedy.NOTHING}
 
 
-@pytest.mark.parametrize("condition", [WELL, BUSY])
-def test_nothing_is_done_about_health_and_load(condition: Condition) -> None:
-    assert set(decisions(*[condition] * 1000)) == {Remedy.NOTHING}
+@pytest.mark.parametrize("health", [WELL, BUSY])
+def test_nothing_is_done_about_health_and_load(health: Health) -> None:
+    assert set(decisions(*[health] * 1000)) == {Remedy.NOTHING}
 
 
 def test_a_model_that_somebody_has_unloaded_is_loaded_again() -> None:
@@ -66,7 +66,7 @@ def test_a_remedy_starts_the_count_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "condition"),
+    ("kind", "health"),
     [
         (FailureKind.DEAD, DEAD),
         (FailureKind.NOT_LOADED, NOT_LOADED),
@@ -78,15 +78,15 @@ def test_a_remedy_starts_the_count_anew() -> None:
         (FailureKind.RESTRICTED, FAILING),
     ],
 )
-def test_failures_are_told_apart(kind: FailureKind, condition: Condition) -> None:
-    assert finding_of(failed(kind, PERSONA)).condition is condition
+def test_failures_are_told_apart(kind: FailureKind, health: Health) -> None:
+    assert report_of(failed(kind, PERSONA)).health is health
 
 
 def test_the_dead_step_is_to_blame_whoever_reports_it() -> None:
-    assert finding_of(failed(FailureKind.DEAD, PERSONA, TOKENIZER)).model == TOKENIZER
-    assert finding_of(failed(FailureKind.OTHER, DETOKENIZER)).model == DETOKENIZER
-    assert finding_of(failed(FailureKind.OTHER, PERSONA)).model == STEERED_QWEN
-    assert finding_of(failed(FailureKind.NOT_LOADED, PERSONA)).model == PERSONA
+    assert report_of(failed(FailureKind.DEAD, PERSONA, TOKENIZER)).model == TOKENIZER
+    assert report_of(failed(FailureKind.OTHER, DETOKENIZER)).model == DETOKENIZER
+    assert report_of(failed(FailureKind.OTHER, PERSONA)).model == STEERED_QWEN
+    assert report_of(failed(FailureKind.NOT_LOADED, PERSONA)).model == PERSONA
 
 
 class Calls:
@@ -138,86 +138,86 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def examiner(calls: Calls, clock: Clock) -> Examiner:
-    return Examiner(cast(TritonCalls, calls), 5.0, clock)
+def checker(calls: Calls, clock: Clock) -> HealthChecker:
+    return HealthChecker(cast(TritonCalls, calls), 5.0, clock)
 
 
 def test_an_idle_model_proves_itself_now_and_then(
-    calls: Calls, clock: Clock, examiner: Examiner
+    calls: Calls, clock: Clock, checker: HealthChecker
 ) -> None:
-    assert examiner.look().condition is WELL
+    assert checker.check().health is WELL
     assert calls.tokens == 1
     clock.now += 4.9
-    examiner.look()
+    checker.check()
     assert calls.tokens == 1
     clock.now += 0.2
-    examiner.look()
+    checker.check()
     assert calls.tokens == 2
 
 
 def test_a_model_that_is_to_prove_itself_once_does_so_again_after_trouble(
     calls: Calls, clock: Clock
 ) -> None:
-    examiner = Examiner(cast(TritonCalls, calls), 0.0, clock)
+    checker = HealthChecker(cast(TritonCalls, calls), 0.0, clock)
     for _ in range(3):
-        examiner.look()
+        checker.check()
         clock.now += 60
     assert calls.tokens == 1
     calls.fails["steps"] = failed(FailureKind.DEAD, TOKENIZER, TOKENIZER)
-    assert examiner.look().condition is DEAD
+    assert checker.check().health is DEAD
     calls.fails.clear()
-    examiner.look()
+    checker.check()
     assert calls.tokens == 2
 
 
-def test_no_token_of_ours_queues_behind_users(calls: Calls, examiner: Examiner) -> None:
+def test_no_token_of_ours_queues_behind_users(calls: Calls, checker: HealthChecker) -> None:
     calls.engine |= {"running": 4, "waiting": 30}
     for step in range(1000):
         calls.engine["generated_tokens"] = step
-        assert examiner.look().condition is BUSY
+        assert checker.check().health is BUSY
     assert calls.tokens == 0
 
 
 def test_ten_minutes_of_a_full_queue_are_load_and_no_trouble(
-    calls: Calls, clock: Clock, examiner: Examiner
+    calls: Calls, clock: Clock, checker: HealthChecker
 ) -> None:
-    doubt = Doubt()
+    tracker = FailureTracker()
     calls.engine |= {"running": 4, "waiting": 256}
     for step in range(600):
         calls.engine["generated_tokens"] = step // 60  # a token a minute
         clock.now += 1
-        assert doubt.decide(examiner.look().condition) is Remedy.NOTHING
+        assert tracker.decide(checker.check().health) is Remedy.NOTHING
 
 
 def test_an_engine_with_work_that_computes_nothing_is_stuck_after_a_while(
-    calls: Calls, clock: Clock, examiner: Examiner
+    calls: Calls, clock: Clock, checker: HealthChecker
 ) -> None:
     calls.engine["running"] = 1
-    assert examiner.look().condition is WELL
+    assert checker.check().health is WELL
     clock.now += STUCK_SECONDS - 1
-    assert examiner.look().condition is WELL
+    assert checker.check().health is WELL
     clock.now += 2
-    finding = examiner.look()
-    assert (finding.condition, finding.model) == (STUCK, STEERED_QWEN)
+    report = checker.check()
+    assert (report.health, report.model) == (STUCK, STEERED_QWEN)
 
 
-def test_an_engine_that_has_ended_is_failing(calls: Calls, examiner: Examiner) -> None:
+def test_an_engine_that_has_ended_is_failing(calls: Calls, checker: HealthChecker) -> None:
     calls.engine["alive"] = False
-    assert examiner.look().condition is FAILING
+    assert checker.check().health is FAILING
 
 
 @pytest.mark.parametrize("part", ["engine", "steps", "token"])
 def test_silence_while_clients_get_answers_is_load(
-    part: str, calls: Calls, examiner: Examiner
+    part: str, calls: Calls, checker: HealthChecker
 ) -> None:
     calls.fails[part] = failed(FailureKind.LATE, STEERED_QWEN)
     for _ in range(10):
         calls.pieces += 1
-        assert examiner.look().condition is BUSY
-    examiner.look()
-    assert examiner.look().condition is FAILING
+        assert checker.check().health is BUSY
+    checker.check()
+    assert checker.check().health is FAILING
     calls.fails["pieces"] = failed(FailureKind.UNREACHABLE)
-    assert examiner.look().condition is FAILING
+    assert checker.check().health is FAILING
 
 
 # How a server says that the model's process is gone: 2.51 in the answer to every request, while
@@ -232,10 +232,10 @@ DEAD_ANSWERS: list[Callable[[], CallError]] = [
 
 @pytest.mark.parametrize("answer", DEAD_ANSWERS)
 def test_whatever_a_server_with_a_dead_model_answers_the_model_is_loaded_again(
-    answer: Callable[[], CallError], calls: Calls, examiner: Examiner
+    answer: Callable[[], CallError], calls: Calls, checker: HealthChecker
 ) -> None:
-    doubt = Doubt()
-    examiner.look()
+    tracker = FailureTracker()
+    checker.check()
     calls.fails["engine"] = answer()
-    remedies = [doubt.decide(examiner.look().condition) for _ in range(5)]
+    remedies = [tracker.decide(checker.check().health) for _ in range(5)]
     assert Remedy.RELOAD in remedies

@@ -10,13 +10,13 @@ import pytest
 
 from launcher.errors import LaunchError
 from launcher.loopback import free_ports
-from launcher.status import SERVING, State, Status, StatusServer, answer_to
+from launcher.status import SERVING, State, StatusServer, SupervisorStatus, answer_to
 from tests.prometheus_text import Scrape
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_readiness_is_serving_and_life_is_not_having_given_up(state: State) -> None:
-    status = Status()
+    status = SupervisorStatus()
     status.become(state)
     assert answer_to("/ready", status)[0] == (200 if state in SERVING else 503)
     assert answer_to("/live", status)[0] == (503 if state is State.FAILED else 200)
@@ -32,7 +32,7 @@ def test_a_busy_server_is_ready() -> None:
 
 def test_time_and_repairs_are_counted() -> None:
     now = 10.0
-    status = Status(lambda: now)
+    status = SupervisorStatus(lambda: now)
     for state in (State.READY, State.RELOADING, State.READY, State.RESTARTING, State.RELOADING):
         now += 1
         status.become(state, "why")
@@ -48,7 +48,7 @@ def test_time_and_repairs_are_counted() -> None:
 
 def test_the_port_answers_and_a_taken_one_is_refused_with_its_remedy() -> None:
     (port,) = free_ports(1)
-    status = Status()
+    status = SupervisorStatus()
     server = StatusServer("127.0.0.1", port, status)
     try:
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from triton_models.request import Steering
+from triton_models.request import SteeringParameters
 from triton_models.steering.recommended_range import range_warnings
 from triton_models.vectors import folder_look
 from triton_models.vectors.folder_look import take_look
@@ -358,8 +358,8 @@ def test_a_scalar_outside_the_recommended_range_is_warned_about(tmp_path: Path) 
     registry = VectorFolder(tmp_path, FIT).refresh()
     assert registry.get("a").recommended_range == (-1.0, 2.5)
     for scalar in (-1.0, 0.0, 2.5):
-        assert range_warnings(Steering({"a": scalar, "b": 99.0}), registry) == ()
-    (warning,) = range_warnings(Steering({"a": 3.0}), registry)
+        assert range_warnings(SteeringParameters({"a": scalar, "b": 99.0}), registry) == ()
+    (warning,) = range_warnings(SteeringParameters({"a": 3.0}), registry)
     assert "the scalar 3 of 'a' is outside" in warning
     assert "-1 to 2.5 at layers 1" in warning
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import make_tokenizer
-from triton_models.errors import InvalidRequestError
+from triton_models.errors import InvalidArgumentError
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import read_settings
 from triton_models.text.prompt import Prompt, prompt_of, render_chat
@@ -57,7 +57,7 @@ def test_without_a_chat_template_only_a_single_turn_goes() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
     assert render_chat(tokenizer, [USER]) == "hi"
-    with pytest.raises(InvalidRequestError, match="no chat template"):
+    with pytest.raises(InvalidArgumentError, match="no chat template"):
         render_chat(tokenizer, [{"role": "system", "content": "x"}, USER])
 
 
@@ -86,15 +86,15 @@ def test_without_a_chat_template_only_a_single_turn_goes() -> None:
 def test_a_refused_prompt_says_what_would_be_right(
     text: str, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         parse(text, **options)
 
 
 def test_a_system_message_comes_first_and_once() -> None:
     system = {"role": "system", "content": "x"}
-    with pytest.raises(InvalidRequestError, match="must come first"):
+    with pytest.raises(InvalidArgumentError, match="must come first"):
         parse(messages=json.dumps([USER, system, USER]))
-    with pytest.raises(InvalidRequestError, match="two system turns"):
+    with pytest.raises(InvalidArgumentError, match="two system turns"):
         parse(messages=json.dumps([system, USER]), system_prompt="y")
 
 
@@ -119,7 +119,7 @@ def test_a_prompt_that_is_far_too_long_is_refused_by_its_beginning_and_once(text
     tokenizer: Any = CountingTokenizer()
     encoder = PromptEncoder(tokenizer, MOST)
     for _ in range(33):
-        with pytest.raises(InvalidRequestError, match=r"more than 100 tokens.*MAX_CONTEXT"):
+        with pytest.raises(InvalidArgumentError, match=r"more than 100 tokens.*MAX_CONTEXT"):
             encoder.encode(parse(text, raw=True))
     # A token of the demo's is no longer than a word; twice as much is the most that is looked at.
     assert tokenizer.characters < 33 * MOST

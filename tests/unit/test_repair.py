@@ -11,7 +11,7 @@ import pytest
 
 from launcher import supervisor as supervising
 from launcher.settings import StackSettings
-from launcher.status import SERVING, Status
+from launcher.status import SERVING, SupervisorStatus
 from launcher.supervisor import Supervisor
 from launcher.triton_calls import CallError, TritonCalls
 from launcher.triton_server import TritonServer
@@ -36,7 +36,7 @@ class Rig:
     def __init__(self, triton: StandInTriton, address: str) -> None:
         self.triton = triton
         self.calls = TritonCalls(address, "http://127.0.0.1:9", CONTROL_KEY, ACCESS_KEY)
-        self.server, self.status = Server(), Status()
+        self.server, self.status = Server(), SupervisorStatus()
         settings = StackSettings(probe_seconds=0.0)
         self.supervisor = Supervisor(
             cast(TritonServer, self.server),
@@ -59,7 +59,7 @@ class Rig:
 
 @pytest.fixture(params=[OLD, NEW])
 def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    for name in ("_LOOK_SECONDS", "_DOUBT_SECONDS", "_START_LOOK_SECONDS"):
+    for name in ("_CHECK_SECONDS", "_RETRY_CHECK_SECONDS", "_START_CHECK_SECONDS"):
         monkeypatch.setattr(supervising, name, 0.01)
     with standin_triton(request.param) as (triton, address):
         rig = Rig(triton, address)

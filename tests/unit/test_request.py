@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from triton_models.errors import InvalidRequestError
-from triton_models.request import GenerationRequest, Steering, parse_generation_request
+from triton_models.errors import InvalidArgumentError
+from triton_models.request import GenerationRequest, SteeringParameters, parse_generation_request
 from triton_models.settings import GenerationDefaults
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -26,7 +26,7 @@ def test_an_empty_request_gets_the_defaults() -> None:
     sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.8, 0.9, 50)
     assert request.max_tokens is None
-    assert request.steering == Steering()
+    assert request.steering == SteeringParameters()
     assert not request.stream
     assert not request.echo_prompt
 
@@ -110,13 +110,13 @@ def test_nothing_is_reported_unless_asked_for() -> None:
     ],
 )
 def test_a_refused_request_says_what_would_be_right(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidRequestError, match=message):
+    with pytest.raises(InvalidArgumentError, match=message):
         parse(**values)
 
 
 @pytest.mark.parametrize("text", ['{"%s": 1}', '{"temperature": "%s"}', '{"top_k": [["%s"]]}'])
 def test_a_refusal_does_not_repeat_a_long_value(text: str) -> None:
     values = {"sampling_parameters": [text % ("x" * 1_000_000)]}
-    with pytest.raises(InvalidRequestError) as refused:
+    with pytest.raises(InvalidArgumentError) as refused:
         parse_generation_request(values, GenerationDefaults())
     assert len(str(refused.value)) < 500

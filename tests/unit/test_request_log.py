@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from triton_models.adapters.request_log import log_end, log_refusal
-from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.timeline import Phases
-from triton_models.errors import ErrorCode, UnknownTraitError
+from triton_models.errors import ErrorCode, TraitNotFoundError
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def test_a_refusal_has_the_id_the_code_and_a_reason_of_bounded_length(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="triton_models")
-    log_refusal("order/1", UnknownTraitError("unknown trait " + "x" * 10_000))
+    log_refusal("order/1", TraitNotFoundError("unknown trait " + "x" * 10_000))
     (line,) = lines(caplog)
     assert (line["request_id"], line["code"]) == ("order/1", "not_found")
     assert line["reason"].startswith("unknown trait xxx")
@@ -42,7 +42,7 @@ def test_an_end_has_the_id_the_tokens_and_the_phases_that_there_were(
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="triton_models")
     failed = reason is FinishReason.ERROR
-    chunk = Chunk(
+    chunk = TokenChunk(
         num_prompt_tokens=7,
         num_generated_tokens=3,
         finish_reason=reason,
@@ -63,5 +63,5 @@ def test_what_goes_as_it_should_is_told_only_to_those_who_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="triton_models")
-    log_end("order/1", FinishReason.STOP, Chunk(finish_reason=FinishReason.STOP))
+    log_end("order/1", FinishReason.STOP, TokenChunk(finish_reason=FinishReason.STOP))
     assert caplog.records == []

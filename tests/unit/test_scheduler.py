@@ -7,14 +7,14 @@ import pytest
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.rows import RowPool
 from triton_models.engine.scheduler import Plan, Scheduler
-from triton_models.engine.sequence import Chunk, FinishReason, Sequence, TokenLogprobs
+from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk, TokenLogprobs
 from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
 
-def make(prompt_length: int, chunks: list[Chunk] | None = None) -> Sequence:
+def make(prompt_length: int, chunks: list[TokenChunk] | None = None) -> Sequence:
     request = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
-    emitted: list[Chunk] = [] if chunks is None else chunks
+    emitted: list[TokenChunk] = [] if chunks is None else chunks
     return Sequence(request, [1] * prompt_length, 10, SteeringDelta({}), emitted.append, "")
 
 
@@ -86,15 +86,15 @@ def test_the_lowest_free_row_is_taken_and_only_taken_ones_come_back() -> None:
 
 def test_chunks_that_wait_together_join_to_one() -> None:
     one, other = TokenLogprobs(-0.1), TokenLogprobs(-0.2)
-    first = Chunk((1, 2), 5, 3, 2, 0, (7,), (one, one))
-    last = Chunk((3,), 1, 3, 3, 0, (), (other,), finish_reason=FinishReason.STOP)
-    assert first.followed_by(last) == Chunk(
+    first = TokenChunk((1, 2), 5, 3, 2, 0, (7,), (one, one))
+    last = TokenChunk((3,), 1, 3, 3, 0, (), (other,), finish_reason=FinishReason.STOP)
+    assert first.followed_by(last) == TokenChunk(
         (1, 2, 3), 6, 3, 3, 0, (7,), (one, one, other), finish_reason=FinishReason.STOP
     )
 
 
 def test_every_sequence_ends_with_exactly_one_final_chunk() -> None:
-    chunks: list[Chunk] = []
+    chunks: list[TokenChunk] = []
     sequence = make(3, chunks)
     for _ in range(10):
         sequence.append(65, b"A", ends=False)

@@ -11,7 +11,7 @@ import pytest
 
 from launcher.errors import LaunchError
 from launcher.settings import StackSettings, check_ports, read_stack_settings
-from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
+from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.model.folder import find_model
 from triton_models.settings import (
     DEMO_MODEL,
@@ -63,7 +63,7 @@ def test_a_bad_variable_is_refused_by_name(name: str, value: str, message: str) 
     ],
 )
 def test_a_missing_model_says_how_to_get_it(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(ModelNotFoundError, match=message):
+    with pytest.raises(ModelMissingError, match=message):
         find_model(ServerSettings(model_name=name, model_cache=tmp_path))
 
 
@@ -78,12 +78,12 @@ def test_a_folder_that_holds_no_model_of_a_family_that_is_served_is_refused(tmp_
 def test_a_download_that_was_interrupted_is_told_from_a_whole_model(tmp_path: Path) -> None:
     settings = ServerSettings(model_name=str(tmp_path))
     shutil.copy(DEMO_MODEL_FOLDER / "config.json", tmp_path)
-    with pytest.raises(ModelNotFoundError, match=r"it lacks model\.safetensors: fetch the rest"):
+    with pytest.raises(ModelMissingError, match=r"it lacks model\.safetensors: fetch the rest"):
         find_model(settings)
     shards = {"a.weight": "model-1.safetensors", "b.weight": "model-2.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     (tmp_path / "model-1.safetensors").touch()
-    with pytest.raises(ModelNotFoundError, match=r"it lacks model-2\.safetensors"):
+    with pytest.raises(ModelMissingError, match=r"it lacks model-2\.safetensors"):
         find_model(settings)
     (tmp_path / "model-2.safetensors").touch()
     assert find_model(settings) == tmp_path

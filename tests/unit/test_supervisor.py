@@ -9,9 +9,9 @@ import pytest
 
 from launcher import supervisor as supervising
 from launcher.errors import LaunchError, LaunchInterrupted
-from launcher.health import Condition, Finding
+from launcher.health import Health, HealthReport
 from launcher.settings import StackSettings
-from launcher.status import State, Status
+from launcher.status import State, SupervisorStatus
 from launcher.supervisor import CrashBudget, Supervisor
 from launcher.triton_calls import CallError, TritonCalls
 from launcher.triton_server import TritonServer
@@ -75,19 +75,19 @@ class Calls:
         return self.open.pop(0) if self.open else 0
 
 
-class Looking:
+class HealthThread:
     """What a test says is found; between two looks it finds what it found last."""
 
     pause_seconds = 0.0
-    finding = Finding(Condition.WELL)
+    report = HealthReport(Health.WELL)
 
-    def __init__(self, examiner: Any) -> None:
+    def __init__(self, checker: Any) -> None:
         pass
 
-    def findings(self) -> list[Finding]:
-        return [Finding(self.finding.condition, self.finding.reason, self.finding.model, 1e18)]
+    def reports(self) -> list[HealthReport]:
+        return [HealthReport(self.report.health, self.report.reason, self.report.model, 1e18)]
 
-    def look_now(self) -> None:
+    def check_now(self) -> None:
         pass
 
     def end(self) -> None:
@@ -98,7 +98,7 @@ class Rig:
     """A supervisor and its stand-ins."""
 
     def __init__(self, budget: int = 2) -> None:
-        self.server, self.calls, self.status = Server(), Calls(), Status()
+        self.server, self.calls, self.status = Server(), Calls(), SupervisorStatus()
         self.said: list[str] = []
         self.interrupted = threading.Event()
         settings = StackSettings(restart_budget=budget, exit_seconds=0.0)
@@ -114,9 +114,9 @@ class Rig:
     def start(self) -> None:
         self.supervisor.start(started=lambda: None)
 
-    def find(self, condition: Condition, model: str = STEERED_QWEN, times: int = 1) -> None:
-        assert self.supervisor._looking
-        cast(Any, self.supervisor._looking).finding = Finding(condition, "as found", model)
+    def find(self, health: Health, model: str = STEERED_QWEN, times: int = 1) -> None:
+        assert self.supervisor._health_thread
+        cast(Any, self.supervisor._health_thread).report = HealthReport(health, "as found", model)
         for _ in range(times):
             self.supervisor.tick()
 
@@ -127,7 +127,7 @@ def reload_of(model: str) -> list[str]:
 
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
-    monkeypatch.setattr(supervising, "Looking", Looking)
+    monkeypatch.setattr(supervising, "HealthThread", HealthThread)
     monkeypatch.setattr(supervising, "_DRAIN_POLL_SECONDS", 0.0)
     monkeypatch.setattr(supervising, "_MAX_BACKOFF_SECONDS", 0.0)
     rig = Rig()
@@ -154,38 +154,38 @@ def test_a_process_that_ends_is_replaced_at_once_and_by_name(rig: Rig) -> None:
 def test_what_was_asked_before_a_repair_counts_for_nothing(rig: Rig) -> None:
     rig.server.dead = [STEERED_QWEN]
     rig.supervisor.tick()
-    old = Finding(Condition.WELL, began=0.0)
-    assert rig.supervisor._looking
-    cast(Any, rig.supervisor._looking).findings = lambda: [old]
+    old = HealthReport(Health.WELL, began=0.0)
+    assert rig.supervisor._health_thread
+    cast(Any, rig.supervisor._health_thread).reports = lambda: [old]
     rig.supervisor.tick()
     assert rig.status.state is State.RELOADING
 
 
 def test_what_only_looks_dead_is_reloaded_after_a_second_look(rig: Rig) -> None:
-    rig.find(Condition.DEAD)
+    rig.find(Health.DEAD)
     assert rig.calls.done == []
     assert rig.status.state is State.READY
-    rig.find(Condition.DEAD)
+    rig.find(Health.DEAD)
     assert rig.calls.done == reload_of(STEERED_QWEN)
 
 
 def test_a_model_that_dies_while_it_is_loaded_again_is_loaded_once_more(rig: Rig) -> None:
-    rig.find(Condition.DEAD, times=2)
-    rig.find(Condition.DEAD, times=2)
+    rig.find(Health.DEAD, times=2)
+    rig.find(Health.DEAD, times=2)
     assert rig.calls.done == reload_of(STEERED_QWEN) * 2
 
 
 def test_what_somebody_has_unloaded_is_loaded(rig: Rig) -> None:
-    rig.find(Condition.NOT_LOADED, PERSONA, times=3)
+    rig.find(Health.NOT_LOADED, PERSONA, times=3)
     assert rig.calls.done == [f"load {PERSONA}"]
-    rig.find(Condition.WELL)
-    rig.find(Condition.NOT_LOADED, STEERED_QWEN, times=3)
+    rig.find(Health.WELL)
+    rig.find(Health.NOT_LOADED, STEERED_QWEN, times=3)
     assert rig.calls.done[1:] == reload_of(STEERED_QWEN)
 
 
 def test_a_model_that_does_not_load_costs_the_server(rig: Rig) -> None:
     rig.calls.refuses = True
-    rig.find(Condition.DEAD, times=2)
+    rig.find(Health.DEAD, times=2)
     assert (rig.server.starts, rig.status.state) == (2, State.RESTARTING)
     assert any("cannot be loaded again: it does not load" in line for line in rig.said)
 
@@ -195,7 +195,7 @@ def test_a_server_that_ends_is_started_again_as_often_as_the_budget_allows(rig: 
         rig.server.running = False
         rig.supervisor.tick()
         assert (rig.server.starts, rig.status.state) == (starts, State.RESTARTING)
-        rig.find(Condition.WELL)
+        rig.find(Health.WELL)
         assert rig.status.state is State.READY
     rig.server.running = False
     with pytest.raises(LaunchError, match="started again 2 times in 10 minutes, RESTART_BUDGET"):
@@ -207,14 +207,14 @@ def test_a_server_that_ends_is_started_again_as_often_as_the_budget_allows(rig: 
 def test_a_starting_server_is_given_its_time(rig: Rig) -> None:
     rig.server.running = False
     rig.supervisor.tick()
-    rig.find(Condition.UNREACHABLE, times=1000)
-    rig.find(Condition.NOT_LOADED, times=1000)
+    rig.find(Health.UNREACHABLE, times=1000)
+    rig.find(Health.NOT_LOADED, times=1000)
     assert rig.server.starts == 2
     assert rig.calls.done == []
 
 
 def test_load_restarts_nothing_and_unreadies_nobody(rig: Rig) -> None:
-    rig.find(Condition.BUSY, times=1000)
+    rig.find(Health.BUSY, times=1000)
     assert rig.status.state is State.BUSY
     assert (rig.server.starts, rig.calls.done) == (1, [])
 
@@ -222,8 +222,8 @@ def test_load_restarts_nothing_and_unreadies_nobody(rig: Rig) -> None:
 def test_a_start_is_given_up_when_the_server_ends_or_the_user_wants(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supervising, "Looking", Looking)
-    monkeypatch.setattr(Looking, "finding", Finding(Condition.UNREACHABLE))
+    monkeypatch.setattr(supervising, "HealthThread", HealthThread)
+    monkeypatch.setattr(HealthThread, "report", HealthReport(Health.UNREACHABLE))
     interrupted = Rig()
     interrupted.interrupted.set()
     with pytest.raises(LaunchInterrupted):
@@ -269,21 +269,21 @@ def test_a_budget_is_for_ten_minutes() -> None:
 
 
 def test_looking_goes_on_whatever_a_look_runs_into() -> None:
-    class Examiner:
+    class HealthChecker:
         looks = 0
 
-        def look(self) -> Finding:
+        def check(self) -> HealthReport:
             self.looks += 1
             if self.looks == 1:
                 raise RuntimeError("no such thing")
-            return Finding(Condition.WELL)
+            return HealthReport(Health.WELL)
 
-    looking = supervising.Looking(cast(Any, Examiner()))
-    looking.pause_seconds = 0.0
-    found: list[Finding] = []
+    health_thread = supervising.HealthThread(cast(Any, HealthChecker()))
+    health_thread.pause_seconds = 0.0
+    found: list[HealthReport] = []
     while len(found) < 2:
-        found += looking.findings()
-        looking.look_now()
-    looking.end()
-    assert [each.condition for each in found[:2]] == [Condition.FAILING, Condition.WELL]
+        found += health_thread.reports()
+        health_thread.check_now()
+    health_thread.end()
+    assert [each.health for each in found[:2]] == [Health.FAILING, Health.WELL]
     assert "no such thing" in found[0].reason

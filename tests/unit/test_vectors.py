@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from triton_models.errors import InvalidRequestError, UnknownTraitError
-from triton_models.request import Steering
+from triton_models.errors import InvalidArgumentError, TraitNotFoundError
+from triton_models.request import SteeringParameters
 from triton_models.steering.delta import resolve_steering
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
@@ -120,7 +120,7 @@ def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: P
 def test_without_a_usable_vector_an_unknown_trait_says_why(tmp_path: Path) -> None:
     def message() -> str:
         found = VectorFolder(tmp_path / "v", ModelFit("m", 9, 36)).refresh()
-        with pytest.raises(UnknownTraitError) as raised:
+        with pytest.raises(TraitNotFoundError) as raised:
             found.get("sarcasm")
         return raised.value.message
 
@@ -132,16 +132,16 @@ def test_without_a_usable_vector_an_unknown_trait_says_why(tmp_path: Path) -> No
 
 def test_several_traits_are_summed_and_rounded_once() -> None:
     vectors = registry(a={1: [1.0, 0.001]}, b={1: [0.0, 0.001], 2: [1.0, 1.0]})
-    delta = resolve_steering(Steering({"a": 1.0, "b": 2.0}), vectors, torch.bfloat16)
+    delta = resolve_steering(SteeringParameters({"a": 1.0, "b": 2.0}), vectors, torch.bfloat16)
     assert delta.blocks[1].tolist() == torch.tensor([1.0, 0.003]).bfloat16().tolist()
     assert delta.blocks[2].tolist() == [2.0, 2.0]
 
 
 def test_scalar_zero_steers_by_nothing_but_its_trait_must_exist() -> None:
     vectors = registry(a={1: [1.0, 1.0]})
-    assert not resolve_steering(Steering({"a": 0.0}), vectors, torch.float32).blocks
-    with pytest.raises(UnknownTraitError, match="unknown trait 'b': the traits are a"):
-        resolve_steering(Steering({"b": 0.0}), vectors, torch.float32)
+    assert not resolve_steering(SteeringParameters({"a": 0.0}), vectors, torch.float32).blocks
+    with pytest.raises(TraitNotFoundError, match="unknown trait 'b': the traits are a"):
+        resolve_steering(SteeringParameters({"b": 0.0}), vectors, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -158,5 +158,5 @@ def test_steering_that_cannot_take_effect_is_refused(
     scalar: float, layers: tuple[int, ...], message: str
 ) -> None:
     vectors = registry(a={1: [1.0, 1.0], 3: [0.0, 0.0]})
-    with pytest.raises(InvalidRequestError, match=message):
-        resolve_steering(Steering({"a": scalar}, layers), vectors, torch.float16)
+    with pytest.raises(InvalidArgumentError, match=message):
+        resolve_steering(SteeringParameters({"a": scalar}, layers), vectors, torch.float16)

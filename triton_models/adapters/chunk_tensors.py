@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from triton_models import tensors
-from triton_models.engine.sequence import Chunk, TokenLogprobs
+from triton_models.engine.sequence import TokenChunk, TokenLogprobs
 from triton_models.engine.timeline import Phases
 
 _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logprobs": ()}
 
 
-def chunk_values(chunk: Chunk, description: str = "") -> dict[str, Any]:
+def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
     """Returns the value of each output: one element, or a sequence for those of free length.
 
     Args:

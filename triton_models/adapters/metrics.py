@@ -50,7 +50,7 @@ Key = tuple[str, Labels]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MetricSample:
     """The present value of one metric.
 
     Attributes:
@@ -69,45 +69,45 @@ class Sample:
         return self.name, self.labels
 
 
-def gauge_samples(statistics: EngineStatistics) -> Iterator[Sample]:
+def gauge_samples(statistics: EngineStatistics) -> Iterator[MetricSample]:
     """Yields the values that go up and down."""
-    yield Sample("persona_requests_running", statistics.running)
-    yield Sample("persona_requests_waiting", statistics.waiting)
-    yield Sample("persona_kv_cache_used_tokens", statistics.kv_tokens_used)
-    yield Sample("persona_kv_cache_retained_tokens", statistics.kv_tokens_retained)
-    yield Sample("persona_kv_cache_capacity_tokens", statistics.kv_tokens_total)
+    yield MetricSample("persona_requests_running", statistics.running)
+    yield MetricSample("persona_requests_waiting", statistics.waiting)
+    yield MetricSample("persona_kv_cache_used_tokens", statistics.kv_tokens_used)
+    yield MetricSample("persona_kv_cache_retained_tokens", statistics.kv_tokens_retained)
+    yield MetricSample("persona_kv_cache_capacity_tokens", statistics.kv_tokens_total)
     ratio = statistics.kv_tokens_used / max(statistics.kv_tokens_total, 1)
-    yield Sample("persona_kv_cache_used_ratio", ratio)
+    yield MetricSample("persona_kv_cache_used_ratio", ratio)
 
 
-def counter_samples(statistics: EngineStatistics) -> Iterator[Sample]:
+def counter_samples(statistics: EngineStatistics) -> Iterator[MetricSample]:
     """Yields the values that only rise, those of histograms among them."""
     for kind, count in (
         ("prompt", statistics.prompt_tokens),
         ("reused", statistics.reused_tokens),
         ("generated", statistics.generated_tokens),
     ):
-        yield Sample("persona_tokens_total", count, (("kind", kind),))
+        yield MetricSample("persona_tokens_total", count, (("kind", kind),))
     for outcome in ("finished", "cancelled", "failed"):
         count = getattr(statistics, outcome)
-        yield Sample("persona_requests_total", count, (("outcome", outcome),))
+        yield MetricSample("persona_requests_total", count, (("outcome", outcome),))
     for trait, count in statistics.steered_requests.items():
-        yield Sample("persona_steered_requests_total", count, (("trait", trait),))
-    yield Sample("persona_steps_total", statistics.steps)
+        yield MetricSample("persona_steered_requests_total", count, (("trait", trait),))
+    yield MetricSample("persona_steps_total", statistics.steps)
     yield from _histogram("persona_time_to_first_token_seconds", statistics.first_token_seconds)
     yield from _histogram("persona_time_between_tokens_seconds", statistics.between_tokens_seconds)
     yield from _histogram("persona_batch_rows", statistics.batch_rows)
 
 
-def _histogram(name: str, histogram: HistogramSnapshot) -> Iterator[Sample]:
+def _histogram(name: str, histogram: HistogramSnapshot) -> Iterator[MetricSample]:
     # The widest bucket first: who reads between two updates finds no bucket that is fuller than a
     # wider one.
     total = sum(histogram.counts)
-    yield Sample(f"{name}_count", total)
-    yield Sample(f"{name}_sum", histogram.total)
+    yield MetricSample(f"{name}_count", total)
+    yield MetricSample(f"{name}_sum", histogram.total)
     limits = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
     for limit, count in zip(reversed(limits), reversed(histogram.counts), strict=True):
-        yield Sample(f"{name}_bucket", total, (("le", limit),))
+        yield MetricSample(f"{name}_bucket", total, (("le", limit),))
         total -= count
 
 
@@ -152,7 +152,7 @@ class MetricsMirror:
         self._metrics.clear()
         self._families.clear()
 
-    def _metric(self, sample: Sample) -> Any:
+    def _metric(self, sample: MetricSample) -> Any:
         metric = self._metrics.get(sample.key)
         if metric is None:
             labels = {**self._labels, **dict(sample.labels)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 
-from triton_models.engine.sequence import Chunk, FinishReason
+from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.errors import RequestError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def log_refusal(request_id: str, error: RequestError) -> None:
     logger.info("a request was refused", extra=_fields(request_id, error.code.value, error.message))
 
 
-def log_end(request_id: str, reason: FinishReason, chunk: Chunk) -> None:
+def log_end(request_id: str, reason: FinishReason, chunk: TokenChunk) -> None:
     """Logs a request that has ended.
 
     Args:

@@ -17,7 +17,7 @@ import triton_python_backend_utils as pb_utils
 from triton_models import tensors
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.adapters.tensor_io import build_tensors
-from triton_models.engine.sequence import Chunk
+from triton_models.engine.sequence import TokenChunk
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class ResponseStream:
         with self._lock:
             return not self._closed and bool(self._sender.is_cancelled())
 
-    def send(self, chunk: Chunk, description: str = "") -> None:
+    def send(self, chunk: TokenChunk, description: str = "") -> None:
         """Sends a chunk; with a finish reason it is the last.
 
         Args:
@@ -73,11 +73,13 @@ class SenderThread:
     """Sends what the engine emits, in order."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[ResponseStream, Chunk] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[ResponseStream, TokenChunk] | None] = (
+            queue.SimpleQueue()
+        )
         self._thread = threading.Thread(target=self._run, name="response-sender", daemon=True)
         self._thread.start()
 
-    def emitter(self, stream: ResponseStream) -> Callable[[Chunk], None]:
+    def emitter(self, stream: ResponseStream) -> Callable[[TokenChunk], None]:
         """Returns a function that queues a request's chunks without blocking."""
         return lambda chunk: self._queue.put((stream, chunk))
 
@@ -103,10 +105,10 @@ class SenderThread:
 
 
 def join_chunks(
-    items: list[tuple[ResponseStream, Chunk]],
-) -> list[tuple[ResponseStream, Chunk]]:
+    items: list[tuple[ResponseStream, TokenChunk]],
+) -> list[tuple[ResponseStream, TokenChunk]]:
     """Joins the chunks of each request that wait together, keeping each request's order."""
-    joined: dict[int, tuple[ResponseStream, Chunk]] = {}
+    joined: dict[int, tuple[ResponseStream, TokenChunk]] = {}
     for stream, chunk in items:
         earlier = joined.get(id(stream))
         joined[id(stream)] = (stream, earlier[1].followed_by(chunk) if earlier else chunk)

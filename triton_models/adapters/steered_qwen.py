@@ -23,8 +23,8 @@ from triton_models.adapters.request_log import log_end, log_refusal
 from triton_models.adapters.response_sender import ResponseStream, SenderThread
 from triton_models.adapters.tensor_io import read_values, refuse_parameters
 from triton_models.engine.build import build_engine
-from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence
-from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
+from triton_models.engine.sequence import Emit, FinishReason, Sequence, TokenChunk
+from triton_models.errors import ErrorCode, InvalidArgumentError, RequestError
 from triton_models.logs import configure_logging
 from triton_models.request import parse_generation_request
 from triton_models.settings import read_settings
@@ -94,7 +94,7 @@ class SteeredQwenModel:
         values = read_values(request, tensors.STEERED_QWEN_INPUTS)
         if any(values.get(tensors.DESCRIBE.name, ())):
             stream.send(
-                Chunk(finish_reason=FinishReason.STOP), describe(self._built, self._settings)
+                TokenChunk(finish_reason=FinishReason.STOP), describe(self._built, self._settings)
             )
             return
         if any(values.get(tensors.STOP.name, ())):
@@ -112,7 +112,7 @@ class SteeredQwenModel:
         """Returns what takes a generation's chunks, and logs how it ended."""
         emit = self._sender.emitter(stream)
 
-        def report(chunk: Chunk) -> None:
+        def report(chunk: TokenChunk) -> None:
             emit(chunk)
             if chunk.finish_reason is not None:
                 log_end(stream.request_id, chunk.finish_reason, chunk)
@@ -122,17 +122,17 @@ class SteeredQwenModel:
     def _cancel_by_id(self, stream: ResponseStream) -> None:
         request_id = stream.request_id
         if not request_id:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 "stop needs a request id: give the id of the request to be cancelled"
             )
         emit = self._sender.emitter(stream)
 
         def report(count: int) -> None:
             if count:
-                emit(Chunk(finish_reason=FinishReason.CANCELLED))
+                emit(TokenChunk(finish_reason=FinishReason.CANCELLED))
             else:
                 emit(
-                    Chunk(
+                    TokenChunk(
                         finish_reason=FinishReason.ERROR,
                         error=f"no request with the id {request_id!r} is running or waiting",
                         error_code=ErrorCode.NOT_FOUND,
@@ -142,7 +142,7 @@ class SteeredQwenModel:
         self._engine.cancel_by_id(request_id, report)
 
     def _refuse(self, stream: ResponseStream, message: str, code: ErrorCode) -> None:
-        stream.send(Chunk(finish_reason=FinishReason.ERROR, error=message, error_code=code))
+        stream.send(TokenChunk(finish_reason=FinishReason.ERROR, error=message, error_code=code))
 
     def _cancel_abandoned(self) -> None:
         """Cancels requests whose clients have gone, for as long as the model is loaded."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_models.errors import ErrorCode, InvalidRequestError, RequestError
+from triton_models.errors import ErrorCode, InvalidArgumentError, RequestError
 from triton_models.tensors import NUMPY_TYPES, TensorSpec
 
 TRITON_PARAMETER_PREFIX = "triton_"
@@ -35,19 +35,19 @@ def refuse_parameters(request: Any, specs: Iterable[TensorSpec]) -> None:
         specs: The inputs that it may have.
 
     Raises:
-        InvalidRequestError: It has one; the message names the inputs there are.
+        InvalidArgumentError: It has one; the message names the inputs there are.
     """
     for name in json.loads(request.parameters() or "{}"):
         if not name.startswith(TRITON_PARAMETER_PREFIX):
             inputs = ", ".join(spec.name for spec in specs)
-            raise InvalidRequestError(f"there is no input {name!r}: the inputs are {inputs}")
+            raise InvalidArgumentError(f"there is no input {name!r}: the inputs are {inputs}")
 
 
 def read_values(request: Any, specs: Iterable[TensorSpec]) -> dict[str, list[Any]]:
     """Returns the tensors that a request has, each as a flat list; text is decoded.
 
     Raises:
-        InvalidRequestError: A text is not valid UTF-8.
+        InvalidArgumentError: A text is not valid UTF-8.
     """
     values = {}
     for spec in specs:
@@ -102,4 +102,4 @@ def _text(name: str, element: bytes | str) -> str:
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"{name} is not valid UTF-8: {error.reason}") from error
+        raise InvalidArgumentError(f"{name} is not valid UTF-8: {error.reason}") from error

@@ -68,7 +68,7 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
     """Loads the model and its vectors and makes an engine of them.
 
     Raises:
-        ModelNotFoundError: The model is not on this machine.
+        ModelMissingError: The model is not on this machine.
         UnsupportedModelError: The model cannot be served.
         KVCacheTooSmallError: There is no memory for the keys and values of a single request.
     """

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from triton_models.engine.sampling_table import Choice
+from triton_models.engine.sampling_table import SamplingMode
 from triton_models.model.upload import upload
 
-Step = Callable[[torch.Tensor, "Choice | None"], None]
+Step = Callable[[torch.Tensor, "SamplingMode | None"], None]
 """A step: takes rows, int64 [tokens], and how their tokens are chosen; without that, it ends with
 their logits."""
 
@@ -38,7 +38,7 @@ class DecodeGraphs:
         num_rows: The most tokens in a batch.
         dummy_row: The row that pads batches.
         device: Where the rows are.
-        choices: The ways of choosing tokens to record.
+        modes: The ways of choosing tokens to record.
         capture: Makes a replay of a step.
     """
 
@@ -48,10 +48,10 @@ class DecodeGraphs:
         num_rows: int,
         dummy_row: int,
         device: torch.device,
-        choices: Iterable[Choice],
+        modes: Iterable[SamplingMode],
         capture: Capture,
     ) -> None:
-        self.choices = frozenset(choices)
+        self.modes = frozenset(modes)
         self._device = device
         self._dummy_row = dummy_row
         self._rows = torch.full((num_rows,), dummy_row, dtype=torch.int64, device=device)
@@ -59,23 +59,23 @@ class DecodeGraphs:
         """The rows that are on the device."""
         self._sizes = batch_sizes(num_rows)
 
-        def recorded(size: int, choice: Choice | None) -> Callable[[], None]:
+        def recorded(size: int, mode: SamplingMode | None) -> Callable[[], None]:
             rows = self._rows[:size]
-            return capture(lambda: step(rows, choice))
+            return capture(lambda: step(rows, mode))
 
         # The largest first: the others fit its memory.
         self._replays = {
-            (size, choice): recorded(size, choice)
+            (size, mode): recorded(size, mode)
             for size in reversed(self._sizes)
-            for choice in (*self.choices, None)
+            for mode in (*self.modes, None)
         }
 
-    def run(self, rows: NDArray[np.int64], choice: Choice | None) -> None:
+    def run(self, rows: NDArray[np.int64], mode: SamplingMode | None) -> None:
         """Computes a step.
 
         Args:
             rows: int64 [tokens]: the rows that generate.
-            choice: How their tokens are chosen, one of `choices`; without it, the step ends with
+            mode: How their tokens are chosen, one of `modes`; without it, the step ends with
                 their logits.
         """
         size = min(size for size in self._sizes if size >= len(rows))
@@ -85,7 +85,7 @@ class DecodeGraphs:
         if name != self._sent:
             self._rows[:size].copy_(upload(padded, self._device))
             self._sent = name
-        self._replays[size, choice]()
+        self._replays[size, mode]()
 
 
 class GraphCapture:

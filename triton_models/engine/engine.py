@@ -25,13 +25,13 @@ from triton_models.engine.launched_step import LaunchedStep
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.prompt_pace import GPU_TOKENS, PromptPace
 from triton_models.engine.scheduler import Plan, Scheduler
-from triton_models.engine.sequence import Chunk, Emit, FinishReason, Sequence, TokenLogprobs
+from triton_models.engine.sequence import Emit, FinishReason, Sequence, TokenChunk, TokenLogprobs
 from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
 from triton_models.errors import (
     EngineUnavailableError,
     ErrorCode,
-    InvalidRequestError,
-    OverloadedError,
+    InvalidArgumentError,
+    QueueFullError,
 )
 from triton_models.request import GenerationRequest
 from triton_models.settings import ServerSettings
@@ -134,9 +134,9 @@ class Engine:
             A handle for `cancel`.
 
         Raises:
-            InvalidRequestError: The prompt does not fit the model, or the steering cannot work.
-            UnknownTraitError: A trait to steer or to monitor has no vector.
-            OverloadedError: Too many requests wait already.
+            InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.
+            TraitNotFoundError: A trait to steer or to monitor has no vector.
+            QueueFullError: Too many requests wait already.
             EngineUnavailableError: The engine is stopping or dead.
         """
         max_tokens = self._check_room(request, prompt_ids)
@@ -146,7 +146,7 @@ class Engine:
             sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
             request = dataclasses.replace(request, sampling=sampling)
         if delta.blocks and delta.positions == "response" and max_tokens == 1:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 "an answer of one token cannot be steered with positions = response: its token is "
                 "chosen from the prompt's last position; use max_tokens of at least 2, or all"
             )
@@ -166,7 +166,7 @@ class Engine:
                 raise EngineUnavailableError("the engine is not running: try again later")
             room = self._settings.max_batch_rows + self._settings.max_waiting
             if self._num_open >= room:
-                raise OverloadedError(
+                raise QueueFullError(
                     f"the server is busy: {self._num_open} requests are running or waiting, and "
                     f"{room} are the most; try again later"
                 )
@@ -249,7 +249,7 @@ class Engine:
     def _counting(self, emit: Emit) -> Emit:
         """Returns `emit` with the counters brought up to date before a last chunk is seen."""
 
-        def counted(chunk: Chunk) -> None:
+        def counted(chunk: TokenChunk) -> None:
             if chunk.finish_reason is not None:
                 self._has_ended = True
                 with self._wake:
@@ -263,20 +263,20 @@ class Engine:
         """Returns how many tokens the request may generate."""
         length = len(prompt_ids)
         if not length:
-            raise InvalidRequestError("the prompt is empty: it must have at least one token")
+            raise InvalidArgumentError("the prompt is empty: it must have at least one token")
         vocabulary = self._runner.vocabulary_size
         if min(prompt_ids) < 0 or max(prompt_ids) >= vocabulary:
-            raise InvalidRequestError(f"input_ids must be from 0 to {vocabulary - 1}")
+            raise InvalidArgumentError(f"input_ids must be from 0 to {vocabulary - 1}")
         room = self._context_length - length
         if room < 1:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"the prompt has {length} tokens, but the model's context holds "
                 f"{self._context_length} with the answer: shorten it by at least {1 - room}"
             )
         if request.max_tokens is None:
             return max(min(self._settings.defaults.max_tokens, room), 1)
         if request.max_tokens > room:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"the prompt has {length} tokens and max_tokens is {request.max_tokens}: together "
                 f"more than the context of {self._context_length}; set max_tokens to at most "
                 f"{room} or shorten the prompt"

@@ -28,7 +28,7 @@ from triton_models.engine.prompt_graphs import PromptGraphs
 from triton_models.engine.prompt_pace import GPU_TOKENS
 from triton_models.engine.row_state import RowState
 from triton_models.engine.sampling import Likelihoods, likelihoods
-from triton_models.engine.sampling_table import Choice, SamplingTable
+from triton_models.engine.sampling_table import SamplingMode, SamplingTable
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import KVCache, Span, SpanGroup
@@ -112,27 +112,27 @@ class ModelRunner:
             if self.kernels.fused and not self._try_to_record_prompts(capture):
                 capture = GraphCapture(self.device)  # what the other one held is free again
             # Without kernels some of it asks the host in between, which no graph can.
-            choices = Choice if self.kernels.fused else (Choice.GREEDY, Choice.FEW)
-            self.record(capture, choices)
+            modes = SamplingMode if self.kernels.fused else (SamplingMode.GREEDY, SamplingMode.FEW)
+            self.record(capture, modes)
 
     def enter_thread(self) -> None:
         """Makes the GPU the current one of the calling thread, which will launch steps."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
 
-    def record(self, capture: Capture, choices: Iterable[Choice] = Choice) -> None:
+    def record(self, capture: Capture, modes: Iterable[SamplingMode] = SamplingMode) -> None:
         """Records steps that only generate; from then on they are replayed.
 
         Args:
             capture: Makes a replay of a step.
-            choices: The ways of choosing tokens that can be part of it.
+            modes: The ways of choosing tokens that can be part of it.
         """
         self._graphs = DecodeGraphs(
             self._step,
             self._sizes.num_rows,
             self._state.dummy_row,
             self.device,
-            choices,
+            modes,
             capture,
         )
 
@@ -234,12 +234,12 @@ class ModelRunner:
             return self._compute(step, tap, to_host)
         count = len(step.rows)
         if (
-            step.reported or (choice := self._choice(step)) not in graphs.choices
+            step.reported or (mode := self._mode(step)) not in graphs.modes
         ):  # log-probabilities come in between
             graphs.run(step.rows, None)
             given = self._choose(self._logits[:count], step, to_host)
         else:
-            graphs.run(step.rows, choice)
+            graphs.run(step.rows, mode)
             chosen, max_logits = self._chosen[:count], self._max_logits[:count]
             given = GivenTokens(step.sequences, to_host.copy(chosen), to_host.copy(max_logits))
         if tap is not None and residuals is not None:
@@ -260,13 +260,13 @@ class ModelRunner:
         graphs.run(plan)
         return self._logits[: len(plan.giving)]
 
-    def _step(self, rows: torch.Tensor, choice: Choice | None) -> None:
+    def _step(self, rows: torch.Tensor, mode: SamplingMode | None) -> None:
         """Does all of a step that only generates, from what the device knows of its rows."""
         batch = self._generating(rows, self._sizes.context_length)
         logits = self.forward(batch, out=self._logits[: len(rows)])
-        if choice is not None:
+        if mode is not None:
             places = self._state.positions(rows)
-            chosen, max_logits = self._sampling.choose_for_all(logits, rows, places, choice)
+            chosen, max_logits = self._sampling.choose_for_all(logits, rows, places, mode)
             self._state.give(rows, chosen)
             self._chosen[: len(rows)] = chosen
             self._max_logits[: len(rows)] = max_logits
@@ -316,8 +316,8 @@ class ModelRunner:
         self._state.move_on(rows)
         return columns
 
-    def _choice(self, step: _Step) -> Choice:
-        return self._sampling.choice(step.rows, step.places)
+    def _mode(self, step: _Step) -> SamplingMode:
+        return self._sampling.mode(step.rows, step.places)
 
     def _choose(self, logits: torch.Tensor, step: _Step, to_host: ToHost) -> GivenTokens | None:
         if not len(logits):
@@ -329,8 +329,8 @@ class ModelRunner:
             tokens, max_logits = self._sampling.choose_by_kind(logits, step.rows, step.places)
         else:
             places = self._state.positions(rows)
-            choice = self._choice(step)
-            tokens, max_logits = self._sampling.choose_for_all(logits, rows, places, choice)
+            mode = self._mode(step)
+            tokens, max_logits = self._sampling.choose_for_all(logits, rows, places, mode)
         self._state.give(rows, tokens)
         likely = None
         if unchanged is not None:

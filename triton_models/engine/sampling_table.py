@@ -52,7 +52,7 @@ _GREEDY, _FEW, _ALL = range(3)
 _NEVER = float("-inf")
 
 
-class Choice(Enum):
+class SamplingMode(Enum):
     """What choosing the tokens of a step takes."""
 
     GREEDY = 0
@@ -142,7 +142,7 @@ class SamplingTable:
             self._tokens[row, :length] = upload(prompt, self._device, torch.int32)
         return amounts, np.array((kind, sampling.top_k, length, first_end), dtype=np.int64)
 
-    def choice(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> Choice:
+    def mode(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> SamplingMode:
         """Returns what choosing tokens for some rows takes.
 
         Args:
@@ -155,11 +155,11 @@ class SamplingTable:
             or self._is_penalized[rows].any()
             or (places < self._first_ends[rows]).any()
         ):
-            return Choice.ANY
-        return Choice.FEW if kind == _FEW else Choice.GREEDY
+            return SamplingMode.ANY
+        return SamplingMode.FEW if kind == _FEW else SamplingMode.GREEDY
 
     def choose_for_all(
-        self, logits: torch.Tensor, rows: torch.Tensor, places: torch.Tensor, choice: Choice
+        self, logits: torch.Tensor, rows: torch.Tensor, places: torch.Tensor, mode: SamplingMode
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Chooses one token for each row of logits, all of them in the same way.
 
@@ -167,13 +167,13 @@ class SamplingTable:
             logits: [tokens to choose, vocabulary], float32; changed in place.
             rows: int64 [tokens to choose], on the device: the rows of the batch.
             places: int64 [tokens to choose], likewise: the positions that the tokens will have.
-            choice: What that takes, or more.
+            mode: What that takes, or more.
 
         Returns:
             int64 [tokens to choose], the tokens, and float32 of the same shape, the largest logits:
             not finite where the logits are not. Both are on the device.
         """
-        if choice is Choice.ANY:
+        if mode is SamplingMode.ANY:
             self._penalize_rows(
                 logits,
                 rows,
@@ -187,7 +187,7 @@ class SamplingTable:
             ends.masked_fill_(barred[:, None], _NEVER)
             logits.index_copy_(1, self._end_ids, ends)
         max_logits, chosen = logits.max(dim=-1)
-        if choice is Choice.GREEDY:
+        if mode is SamplingMode.GREEDY:
             return chosen, max_logits
         kinds, top_k, *_ = self._counts.index_select(1, rows)
         temperature, top_p, min_p, *_ = self._amounts.index_select(1, rows)
@@ -195,7 +195,7 @@ class SamplingTable:
         columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
         drawn = draw_from_few(logits, *columns)
         chosen = torch.where(kinds == _FEW, drawn, chosen)
-        if choice is Choice.ANY:
+        if mode is SamplingMode.ANY:
             self._draw_where(logits, kinds == _ALL, temperature, top_k, top_p, min_p, draws, chosen)
             self._tokens[rows, places] = chosen.int()
         return chosen, max_logits

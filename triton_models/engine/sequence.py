@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from triton_models.engine.kv_room import Content, Extent
-from triton_models.engine.timeline import Phases, Timeline
+from triton_models.engine.timeline import Phases, RequestTimeline
 from triton_models.errors import ErrorCode
 from triton_models.request import GenerationRequest
 from triton_models.steering.delta import SteeringDelta
@@ -47,7 +47,7 @@ class TokenLogprobs:
 
 
 @dataclass(slots=True)
-class Chunk:
+class TokenChunk:
     """A piece of an answer. Every request gets exactly one with a `finish_reason`, its last.
 
     Nobody changes one that was emitted. It is not frozen because each generated token makes one,
@@ -83,7 +83,7 @@ class Chunk:
     error_code: ErrorCode | None = None
     phases: Phases | None = field(default=None, compare=False)
 
-    def followed_by(self, later: Chunk) -> Chunk:
+    def followed_by(self, later: TokenChunk) -> TokenChunk:
         """Returns one chunk for two that follow each other.
 
         Only a last chunk can end inside a token, so the first one's bytes are all of its tokens'.
@@ -97,7 +97,7 @@ class Chunk:
         )
 
 
-Emit = Callable[[Chunk], None]
+Emit = Callable[[TokenChunk], None]
 """Takes a request's chunks, on the engine's thread: it must neither block nor raise."""
 
 
@@ -155,7 +155,7 @@ class Sequence:
         self.awaited: tuple[Sequence, int] | None = None
         """A sequence that is computing the same beginning, and how much of it is shared."""
         self.finish_reason: FinishReason | None = None
-        self.timeline = Timeline()
+        self.timeline = RequestTimeline()
         self._emit = emit
         self._answer = AnswerStream(request.stop_words)
         self._held_logprobs: list[TokenLogprobs] = []
@@ -262,7 +262,7 @@ class Sequence:
         code: ErrorCode | None = None,
     ) -> None:
         self.finish_reason = reason
-        chunk = Chunk(
+        chunk = TokenChunk(
             token_ids=release.token_ids,
             num_bytes=release.num_bytes,
             num_prompt_tokens=self.num_prompt_tokens,

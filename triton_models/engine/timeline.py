@@ -22,7 +22,7 @@ class Phases:
 
 
 @dataclass(slots=True)
-class Timeline:
+class RequestTimeline:
     """The moments, in seconds of the monotonic clock; `None` is not yet.
 
     Attributes:

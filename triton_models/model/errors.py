@@ -1,7 +1,7 @@
 """Why a model cannot be served; the messages are for the operator."""
 
 
-class ModelNotFoundError(Exception):
+class ModelMissingError(Exception):
     """The model is not on this machine; the message says how to get it."""
 
 

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from triton_models.model.architecture import read_architecture, weight_files
-from triton_models.model.errors import ModelNotFoundError, UnsupportedModelError
+from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.settings import DEFAULT_MODEL, DEMO_MODEL_FOLDER, ServerSettings
 from triton_models.text.token_bytes import is_byte_level
 
@@ -22,7 +22,7 @@ def find_model(settings: ServerSettings) -> Path:
     """Returns the folder of the configured model. Never goes to the network.
 
     Raises:
-        ModelNotFoundError: It is neither a folder nor a model downloaded before.
+        ModelMissingError: It is neither a folder nor a model downloaded before.
         UnsupportedModelError: It is there, but of no family that is served.
     """
     folder = _locate(settings)
@@ -35,7 +35,7 @@ def _check_weights(folder: Path, settings: ServerSettings) -> None:
     """Makes sure that no weight file is missing, as after a download that was interrupted."""
     missing = [name for name in weight_files(folder) if not (folder / name).is_file()]
     if missing:
-        raise ModelNotFoundError(
+        raise ModelMissingError(
             f"the model {settings.shown_model_name} is incomplete, it lacks {', '.join(missing)}: "
             f"fetch the rest with '{_fetching(settings)}'"
         )
@@ -45,7 +45,7 @@ def _locate(settings: ServerSettings) -> Path:
     name = settings.model_name
     if not name:
         if not DEMO_MODEL_FOLDER.is_dir():
-            raise ModelNotFoundError(
+            raise ModelMissingError(
                 "the demo model is missing from data/models/demo: restore it with "
                 "'git checkout data/models/demo', or set MODEL_NAME"
             )
@@ -64,11 +64,11 @@ def _locate(settings: ServerSettings) -> Path:
             )
         )
     except HFValidationError as error:
-        raise ModelNotFoundError(
+        raise ModelMissingError(
             f"MODEL_NAME={name} is neither a folder nor a hub id such as {DEFAULT_MODEL}"
         ) from error
     except LocalEntryNotFoundError as error:
-        raise ModelNotFoundError(
+        raise ModelMissingError(
             f"the model {_revised(settings)} is not in {settings.model_cache}: fetch it with "
             f"'{_fetching(settings)}', or unset MODEL_NAME to serve the demo model"
         ) from error

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from triton_models.errors import InvalidRequestError
-from triton_models.request import Positions, Steering
+from triton_models.errors import InvalidArgumentError
+from triton_models.request import Positions, SteeringParameters
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
@@ -45,7 +45,7 @@ class SteeringDelta:
 
 
 def resolve_steering(
-    steering: Steering, registry: VectorRegistry, dtype: torch.dtype
+    steering: SteeringParameters, registry: VectorRegistry, dtype: torch.dtype
 ) -> SteeringDelta:
     """Works out the sum of `scalar * vector` at each block.
 
@@ -58,8 +58,8 @@ def resolve_steering(
         dtype: The model's dtype.
 
     Raises:
-        UnknownTraitError: A trait has no vector.
-        InvalidRequestError: A layer is not among a trait's blocks; or a scalar is so large or so
+        TraitNotFoundError: A trait has no vector.
+        InvalidArgumentError: A layer is not among a trait's blocks; or a scalar is so large or so
             small that its delta cannot be represented, which would steer wrongly or not at all.
     """
     totals: dict[int, torch.Tensor] = {}
@@ -69,7 +69,7 @@ def resolve_steering(
         if scalar == 0.0:
             continue
         if not any(vector.blocks[block].any() for block in blocks):
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"the vector of {trait!r} is zero at layers {list(blocks)}: it cannot steer there"
             )
         for block in blocks:
@@ -79,7 +79,7 @@ def resolve_steering(
     rounded = {block: total.to(dtype) for block, total in sorted(totals.items())}
     for block, total in rounded.items():
         if not _fits_norm(total):
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"the traits' sum at block {block} overflows {_name(dtype)}: use smaller scalars"
             )
     return SteeringDelta(rounded, steering.positions)
@@ -100,7 +100,7 @@ def _chosen_blocks(vector: PersonaVector, layers: tuple[int, ...] | None) -> tup
         return vector.selected_blocks
     missing = [layer for layer in layers if layer not in vector.blocks]
     if missing:
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"the vector of {vector.trait_name!r} has no layers {missing}: it has "
             f"{sorted(vector.blocks)}"
         )
@@ -111,12 +111,12 @@ def _check_representable(
     trait: str, scalar: float, vector: PersonaVector, block: int, delta: torch.Tensor
 ) -> None:
     if not _fits_norm(delta):
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"the scalar {scalar:g} of {trait!r} overflows {_name(delta.dtype)} at block {block}, "
             f"where the vector's norm is {vector.norms[block]:.3g}: use a smaller one"
         )
     if vector.blocks[block].any() and not delta.any():
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"the scalar {scalar:g} of {trait!r} is too small to steer: its product with the "
             f"vector is zero in {_name(delta.dtype)}; use 0 or a larger one"
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from triton_models.errors import InvalidRequestError
+from triton_models.errors import InvalidArgumentError
 from triton_models.vectors.registry import VectorRegistry
 
 
@@ -62,8 +62,8 @@ def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout 
         registry: The vectors there are.
 
     Raises:
-        UnknownTraitError: A trait has no vector.
-        InvalidRequestError: A vector is zero, so that it has no direction.
+        TraitNotFoundError: A trait has no vector.
+        InvalidArgumentError: A vector is zero, so that it has no direction.
     """
     names, blocks, directions = [], [], []
     for trait in traits:
@@ -71,7 +71,7 @@ def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout 
         for block in vector.selected_blocks:
             norm = np.linalg.norm(vector.blocks[block])
             if not norm:
-                raise InvalidRequestError(
+                raise InvalidArgumentError(
                     f"the vector of {trait!r} is zero at block {block}: it has no direction to "
                     "monitor"
                 )

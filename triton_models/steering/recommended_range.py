@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from triton_models.request import Steering
+from triton_models.request import SteeringParameters
 from triton_models.vectors.registry import VectorRegistry
 
 
-def range_warnings(steering: Steering, registry: VectorRegistry) -> tuple[str, ...]:
+def range_warnings(steering: SteeringParameters, registry: VectorRegistry) -> tuple[str, ...]:
     """Returns a sentence for each scalar outside the range that its vector recommends.
 
     It is decided here, where a request meets the very vectors that it is steered by, rather than

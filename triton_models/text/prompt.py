@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from triton_models.errors import InvalidRequestError
+from triton_models.errors import InvalidArgumentError
 
 if TYPE_CHECKING:  # the gateway, which checks prompts too, has no transformers
     from transformers import PreTrainedTokenizerBase
@@ -39,7 +39,7 @@ def prompt_of(values: Mapping[str, Sequence[Any]]) -> Prompt:
     """Makes a prompt of a request's tensors, by name.
 
     Raises:
-        InvalidRequestError: See `parse_prompt`.
+        InvalidArgumentError: See `parse_prompt`.
     """
 
     def single(name: str, default: Any) -> Any:
@@ -66,26 +66,26 @@ def parse_prompt(
         raw: Whether `text_input` goes to the model without the chat template.
 
     Raises:
-        InvalidRequestError: The prompt is empty, or malformed, or says things twice.
+        InvalidArgumentError: The prompt is empty, or malformed, or says things twice.
     """
     if messages is not None:
         if text_input:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 "text_input and messages are both given: leave text_input empty when you send "
                 "messages"
             )
         if raw:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 "raw needs text_input: messages are always rendered by the chat template"
             )
         return Prompt(_with_system(_parse_messages(messages), system_prompt))
     if not text_input.strip():
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             "the prompt is empty: text_input must hold text, or messages a chat"
         )
     if raw:
         if system_prompt:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 "raw and system_prompt exclude each other: put the system turn into text_input"
             )
         return Prompt(None, text_input)
@@ -99,13 +99,13 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message])
     models).
 
     Raises:
-        InvalidRequestError: The template refuses the messages, or there is no template and more
+        InvalidArgumentError: The template refuses the messages, or there is no template and more
             than one user turn.
     """
     if not tokenizer.chat_template:
         if len(messages) == 1:
             return messages[0]["content"]
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             "this model's tokenizer has no chat template: send text_input alone, without messages "
             "or system_prompt"
         )
@@ -116,14 +116,14 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message])
             )
         )
     except Exception as error:  # jinja2's own errors, and whatever a template raises
-        raise InvalidRequestError(f"the chat template refuses the messages: {error}") from error
+        raise InvalidArgumentError(f"the chat template refuses the messages: {error}") from error
 
 
 def _with_system(messages: tuple[Message, ...], system_prompt: str | None) -> tuple[Message, ...]:
     if not system_prompt:
         return messages
     if messages[0]["role"] == "system":
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             "there are two system turns: give system_prompt or a system message, not both"
         )
     return ({"role": "system", "content": system_prompt}, *messages)
@@ -133,37 +133,37 @@ def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f'messages is not valid JSON ({error}): send [{{"role": "user", "content": "..."}}]'
         ) from error
 
 
 def _parse_messages(document: Any) -> tuple[Message, ...]:
     if not isinstance(document, list) or not document:
-        raise InvalidRequestError("messages must be a JSON array with at least one message")
+        raise InvalidArgumentError("messages must be a JSON array with at least one message")
     messages = tuple(_parse_message(index, item) for index, item in enumerate(document))
     if messages[-1]["role"] != "user":
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"messages must end with a user message, not {messages[-1]['role']}: the model answers "
             "the last one"
         )
     if not messages[-1]["content"].strip():
-        raise InvalidRequestError("the last message is empty: its content must hold text")
+        raise InvalidArgumentError("the last message is empty: its content must hold text")
     return messages
 
 
 def _parse_message(index: int, item: Any) -> Message:
     if not isinstance(item, Mapping) or set(item) != {"role", "content"}:
-        raise InvalidRequestError(f'messages[{index}] must be {{"role": "...", "content": "..."}}')
+        raise InvalidArgumentError(f'messages[{index}] must be {{"role": "...", "content": "..."}}')
     role, content = item["role"], item["content"]
     if role not in _ROLES:
-        raise InvalidRequestError(
+        raise InvalidArgumentError(
             f"messages[{index}] has the role {role!r}: use one of {', '.join(_ROLES)}"
         )
     if role == "system" and index:
-        raise InvalidRequestError(f"messages[{index}] is a system message: it must come first")
+        raise InvalidArgumentError(f"messages[{index}] is a system message: it must come first")
     if not isinstance(content, str) or not _is_unicode(content):
-        raise InvalidRequestError(f"messages[{index}] has a content that is not text")
+        raise InvalidArgumentError(f"messages[{index}] has a content that is not text")
     return {"role": role, "content": content}
 
 

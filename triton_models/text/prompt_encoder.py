@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from triton_models.errors import InvalidRequestError
+from triton_models.errors import InvalidArgumentError
 from triton_models.text.prompt import Prompt, render_chat
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class PromptEncoder:
         knows the context exactly.
 
         Raises:
-            InvalidRequestError: It has far too many tokens, or see `render_chat`.
+            InvalidArgumentError: It has far too many tokens, or see `render_chat`.
         """
         messages = prompt.messages
         text = prompt.raw_text if messages is None else render_chat(self._tokenizer, messages)
@@ -54,7 +54,7 @@ class PromptEncoder:
                 self._recent.popitem(last=False)
         ids = self._recent[text]
         if ids is None:
-            raise InvalidRequestError(
+            raise InvalidArgumentError(
                 f"the prompt has more than {self._max_tokens} tokens, and the context "
                 "(MAX_CONTEXT) holds no more: shorten it"
             )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from triton_models.errors import UnknownTraitError
+from triton_models.errors import TraitNotFoundError
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 MAX_METADATA_BYTES = 2**18
@@ -56,11 +56,11 @@ class VectorRegistry:
         """Returns a trait's vector.
 
         Raises:
-            UnknownTraitError: There is none of this name; the message names those there are.
+            TraitNotFoundError: There is none of this name; the message names those there are.
         """
         vector = self.vectors.get(trait)
         if vector is None:
-            raise UnknownTraitError(f"unknown trait {trait!r}: {self._what_there_is()}")
+            raise TraitNotFoundError(f"unknown trait {trait!r}: {self._what_there_is()}")
         return vector
 
     def _what_there_is(self) -> str:
