@@ -23,7 +23,7 @@ from benchmarks.rounds import Say
 from benchmarks.scenarios.options import Options
 from benchmarks.shapes import DTYPES, SHAPES, default_cache, make_model_folder
 from launcher.triton_server import HUGE_PAGES
-from triton_models.engine.passing_thread import in_passing_thread
+from triton_models.engine.threads import in_short_lived_thread
 
 _WIDTH = 120
 
@@ -147,8 +147,8 @@ def main() -> int:
         for shape, dtype in itertools.product(arguments.shape, arguments.dtype):
             _say(f"{name}: {shape}, {dtype}")
             chosen = SHAPES[shape], dtype, arguments.cache
-            model = in_passing_thread(lambda: make_model_folder(*chosen))  # noqa: B023 - run now
-            rates = in_passing_thread(
+            model = in_short_lived_thread(lambda: make_model_folder(*chosen))  # noqa: B023 - run now
+            rates = in_short_lived_thread(
                 lambda: measure_rates(model.torch_dtype, arguments.device)  # noqa: B023
             )
             results.append(scenario.run(model, rates, options))

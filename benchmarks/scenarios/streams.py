@@ -23,7 +23,7 @@ from benchmarks.roofline import MachineRates, run_bound, step_bound
 from benchmarks.rounds import Sample
 from benchmarks.scenarios.options import Options, run_rounds
 from benchmarks.shapes import BenchmarkModel
-from triton_models.engine.passing_thread import in_passing_thread
+from triton_models.engine.threads import in_short_lived_thread
 
 ENGINE = "engine"
 
@@ -95,7 +95,7 @@ def _contenders(
         if "engine" in options.contenders:
             engine = stack.enter_context(running_engine(model, options.threads, options.device))
             contenders.append(EngineAlone(engine, "mixed", ENGINE))
-        compute = in_passing_thread if engine is None else engine.call
+        compute = in_short_lived_thread if engine is None else engine.call
         if {"alone", "static"} & set(options.contenders):
             vectors = read_vectors(model)
             usual = load_as_usual(model, options.device)

@@ -18,9 +18,9 @@ from triton_models.engine.kv_size import (
     growth_of,
 )
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
-from triton_models.engine.passing_thread import in_passing_thread
 from triton_models.engine.prompt_pace import GPU_TOKENS
 from triton_models.engine.residual_norms import measure_residual_norms
+from triton_models.engine.threads import in_short_lived_thread
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
@@ -73,7 +73,7 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
         KVCacheTooSmallError: There is no memory for the keys and values of a single request.
     """
     folder = find_model(settings)
-    runnable, residual_norms = in_passing_thread(lambda: _load_and_measure(folder, settings))
+    runnable, residual_norms = in_short_lived_thread(lambda: _load_and_measure(folder, settings))
     loaded = runnable.loaded
     architecture = loaded.model.architecture
     fit = ModelFit(settings.shown_model_name, architecture.hidden_size, architecture.num_layers)
@@ -89,7 +89,7 @@ def load_runnable(folder: Path, settings: ServerSettings) -> RunnableModel:
         UnsupportedModelError: The model cannot be served.
         KVCacheTooSmallError: There is no memory for the keys and values of a single request.
     """
-    return in_passing_thread(lambda: _load(folder, settings))
+    return in_short_lived_thread(lambda: _load(folder, settings))
 
 
 def _load_and_measure(

@@ -6,46 +6,38 @@ the requests belongs to the engine's thread, so none of it needs a lock.
 
 from __future__ import annotations
 
-import ctypes
-import dataclasses
 import logging
-import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import LaunchedStep
 from triton_models.engine.model_runner import ModelRunner
+from triton_models.engine.new_sequence import RequestLimits, new_sequence
 from triton_models.engine.prompt_pace import GPU_TOKENS, PromptPace
 from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import Emit, FinishReason, Sequence, TokenChunk, TokenLogprobs
 from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
+from triton_models.engine.threads import name_thread
 from triton_models.errors import (
     EngineUnavailableError,
     ErrorCode,
-    InvalidArgumentError,
     QueueFullError,
 )
 from triton_models.request import GenerationRequest
 from triton_models.settings import ServerSettings
-from triton_models.steering.delta import resolve_steering
-from triton_models.steering.readout import resolve_readout
-from triton_models.steering.recommended_range import range_warnings
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.registry import VectorRegistry
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_PR_SET_NAME = 15
 
 
 class Engine:
@@ -76,7 +68,9 @@ class Engine:
         self._token_bytes = token_bytes
         self._registry = registry
         self._end_ids = frozenset(end_ids)
-        self._context_length = context_length
+        self._limits = RequestLimits(
+            runner.vocabulary_size, context_length, settings.defaults.max_tokens, runner.dtype
+        )
         self._settings = settings
         on_gpu = runner.device.type == "cuda"
         self._pace = PromptPace(settings.prefill_chunk or (GPU_TOKENS if on_gpu else 0))
@@ -139,27 +133,13 @@ class Engine:
             QueueFullError: Too many requests wait already.
             EngineUnavailableError: The engine is stopping or dead.
         """
-        max_tokens = self._check_room(request, prompt_ids)
-        registry = self._registry()
-        delta = resolve_steering(request.steering, registry, self._runner.dtype)
-        if request.sampling.seed is None:
-            sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
-            request = dataclasses.replace(request, sampling=sampling)
-        if delta.blocks and delta.positions == "response" and max_tokens == 1:
-            raise InvalidArgumentError(
-                "an answer of one token cannot be steered with positions = response: its token is "
-                "chosen from the prompt's last position; use max_tokens of at least 2, or all"
-            )
-        readout = resolve_readout(request.monitor, registry)
-        sequence = Sequence(
+        sequence = new_sequence(
             request,
             prompt_ids,
-            max_tokens,
-            delta,
+            self._limits,
+            self._registry(),
             self._counting(emit),
             request_id,
-            readout,
-            range_warnings(request.steering, registry),
         )
         with self._wake:
             if not self._accepting:
@@ -202,7 +182,7 @@ class Engine:
     def call(self, function: Callable[[], T]) -> T:
         """Computes something on the engine's thread, between two steps, and returns the result.
 
-        Whoever computes with the engine's model does it so: see `in_passing_thread`.
+        Whoever computes with the engine's model does it so: see `in_short_lived_thread`.
 
         Args:
             function: What to compute; what it raises is raised here.
@@ -258,30 +238,6 @@ class Engine:
             emit(chunk)
 
         return counted
-
-    def _check_room(self, request: GenerationRequest, prompt_ids: list[int]) -> int:
-        """Returns how many tokens the request may generate."""
-        length = len(prompt_ids)
-        if not length:
-            raise InvalidArgumentError("the prompt is empty: it must have at least one token")
-        vocabulary = self._runner.vocabulary_size
-        if min(prompt_ids) < 0 or max(prompt_ids) >= vocabulary:
-            raise InvalidArgumentError(f"input_ids must be from 0 to {vocabulary - 1}")
-        room = self._context_length - length
-        if room < 1:
-            raise InvalidArgumentError(
-                f"the prompt has {length} tokens, but the model's context holds "
-                f"{self._context_length} with the answer: shorten it by at least {1 - room}"
-            )
-        if request.max_tokens is None:
-            return max(min(self._settings.defaults.max_tokens, room), 1)
-        if request.max_tokens > room:
-            raise InvalidArgumentError(
-                f"the prompt has {length} tokens and max_tokens is {request.max_tokens}: together "
-                f"more than the context of {self._context_length}; set max_tokens to at most "
-                f"{room} or shorten the prompt"
-            )
-        return request.max_tokens
 
     def _hand_over(self, action: Callable[[], None]) -> bool:
         """Gives the engine's thread something to do before its next step, if it runs."""
@@ -440,9 +396,3 @@ class _Launched:
 
     plan: Plan
     step: LaunchedStep
-
-
-def name_thread(name: str) -> None:
-    """Gives the calling thread a name that `top -H` shows, where the system can do that."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())

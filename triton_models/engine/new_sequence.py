@@ -1,0 +1,98 @@
+"""From a request to a sequence: everything is checked and resolved before it is queued."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from dataclasses import dataclass
+
+import torch
+
+from triton_models.engine.sequence import Emit, Sequence
+from triton_models.errors import InvalidArgumentError
+from triton_models.request import GenerationRequest
+from triton_models.steering.delta import resolve_steering
+from triton_models.steering.readout import resolve_readout
+from triton_models.steering.recommended_range import range_warnings
+from triton_models.vectors.registry import VectorRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What a model accepts.
+
+    Attributes:
+        vocabulary_size: Token ids are below it.
+        context_length: The maximum number of tokens of a prompt and its answer together.
+        default_max_tokens: The maximum length of an answer where the request sets none.
+        dtype: The dtype of the residual stream, to which steering is rounded.
+    """
+
+    vocabulary_size: int
+    context_length: int
+    default_max_tokens: int
+    dtype: torch.dtype
+
+    def max_tokens(self, request: GenerationRequest, prompt_ids: list[int]) -> int:
+        """Returns how many tokens a request may generate.
+
+        Raises:
+            InvalidArgumentError: The prompt is empty, or does not fit the model.
+        """
+        length = len(prompt_ids)
+        if not length:
+            raise InvalidArgumentError("the prompt is empty: it must have at least one token")
+        if min(prompt_ids) < 0 or max(prompt_ids) >= self.vocabulary_size:
+            raise InvalidArgumentError(f"input_ids must be from 0 to {self.vocabulary_size - 1}")
+        room = self.context_length - length
+        if room < 1:
+            raise InvalidArgumentError(
+                f"the prompt has {length} tokens, but the model's context holds "
+                f"{self.context_length} with the answer: shorten it by at least {1 - room}"
+            )
+        if request.max_tokens is None:
+            return max(min(self.default_max_tokens, room), 1)
+        if request.max_tokens > room:
+            raise InvalidArgumentError(
+                f"the prompt has {length} tokens and max_tokens is {request.max_tokens}: together "
+                f"more than the context of {self.context_length}; set max_tokens to at most "
+                f"{room} or shorten the prompt"
+            )
+        return request.max_tokens
+
+
+def new_sequence(
+    request: GenerationRequest,
+    prompt_ids: list[int],
+    limits: RequestLimits,
+    registry: VectorRegistry,
+    emit: Emit,
+    request_id: str = "",
+) -> Sequence:
+    """Returns the sequence of a request that can be served.
+
+    Args:
+        request: What was asked for.
+        prompt_ids: The prompt's tokens.
+        limits: What the model accepts.
+        registry: The vectors that are loaded; the sequence keeps those it needs.
+        emit: Takes the chunks.
+        request_id: The client's id of the request.
+
+    Raises:
+        InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.
+        TraitNotFoundError: A trait to steer or to monitor has no vector.
+    """
+    max_tokens = limits.max_tokens(request, prompt_ids)
+    delta = resolve_steering(request.steering, registry, limits.dtype)
+    if delta.blocks and delta.positions == "response" and max_tokens == 1:
+        raise InvalidArgumentError(
+            "an answer of one token cannot be steered with positions = response: its token is "
+            "chosen from the prompt's last position; use max_tokens of at least 2, or all"
+        )
+    if request.sampling.seed is None:
+        sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
+        request = dataclasses.replace(request, sampling=sampling)
+    readout = resolve_readout(request.monitor, registry)
+    warnings = range_warnings(request.steering, registry)
+    return Sequence(request, prompt_ids, max_tokens, delta, emit, request_id, readout, warnings)
