@@ -55,9 +55,9 @@ def choose(
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"dtype": torch.float32}, "they are for bfloat16 and float16"),
-        ({"head_size": 48}, "they are for heads of 64, 80, 96, 128 numbers"),
-        ({"in_place": False}, "they are for NVIDIA GPUs of compute capability 8.0 and later"),
+        ({"dtype": torch.float32}, "they support bfloat16 and float16"),
+        ({"head_size": 48}, "they support head sizes 64, 80, 96, 128"),
+        ({"in_place": False}, "they need an NVIDIA GPU of compute capability 8.0 or later"),
         ({"wanted": False}, "FUSED_KERNELS is false"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Putting an engine together from the settings."""
+"""Builds an engine from the settings."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from triton_models.vectors.vector_folder import VectorFolder
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """An engine, not started yet, and what it was made of.
+    """An engine that is not started yet, and its parts.
 
     Attributes:
         engine: The engine.
         loaded: Its model.
-        registry: Its vectors, which follow their files once they are started to.
-        residual_norms: How long the residual stream's vectors are at each block's output.
-        kernels: What its steps are computed with.
+        registry: Its vectors, which follow their files once `start` is called.
+        residual_norms: The mean norm of the residual stream at each block's output.
+        kernels: Whether its steps use the fused kernels.
     """
 
     engine: Engine
@@ -51,12 +51,12 @@ class BuiltEngine:
 
 @dataclass(frozen=True, slots=True)
 class RunnableModel:
-    """A model with what runs its steps.
+    """A loaded model with its runner.
 
     Attributes:
         loaded: The model.
-        runner: Runs steps with it.
-        room: The room of the runner's KV cache.
+        runner: Runs its steps.
+        room: Allocates the runner's KV cache.
     """
 
     loaded: LoadedModel
@@ -65,12 +65,12 @@ class RunnableModel:
 
 
 def build_engine(settings: ServerSettings) -> BuiltEngine:
-    """Loads the model and its vectors and makes an engine of them.
+    """Loads the model and its vectors and builds an engine with them.
 
     Raises:
         ModelMissingError: The model is not on this machine.
         UnsupportedModelError: The model cannot be served.
-        KVCacheTooSmallError: There is no memory for the keys and values of a single request.
+        KVCacheTooSmallError: The memory does not hold the KV cache of a single request.
     """
     folder = find_model(settings)
     runnable, residual_norms = in_short_lived_thread(lambda: _load_and_measure(folder, settings))
@@ -83,11 +83,11 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
 
 
 def load_runnable(folder: Path, settings: ServerSettings) -> RunnableModel:
-    """Loads a model and makes what runs it, with the CPU threads that the settings say.
+    """Loads a model and makes its runner, with the number of CPU threads that the settings say.
 
     Raises:
         UnsupportedModelError: The model cannot be served.
-        KVCacheTooSmallError: There is no memory for the keys and values of a single request.
+        KVCacheTooSmallError: The memory does not hold the KV cache of a single request.
     """
     return in_short_lived_thread(lambda: _load(folder, settings))
 
@@ -132,11 +132,11 @@ def _load(folder: Path, settings: ServerSettings) -> RunnableModel:
 def assemble_engine(
     runnable: RunnableModel, registry: Callable[[], VectorRegistry], settings: ServerSettings
 ) -> Engine:
-    """Makes an engine, not started yet, of a loaded model.
+    """Builds an engine from a loaded model; it is not started yet.
 
     Args:
         runnable: The model.
-        registry: Gives the vectors that requests can name at the moment.
+        registry: Returns the vectors that are loaded at the moment.
         settings: Sizes and defaults.
     """
     loaded = runnable.loaded

@@ -1,4 +1,4 @@
-"""Whether replayed steps with prompts give the numbers that they give kernel by kernel."""
+"""Compares replayed steps with prompts with the same steps launched kernel by kernel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
 Logits = Callable[[Plan], torch.Tensor]
-"""Computes a step's logits, [tokens to choose, vocabulary]."""
+"""Computes a step's logits, [tokens to sample, vocabulary]."""
 
 _LENGTHS = (300, 40, 5, 1)
-"""A prompt in several pieces; one that is half computed; one that generates; a single token."""
+"""A prompt of several pieces; a half-computed one; a generating sequence; a single token."""
 
 _MIN_ROOM = 8
 _STEERING = 0.05
@@ -29,14 +29,14 @@ _REQUEST = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0
 def probed_sequences(
     num_rows: int, room: int, vocabulary_size: int, hidden_size: int
 ) -> list[Sequence]:
-    """Returns random sequences with random steerings, each in a row of its own from the first on.
+    """Returns random sequences with random steering vectors, in rows 0, 1, and so on.
 
     Args:
-        num_rows: The most sequences.
-        room: How many tokens each of them may have, and slots of the KV cache; with too few there
-            are no sequences.
-        vocabulary_size: Of the model.
-        hidden_size: Of the model.
+        num_rows: The maximum number of sequences.
+        room: The maximum number of tokens of each, and its slots in the KV cache; if that is too
+            small, no sequences are returned.
+        vocabulary_size: The model's.
+        hidden_size: The model's.
     """
     generator = torch.Generator().manual_seed(0)
     sequences = []
@@ -58,13 +58,16 @@ def replay_disagreement(
     computed: Logits,
     replayed: Logits,
 ) -> str:
-    """Says in what a replayed step differs from the same one kernel by kernel; "" if in nothing.
+    """Describes how a replayed step differs from the same step launched kernel by kernel.
 
     Args:
         sequences: See `probed_sequences`.
         assign: Sets up their rows.
         computed: Computes a step kernel by kernel.
         replayed: Replays it.
+
+    Returns:
+        The difference, `""` if there is none.
     """
     if not sequences:
         return ""
@@ -83,8 +86,8 @@ def replay_disagreement(
             *map(_all_of, single),
         ),
     )
-    got = replayed(plan)  # first, while nothing else has stored the step's keys and values
-    assign(sequences)  # computing a step moves its rows on
+    got = replayed(plan)  # first, so that it cannot read keys and values that the other stored
+    assign(sequences)  # a step advances its rows
     reason = difference(computed(plan), got, LOGITS_TOLERANCE)
     return f"their logits differ {reason}" if reason else ""
 

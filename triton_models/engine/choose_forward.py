@@ -1,4 +1,4 @@
-"""Whether the fused kernels fit: the card, the model's shape, and the numbers they give."""
+"""Decides whether to use the fused kernels: by the GPU, the model's shape, and their results."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ HEAD_SIZES = (64, 80, 96, 128)
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far the kernels may be from the modules, relative to a token's length.
+    """How far the kernels may be from the modules, relative to the norm of a token's state.
 
-    Half precision rounds some tokens much harder than most: those with a huge number in their
-    residual stream, or with keys that nearly tie. What is wrong for a token is off by about its
-    length.
+    Half precision rounds a few tokens much harder than the others: those with a huge number in
+    their residual stream, or with keys that nearly tie. A wrong result is off by about the norm.
 
     Attributes:
-        median: For half of the tokens.
-        maximum: For any.
+        median: The limit of the median error over tokens.
+        maximum: The limit of the largest error.
     """
 
     median: float
@@ -38,13 +37,13 @@ class Tolerance:
 
 
 BLOCK_TOLERANCE = Tolerance(0.02, 0.2)
-"""Of the residual stream behind the first block: bfloat16 takes a quarter of its median."""
+"""For the residual stream after block 0: bfloat16 takes a quarter of the median."""
 
 LOGITS_TOLERANCE = Tolerance(0.15, 0.6)
-"""Of the logits, behind all blocks."""
+"""For the logits."""
 
 _NUM_PROBED_ROWS = (1, 2, 3, 6, 160)
-"""Batches that are computed in every way there is: few rows and many, keys in parts and not."""
+"""Batch sizes that take every code path: few rows and many, split keys and whole ones."""
 
 _MAX_ROOM = 300
 _PROMPT_TOKENS = 12
@@ -55,11 +54,11 @@ _SAMPLED_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """What a forward pass is made of.
+    """Which implementation of the forward pass is in use.
 
     Attributes:
-        fused: Whether it is the fused kernels, else the modules.
-        reason: Why it is not the fused kernels, if it is not.
+        fused: Whether it is the fused kernels rather than the modules.
+        reason: Why the fused kernels are not in use, `""` if they are.
     """
 
     fused: bool
@@ -73,13 +72,13 @@ def choose_forward(
     context_length: int,
     wanted: bool,
 ) -> tuple[ForwardPass, Kernels]:
-    """Returns the fastest forward pass that gives the right numbers, and what it is made of.
+    """Returns the fastest forward pass that gives correct results, and which one it is.
 
     Args:
         model: The model. It gets permanent hooks.
         cache: Its KV cache, which no request uses yet.
-        steering: What is added at each block's output; nothing yet.
-        context_length: The most tokens of a sequence.
+        steering: What is added at each block's output; all zero for now.
+        context_length: The maximum number of tokens of a sequence.
         wanted: Whether the fused kernels may be used.
     """
     hooked = HookedForward(model, cache, steering)
@@ -93,9 +92,9 @@ def choose_forward(
             fused = FusedForward(model, cache, steering, context_length)
             reason = disagreement(fused, hooked, model, cache, steering)
             reason = reason or sampling_disagreement(model)
-        except Exception as error:  # the compiler's, the driver's, or a library's that is missing
+        except Exception as error:  # of the compiler, the driver, or a missing library
             if torch.cuda.is_initialized():
-                torch.cuda.synchronize()  # a GPU that a kernel has broken can do nothing more
+                torch.cuda.synchronize()  # raises if the kernel has broken the GPU's context
             logger.debug("the fused kernels failed", exc_info=True)
             reason = f"they do not run here: {error}"
     if reason:
@@ -106,11 +105,11 @@ def choose_forward(
 
 def _misfit(model: Transformer, cache: KVCache) -> str:
     if model.dtype not in (torch.bfloat16, torch.float16):
-        return "they are for bfloat16 and float16"
+        return "they support bfloat16 and float16"
     if model.architecture.head_size not in HEAD_SIZES:
-        return f"they are for heads of {', '.join(map(str, HEAD_SIZES))} numbers"
+        return f"they support head sizes {', '.join(map(str, HEAD_SIZES))}"
     if not cache.attends_in_place:
-        return "they are for NVIDIA GPUs of compute capability 8.0 and later"
+        return "they need an NVIDIA GPU of compute capability 8.0 or later"
     return ""
 
 
@@ -122,20 +121,23 @@ def disagreement(
     cache: KVCache,
     steering: SteeringTable,
 ) -> str:
-    """Says in what the fused kernels differ from the modules, on random tokens; "" if in nothing.
+    """Describes how the fused kernels differ from the modules on random tokens.
 
     Args:
         fused: The fused kernels.
         hooked: The modules.
         model: Their model.
-        cache: Their cache, of which nothing is kept.
-        steering: Their steering, which is nothing before and after.
+        cache: Their KV cache, whose content is overwritten.
+        steering: Their steering table, which is all zero before and after.
+
+    Returns:
+        The difference, `""` if there is none.
     """
     generator = torch.Generator(model.device).manual_seed(0)
     drawing = torch.Generator().manual_seed(0)
     deltas = [steering.of_block(block) for block in range(len(model.blocks))]
     num_slots = len(cache.blocks[0]) - FIRST_SLOT
-    max_rows = min(len(deltas[0]) - 1, num_slots - 2)  # two prompts have slots, too
+    max_rows = min(len(deltas[0]) - 1, num_slots - 2)  # two prompts take slots as well
     row_counts = sorted({min(count, max_rows) for count in _NUM_PROBED_ROWS})
     probe = _Probe(model, num_slots, max(row_counts) + 2, drawing)
     probe.fill(hooked)
@@ -171,7 +173,7 @@ def _difference(fused: ForwardPass, hooked: ForwardPass, batch: PackedBatch) -> 
 
 
 def difference(expected: torch.Tensor, got: torch.Tensor, tolerance: Tolerance) -> str:
-    """Says by how much tokens, [tokens, size], differ from what is expected; "" if it may be."""
+    """Describes how far tokens, [tokens, size], are from those expected; `""` within tolerance."""
     length = expected.float().norm(dim=-1).clamp(min=1e-20)
     errors = (got.float() - expected.float()).norm(dim=-1) / length
     median, maximum = float(errors.median()), float(errors.max())
@@ -183,10 +185,10 @@ def difference(expected: torch.Tensor, got: torch.Tensor, tolerance: Tolerance) 
 
 @torch.inference_mode()
 def sampling_disagreement(model: Transformer) -> str:
-    """Says in what the kernels that choose tokens differ from PyTorch; "" if in nothing.
+    """Describes how the sampling kernels differ from PyTorch; `""` if they do not.
 
     Args:
-        model: Its vocabulary and its device are meant.
+        model: Gives the vocabulary size and the device.
     """
     from triton_models.kernels import draw_from_all, penalties
 
@@ -216,20 +218,20 @@ def sampling_disagreement(model: Transformer) -> str:
     for draw in (sampling.draw_where, draw_from_all.draw_from_all):
         chosen.append(torch.full_like(rows, -1))
         draw(logits, wanted, *ways, draws, chosen[-1])
-    # A draw that falls between two tokens may go to either.
+    # A draw on the boundary between two tokens may pick either.
     if int((chosen[0] != chosen[1]).sum()) > 1:
-        return "what is drawn from the whole vocabulary differs from PyTorch's"
+        return "sampling from the whole vocabulary differs from PyTorch's"
     return ""
 
 
 class _Probe:
-    """Random tokens behind random sequences.
+    """Makes batches of random tokens that continue random sequences.
 
     Args:
-        model: Whose tokens.
-        num_slots: How many slots of the cache they may take, from the first one on.
+        model: The model.
+        num_slots: How many cache slots they may take, from the first one on.
         num_sequences: How many sequences.
-        generator: Draws them.
+        generator: The source of randomness.
     """
 
     def __init__(
@@ -243,7 +245,7 @@ class _Probe:
         self._room = min(num_slots // num_sequences, num_positions, _MAX_ROOM)
 
     def fill(self, hooked: ForwardPass) -> None:
-        """Lets the modules compute the sequences' keys and values, some sequences at a time."""
+        """Computes the sequences' keys and values with the modules, some sequences at a time."""
         at_once = max(_FILLED_TOKENS // self._room, 1)
         for start in range(0, self._num_sequences, at_once):
             firsts = range(start, min(start + at_once, self._num_sequences))
@@ -251,7 +253,7 @@ class _Probe:
             hooked(batch)
 
     def batch(self, num_rows: int, num_lines: int, with_prompts: bool) -> PackedBatch:
-        """Returns generating tokens, their sequences of any length, and parts of two prompts."""
+        """Returns a batch of generating tokens at random positions, and parts of two prompts."""
         positions = [self._draw(self._room) for _ in range(num_rows)]
         length = min(_PROMPT_TOKENS, self._room)
         prompts = [
@@ -266,9 +268,9 @@ class _Probe:
         """Makes a batch.
 
         Args:
-            generating: The position in each of the first sequences.
-            prompts: Sequences, and the first position and the length of what is meant of them.
-            num_lines: From how many lines of the steering table its tokens' are drawn.
+            generating: The position of the token of each of the first sequences.
+            prompts: For each prompt its sequence, first position and length.
+            num_lines: Each token gets a random line of the steering table below this.
         """
         positions = list(generating)
         slots = [self._slot(index) + position for index, position in enumerate(generating)]

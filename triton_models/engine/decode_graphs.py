@@ -1,8 +1,8 @@
-"""CUDA graphs for steps that only generate: the device replays them without Python in between.
+"""CUDA graphs for decode steps: the device replays them without Python in between.
 
-A graph is recorded for each of a few batch sizes and each way of choosing tokens. All it is told is
-which rows of the batch it computes, and that only when they are others than before; padding is the
-dummy row. What it gives lies where the function it was recorded from puts it.
+A graph is recorded for each of a few batch sizes and each sampling mode. Its only input is the rows
+of the batch that it computes, sent only when they change; batches are padded with the dummy row.
+Its outputs are where the recorded function put them.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from triton_models.engine.sampling_table import SamplingMode
 from triton_models.model.upload import upload
 
 Step = Callable[[torch.Tensor, "SamplingMode | None"], None]
-"""A step: takes rows, int64 [tokens], and how their tokens are chosen; without that, it ends with
-their logits."""
+"""A step: takes rows, int64 [tokens], and their sampling mode; with `None` it stops at the
+logits."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""Makes what does the same as a function, faster."""
+"""Records a function and returns its replay."""
 
 
 def batch_sizes(num_rows: int) -> list[int]:
-    """Returns the sizes to record: 1, 2, 4, every eighth up to 256, every 64th, the most rows."""
+    """Returns the sizes to record: 1, 2, 4, multiples of 8 to 256, then of 64, and `num_rows`."""
     sizes = (1, 2, 4, *range(8, 256, 8), *range(256, num_rows, 64))
     return [*(size for size in sizes if size < num_rows), num_rows]
 
 
 class DecodeGraphs:
-    """Replays the steps of batches of single tokens.
+    """Replays decode steps.
 
     Args:
         step: The step.
-        num_rows: The most tokens in a batch.
+        num_rows: The maximum batch size.
         dummy_row: The row that pads batches.
-        device: Where the rows are.
-        modes: The ways of choosing tokens to record.
-        capture: Makes a replay of a step.
+        device: The model's device.
+        modes: The sampling modes to record.
+        capture: Records a step.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class DecodeGraphs:
         self._dummy_row = dummy_row
         self._rows = torch.full((num_rows,), dummy_row, dtype=torch.int64, device=device)
         self._sent = b""
-        """The rows that are on the device."""
+        """The rows on the device, as bytes."""
         self._sizes = batch_sizes(num_rows)
 
         def recorded(size: int, mode: SamplingMode | None) -> Callable[[], None]:
             rows = self._rows[:size]
             return capture(lambda: step(rows, mode))
 
-        # The largest first: the others fit its memory.
+        # The largest first: the others reuse its memory.
         self._replays = {
             (size, mode): recorded(size, mode)
             for size in reversed(self._sizes)
@@ -75,8 +75,7 @@ class DecodeGraphs:
 
         Args:
             rows: int64 [tokens]: the rows that generate.
-            mode: How their tokens are chosen, one of `modes`; without it, the step ends with
-                their logits.
+            mode: Their sampling mode, one of `modes`; with `None` the step stops at the logits.
         """
         size = min(size for size in self._sizes if size >= len(rows))
         padding = (0, size - len(rows))
@@ -89,7 +88,7 @@ class DecodeGraphs:
 
 
 class GraphCapture:
-    """Records CUDA graphs that share their memory: see `Capture`.
+    """Records CUDA graphs that share their memory; a `Capture`.
 
     Args:
         device: The GPU.
@@ -97,13 +96,13 @@ class GraphCapture:
 
     def __init__(self, device: torch.device) -> None:
         self._pool = torch.cuda.graph_pool_handle()
-        # One for all: cuBLAS keeps a workspace for each stream that it ever ran on.
+        # One stream for all graphs: cuBLAS keeps a workspace for each stream that it has run on.
         self._stream = torch.cuda.Stream(device)
 
     @torch.inference_mode()
     def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Returns the replay of a recording of the function, which must not wait for the device."""
-        # Libraries set themselves up in a first run, which must not be recorded.
+        """Records the function, which must not synchronize with the device; returns its replay."""
+        # Libraries initialize themselves in a first run, which must not be recorded.
         current = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):

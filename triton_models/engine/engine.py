@@ -1,7 +1,7 @@
 """The engine: one thread that owns the running requests and steps the model.
 
-Other threads only hand things over (`submit`, `cancel`, `stop`) and read counters. All state of
-the requests belongs to the engine's thread, so none of it needs a lock.
+Other threads only hand over work (`submit`, `cancel`, `stop`) and read counters. All request state
+belongs to the engine's thread, so none of it needs a lock.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Engine:
 
     Args:
         runner: Runs the steps.
-        room: The room of the runner's KV cache.
+        room: Allocates the runner's KV cache.
         token_bytes: The bytes of each token.
-        registry: Gives the vectors that requests can name at the moment; a request keeps those it
-            began with.
+        registry: Returns the vectors that are loaded at the moment; a request keeps those it
+            started with.
         end_ids: The tokens that end an answer.
-        context_length: The most tokens of a prompt and its answer together.
+        context_length: The maximum number of tokens of a prompt and its answer together.
         settings: Sizes and defaults.
     """
 
@@ -81,7 +81,7 @@ class Engine:
         self._inbox: deque[Callable[[], None]] = deque()
         self._num_open = 0
         self._has_ended = False
-        """Whether any sequence has ended since the last sweep; the engine's thread's own."""
+        """Whether any sequence has ended since the last sweep; for the engine's thread only."""
         self._accepting = True
         self._stopping = False
         self._recorder = StatisticsRecorder()
@@ -93,12 +93,12 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine's thread runs."""
+        """Whether the engine's thread is running."""
         return self._thread.is_alive()
 
     @property
     def statistics(self) -> EngineStatistics:
-        """What the engine is doing, and what it has done up to its last step."""
+        """Gauges of this moment, and counters up to the last step."""
         running = self._scheduler.num_running
         room = self._scheduler.room
         return self._recorder.snapshot(
@@ -119,10 +119,10 @@ class Engine:
         """Takes a request; its chunks go to `emit`, the last one with a finish reason.
 
         Args:
-            request: What to do.
+            request: What to generate.
             prompt_ids: The prompt's tokens.
             emit: Takes the chunks, on the engine's thread.
-            request_id: The client's name for the request.
+            request_id: The client's id of the request.
 
         Returns:
             A handle for `cancel`.
@@ -130,7 +130,7 @@ class Engine:
         Raises:
             InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.
             TraitNotFoundError: A trait to steer or to monitor has no vector.
-            QueueFullError: Too many requests wait already.
+            QueueFullError: Too many requests are waiting already.
             EngineUnavailableError: The engine is stopping or dead.
         """
         sequence = new_sequence(
@@ -157,16 +157,16 @@ class Engine:
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
-        """Ends a request, which then emits a last chunk that says so, unless it has already."""
+        """Cancels a request, which then emits its last chunk, unless it has ended already."""
         self._hand_over(lambda: self._cancel_all([sequence]))
 
     def cancel_by_id(self, request_id: str, report: Callable[[int], None]) -> None:
-        """Ends every request of a client's id.
+        """Cancels every request with an id.
 
         Args:
             request_id: The id.
-            report: Takes the number of requests ended, on the engine's thread; 0 at once when the
-                engine does not run.
+            report: Takes the number of cancelled requests, on the engine's thread; called with 0
+                at once if the engine is not running.
         """
 
         def cancel_matching() -> None:
@@ -180,12 +180,13 @@ class Engine:
             report(0)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Computes something on the engine's thread, between two steps, and returns the result.
+        """Calls a function on the engine's thread, between two steps, and returns the result.
 
-        Whoever computes with the engine's model does it so: see `in_short_lived_thread`.
+        All other computing with the engine's model must go through here: see
+        `in_short_lived_thread`.
 
         Args:
-            function: What to compute; what it raises is raised here.
+            function: The function; an exception of it is raised here.
 
         Raises:
             EngineUnavailableError: The engine is stopping or dead.
@@ -193,7 +194,7 @@ class Engine:
         result: Future[T] = Future()
 
         def compute() -> None:
-            if self._stopping:  # what the device may not survive is left undone
+            if self._stopping:  # the device may have failed: do not touch it
                 result.set_exception(EngineUnavailableError("the engine has stopped"))
                 return
             try:
@@ -208,10 +209,10 @@ class Engine:
         return result.result()
 
     def stop(self, drain_seconds: float) -> None:
-        """Takes no more requests, lets the open ones finish for a while, then ends them.
+        """Refuses new requests, waits for the open ones to finish, then ends those that are left.
 
         Args:
-            drain_seconds: How long open requests may go on.
+            drain_seconds: The maximum wait for open requests.
         """
         with self._wake:
             self._accepting = False
@@ -223,11 +224,11 @@ class Engine:
             self._wake.notify()
         if self.alive:
             self._thread.join()
-        else:  # it was never started, or died with something handed over meanwhile
+        else:  # it was never started, or died while something was handed over
             self._end_all(EngineUnavailableError("the server is shutting down"))
 
     def _counting(self, emit: Emit) -> Emit:
-        """Returns `emit` with the counters brought up to date before a last chunk is seen."""
+        """Returns `emit`, with the counters updated before a last chunk is emitted."""
 
         def counted(chunk: TokenChunk) -> None:
             if chunk.finish_reason is not None:
@@ -240,7 +241,7 @@ class Engine:
         return counted
 
     def _hand_over(self, action: Callable[[], None]) -> bool:
-        """Gives the engine's thread something to do before its next step, if it runs."""
+        """Queues an action before the engine's next step; false if the engine has stopped."""
         with self._wake:
             if self._stopping:
                 return False
@@ -263,11 +264,11 @@ class Engine:
             self._end_all(EngineUnavailableError("the engine died: see the server's log"))
 
     def _take_inbox(self) -> bool:
-        """Does what was handed over, waiting for something to do; false when it is time to stop."""
+        """Waits for work and runs the queued actions; false when the engine is to stop."""
         with self._wake:
             while not (self._inbox or self._stopping or self._scheduler.has_work):
                 self._wake.wait()
-            # Once this is set nothing is handed over any more, so nothing is left undone below.
+            # Once this is set nothing more is queued, so the loop below leaves nothing behind.
             stopping = self._stopping
         while self._inbox:
             self._inbox.popleft()()
@@ -284,7 +285,7 @@ class Engine:
         if not self._overlaps:
             self._collect(launched)
         else:
-            # The device goes on with the new step while the one before it is read.
+            # The device computes the new step while the previous one is read.
             earlier, self._launched = self._launched, launched
             self._collect(earlier)
         self._sweep()
@@ -304,7 +305,7 @@ class Engine:
         return _Launched(plan, step)
 
     def _collect(self, launched: _Launched | None) -> None:
-        """Waits for a launched step and moves its sequences on by the tokens it gives."""
+        """Waits for a launched step and appends its tokens to their sequences."""
         if launched is None:
             return
         try:
@@ -315,7 +316,7 @@ class Engine:
         now = time.monotonic()
         self._recorder.stepped(launched.plan)
         for sequence, token_id, logprobs in tokens:
-            # Else it was cancelled, or its end was not known yet, when the step was launched.
+            # Others were cancelled, or their end was not known yet when the step was launched.
             if sequence.finish_reason is None:
                 self._take(sequence, token_id, logprobs, now)
 
@@ -325,11 +326,11 @@ class Engine:
             self._fail(sequence, "the step that computed this request failed on the server")
 
     def _assign(self, sequences: SequenceOf[Sequence]) -> None:
-        """Sets up rows at once, which takes a GPU less time than one by one."""
+        """Sets up all rows at once, which is faster on a GPU than one by one."""
         try:
             self._runner.assign(sequences)
         except Exception:
-            if len(sequences) > 1:  # whose fault it is shows alone
+            if len(sequences) > 1:  # one by one, to find the one at fault
                 for sequence in sequences:
                     self._assign([sequence])
                 return
@@ -343,7 +344,7 @@ class Engine:
         logprobs: TokenLogprobs | None,
         now: float,
     ) -> None:
-        """Gives a sequence its next token."""
+        """Appends a sampled token to its sequence."""
         if token_id is None:
             self._fail(
                 sequence,
@@ -371,7 +372,7 @@ class Engine:
             sequence.fail(message, code)
 
     def _sweep(self) -> None:
-        """Lets go of the sequences that have finished and frees their rows."""
+        """Removes finished sequences and frees their rows."""
         if not self._has_ended:
             return
         self._has_ended = False
@@ -380,7 +381,7 @@ class Engine:
                 self._runner.release(sequence.row)
 
     def _end_all(self, error: EngineUnavailableError) -> None:
-        """Ends what is open without touching the device, which may be what failed."""
+        """Ends all open requests without touching the device, which may have failed."""
         while self._inbox:
             try:
                 self._inbox.popleft()()
@@ -392,7 +393,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class _Launched:
-    """A step under way, and what it does."""
+    """A step in flight, and its plan."""
 
     plan: Plan
     step: LaunchedStep

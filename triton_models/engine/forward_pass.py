@@ -1,4 +1,4 @@
-"""From the tokens of a step to the logits of those that get a next one."""
+"""The forward pass of a step: from its tokens to the logits of the positions to sample."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ForwardPass(Protocol):
     """The forward pass of a step.
 
     Attributes:
-        residuals: [blocks, rows, hidden size]: the residual stream behind each block for the tokens
-            of the newest step without prompts, if it leaves that.
+        residuals: [blocks, rows, hidden size]: the residual stream after each block, for the tokens
+            of the last step without prompts; `None` if it is not kept.
     """
 
     residuals: torch.Tensor | None
@@ -25,17 +25,17 @@ class ForwardPass(Protocol):
     def __call__(
         self, batch: PackedBatch, tap: ResidualTap | None = None, out: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Returns the logits of all that get a token, float32 [tokens that do, vocabulary].
+        """Returns the logits of the positions to sample, float32 [positions, vocabulary].
 
         Args:
             batch: The step's tokens.
-            tap: What keeps hidden states, if any are wanted.
-            out: Where the logits go, if not to a tensor of their own.
+            tap: Keeps hidden states, if any are wanted.
+            out: Where to write the logits; `None` makes a new tensor.
         """
 
 
 class HookedForward:
-    """The modules as they are, with steering as forward hooks on them: runs anywhere.
+    """The modules with steering as forward hooks: runs on any device.
 
     Args:
         model: The model. It gets permanent hooks.
@@ -55,7 +55,7 @@ class HookedForward:
         """See `ForwardPass`.
 
         Raises:
-            SteeringNotAppliedError: The forward pass went past a steering hook.
+            SteeringNotAppliedError: The forward pass skipped a steering hook.
         """
         attention = PackedAttention(self._cache, batch.layout, self._model.architecture)
         context = ForwardContext(attention, batch.steering_lines, tap)

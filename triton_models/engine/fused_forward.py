@@ -1,9 +1,9 @@
-"""The forward pass from fused kernels: what a half-precision model on a GPU computes.
+"""The forward pass of fused kernels, for half-precision models on a GPU.
 
-It computes what the modules in `model/transformer.py` do with the hooks of `steering/hooks.py` on
-them, in fewer and larger pieces: a block is four matrix products, and one kernel between each two.
-Residual stream, product and steering are added before they are rounded, not after each addition.
-For few rows the pieces go into the products' own kernels.
+It computes the same as the modules of `model/transformer.py` with the hooks of `steering/hooks.py`,
+in fewer and larger kernels: a block is four matrix products, with one kernel between each two.
+Residual stream, product and steering are summed before rounding, not rounded after each addition.
+For few rows the elementwise parts are fused into the matrix products.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from triton_models.steering.hooks import ResidualTap, SteeringTable
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What a decoder block is computed from."""
+    """The weights of a decoder block."""
 
     attention_norm: torch.Tensor
     query_key_value: Linear
@@ -47,13 +47,13 @@ class _Block:
 
 
 class FusedForward:
-    """Computes steps of a model whose linear layers are plain.
+    """Computes steps of a model whose linear layers are not packed.
 
     Args:
         model: The model.
         cache: Its KV cache.
         steering: What is added at each block's output.
-        context_length: The most tokens of a sequence.
+        context_length: The maximum number of tokens of a sequence.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class FusedForward:
         layout: Layout,
         packed: PackedAttention,
     ) -> torch.Tensor:
-        """Attends all tokens of a step, [tokens, query heads * head size]."""
+        """Returns the attention of all tokens of a step, [tokens, query heads * head size]."""
         architecture, cache = self._architecture, self._cache.blocks[index]
         heads = heads.view(len(heads), -1, architecture.head_size)
         count = layout.num_generating
@@ -179,7 +179,7 @@ class FusedForward:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _kept(self, index: int, batch: PackedBatch) -> torch.Tensor | None:
-        """Returns where a block's output goes in a step without prompts."""
+        """Returns where to write a block's output, `None` in a step with prompts."""
         if self.residuals is None or batch.layout.has_prompts:
             return None
         kept = self.residuals[index, : len(batch.input_ids)]

@@ -1,17 +1,16 @@
-"""Which part of the KV cache belongs to which request, and what of it later ones can reuse.
+"""Allocation of the KV cache, and reuse of prefixes that are in it.
 
-The cache is one long run of token slots. A request gets an extent of it that is as long as its
-prompt and answer can become, so that a running request never runs out of room and is never
-preempted: it waits, or it runs to its end. Extents are contiguous, so attention can read them in
-place. Slot 0 is no request's: padding points at it.
+The cache is an array of token slots. A request gets a contiguous extent for the maximum length of
+its prompt and answer, so that a running request never runs out of room and is never preempted, and
+attention can read it in place. Slot 0 is reserved for padding.
 
-An extent stays readable after its request has ended, until its room is needed. A later prompt that
-begins with the same tokens, computed under the same steering, copies them instead of computing
-them again. Keys and values depend on every token before them and on what was added to the residual
-stream there, so both are compared, token by token.
+An extent is retained after its request has ended, until its slots are needed. A later prompt with
+the same prefix, computed under the same steering, copies the keys and values instead of computing
+them again. Keys and values depend on all tokens before them and on the steering of those tokens, so
+both are compared, token by token.
 
-Memory follows use: extents lie in the part of the cache that is open, which grows only when running
-requests need more than there is of it. What is kept for later prompts never makes it grow.
+Memory grows with use: extents lie in the open part of the cache, which grows only when running
+requests need more slots. Retained extents never make it grow.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from dataclasses import dataclass, field
 from triton_models.model.attention import FIRST_SLOT
 
 MIN_SHARED_TOKENS = 16
-"""The shortest common beginning that is worth a copy, or a wait for another request's prompt."""
+"""The shortest prefix worth copying, or worth waiting for while another request computes it."""
 
 MAX_RETAINED = 256
-"""The most ended extents that are kept, which bounds the search through them."""
+"""The maximum number of retained extents, which bounds the search through them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a request's keys and values were, or will be, computed from.
+    """What determines a request's keys and values.
 
     Attributes:
-        token_ids: The prompt and, as they come, the generated tokens.
-        num_prompt_tokens: How many of them are the prompt.
-        prompt_key: Names what steers the prompt's tokens; `""` is nothing.
-        response_key: Names what steers the generated tokens.
+        token_ids: The prompt, and the generated tokens as they arrive.
+        num_prompt_tokens: The length of the prompt.
+        prompt_key: Identifies the steering of the prompt's tokens; `""` for none.
+        response_key: Identifies the steering of the generated tokens; `""` for none.
     """
 
     token_ids: SequenceOf[int]
@@ -46,9 +45,9 @@ class Content:
     response_key: str
 
     def shared_with(self, other: Content) -> int:
-        """Returns how many of the first tokens have the same keys and values in `other`'s prompt.
+        """Returns the length of the prefix whose keys and values `other`'s prompt can reuse.
 
-        At least one of `other`'s prompt tokens is left, since its logits are needed.
+        It leaves at least one token of `other`'s prompt, whose logits are needed.
         """
         if self.prompt_key != other.prompt_key:
             return 0
@@ -66,7 +65,7 @@ class Extent:
         start: The first slot.
         length: How many slots.
         content: What they hold.
-        num_computed: How many of the content's tokens have their keys and values here.
+        num_computed: How many tokens have their keys and values stored.
     """
 
     start: int
@@ -82,11 +81,11 @@ class Extent:
 
 @dataclass(slots=True)
 class KVRoom:
-    """Hands out extents of the KV cache.
+    """Allocates extents of the KV cache.
 
     Attributes:
-        num_slots: How many token slots there are for requests.
-        reuse: Whether ended extents are kept for later prompts.
+        num_slots: The number of token slots for requests.
+        reuse: Whether the extents of ended requests are retained for later prompts.
         growth: How many slots are opened at a time; 0 opens all at once.
     """
 
@@ -95,11 +94,11 @@ class KVRoom:
     growth: int = 0
     _num_open: int = field(init=False)
     _extents: list[Extent] = field(default_factory=list)
-    """Those in use and those retained, by their start."""
+    """Extents in use and retained ones, sorted by start."""
     _in_use: list[Extent] = field(default_factory=list)
-    """Those of requests that have not ended, by their start."""
+    """Extents of requests that have not ended, sorted by start."""
     _retained: dict[Extent, None] = field(default_factory=dict)
-    """Those whose requests have ended, the one unused for longest first."""
+    """Extents of ended requests, the least recently used first."""
 
     def __post_init__(self) -> None:
         self._num_open = min(self.growth, self.num_slots) or self.num_slots
@@ -107,27 +106,27 @@ class KVRoom:
     @property
     def used_slots(self) -> int:
         """How many slots belong to requests that have not ended."""
-        # Copied first, here and below: other threads ask while the engine's goes on.
+        # Copied first, here and below: other threads read while the engine's thread changes them.
         return sum(extent.length for extent in list(self._in_use))
 
     @property
     def retained_slots(self) -> int:
-        """How many slots are kept for reuse, and free for any request that needs room."""
+        """How many slots are retained for reuse; requests that need room evict them."""
         return sum(extent.length for extent in list(self._retained))
 
     def fits(self, length: int) -> bool:
-        """Whether running requests leave room for one of `length` slots."""
+        """Whether running requests leave room for an extent of `length` slots."""
         return self._find_gap(length, self._in_use, self.num_slots) is not None
 
     def reserve(self, length: int, content: Content) -> Extent | None:
-        """Takes room for a request, from what is free or what has been unused for longest.
+        """Allocates an extent, evicting the least recently used retained ones if necessary.
 
         Args:
             length: How many slots, at most `num_slots`.
             content: What they will hold.
 
         Returns:
-            The extent, or `None` when running requests leave no such room.
+            The extent, or `None` if running requests leave no room for it.
         """
         while (start := self._find_gap(length, self._extents, self._num_open)) is None:
             if not self.fits(length):
@@ -142,24 +141,24 @@ class KVRoom:
         return extent
 
     def release(self, extent: Extent, *, keep: bool) -> None:
-        """Ends a request's use of its extent.
+        """Frees or retains the extent of a request that has ended.
 
         Args:
             extent: The extent.
-            keep: Whether what it holds can be trusted by later prompts.
+            keep: Whether its keys and values are valid for later prompts.
         """
         self._in_use.remove(extent)
         if not (keep and self.reuse and extent.num_computed >= MIN_SHARED_TOKENS):
             self._extents.remove(extent)
             return
-        # What the answer did not come to need is free at once.
+        # Slots that the answer did not use are free at once.
         extent.length = extent.num_computed
         self._retained[extent] = None
         if len(self._retained) > MAX_RETAINED:
             self._evict(next(iter(self._retained)))
 
     def find_computed(self, content: Content) -> tuple[Extent, int] | None:
-        """Returns the extent that has most of a prompt's beginning computed, and how much."""
+        """Returns the extent with the longest computed prefix of a prompt, and its length."""
         best: tuple[Extent, int] | None = None
         for extent in self._extents if self.reuse else ():
             shared = min(extent.content.shared_with(content), extent.num_computed)
@@ -174,14 +173,14 @@ class KVRoom:
         self._extents.remove(extent)
 
     def _find_gap(self, length: int, extents: SequenceOf[Extent], num_slots: int) -> int | None:
-        """Returns the start of the smallest gap in the first slots that is long enough."""
+        """Returns the start of the smallest sufficient gap in the first `num_slots` slots."""
         best: tuple[int, int] | None = None
         position = FIRST_SLOT
         for extent in extents:
             gap = extent.start - position
             if gap >= length and (best is None or gap < best[0]):
                 best = (gap, position)
-            position = extent.start + extent.length  # `end` would take most of the search
+            position = extent.start + extent.length  # the property `end` is slow in this loop
         gap = FIRST_SLOT + num_slots - position
         if gap >= length and (best is None or gap < best[0]):
             best = (gap, position)
@@ -189,7 +188,7 @@ class KVRoom:
 
 
 def _common_length(first: SequenceOf[int], second: SequenceOf[int], limit: int) -> int:
-    """Returns how many of the first `limit` elements are equal, in ever longer strides."""
+    """Returns the length of the common prefix, at most `limit`; compares in growing strides."""
     equal, stride = 0, MIN_SHARED_TOKENS
     while equal < limit:
         end = min(equal + stride, limit)

@@ -1,4 +1,4 @@
-"""How large the KV cache is."""
+"""The size of the KV cache."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch
 from triton_models.model.architecture import Architecture
 
 GPU_SHARE = 0.9
-"""How much of a GPU's free memory the cache may take; the rest is for a step's own tensors."""
+"""The share of a GPU's free memory for the cache; the rest is for a step's own tensors."""
 
 CPU_SHARE = 0.25
-"""How much of the machine's memory it may take: others run there, too."""
-
+"""The share of the machine's memory for the cache; other programs need the rest."""
 
 GROWTH_BYTES = 128 * 2**20
 """How much memory the cache takes at a time, as running requests need it."""
@@ -25,17 +24,17 @@ class KVCacheTooSmallError(ValueError):
 
 
 def bytes_per_token(model: Architecture, dtype: torch.dtype) -> int:
-    """Returns the size of one token's keys and values at all decoder blocks."""
+    """Returns the size in bytes of one token's keys and values at all decoder blocks."""
     return model.num_layers * model.key_value_width * dtype.itemsize
 
 
 def growth_of(token_bytes: int, context_length: int, device: torch.device) -> int:
-    """Returns how many slots the KV cache opens at a time, or 0 if it is taken whole.
+    """Returns how many slots the KV cache opens at a time, 0 if it is allocated whole.
 
     Args:
         token_bytes: The size of one token's keys and values.
-        context_length: The most tokens of a request.
-        device: Where the cache is; on a GPU, CUDA graphs hold its addresses.
+        context_length: The maximum number of tokens of a request.
+        device: The cache's device; on a GPU, CUDA graphs hold its addresses.
     """
     return 0 if device.type == "cuda" else max(GROWTH_BYTES // token_bytes, context_length)
 
@@ -47,10 +46,10 @@ def choose_num_slots(
 
     Args:
         token_bytes: The size of one token's keys and values.
-        configured: How many the operator wants, or 0.
+        configured: The configured number of tokens, or 0.
         num_rows: How many requests a batch can hold.
-        context_length: The most tokens of a request.
-        memory: How many bytes the cache may take when nothing is configured.
+        context_length: The maximum number of tokens of a request.
+        memory: How many bytes the cache may take if nothing is configured.
 
     Raises:
         KVCacheTooSmallError: A request of full length would not fit.
@@ -79,7 +78,7 @@ def available_memory(device: torch.device) -> int:
 
 
 def _container_limit() -> int | None:
-    """Returns the memory limit of the container that this runs in, if it has one."""
+    """Returns the memory limit of the container in bytes, if there is one."""
     try:
         return int(Path("/sys/fs/cgroup/memory.max").read_text())
     except (OSError, ValueError):

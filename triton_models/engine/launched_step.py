@@ -1,4 +1,4 @@
-"""A step that was started, and how its results come to the host."""
+"""A launched step, and the copy of its results to the host."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from triton_models.engine.sequence import Sequence, TokenLogprobs
 
 
 class ToHost:
-    """Brings tensors of one step to the host without making the device wait.
+    """Copies the tensors of one step to the host without stalling the device.
 
     Args:
-        device: Where the tensors are.
+        device: The tensors' device.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._event = torch.cuda.Event() if device.type == "cuda" else None
 
     def copy(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Returns the tensor on the host; what it holds is there after `wait`."""
+        """Returns a tensor on the host, whose content is valid after `wait`."""
         if self._event is None:
             return tensor
         host = torch.empty_like(tensor, device="cpu", pin_memory=True)
         return host.copy_(tensor, non_blocking=True)
 
     def seal(self) -> None:
-        """Says that all copies were started."""
+        """Marks that all copies were started."""
         if self._event is not None:
             self._event.record()
 
     def wait(self) -> None:
-        """Waits until what was copied is there."""
+        """Waits for the copies."""
         if self._event is not None:
             self._event.synchronize()
 
 
 @dataclass(frozen=True, slots=True)
 class GivenTokens:
-    """What a step gives to the sequences whose last tokens it computed; tensors on the host.
+    """The tokens that a step sampled; tensors on the host.
 
     Attributes:
-        sequences: The sequences.
+        sequences: The sequences that get a token.
         ids: int64 [sequences]: their next tokens.
-        max_logits: float32 [sequences]: their largest logits, not finite where logits are not.
-        reported: Which of them asked for log-probabilities, by index.
-        likelihoods: Of the reported ones, in that order.
+        max_logits: float32 [sequences]: their largest logits, not finite if any logit is not.
+        reported: The indices of the sequences that asked for log-probabilities.
+        likelihoods: The log-probabilities of those, in that order.
     """
 
     sequences: SequenceOf[Sequence]
@@ -62,19 +62,19 @@ class GivenTokens:
 
 
 SampledToken = tuple[Sequence, int | None, TokenLogprobs | None]
-"""A sequence, its next token (`None` where the logits were not finite, as when a steering
-overflows), and how likely that was, if the sequence's request asks."""
+"""A sequence, its next token (`None` if the logits are not finite, for example because the steering
+overflowed), and its log-probabilities, if the request asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchedStep:
-    """A step under way.
+    """A step in flight.
 
     Attributes:
-        to_host: Brings its results.
-        given: The tokens it gives, if any.
-        monitored: Which tokens monitored requests read in it.
-        products: What they read, float32 [blocks, tokens, directions], if anything.
+        to_host: Copies its results.
+        given: The tokens it sampled, if any.
+        monitored: The tokens of monitored requests.
+        products: Their projections, float32 [blocks, tokens, directions], if there are any.
     """
 
     to_host: ToHost
@@ -83,10 +83,7 @@ class LaunchedStep:
     products: torch.Tensor | None
 
     def wait(self) -> list[SampledToken]:
-        """Waits until the step is done, and returns the tokens it gives.
-
-        Monitored requests have read their part of it then, too.
-        """
+        """Waits for the step, updates the readouts, and returns the sampled tokens."""
         self.to_host.wait()
         if self.products is not None:
             self.monitored.give(self.products.numpy())
@@ -104,7 +101,7 @@ class LaunchedStep:
 
 
 def _logprobs(given: GivenTokens) -> dict[int, TokenLogprobs]:
-    """Returns by index what the reported sequences asked for."""
+    """Returns the log-probabilities of the sequences that asked for them, by index."""
     likely = given.likelihoods
     if likely is None:
         return {}

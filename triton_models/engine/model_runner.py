@@ -1,4 +1,4 @@
-"""A step from its plan to its next tokens: the forward pass, sampling, and what is read of it."""
+"""Runs a step: from its plan through the forward pass to sampled tokens and readouts."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunnerSizes:
-    """What a runner makes room for.
+    """The sizes of a runner's buffers.
 
     Attributes:
         num_rows: How many requests a batch can hold.
         num_slots: How many tokens of requests the KV cache can hold.
-        context_length: The most tokens of a request.
-        prompt_tokens: The most prompt tokens in a step.
+        context_length: The maximum number of tokens of a request.
+        prompt_tokens: The maximum number of prompt tokens in a step.
     """
 
     num_rows: int
@@ -57,11 +57,11 @@ class RunnerSizes:
 
 
 class ModelRunner:
-    """Runs steps of a model on its device; nothing else touches that.
+    """Runs steps of a model. Nothing else touches the device.
 
     Args:
         model: The model. It gets permanent hooks.
-        sizes: What to make room for.
+        sizes: The sizes of the buffers.
         end_ids: The tokens that end an answer.
         cuda_graphs: Whether steps are replayed as CUDA graphs on a GPU.
         fused_kernels: Whether a GPU uses the fused kernels where they fit.
@@ -91,7 +91,7 @@ class ModelRunner:
         self.forward, self.kernels = choose_forward(
             model, self._cache, self._steering, sizes.context_length, fused_kernels
         )
-        """The forward pass, and what it is made of."""
+        """The forward pass, and whether it uses the fused kernels."""
         self._state = RowState(sizes.num_rows, self.device)
         self._sampling = SamplingTable(
             sizes.num_rows,
@@ -100,7 +100,7 @@ class ModelRunner:
             self.device,
             fused=self.kernels.fused,
         )
-        # What a replayed step gives lies here until the next one.
+        # A replayed step writes its outputs here; they are valid until the next one.
         self._logits = torch.empty((sizes.num_rows, self.vocabulary_size), device=self.device)
         self._chosen = torch.zeros(sizes.num_rows, dtype=torch.int64, device=self.device)
         self._max_logits = torch.zeros(sizes.num_rows, device=self.device)
@@ -108,24 +108,24 @@ class ModelRunner:
         self._prompt_graphs: PromptGraphs | None = None
         if cuda_graphs and self._cache.attends_in_place:
             capture = GraphCapture(self.device)
-            # First, since the graphs of fewer tokens fit their memory.
+            # First, since the graphs of fewer tokens reuse their memory.
             if self.kernels.fused and not self._try_to_record_prompts(capture):
-                capture = GraphCapture(self.device)  # what the other one held is free again
-            # Without kernels some of it asks the host in between, which no graph can.
+                capture = GraphCapture(self.device)  # frees the memory of the failed one
+            # Without kernels `SamplingMode.ANY` synchronizes with the host, which no graph can.
             modes = SamplingMode if self.kernels.fused else (SamplingMode.GREEDY, SamplingMode.FEW)
             self.record(capture, modes)
 
     def enter_thread(self) -> None:
-        """Makes the GPU the current one of the calling thread, which will launch steps."""
+        """Makes the model's GPU the current one of the calling thread, which will launch steps."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
 
     def record(self, capture: Capture, modes: Iterable[SamplingMode] = SamplingMode) -> None:
-        """Records steps that only generate; from then on they are replayed.
+        """Records decode steps; from then on they are replayed.
 
         Args:
-            capture: Makes a replay of a step.
-            modes: The ways of choosing tokens that can be part of it.
+            capture: Records a step.
+            modes: The sampling modes to record.
         """
         self._graphs = DecodeGraphs(
             self._step,
@@ -139,10 +139,10 @@ class ModelRunner:
     def record_prompts(self, capture: Capture) -> None:
         """Records the forward pass of steps with prompts; from then on it is replayed.
 
-        It is for variable-length attention, whose shapes depend on tensors only.
+        It needs variable-length attention, whose kernel launches depend on tensors only.
 
         Args:
-            capture: Makes a replay of it.
+            capture: Records a step.
         """
         sizes = self._sizes
         self._prompt_graphs = PromptGraphs(
@@ -159,9 +159,9 @@ class ModelRunner:
         try:
             self.record_prompts(capture)
             reason = self._check_replay()
-        except Exception as error:  # most likely there is no memory for them
+        except Exception as error:  # most likely out of memory
             if torch.cuda.is_initialized():
-                torch.cuda.synchronize()  # a GPU that is broken can do nothing more
+                torch.cuda.synchronize()  # raises if the GPU's context is broken
             logger.debug("recording steps with prompts failed", exc_info=True)
             reason = str(error) or repr(error)
         if reason:
@@ -189,10 +189,10 @@ class ModelRunner:
         return reason
 
     def assign(self, sequences: SequenceOf[Sequence]) -> None:
-        """Makes each sequence's row of the batch steer and sample as its request wants.
+        """Sets up each sequence's row of the batch: its steering, sampling and position.
 
         Raises:
-            ValueError: One has no row, or no room in the KV cache.
+            ValueError: A sequence has no row, or no extent in the KV cache.
         """
         rows = [row_of(sequence) for sequence in sequences]
         self._state.write(sequences)
@@ -200,18 +200,18 @@ class ModelRunner:
         self._steering.write(rows, [sequence.delta for sequence in sequences])
 
     def release(self, row: int) -> None:
-        """Makes a row steer by nothing."""
+        """Clears the steering of a row."""
         self._steering.clear(row)
 
     @torch.inference_mode()
     def launch(self, plan: Plan) -> LaunchedStep:
-        """Starts a step; on a GPU it goes on while the caller does other things.
+        """Launches a step; on a GPU it runs asynchronously.
 
         Args:
             plan: What to copy and compute.
 
         Raises:
-            SteeringNotAppliedError: The forward pass went past a steering hook.
+            SteeringNotAppliedError: The forward pass skipped a steering hook.
         """
         for copy in plan.copies:
             if target := copy.sequence.extent:
@@ -256,12 +256,12 @@ class ModelRunner:
         return self._choose(self._replayed(graphs, step.plan), step, to_host)
 
     def _replayed(self, graphs: PromptGraphs, plan: Plan) -> torch.Tensor:
-        """Returns the logits of a step with prompts, from the graph that it fits."""
+        """Returns the logits of a step with prompts, replayed."""
         graphs.run(plan)
         return self._logits[: len(plan.giving)]
 
     def _step(self, rows: torch.Tensor, mode: SamplingMode | None) -> None:
-        """Does all of a step that only generates, from what the device knows of its rows."""
+        """Computes a decode step from the state of its rows on the device."""
         batch = self._generating(rows, self._sizes.context_length)
         logits = self.forward(batch, out=self._logits[: len(rows)])
         if mode is not None:
@@ -272,7 +272,7 @@ class ModelRunner:
             self._max_logits[: len(rows)] = max_logits
 
     def _forward_with_prompts(self, tensors: StepTensors, prompt_group: SpanGroup) -> None:
-        """Does a step with prompts up to its logits, from tensors alone."""
+        """Computes the logits of a step with prompts, from tensors alone."""
         batch = self._with_prompts(tensors, self._sizes.context_length, prompt_group=prompt_group)
         self.forward(batch, out=self._logits[: tensors.size.num_last])
 
@@ -280,7 +280,7 @@ class ModelRunner:
         return self._choose(self.forward(self.batch(step.plan), tap), step, to_host)
 
     def batch(self, plan: Plan) -> PackedBatch:
-        """Brings a step to the device; its generating rows stand behind their tokens then."""
+        """Returns the tensors of a step on the device, and advances its generating rows."""
         rows = rows_of(plan.generating)
         max_reach = max(plan.positions, default=-1) + 1
         if not plan.prompts:
@@ -292,7 +292,7 @@ class ModelRunner:
         return self._with_prompts(tensors, max_reach, prompts)
 
     def _generating(self, rows: torch.Tensor, max_reach: int) -> PackedBatch:
-        """Takes rows' newest tokens for a step, and makes the rows stand behind them."""
+        """Returns the batch of rows' newest tokens, and advances the rows."""
         return packed_batch(self._take(rows), len(rows), max_reach)
 
     def _with_prompts(
@@ -302,7 +302,7 @@ class ModelRunner:
         prompts: SequenceOf[Span] = (),
         prompt_group: SpanGroup | None = None,
     ) -> PackedBatch:
-        """Does the same, and puts prompts behind them."""
+        """Returns the batch of rows' newest tokens followed by prompts, and advances the rows."""
         columns, num_generating = tensors.columns, len(tensors.rows)
         if num_generating:
             columns = torch.cat((self._take(tensors.rows), columns), dim=1)
@@ -311,9 +311,9 @@ class ModelRunner:
         )
 
     def _take(self, rows: torch.Tensor) -> torch.Tensor:
-        """Returns where rows stand, and makes them move on."""
+        """Returns the state of rows, and advances them."""
         columns = self._state.take(rows)
-        self._state.move_on(rows)
+        self._state.advance(rows)
         return columns
 
     def _mode(self, step: _Step) -> SamplingMode:
@@ -345,14 +345,14 @@ class ModelRunner:
 
 
 class _Step:
-    """What the host knows of a step's tokens to choose.
+    """What the host knows about the tokens that a step samples.
 
     Attributes:
         plan: The step's plan.
         sequences: The sequences that get a token.
-        rows: int64 [tokens to choose]: their rows of the batch.
-        places: int64 [tokens to choose]: the positions that the tokens will have.
-        reported: Which of them report log-probabilities, by index.
+        rows: int64 [tokens]: their rows of the batch.
+        places: int64 [tokens]: the positions that the new tokens will have.
+        reported: The indices of the sequences that asked for log-probabilities.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Reading the monitored requests' projections in a step: one matrix product for all of them."""
+"""The projections of monitored requests in a step: one matrix product for all of them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from triton_models.steering.readout import Readout
 
 @dataclass(frozen=True, slots=True)
 class MonitoredTokens:
-    """Which tokens of a step are read, and for whom: generated ones of monitored requests.
+    """The generated tokens of monitored requests in a step.
 
     Attributes:
         readouts: The requests' readouts.
-        token_indices: The place of each one's token in the packed batch.
+        token_indices: The index of each request's token in the packed batch.
     """
 
     readouts: tuple[Readout, ...]
@@ -29,21 +29,21 @@ class MonitoredTokens:
 
     @property
     def blocks(self) -> list[int]:
-        """The blocks that any of them is read at."""
+        """The blocks that any readout needs."""
         return sorted({block for readout in self.readouts for block in readout.blocks})
 
     def tap(self, device: torch.device) -> ResidualTap | None:
-        """Returns what keeps the tokens' hidden states, or `None` when there is nothing to read."""
+        """Returns a tap for the tokens' hidden states, `None` if nothing is monitored."""
         if not self.token_indices:
             return None
         return ResidualTap(self.blocks, upload(self.token_indices, device))
 
     def project(self, tap: ResidualTap) -> torch.Tensor:
-        """Returns every kept hidden state's product with every direction.
+        """Returns the dot product of every kept hidden state with every direction.
 
         Returns:
-            float32 [blocks, tokens, directions], on the device: more than is needed, for the sake
-            of one product.
+            float32 [blocks, tokens, directions], on the device: more than is needed, so that one
+            matrix product suffices.
         """
         states = tap.states()
         stacked = torch.stack([states[block] for block in self.blocks]).float()
@@ -52,7 +52,7 @@ class MonitoredTokens:
         return stacked @ columns.T
 
     def give(self, products: NDArray[np.float32]) -> None:
-        """Gives each readout its part of the products, as returned by `project`."""
+        """Adds to each readout its part of the products, as returned by `project`."""
         place = {block: index for index, block in enumerate(self.blocks)}
         direction = 0
         for token, readout in enumerate(self.readouts):
@@ -63,7 +63,7 @@ class MonitoredTokens:
 
 
 def monitored_tokens(sequences: SequenceOf[Sequence]) -> MonitoredTokens:
-    """Returns which of a step's generating sequences, whose tokens stand first, are read."""
+    """Returns the monitored ones of a step's generating sequences, whose tokens come first."""
     places = [place for place, each in enumerate(sequences) if each.readout is not None]
     readouts = tuple(each.readout for each in sequences if each.readout is not None)
     return MonitoredTokens(readouts, tuple(places))

@@ -1,8 +1,8 @@
-"""A step's tokens, packed side by side for one forward pass.
+"""A step's tokens, packed for one forward pass.
 
-First one token of each generating sequence, then the prompts' chunks, without padding. What tells
-them apart travels as tensors beside them. A generating sequence's newest token is on the device
-already, whether the host knows it yet or not, so only its row of the batch is sent.
+One token of each generating sequence, then the chunks of prompts, without padding, with tensors
+beside them that say what belongs to which sequence. A generating sequence's newest token is already
+on the device, whether or not the host knows it yet, so only its row of the batch is sent.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class PackedBatch:
         input_ids: int64 [tokens].
         steering_lines: int64 [tokens]: each token's line of the steering table.
         layout: Where the tokens lie.
-        last_tokens: int64 [sequences that get a token]: where their last tokens stand; `None` if
-            each token is one.
+        last_tokens: int64 [sequences that get a token]: the indices of their last tokens; `None` if
+            every token is one.
     """
 
     input_ids: torch.Tensor
@@ -38,7 +38,7 @@ class PackedBatch:
     last_tokens: torch.Tensor | None = None
 
     def giving(self, states: torch.Tensor) -> torch.Tensor:
-        """Returns of states, [tokens, size], those of the tokens that get a next one."""
+        """Returns the rows of `states`, [tokens, size], whose next token is sampled."""
         return states if self.last_tokens is None else states.index_select(0, self.last_tokens)
 
 
@@ -50,10 +50,10 @@ def packed_batch(
     prompts: SequenceOf[Span] = (),
     prompt_group: SpanGroup | None = None,
 ) -> PackedBatch:
-    """Makes a batch of what is known of each of its tokens.
+    """Makes a batch.
 
     Args:
-        columns: int64 [4, tokens]: as `RowState.take` returns it.
+        columns: int64 [4, tokens]: as returned by `RowState.take`.
         num_generating: See `Layout`.
         max_reach: See `Layout`.
         last_tokens: See `PackedBatch`.
@@ -68,13 +68,13 @@ def packed_batch(
 
 @dataclass(frozen=True, slots=True)
 class StepSize:
-    """How much a step with prompts holds.
+    """The size of a step with prompts.
 
     Attributes:
-        num_rows: How many tokens of generating sequences.
-        num_tokens: How many tokens of prompts.
-        num_last: How many sequences get a token.
-        num_pieces: In how many pieces the prompts' chunks are attended to, if it says so.
+        num_rows: The number of generating sequences.
+        num_tokens: The number of prompt tokens.
+        num_last: The number of sequences that get a token.
+        num_pieces: The number of pieces that prompts are cut into for attention; 0 if they are not.
     """
 
     num_rows: int
@@ -84,28 +84,28 @@ class StepSize:
 
     @property
     def parts(self) -> tuple[int, int, int, int]:
-        """How many numbers its rows, columns, last tokens and pieces are."""
+        """The number of elements of its rows, columns, last tokens and pieces."""
         pieces = 3 * (self.num_pieces + 1) if self.num_pieces else 0
         return self.num_rows, 4 * self.num_tokens, self.num_last, pieces
 
     @property
     def length(self) -> int:
-        """How many numbers it is."""
+        """The number of elements of all parts together."""
         return sum(self.parts)
 
 
 class StepTensors:
-    """What the device is told of a step with prompts: parts of one tensor, which travels whole.
+    """The description of a step with prompts: views of one tensor, which is sent in one copy.
 
     Args:
-        numbers: int64: holds at least what the size says.
-        size: How much of everything there is.
+        numbers: int64, of at least `size.length` elements.
+        size: The sizes of the parts.
 
     Attributes:
-        size: The same.
-        numbers: What of the tensor is used.
-        rows: int64 [rows]: the rows that generate.
-        columns: int64 [4, tokens]: of the prompts' tokens what `RowState.take` returns of rows.
+        size: The sizes of the parts.
+        numbers: The used part of the tensor.
+        rows: int64 [rows]: the generating rows.
+        columns: int64 [4, tokens]: for the prompts' tokens what `RowState.take` returns for rows.
         last_tokens: See `PackedBatch`.
         pieces: int64 [3, pieces + 1]: their starts, first slots and reaches; see `SpanGroup`.
     """
@@ -118,7 +118,7 @@ class StepTensors:
         self.pieces = pieces.view(3, -1)
 
     def write(self, rows: NDArray[np.int64], prompts: SequenceOf[Slice]) -> list[Span]:
-        """Writes generating rows and prompts, which may be fewer than there is room for.
+        """Writes generating rows and prompts; there may be fewer than the size allows.
 
         Returns:
             The prompts' chunks.
@@ -149,7 +149,7 @@ def row_of(sequence: Sequence) -> int:
     """Returns a running sequence's row of the batch.
 
     Raises:
-        ValueError: It does not run.
+        ValueError: It is not running.
     """
     if sequence.row is None:
         raise ValueError("a sequence without a row cannot be computed")
@@ -165,7 +165,7 @@ def first_slot_of(sequence: Sequence) -> int:
     """Returns the cache slot of a running sequence's first token.
 
     Raises:
-        ValueError: It has no room in the KV cache.
+        ValueError: It has no extent in the KV cache.
     """
     if sequence.extent is None:
         raise ValueError("a sequence without room in the KV cache cannot be computed")

@@ -1,12 +1,12 @@
-"""CUDA graphs for steps with prompts: their forward pass, which ends with logits.
+"""CUDA graphs for the forward pass of steps with prompts, up to their logits.
 
-A graph is recorded for each of a few numbers of generating rows and of prompt tokens, and a step
-goes to the smallest that it fits. What it computes is sent as one tensor, filled up to the graph's
-size: rows with the dummy row, prompts with tokens that point at slot 0.
+A graph is recorded for each pair of a few numbers of generating rows and of prompt tokens; a step
+is replayed by the smallest that it fits. Its description is sent as one tensor, padded to the
+graph's size: rows with the dummy row, prompts with dummy tokens that write to reserved slot 0.
 
-The kernel that attends to prompts is started for each piece of a prompt and for the longest one
-there may be, so prompts are cut into pieces of as many tokens as it computes at a time: pieces that
-a step does not have cost next to nothing then.
+The attention kernel is launched for a fixed number of pieces of fixed maximum length. So prompts
+are cut into pieces of as many tokens as one program computes: unused pieces then cost almost
+nothing.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from triton_models.model.attention import Span, SpanGroup
 from triton_models.model.upload import upload
 
 Forward = Callable[[StepTensors, SpanGroup], None]
-"""A step up to its logits, from tensors alone; the group is the prompts'."""
+"""Computes a step's logits from tensors alone; the group describes the prompts."""
 
 ROW_COUNTS = (0, 16, 64, 128, 256, 512)
-"""For how many generating rows graphs are recorded, up to the most there can be."""
+"""The numbers of generating rows to record graphs for, up to the batch size."""
 
 TOKEN_COUNTS = (128, 256, 512, 768, 1024, 1536, 2048)
-"""For how many prompt tokens: past it a step keeps a GPU busy for longer than its launch takes."""
+"""The numbers of prompt tokens to record graphs for: with more, the GPU takes longer than the
+launch anyway."""
 
 MAX_PROMPTS = 64
-"""The most prompts of a replayed step."""
+"""The maximum number of prompts in a replayed step."""
 
 PIECE_TOKENS = 128
-"""How many tokens of a prompt a program of FlashAttention-2 computes."""
+"""How many tokens of a prompt one program of FlashAttention-2 computes."""
 
 
 class PromptGraphs:
@@ -46,12 +47,12 @@ class PromptGraphs:
 
     Args:
         forward: The forward pass.
-        num_rows: The most requests in a batch.
-        num_tokens: The most prompt tokens in a step.
-        context_length: The most tokens of a request.
+        num_rows: The maximum batch size.
+        num_tokens: The maximum number of prompt tokens in a step.
+        context_length: The maximum number of tokens of a request.
         dummy_row: The row that pads batches.
         device: The model's device.
-        capture: Makes a replay.
+        capture: Records a step.
     """
 
     def __init__(
@@ -81,21 +82,21 @@ class PromptGraphs:
             tensors = StepTensors(self._numbers, size)
             return capture(lambda: forward(tensors, _group(tensors, context_length)))
 
-        # The largest first: the others fit its memory.
+        # The largest first: the others reuse its memory.
         self._replays = {size: recorded(size) for size in sizes}
 
     @property
     def max_tokens(self) -> int:
-        """The most prompt tokens of a step."""
+        """The maximum number of prompt tokens in a replayed step."""
         return self._token_counts[-1]
 
     def fits(self, plan: Plan) -> bool:
-        """Whether there is a graph for a step."""
+        """Whether a graph was recorded for a step of this size."""
         num_tokens = plan.num_tokens - len(plan.generating)
         return num_tokens <= self.max_tokens and len(plan.prompts) <= MAX_PROMPTS
 
     def run(self, plan: Plan) -> None:
-        """Computes a step up to its logits by the smallest graph that it fits."""
+        """Computes a step's logits by the smallest graph that it fits."""
         num_rows = len(plan.generating)
         num_tokens = plan.num_tokens - num_rows
         size = self._size(
@@ -107,12 +108,12 @@ class PromptGraphs:
 
     def _size(self, num_rows: int, num_tokens: int) -> StepSize:
         num_last = min(num_rows + MAX_PROMPTS, self._num_rows)
-        # Each prompt and what fills the graph up can have a piece that is not full.
+        # Each prompt, and the padding, can end with a partial piece.
         num_pieces = -(-num_tokens // PIECE_TOKENS) + MAX_PROMPTS + 1
         return StepSize(num_rows, num_tokens, num_last, num_pieces)
 
     def _send(self, size: StepSize, rows: NDArray[np.int64], prompts: SequenceOf[Slice]) -> None:
-        # Where nothing is written, tokens point at slot 0, and last tokens are the step's first.
+        # Zeros are padding: dummy tokens that write to slot 0, and last tokens of index 0.
         tensors = StepTensors(torch.zeros(size.length, dtype=torch.int64), size)
         tensors.rows[len(rows) :] = self._dummy_row
         spans = tensors.write(rows, prompts)
@@ -130,11 +131,11 @@ def _group(tensors: StepTensors, context_length: int) -> SpanGroup:
 
 
 def _write_pieces(tensors: StepTensors, spans: SequenceOf[Span]) -> None:
-    """Writes the pieces of all prompt tokens; behind them come pieces without any token."""
+    """Writes the pieces of all prompt tokens; unused pieces are empty."""
     first, end = tensors.size.num_rows, tensors.size.num_rows + tensors.size.num_tokens
     filled = spans[-1].offset + spans[-1].length if spans else first
     pieces = [piece for span in spans for piece in _cut(span)]
-    # What fills up attends to slot 0, whose keys and values are finite whatever lies elsewhere.
+    # Padding attends to slot 0 only, whose keys and values are always finite.
     pieces += [
         Span(offset, min(PIECE_TOKENS, end - offset), 0, 1)
         for offset in range(filled, end, PIECE_TOKENS)
@@ -148,7 +149,7 @@ def _write_pieces(tensors: StepTensors, spans: SequenceOf[Span]) -> None:
 
 
 def _cut(span: Span) -> Iterator[Span]:
-    """Yields a prompt's chunk in pieces: each attends to its sequence up to its own last token."""
+    """Yields the pieces of a prompt's chunk: each attends to its sequence up to its own end."""
     for start in range(0, span.length, PIECE_TOKENS):
         length = min(PIECE_TOKENS, span.length - start)
         reach = span.reach - (span.length - start - length)

@@ -1,4 +1,4 @@
-"""How long the residual stream's vectors are: the measure for how strong a steering vector is."""
+"""The norm of the residual stream, to which the norm of a steering vector is compared."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _REQUEST = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0
 def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int, float]:
     """Returns the mean norm of each decoder block's output over the tokens of a neutral answer.
 
-    Only the answer's tokens count, as in the vectors' own files: a prompt's first token is a
-    hundred times longer than the others in Qwen2.5. One forward pass of the runner, without
-    steering; to be done before an engine uses the runner.
+    Only the answer's tokens count, as in the vectors' own files: in Qwen2.5 the norm of a prompt's
+    first token is a hundred times that of the others. It takes one unsteered forward pass of the
+    runner, before an engine uses it.
 
     Args:
         runner: The runner, which no request has used yet.
         loaded: The model it runs.
 
     Returns:
-        The norms by block, without those that are no finite numbers.
+        The norms by block; blocks whose norm is not finite are left out.
     """
     tokenizer = loaded.tokenizer
     prompt = _ids(tokenizer, render_chat(tokenizer, [{"role": "user", "content": _QUESTION}]))

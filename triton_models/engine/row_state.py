@@ -1,7 +1,7 @@
-"""What the device knows of each row of the batch; it moves on by itself, step after step.
+"""The state of each row of the batch on the device, which steps update by themselves.
 
-The host writes a row when a request gets it. From then on the newest token and its position come
-from the steps themselves, so that a step needs to be told no more than which rows it computes.
+The host writes a row when a request gets it. From then on the steps write the newest token and its
+position, so that the host only has to send which rows a step computes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TOKEN, _POSITION, _FIRST_SLOT, _LINE = range(4)
 
 
 class RowState:
-    """The rows, and behind them a dummy that stands still: it pads batches of a fixed size.
+    """The rows, followed by a dummy row that pads batches of a fixed size and never advances.
 
     Args:
         num_rows: How many requests a batch can hold.
@@ -33,7 +33,7 @@ class RowState:
         self._columns = torch.zeros((4, num_rows + 1), dtype=torch.int64, device=device)
 
     def write(self, sequences: SequenceOf[Sequence]) -> None:
-        """Makes the rows of sequences stand where their prompts end."""
+        """Sets the rows of sequences to the ends of their prompts."""
         values = np.empty((5, len(sequences)), dtype=np.int64)
         for index, sequence in enumerate(sequences):
             steers, row = sequence.delta.steers_response, row_of(sequence)
@@ -43,17 +43,17 @@ class RowState:
         self._columns.index_copy_(1, sent[0], sent[1:])
 
     def take(self, rows: torch.Tensor) -> torch.Tensor:
-        """Returns where rows stand, int64 [4, rows]: newest token, position, first slot, line."""
+        """Returns the state of rows, int64 [4, rows]: newest token, position, first slot, line."""
         return self._columns.index_select(1, rows)
 
     def positions(self, rows: torch.Tensor) -> torch.Tensor:
         """Returns rows' positions, int64 [rows]."""
         return self._columns[_POSITION].index_select(0, rows)
 
-    def move_on(self, rows: torch.Tensor) -> None:
-        """Makes rows stand at their next position; the dummy stays."""
+    def advance(self, rows: torch.Tensor) -> None:
+        """Advances rows by one position, all but the dummy."""
         self._columns[_POSITION].index_add_(0, rows, (rows < self.dummy_row).long())
 
     def give(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
-        """Gives rows their newest tokens."""
+        """Sets the newest tokens of rows."""
         self._columns[_TOKEN].index_copy_(0, rows, tokens)

@@ -1,4 +1,4 @@
-"""Which rows of the batch (and so of the KV cache and the steering table) are taken."""
+"""Which rows of the batch, and so lines of the steering table, are in use."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import heapq
 
 
 class RowPool:
-    """Hands out batch rows, the lowest free one first.
-
-    Rows in use so tend to be the first ones, which lets attention read the KV cache in place.
+    """Allocates batch rows, the lowest free one first.
 
     Args:
-        num_rows: How many rows there are.
+        num_rows: The number of rows.
     """
 
     def __init__(self, num_rows: int) -> None:
@@ -20,14 +18,14 @@ class RowPool:
 
     @property
     def num_free(self) -> int:
-        """How many rows can be taken."""
+        """How many rows are free."""
         return len(self._free)
 
     def take(self) -> int:
         """Takes the lowest free row.
 
         Raises:
-            IndexError: Every row is taken.
+            IndexError: All rows are taken.
         """
         row = heapq.heappop(self._free)
         self._taken.add(row)

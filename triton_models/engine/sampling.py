@@ -1,9 +1,9 @@
-"""Choosing the next token from the logits: functions of tensors, without state.
+"""Sampling the next token from the logits: stateless functions of tensors.
 
-Order and meaning of the filters are those of transformers' `generate`: penalties, temperature,
-top-k, top-p, min-p. Each request draws from its own random stream, one number per token, so what
-else is in the batch does not change what it draws. (It does change the last bits of the logits, so
-that two tokens as likely as each other to one part in a million could change places.)
+The filters and their order are those of transformers' `generate`: penalties, temperature, top-k,
+top-p, min-p. Each request has its own random stream, one number per token, so its draws do not
+depend on the rest of the batch. (The last bits of the logits do, so two tokens whose probabilities
+agree to one part in a million can swap.)
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ import torch
 
 _NEVER = float("-inf")
 MIN_TEMPERATURE = 1e-30
-"""A temperature that float32 takes for zero would leave no candidate at all."""
+"""A temperature that underflows to zero in float32 would leave no candidate."""
 
 MAX_CANDIDATES = 64
-"""The largest top-k for which rows draw from candidates: it is cheap to find so many."""
+"""The largest top-k for which rows draw from a list of candidates, which is cheap to find."""
 
 _BLOCK = 64
-"""How many neighbouring logits are reduced to their largest in the first pass for top-k."""
+"""How many adjacent logits are reduced to their maximum in the first pass of top-k."""
 
 
 @dataclass(frozen=True, slots=True)
 class Penalties:
-    """How strongly some rows' logits are lowered for tokens that they have already.
+    """The penalties of some rows for tokens that have occurred.
 
     Attributes:
-        places: int64 [penalized]: which rows of the logits.
-        tokens: int64 [penalized, longest]: each one's tokens, prompt and answer; what stands behind
-            them does not count.
-        lengths: int64 [penalized]: how many tokens it has.
-        prompt_lengths: int64 [penalized]: how many of them are its prompt.
+        places: int64 [penalized]: the rows of the logits.
+        tokens: int64 [penalized, longest]: the tokens of prompt and answer, padded with anything.
+        lengths: int64 [penalized]: the number of those tokens.
+        prompt_lengths: int64 [penalized]: the number of prompt tokens among them.
         repetition: float32 [penalized], as in CTRL (Keskar et al. 2019), over prompt and answer;
             `None` if no row has it.
         frequency: float32 [penalized], as in OpenAI's API, over the answer; `None` likewise.
-        presence: float32 [penalized], as the frequency.
+        presence: float32 [penalized], likewise.
     """
 
     places: torch.Tensor
@@ -49,14 +48,14 @@ class Penalties:
 
 
 def penalize(logits: torch.Tensor, penalties: Penalties) -> None:
-    """Lowers the logits of tokens that rows have already, in place.
+    """Applies penalties to the logits, in place.
 
-    Every occurrence of a token is treated alike, and writes what depends on the logit as it was:
-    so it does not matter how often it occurs, but for the frequency penalty, which adds up.
+    All occurrences of a token write the same value, computed from the original logit, so the number
+    of occurrences does not matter, except for the frequency penalty, which adds up.
 
     Args:
         logits: [rows, vocabulary], float32, contiguous.
-        penalties: Which, and how.
+        penalties: The penalties.
     """
     flat = logits.view(-1)
     origins = (penalties.places * logits.shape[1]).unsqueeze(1)
@@ -87,14 +86,14 @@ def penalize_rows(
     frequency: torch.Tensor,
     presence: torch.Tensor,
 ) -> None:
-    """Penalizes a whole batch, in place: `kernels.penalties.penalize` does the same on a GPU.
+    """Applies penalties to a whole batch, in place; `kernels.penalties.penalize` is its GPU kernel.
 
     Args:
         logits: [tokens, vocabulary], float32, contiguous.
-        rows: int64 [tokens]: each token's row of the tables.
-        lengths: int64 [tokens]: how many tokens its row has.
-        tokens: int32 [rows, context]: what they are.
-        prompt_lengths: int64 [rows]: how many of them are the prompt.
+        rows: int64 [tokens]: the row of the tables for each row of the logits.
+        lengths: int64 [tokens]: the number of tokens so far.
+        tokens: int32 [rows, context]: the tokens.
+        prompt_lengths: int64 [rows]: the number of prompt tokens among them.
         repetition: float32 [rows]; 1 for none.
         frequency: float32 [rows]; 0 for none.
         presence: float32 [rows]; 0 for none.
@@ -102,7 +101,7 @@ def penalize_rows(
     penalties = Penalties(
         torch.arange(len(rows), device=rows.device),
         tokens.index_select(0, rows).long(),
-        lengths.clamp(min=1),  # the dummy has no token
+        lengths.clamp(min=1),  # the dummy row has no token
         prompt_lengths.index_select(0, rows),
         repetition.index_select(0, rows),
         frequency.index_select(0, rows),
@@ -119,22 +118,22 @@ def draw_from_few(
     min_p: torch.Tensor,
     draws: torch.Tensor,
 ) -> torch.Tensor:
-    """Draws one token per row from what temperature, top-k, top-p and min-p leave.
+    """Samples one token per row from its top-k candidates, after top-p and min-p.
 
     Args:
         logits: [rows, vocabulary], float32.
         temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
-        top_k: int64 [rows, 1]: each row's number of candidates, from 1 to `MAX_CANDIDATES`.
-        top_p: float32 [rows, 1]; infinity for all.
-        min_p: float32 [rows, 1]; 0 for all.
-        draws: float64 [rows, 1]: each row's number in [0, 1).
+        top_k: int64 [rows, 1]: from 1 to `MAX_CANDIDATES`.
+        top_p: float32 [rows, 1]; infinity keeps all.
+        min_p: float32 [rows, 1]; 0 keeps all.
+        draws: float64 [rows, 1]: uniform random numbers in [0, 1).
 
     Returns:
         int64 [rows], the tokens.
     """
     # Temperature keeps the order, so the candidates can be chosen before it is applied.
     candidates, tokens = largest(logits, min(MAX_CANDIDATES, logits.shape[-1]))
-    # Measured from the largest, so that a low temperature makes no logit infinite but the others.
+    # Relative to the largest, so that a low temperature cannot overflow.
     candidates = (candidates - candidates[:, :1]).div_(temperature)
     ranks = torch.arange(candidates.shape[-1], device=logits.device)
     candidates.masked_fill_(ranks >= top_k, _NEVER)
@@ -144,8 +143,8 @@ def draw_from_few(
         0.0,
     )
     cumulative = left.cumsum(dim=-1, dtype=torch.float64)
-    # The first candidate whose cumulative probability exceeds the draw. Scaling the draw by the
-    # total keeps rounding from running past the last candidate that is left.
+    # The first candidate whose cumulative probability exceeds the draw. The draw is scaled by the
+    # total, so that rounding cannot push it past the last candidate.
     picks = torch.searchsorted(cumulative, draws * cumulative[:, -1:], right=True)
     return tokens.gather(1, picks.clamp_(max=candidates.shape[-1] - 1)).squeeze(1)
 
@@ -158,30 +157,30 @@ def draw_from_all(
     min_p: torch.Tensor,
     draws: torch.Tensor,
 ) -> torch.Tensor:
-    """Draws one token per row from the whole vocabulary, or most of it.
+    """Samples one token per row from the whole vocabulary, after top-k, top-p and min-p.
 
-    A token is left if fewer than `top_k` are likelier, and those that are sum to less than `top_p`
-    of what top-k leaves, and it has `min_p` of the likeliest one's probability: so tokens as likely
-    as each other stay or go together. The draw runs through those left in the vocabulary's order,
-    which needs no sorting: `kernels.draw_from_all` does the same on a GPU.
+    A token is kept if fewer than `top_k` tokens are more likely, if the probabilities of those sum
+    to less than `top_p` of what top-k keeps, and if its own is at least `min_p` of the largest: so
+    ties are kept or dropped together. The kept tokens are sampled in the vocabulary's order, which
+    needs no sorting; `kernels.draw_from_all` is its GPU kernel.
 
     Args:
         logits: [rows, vocabulary], float32.
         temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
-        top_k: int64 [rows, 1]: each row's number of candidates; 0 for all.
-        top_p: float32 [rows, 1]; infinity for all.
-        min_p: float32 [rows, 1]; 0 for all.
-        draws: float64 [rows, 1]: each row's number in [0, 1).
+        top_k: int64 [rows, 1]; 0 keeps all.
+        top_p: float32 [rows, 1]; infinity keeps all.
+        min_p: float32 [rows, 1]; 0 keeps all.
+        draws: float64 [rows, 1]: uniform random numbers in [0, 1).
 
     Returns:
-        int64 [rows], the tokens; any of the vocabulary where logits are not finite.
+        int64 [rows], the tokens; an arbitrary token where logits are not finite.
     """
     max_logits = logits.amax(dim=-1, keepdim=True)
-    # Measured from the largest, so that a low temperature makes no logit infinite but the others.
+    # Relative to the largest, so that a low temperature cannot overflow.
     weights = (logits - max_logits).div_(temperature).exp_()
     left = weights >= min_p
     bounded = ((top_k > 0) | top_p.isfinite()).squeeze(1).nonzero().squeeze(1)
-    if len(bounded):  # only they are worth sorting
+    if len(bounded):  # only these rows need sorting
         min_logit = _min_logit_left(
             logits[bounded], temperature[bounded], top_k[bounded], top_p[bounded]
         )
@@ -201,19 +200,19 @@ def draw_where(
     draws: torch.Tensor,
     chosen: torch.Tensor,
 ) -> None:
-    """Draws from the whole vocabulary for some rows of a batch, as `draw_from_all`.
+    """Samples some rows of a batch as `draw_from_all` does.
 
-    `kernels.draw_from_all.draw_from_all` does the same on a GPU.
+    `kernels.draw_from_all.draw_from_all` is its GPU kernel.
 
     Args:
         logits: [rows, vocabulary], float32.
-        wanted: bool [rows]: which rows.
+        wanted: bool [rows]: the rows to sample.
         temperature: float32 [rows].
         top_k: int64 [rows].
         top_p: float32 [rows].
         min_p: float32 [rows].
         draws: float64 [rows].
-        chosen: int64 [rows]: written where it is wanted.
+        chosen: int64 [rows]: written for the wanted rows.
     """
     columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
     chosen.copy_(torch.where(wanted, draw_from_all(logits, *columns), chosen))
@@ -222,13 +221,13 @@ def draw_where(
 def _min_logit_left(
     logits: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
 ) -> torch.Tensor:
-    """Returns the smallest logit that top-k and top-p leave in each row, float32 [rows, 1].
+    """Returns the smallest logit that top-k and top-p keep in each row, float32 [rows, 1].
 
     Args:
         logits: [rows, vocabulary], float32.
         temperature: float32 [rows, 1].
-        top_k: int64 [rows, 1]; 0 for all.
-        top_p: float32 [rows, 1]; infinity for all.
+        top_k: int64 [rows, 1]; 0 keeps all.
+        top_p: float32 [rows, 1]; infinity keeps all.
     """
     vocabulary = logits.shape[-1]
     falling = logits.sort(dim=-1, descending=True).values
@@ -236,18 +235,18 @@ def _min_logit_left(
     weights = (falling - falling[:, :1]).div_(temperature).exp_()
     weights.masked_fill_(falling < falling.gather(1, last), 0.0)
     cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
-    # Of equal logits the first one counts, which has only larger ones before it. Where the logits
-    # are not numbers, or `top_p` is 0, none qualifies: the largest stays.
+    # Of equal logits the first counts, which has only larger ones before it. If the logits are NaN
+    # or `top_p` is 0, none qualifies and the largest is kept.
     qualify = (cumulative - weights) < top_p * cumulative[:, -1:]
     within = qualify.sum(dim=-1, keepdim=True).clamp_(min=1) - 1
     return falling.gather(1, torch.minimum(within, last))
 
 
 def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns each row's largest logits in falling order, and their places; NaN counts as largest.
+    """Returns each row's largest logits in descending order, and their indices; NaN is the largest.
 
-    The largest of a vocabulary are among the largest blocks of it, by their own largest: so one
-    pass finds few candidates, where `torch.topk` alone takes several times as long on a CPU.
+    The top `count` logits lie in the `count` blocks with the largest maxima, which one pass finds;
+    `torch.topk` over the whole vocabulary takes several times as long on a CPU.
 
     Args:
         logits: [rows, vocabulary].
@@ -269,12 +268,12 @@ def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tenso
 
 @dataclass(frozen=True, slots=True)
 class Likelihoods:
-    """How likely some rows' chosen tokens and their best alternatives are, on the device.
+    """Log-probabilities of sampled tokens and of the most likely tokens, on the device.
 
     Attributes:
-        chosen: float32 [rows]: log-probabilities of the chosen tokens.
-        top_ids: int64 [rows, most alternatives asked for]: the most likely tokens.
-        top: float32, of the same shape: theirs.
+        chosen: float32 [rows]: the log-probabilities of the sampled tokens.
+        top_ids: int64 [rows, num_top]: the most likely tokens.
+        top: float32 [rows, num_top]: their log-probabilities.
     """
 
     chosen: torch.Tensor
@@ -283,12 +282,12 @@ class Likelihoods:
 
 
 def likelihoods(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> Likelihoods:
-    """Works out log-probabilities, natural logarithms of the softmax of unchanged logits.
+    """Returns log-probabilities: the natural logarithm of the softmax of the original logits.
 
     Args:
-        logits: [rows, vocabulary], float32, as the model gave them.
-        tokens: int64 [rows]: the chosen tokens.
-        num_top: How many of the most likely tokens to tell.
+        logits: [rows, vocabulary], float32, before penalties and filters.
+        tokens: int64 [rows]: the sampled tokens.
+        num_top: How many of the most likely tokens to report.
     """
     logprobs = logits.log_softmax(dim=-1)
     top, top_ids = logprobs.topk(min(num_top, logits.shape[-1]), dim=-1)
@@ -296,28 +295,28 @@ def likelihoods(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> Lik
 
 
 def outside_top_p(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Says what is not in the smallest set of most likely tokens that sum to `top_p`.
+    """Marks all but the smallest set of most likely tokens whose probabilities sum to `top_p`.
 
     Nucleus sampling (Holtzman et al. 2020).
 
     Args:
-        probabilities: [rows, candidates], falling.
-        top_p: [rows, 1], above 0; infinity keeps all, which 1 would not where sums are rounded up.
+        probabilities: [rows, candidates], descending.
+        top_p: [rows, 1], above 0; infinity keeps all, which 1 would not if a sum is rounded up.
 
     Returns:
-        bool, of the probabilities' shape.
+        bool [rows, candidates].
     """
     return probabilities.cumsum(dim=-1).sub_(probabilities) >= top_p
 
 
 def outside_min_p(probabilities: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
-    """Says what has less than `min_p` of the most likely one's probability (Nguyen et al. 2024).
+    """Marks tokens less likely than `min_p` times the most likely one (Nguyen et al. 2024).
 
     Args:
-        probabilities: [rows, candidates], falling.
+        probabilities: [rows, candidates], descending.
         min_p: [rows, 1].
 
     Returns:
-        bool, of the probabilities' shape.
+        bool [rows, candidates].
     """
     return probabilities < min_p * probabilities[:, :1]

@@ -1,11 +1,11 @@
-"""How each row of the batch wants its tokens chosen, and what that depends on.
+"""The sampling parameters of each row of the batch, on the device.
 
-It is written when a request gets a row, on the device, and read in steps by row, so that a step is
-told nothing of it. What requests draw is known from their seeds, and written with the rest.
+They are written when a request gets a row, with all its random numbers, which follow from its seed;
+steps read them by row, so that nothing has to be sent with a step.
 
-Tokens are chosen in two ways with the same results. For all rows at once, whatever they want, it
-takes no decision of the host: what a CUDA graph needs. Kind by kind, only what its rows want is
-computed: what takes the least time on a CPU.
+Tokens are sampled in two ways with the same results. All rows at once, with every filter, takes no
+decision on the host, as a CUDA graph requires. Kind by kind, each row is computed with the filters
+it needs only, which is fastest on a CPU.
 """
 
 from __future__ import annotations
@@ -43,37 +43,37 @@ _TEMPERATURE, _TOP_P, _MIN_P, _REPETITION, _FREQUENCY, _PRESENCE = range(len(_AM
 _NEUTRAL = (1.0, float("inf"), 0.0, 1.0, 0.0, 0.0)
 
 _KIND, _TOP_K, _PROMPT_LENGTH, _FIRST_END = range(4)
-"""What is counted of each row: its kind, its top-k, the length of its prompt, and the first
-position that an end of the answer may have."""
+"""The integers of each row: its kind, its top-k, the length of its prompt, and the first position
+at which an end token is allowed."""
 
 _GREEDY, _FEW, _ALL = range(3)
-"""A row's kind: it takes the likeliest token, draws from few candidates, or from all tokens."""
+"""A row's kind: greedy, sampling from few candidates, or sampling from the whole vocabulary."""
 
 _NEVER = float("-inf")
 
 
 class SamplingMode(Enum):
-    """What choosing the tokens of a step takes."""
+    """What the rows of a step need."""
 
     GREEDY = 0
-    """Each row takes its likeliest token."""
+    """All rows are greedy."""
 
     FEW = 1
-    """Some draw, from few candidates."""
+    """Some rows sample, from few candidates."""
 
     ANY = 2
-    """Some draw from all tokens, or are penalized, or may not end yet."""
+    """Some rows sample from the whole vocabulary, have penalties, or must not end yet."""
 
 
 class SamplingTable:
-    """What all rows sample by, what they draw, and the tokens they may be penalized for.
+    """The rows' sampling parameters, random numbers, and tokens for penalties.
 
     Args:
-        num_rows: How many requests a batch can hold; there is a dummy behind them.
-        context_length: The most tokens of a request.
+        num_rows: How many requests a batch can hold; a dummy row follows them.
+        context_length: The maximum number of tokens of a request.
         end_ids: The tokens that end an answer.
-        device: Where logits are.
-        fused: Whether GPU kernels do what they can.
+        device: The device of the logits.
+        fused: Whether to use the GPU kernels.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class SamplingTable:
         self._amounts = torch.tensor(_NEUTRAL, device=device)[:, None].repeat(1, num_rows)
         """float32 [amounts, rows]."""
         self._counts = torch.zeros((4, num_rows), dtype=torch.int64, device=device)
-        # Memory that is not written is not taken, on a CPU.
+        # On a CPU, pages that are never written take no memory.
         shape = (num_rows, context_length)
         self._draws = torch.zeros(shape, dtype=torch.float64, device=device)
-        """For each row and position, the number by which the token there is drawn."""
+        """For each row and position, the random number that samples the token there."""
         self._tokens = torch.zeros(shape, dtype=torch.int32, device=device)
         """The tokens of penalized rows."""
         self._kinds = np.zeros(num_rows, dtype=np.int64)
@@ -109,7 +109,7 @@ class SamplingTable:
             self._draw_where = draw_from_all.draw_from_all
 
     def write(self, rows: SequenceOf[int], sequences: SequenceOf[Sequence]) -> None:
-        """Makes rows' tokens be chosen as the requests of sequences want it."""
+        """Sets the sampling parameters of rows from the requests of sequences."""
         written = [self._write(row, each) for row, each in zip(rows, sequences, strict=True)]
         amounts, counts = zip(*written, strict=True)
         places = upload(rows, self._device)
@@ -118,11 +118,11 @@ class SamplingTable:
         self._counts.index_copy_(1, places, upload(np.stack(counts, axis=1), self._device))
 
     def _write(self, row: int, sequence: Sequence) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Returns the amounts and the counts of one row, and writes what only some have."""
+        """Returns the amounts and counts of one row, and writes its random numbers and tokens."""
         sampling = sequence.request.sampling
         length = sequence.num_prompt_tokens
         amounts = np.array([getattr(sampling, name) for name in _AMOUNTS], dtype=np.float32)
-        # What does not draw has an amount, too, which nothing comes of.
+        # Greedy rows need a valid temperature as well, though its result is not used.
         amounts[_TEMPERATURE] = max(sampling.temperature, MIN_TEMPERATURE)
         if sampling.top_p >= 1:
             amounts[_TOP_P] = np.inf
@@ -143,11 +143,11 @@ class SamplingTable:
         return amounts, np.array((kind, sampling.top_k, length, first_end), dtype=np.int64)
 
     def mode(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> SamplingMode:
-        """Returns what choosing tokens for some rows takes.
+        """Returns the sampling mode for some rows.
 
         Args:
-            rows: int64 [tokens to choose]: the rows.
-            places: int64 [tokens to choose]: the positions that the tokens will have.
+            rows: int64 [tokens]: the rows.
+            places: int64 [tokens]: the positions that the new tokens will have.
         """
         kind = self._kinds[rows].max()
         if (
@@ -161,17 +161,17 @@ class SamplingTable:
     def choose_for_all(
         self, logits: torch.Tensor, rows: torch.Tensor, places: torch.Tensor, mode: SamplingMode
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Chooses one token for each row of logits, all of them in the same way.
+        """Samples one token for each row of logits, all rows with the same operations.
 
         Args:
-            logits: [tokens to choose, vocabulary], float32; changed in place.
-            rows: int64 [tokens to choose], on the device: the rows of the batch.
-            places: int64 [tokens to choose], likewise: the positions that the tokens will have.
-            mode: What that takes, or more.
+            logits: [tokens, vocabulary], float32; changed in place.
+            rows: int64 [tokens], on the device: the rows of the batch.
+            places: int64 [tokens], on the device: the positions that the new tokens will have.
+            mode: The rows' mode, or a later one of `SamplingMode`.
 
         Returns:
-            int64 [tokens to choose], the tokens, and float32 of the same shape, the largest logits:
-            not finite where the logits are not. Both are on the device.
+            int64 [tokens], the tokens, and float32 [tokens], the largest logits, which are not
+            finite if any logit is not. Both are on the device.
         """
         if mode is SamplingMode.ANY:
             self._penalize_rows(
@@ -203,12 +203,12 @@ class SamplingTable:
     def choose_by_kind(
         self, logits: torch.Tensor, rows: NDArray[np.int64], places: NDArray[np.int64]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Chooses one token for each row of logits, computing only what each one wants.
+        """Samples one token for each row of logits, with the operations that each row needs.
 
         Args:
-            logits: [tokens to choose, vocabulary], float32, on the CPU; changed in place.
-            rows: int64 [tokens to choose]: the rows of the batch.
-            places: int64 [tokens to choose]: the positions that the tokens will have.
+            logits: [tokens, vocabulary], float32, on the CPU; changed in place.
+            rows: int64 [tokens]: the rows of the batch.
+            places: int64 [tokens]: the positions that the new tokens will have.
 
         Returns:
             See `choose_for_all`.
@@ -256,7 +256,7 @@ class SamplingTable:
     def _drawn(
         self, rows: NDArray[np.int64], places: NDArray[np.int64]
     ) -> tuple[torch.Tensor, ...]:
-        """Returns what rows draw by: temperature, top-k, top-p, min-p, draws, each [rows, 1]."""
+        """Returns temperature, top-k, top-p, min-p and draws of rows, each [rows, 1]."""
         of_rows = torch.from_numpy(rows)
         temperature, top_p, min_p, *_ = self._amounts.index_select(1, of_rows)[:, :, None]
         top_k = self._counts[_TOP_K].index_select(0, of_rows)[:, None]

@@ -1,4 +1,4 @@
-"""Which tokens of which requests the next step computes."""
+"""Decides which tokens of which requests the next step computes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from triton_models.engine.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A run of one prompt's tokens to compute in a step.
+    """A chunk of one prompt to compute in a step.
 
     Attributes:
-        sequence: Whose tokens.
-        start: The position of the first.
-        length: How many.
-        gives_token: Whether the step gives the sequence's first token.
+        sequence: The prompt's sequence.
+        start: The position of the first token.
+        length: The number of tokens.
+        gives_token: Whether it completes the prompt, so that the step samples the first token.
     """
 
     sequence: Sequence
@@ -37,12 +37,12 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class PrefixCopy:
-    """A prompt's beginning that another request's cache has already.
+    """A prefix to copy from another request's part of the KV cache.
 
     Attributes:
-        source: The extent that has it.
+        source: The extent that holds it.
         sequence: The sequence that needs it.
-        length: How many tokens.
+        length: The number of tokens.
     """
 
     source: Extent
@@ -52,13 +52,13 @@ class PrefixCopy:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a step does: first the copies, then a token of each generating sequence, and prompts.
+    """What a step does: first the copies, then one token of each generating sequence, and prompts.
 
     Attributes:
-        copies: Beginnings to copy in the KV cache.
-        generating: The sequences whose newest token is computed, by row.
-        positions: For each of them, the position of that token.
-        prompts: Prompt tokens to compute.
+        copies: Prefixes to copy in the KV cache.
+        generating: The sequences whose newest token is computed, sorted by row.
+        positions: The positions of those tokens.
+        prompts: The chunks of prompts to compute.
     """
 
     copies: tuple[PrefixCopy, ...] = ()
@@ -73,36 +73,36 @@ class Plan:
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens are computed."""
+        """How many tokens are computed, of prompts and answers."""
         return len(self.generating) + sum(slice.length for slice in self.prompts)
 
     @property
     def sequences(self) -> list[Sequence]:
-        """The sequences that anything is computed of."""
+        """The sequences that the step computes."""
         return [*self.generating, *(slice.sequence for slice in self.prompts)]
 
     @property
     def giving(self) -> list[Sequence]:
-        """The sequences that get a token, in the order of their logits."""
+        """The sequences whose next token is sampled, in the order of their logits."""
         prompts = [slice.sequence for slice in self.prompts if slice.gives_token]
         return [*self.generating, *prompts]
 
 
 PromptBudget = Callable[[bool], int]
-"""Returns the most prompt tokens of a step, given whether anything is generating beside them."""
+"""Returns the maximum number of prompt tokens of a step, given whether anything is generating."""
 
 
 class Scheduler:
-    """Owns the sequences that wait and run. First come, first served.
+    """Owns the waiting and running sequences. First come, first served.
 
-    Each step computes one token of every sequence that is generating, and prompt tokens of those
-    that are not there yet, in the order they came. A sequence runs once there is a row of the batch
-    for it, and room for all the keys and values it may come to need.
+    Each step computes one token of every generating sequence, and prompt tokens of the others in
+    order of arrival. A sequence is admitted once there is a row of the batch for it, and room in
+    the KV cache for its prompt and its longest answer.
 
     Args:
         num_rows: How many sequences can run at once.
-        prompt_budget: The most prompt tokens in a step.
-        room: The KV cache's room.
+        prompt_budget: The maximum number of prompt tokens in a step.
+        room: Allocates the KV cache.
     """
 
     def __init__(self, num_rows: int, prompt_budget: PromptBudget, room: KVRoom) -> None:
@@ -111,9 +111,9 @@ class Scheduler:
         self._prompt_budget = prompt_budget
         self._waiting: deque[Sequence] = deque()
         self._prompting: list[Sequence] = []
-        """Those that run and have no token yet, as they came."""
+        """Running sequences whose prompt is not computed yet, in order of arrival."""
         self._generating: list[Sequence] = []
-        """Those that run and have one, or will by a launched step, by row."""
+        """Running sequences that have a token, or will get one from a launched step, by row."""
 
     @property
     def num_running(self) -> int:
@@ -134,18 +134,14 @@ class Scheduler:
         return [*self._running(), *self._waiting]
 
     def admit(self) -> list[Sequence]:
-        """Lets the sequences that have waited longest run, as far as there is room for them.
-
-        Returns:
-            Those sequences.
-        """
+        """Admits waiting sequences in order of arrival while there is room, and returns them."""
         admitted = []
         while self._waiting and self._rows.num_free:
             sequence = self._waiting[0]
             length = sequence.num_prompt_tokens + sequence.max_tokens
             if not self.room.fits(length):
                 break
-            self.room.find_computed(sequence.content)  # so that making room does not evict it
+            self.room.find_computed(sequence.content)  # so that reserving room does not evict it
             sequence.extent = self.room.reserve(length, sequence.content)
             sequence.row = self._rows.take()
             sequence.awaited = self._find_awaited(sequence) if self.room.reuse else None
@@ -155,13 +151,13 @@ class Scheduler:
         return admitted
 
     def plan(self) -> Plan:
-        """Returns what the next step does, and counts it as computed.
+        """Returns the plan of the next step, and counts it as computed.
 
-        Beginnings are copied from what earlier steps computed: this step's copies come first.
+        Prefixes are copied before the step computes, so only from what earlier steps computed.
         """
         generating = [each for each in self._generating if each.has_room_for_launch]
         prompts, copies = self._plan_prompts(bool(generating))
-        # Only now: no prompt may copy what this very step computes.
+        # Only now, so that no prompt copies what this step computes.
         positions = [sequence.launch_token() for sequence in generating]
         for each in prompts:
             each.sequence.launch(each.length)
@@ -189,7 +185,7 @@ class Scheduler:
         return prompts, copies
 
     def remove_finished(self) -> list[Sequence]:
-        """Drops the finished sequences, frees their rows and room, and returns them."""
+        """Removes finished sequences, frees their rows and extents, and returns them."""
         finished = [sequence for sequence in self.sequences() if sequence.finished]
         if finished:
             self._prompting = [each for each in self._prompting if not each.finished]
@@ -206,7 +202,7 @@ class Scheduler:
         return [*self._generating, *self._prompting]
 
     def _find_awaited(self, sequence: Sequence) -> tuple[Sequence, int] | None:
-        """Returns the running sequence that will soon have most of a prompt's beginning."""
+        """Returns the running sequence that computes the longest shared prefix, and its length."""
         best: tuple[Sequence, int] | None = None
         for other in self._prompting:
             if other.extent is None or other.num_computed >= other.num_prompt_tokens:
@@ -230,7 +226,7 @@ def _row_of(sequence: Sequence) -> int:
 
 
 def _awaits(sequence: Sequence) -> bool:
-    """Whether it is still worth waiting for another sequence's computation."""
+    """Whether the sequence still waits for another one to compute their shared prefix."""
     if sequence.awaited is None:
         return False
     other, shared = sequence.awaited

@@ -1,4 +1,4 @@
-"""One request on its way through the engine."""
+"""The state of one request in the engine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class FinishReason(str, Enum):
     """Why an answer ended."""
 
     STOP = "stop"
-    """The model ended it, or a stop string did."""
+    """The model emitted an end token, or a stop string occurred."""
 
     LENGTH = "length"
     """It reached `max_tokens`."""
 
     CANCELLED = "cancelled"
-    """Its client did not want it any more."""
+    """The client cancelled it."""
 
     ERROR = "error"
     """It could not be completed."""
@@ -34,12 +34,12 @@ class FinishReason(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """How likely a generated token was.
+    """The log-probabilities at a generated token.
 
     Attributes:
         logprob: The natural logarithm of its probability under the (steered) model, before
             penalties, temperature and filters.
-        top: The most likely tokens and theirs, the likeliest first.
+        top: The most likely tokens with their log-probabilities, in descending order.
     """
 
     logprob: float
@@ -48,25 +48,25 @@ class TokenLogprobs:
 
 @dataclass(slots=True)
 class TokenChunk:
-    """A piece of an answer. Every request gets exactly one with a `finish_reason`, its last.
+    """A chunk of an answer. Every request gets exactly one with a `finish_reason`, its last.
 
-    Nobody changes one that was emitted. It is not frozen because each generated token makes one,
-    and making a frozen one takes three times as long.
+    It must not change once it was emitted. It is not frozen, because each generated token makes one
+    and a frozen one takes three times as long to make.
 
     Attributes:
-        token_ids: The tokens shown by this chunk; together they are whole UTF-8 characters.
+        token_ids: The tokens released by this chunk; together they are whole UTF-8 characters.
         num_bytes: How many bytes of the tokens' text belong to the answer.
         num_prompt_tokens: The length of the prompt.
-        num_generated_tokens: How many tokens were generated so far, shown or not.
-        num_reused_tokens: How many of the prompt's tokens were not computed anew.
+        num_generated_tokens: How many tokens were generated so far, released or not.
+        num_reused_tokens: How many prompt tokens were copied from the KV cache.
         echo_ids: The prompt, on the first chunk of a request that asked for it.
         logprobs: For each of the tokens, if the request asked for it.
-        readouts: For each monitored trait its mean projection at each block, on the last chunk.
-        warnings: What the user should know about the steering, on the last chunk.
+        readouts: For each monitored trait the mean projection at each block, on the last chunk.
+        warnings: Warnings about the steering for the user, on the last chunk.
         finish_reason: `None` until the last chunk.
-        error: What went wrong, for the user, when the reason is `ERROR`.
+        error: The message for the user when the reason is `ERROR`.
         error_code: How a transport should report the error.
-        phases: How long the request was in each phase, on the last chunk.
+        phases: How many seconds the request spent in each phase, on the last chunk.
     """
 
     token_ids: tuple[int, ...] = ()
@@ -84,9 +84,9 @@ class TokenChunk:
     phases: Phases | None = field(default=None, compare=False)
 
     def followed_by(self, later: TokenChunk) -> TokenChunk:
-        """Returns one chunk for two that follow each other.
+        """Returns this chunk and the next one as one.
 
-        Only a last chunk can end inside a token, so the first one's bytes are all of its tokens'.
+        Only a last chunk can end inside a token, so this one has all bytes of its tokens.
         """
         return dataclasses.replace(
             later,
@@ -102,20 +102,20 @@ Emit = Callable[[TokenChunk], None]
 
 
 class Sequence:
-    """A request's state: its tokens, what of them is computed, and its place in the batch.
+    """A request's state: its tokens, how many of them are computed, and its place in the batch.
 
-    A step that was launched counts as computed: the next one can be launched before its token is
+    A launched step counts as computed, so that the next one can be launched before its token is
     known.
 
     Args:
         request: What was asked for.
         prompt_ids: The prompt.
-        max_tokens: The most tokens to generate, at most what the context has room for.
+        max_tokens: The maximum number of tokens to generate; the context has room for them.
         delta: What to add to the residual stream.
         emit: Takes the chunks.
-        request_id: The client's name for the request, or "".
+        request_id: The client's id of the request, or `""`.
         readout: What to read from the residual stream, if the request monitors traits.
-        warnings: What to tell the user with the last chunk.
+        warnings: Warnings for the user, sent with the last chunk.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Sequence:
         self.max_tokens = max_tokens
         self.token_ids = list(prompt_ids)
         self.num_prompt_tokens = len(prompt_ids)
-        # The last token of an answer is never fed back.
+        # The last token of an answer is never fed to the model.
         self._num_to_compute = len(prompt_ids) + max_tokens - 1
         self.content = Content(
             self.token_ids,
@@ -145,15 +145,15 @@ class Sequence:
             delta.key if delta.steers_prompt else "",
             delta.key if delta.steers_response else "",
         )
-        """What its keys and values are computed from; the tokens are its own, as they grow."""
+        """What determines its keys and values; it shares `token_ids`, which grows."""
         self.num_reused = 0
-        """How many of the prompt's tokens were copied from another request's cache."""
+        """How many prompt tokens were copied from another request's extent."""
         self.row: int | None = None
-        """The line of the steering table, while it runs."""
+        """Its row of the batch, while it runs."""
         self.extent: Extent | None = None
-        """The room for keys and values, while it runs."""
+        """Its slots of the KV cache, while it runs."""
         self.awaited: tuple[Sequence, int] | None = None
-        """A sequence that is computing the same beginning, and how much of it is shared."""
+        """A sequence that is computing a shared prefix, and the length of that prefix."""
         self.finish_reason: FinishReason | None = None
         self.timeline = RequestTimeline()
         self._emit = emit
@@ -163,17 +163,17 @@ class Sequence:
 
     @property
     def num_computed(self) -> int:
-        """How many tokens have their keys and values in the cache, or will by a launched step."""
+        """How many tokens have keys and values in the cache, or will after the launched steps."""
         return self.extent.num_computed if self.extent else 0
 
     @property
     def num_generated(self) -> int:
-        """How many tokens were generated and are known."""
+        """How many generated tokens are known."""
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def has_room_for_launch(self) -> bool:
-        """Whether it is unfinished, and the launched steps do not give all its tokens yet."""
+        """Whether it is unfinished and needs more steps than were launched."""
         return self.finish_reason is None and self.num_computed < self._num_to_compute
 
     @property
@@ -187,13 +187,10 @@ class Sequence:
         return self.finish_reason is not None
 
     def launch(self, length: int) -> None:
-        """Counts its next tokens as computed.
-
-        Args:
-            length: How many.
+        """Counts the next `length` tokens as computed.
 
         Raises:
-            ValueError: It has no room for them.
+            ValueError: Its extent has no room for them.
         """
         if self.extent is None or self.extent.num_computed + length > self.extent.length:
             raise ValueError("a sequence without room in the KV cache cannot be computed")
@@ -203,7 +200,7 @@ class Sequence:
         """Counts its newest token as computed, and returns that token's position.
 
         Raises:
-            ValueError: It has no room for it.
+            ValueError: Its extent has no room for it.
         """
         position = self.num_computed
         self.launch(1)
@@ -217,13 +214,13 @@ class Sequence:
         ends: bool,
         logprobs: TokenLogprobs | None = None,
     ) -> None:
-        """Adds a generated token, and emits what it allows to be shown.
+        """Appends a generated token, and emits the tokens that can be released.
 
         Args:
             token_id: The token.
             token_bytes: Its bytes.
-            ends: Whether it is the model's end of an answer, which is not part of the text.
-            logprobs: How likely it was, if the request asked for that.
+            ends: Whether it is an end token, which is not part of the text.
+            logprobs: Its log-probabilities, if the request asked for them.
         """
         self.token_ids.append(token_id)
         if ends:
@@ -247,7 +244,7 @@ class Sequence:
                 self._send(release)
 
     def finish(self, reason: FinishReason) -> None:
-        """Ends the answer and emits what is left of it."""
+        """Ends the answer and emits the rest of it."""
         self._send(self._answer.finish(), reason)
 
     def fail(self, message: str, code: ErrorCode) -> None:

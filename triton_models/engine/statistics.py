@@ -1,4 +1,4 @@
-"""What the engine counts and times, in plain numbers that other threads can read."""
+"""The engine's counters and timings, as plain numbers that other threads can read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class HistogramSnapshot:
     """A histogram as Prometheus has it.
 
     Attributes:
-        bounds: The buckets' upper bounds, rising; one more bucket takes what is above the last.
-        counts: How many values each bucket has, on its own; one more than `bounds`.
+        bounds: The buckets' upper bounds, ascending; one more bucket takes larger values.
+        counts: The number of values in each bucket, not cumulative; one more than `bounds`.
         total: The sum of all values.
     """
 
@@ -31,10 +31,10 @@ class HistogramSnapshot:
 
 
 class Histogram:
-    """Counts values by size.
+    """Counts values in buckets.
 
     Args:
-        bounds: The buckets' upper bounds, rising.
+        bounds: The buckets' upper bounds, ascending.
     """
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
@@ -48,28 +48,28 @@ class Histogram:
         self._total += value
 
     def snapshot(self) -> HistogramSnapshot:
-        """Returns what was counted so far."""
+        """Returns the counts so far."""
         return HistogramSnapshot(self._bounds, tuple(self._counts), self._total)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatistics:
-    """What the engine is doing and has done since it started.
+    """The engine's gauges, and its counters since it started.
 
     Attributes:
         running: Requests in the batch.
         waiting: Requests that wait for a row or for room in the KV cache.
-        finished: Requests that ended as they should.
-        cancelled: Requests that their clients ended.
+        finished: Requests that completed.
+        cancelled: Requests that were cancelled.
         failed: Requests that ended with an error.
         prompt_tokens: Prompt tokens computed.
-        reused_tokens: Prompt tokens copied instead, from what was computed before.
+        reused_tokens: Prompt tokens copied from the KV cache instead.
         generated_tokens: Tokens generated.
         steps: Steps of the model.
-        kv_tokens_used: Token slots of the KV cache that belong to running requests.
-        kv_tokens_retained: Those kept for reuse, free for any request that needs room.
-        kv_tokens_total: All of them.
-        steered_requests: For each trait, how many requests were steered by it.
+        kv_tokens_used: Slots of the KV cache that belong to running requests.
+        kv_tokens_retained: Slots retained for reuse, evicted when a request needs room.
+        kv_tokens_total: All slots of the KV cache.
+        steered_requests: For each trait, the number of requests steered by it.
         first_token_seconds: Times from arrival to first token.
         between_tokens_seconds: Times between two tokens of an answer.
         batch_rows: Requests per step.
@@ -95,7 +95,7 @@ class EngineStatistics:
 
 @dataclass(slots=True)
 class StatisticsRecorder:
-    """Counts what happens, on the engine's thread but for `submitted`."""
+    """Counts events, on the engine's thread except for `submitted`."""
 
     _ended: Counter[FinishReason] = field(default_factory=Counter)
     _tokens: Counter[str] = field(default_factory=Counter)
@@ -106,14 +106,14 @@ class StatisticsRecorder:
     _batch_rows: Histogram = field(default_factory=lambda: Histogram(BATCH_ROWS))
 
     def submitted(self, sequence: Sequence) -> None:
-        """Counts a request that was taken; the caller holds the engine's lock."""
+        """Counts an accepted request; the caller holds the engine's lock."""
         sequence.timeline.submit()
         for trait, scalar in sequence.request.steering.scalars.items():
             if scalar:
                 self._steered[trait] += 1
 
     def stepped(self, plan: Plan) -> None:
-        """Counts a step that was computed."""
+        """Counts a computed step."""
         self._steps += 1
         self._batch_rows.observe(len(plan.generating) + len(plan.prompts))
         self._tokens["prompt"] += sum(each.length for each in plan.prompts)
@@ -121,11 +121,11 @@ class StatisticsRecorder:
             self._tokens["reused"] += copy.length
 
     def generated(self, sequence: Sequence, now: float) -> None:
-        """Counts a token that was generated, before the sequence has it.
+        """Counts a generated token, before it is appended.
 
         Args:
-            sequence: Whose token.
-            now: When it was known, in seconds of the monotonic clock.
+            sequence: The token's sequence.
+            now: When it became known, in seconds of the monotonic clock.
         """
         is_first = sequence.timeline.first_token is None
         histogram = self._first_token if is_first else self._between_tokens
@@ -145,7 +145,7 @@ class StatisticsRecorder:
         kv_tokens_retained: int,
         kv_tokens_total: int,
     ) -> EngineStatistics:
-        """Returns the counts so far, with the gauges given."""
+        """Returns the counters so far together with the given gauges."""
         return EngineStatistics(
             running=running,
             waiting=waiting,

@@ -1,4 +1,4 @@
-"""When a request came from one phase of its life to the next."""
+"""When a request entered each phase."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """How many seconds a request spent in each phase; `None` for one that it did not come to.
+    """How many seconds a request spent in each phase; `None` for a phase that it did not reach.
 
     Attributes:
-        queue: It waited for a row of the batch and room in the KV cache.
-        prefill: Its prompt was computed, or copied, up to the first token.
-        decode: The tokens after the first were generated.
+        queue: Waiting for a row of the batch and room in the KV cache.
+        prefill: Computing, or copying, its prompt, up to the first token.
+        decode: Generating the tokens after the first.
     """
 
     queue: float
@@ -23,13 +23,13 @@ class Phases:
 
 @dataclass(slots=True)
 class RequestTimeline:
-    """The moments, in seconds of the monotonic clock; `None` is not yet.
+    """Timestamps in seconds of the monotonic clock; `None` means not yet.
 
     Attributes:
-        submitted: It was taken.
-        admitted: It got a row and room.
-        first_token: Its first token was known.
-        newest_token: Its newest token was known.
+        submitted: When it was accepted.
+        admitted: When it got a row and an extent.
+        first_token: When its first token became known.
+        newest_token: When its newest token became known.
     """
 
     submitted: float = 0.0
@@ -38,18 +38,18 @@ class RequestTimeline:
     newest_token: float | None = None
 
     def submit(self) -> None:
-        """Notes that the request was taken."""
+        """Notes that the request was accepted."""
         self.submitted = time.monotonic()
 
     def admit(self) -> None:
-        """Notes that the request got its place."""
+        """Notes that the request was admitted to the batch."""
         self.admitted = time.monotonic()
 
     def token(self, now: float) -> float:
-        """Notes a new token; returns the seconds since the one before it, or since `submitted`.
+        """Notes a new token; returns the seconds since the previous one, or since `submitted`.
 
         Args:
-            now: The moment, read once for all tokens of a step.
+            now: The time, read once for all tokens of a step.
         """
         before = self.submitted if self.newest_token is None else self.newest_token
         if self.first_token is None:
