@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -49,8 +49,9 @@ def chat(
     )
 
     def run(client: PersonaClient) -> None:
-        failed = _Loop(Chat(client, conversation, options, _say), as_json).run()
-        if failed and not sys.stdin.isatty():
+        lines = cli.standard_input()
+        failed = _Loop(Chat(client, conversation, options, _say), lines, as_json).run()
+        if failed and not lines.isatty():
             raise typer.Exit(1)
 
     cli.call(url, run)
@@ -59,14 +60,15 @@ def chat(
 class _Loop:
     """Reads lines and shows what comes of them."""
 
-    def __init__(self, chat: Chat, as_json: bool) -> None:
+    def __init__(self, chat: Chat, lines: TextIO, as_json: bool) -> None:
         self._chat = chat
+        self._lines = lines
         self._as_json = as_json
         self._failed = False
 
     def run(self) -> bool:
         """Goes on until the person leaves; returns whether anything failed."""
-        if sys.stdin.isatty():
+        if self._lines.isatty():
             with suppress(ImportError):
                 import readline  # noqa: F401  # lets input() edit lines and remember them
             _say("/help lists the commands, Ctrl-D leaves")
@@ -83,8 +85,8 @@ class _Loop:
                 output.print_error(str(error))
 
     def _read(self) -> str:
-        if not sys.stdin.isatty():
-            line = sys.stdin.readline()
+        if not self._lines.isatty():
+            line = self._lines.readline()
             if not line:
                 raise EOFError
             return line.strip()

@@ -79,8 +79,7 @@ def generate(
         logprobs=logprobs,
     )
 
-    def run(client: PersonaClient) -> None:
-        text = cli.read_prompt(prompt)
+    def run(client: PersonaClient, text: str) -> None:
         if as_json:
             if trait is None:
                 completion = client.baseline(text, **options)
@@ -88,15 +87,13 @@ def generate(
                 completion = client.generate(text, trait=trait, scalar=scalar or 0.0, **options)
             output.print_json(dataclasses.asdict(completion))
             return
-        with client.stream(
-            cli.read_prompt(prompt), trait=trait, scalar=scalar or 0.0, **options
-        ) as stream:
+        with client.stream(text, trait=trait, scalar=scalar or 0.0, **options) as stream:
             for chunk in stream:
                 output.write(chunk.text)
         output.write("\n")
         output.print_details(stream.completion)
 
-    cli.call(url, run)
+    cli.call_with_prompt(url, prompt, run)
 
 
 @traits_app.callback()

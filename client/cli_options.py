@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import httpx
 import typer
@@ -54,6 +54,8 @@ def call(url: str, run: Callable[[PersonaClient], None]) -> None:
             run(client)
     except (PersonaError, httpx.InvalidURL) as error:
         fail(str(error))
+    except UnicodeError as error:
+        fail(f"standard input or an argument is not valid text: {error}")
     except KeyboardInterrupt:
         # The stream has been closed on the way here, so the server has stopped generating.
         output.write("\n")
@@ -66,9 +68,21 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def read_prompt(prompt: str) -> str:
-    """Returns the prompt, from standard input if it is `-`."""
-    return sys.stdin.read() if prompt == "-" else prompt
+def call_with_prompt(url: str, prompt: str, run: Callable[[PersonaClient, str], None]) -> None:
+    """Runs a command about a prompt as `call` does; the prompt `-` is read from standard input."""
+
+    def run_with_text(client: PersonaClient) -> None:
+        # Here and nowhere else: standard input can be read once.
+        run(client, standard_input().read() if prompt == "-" else prompt)
+
+    call(url, run_with_text)
+
+
+def standard_input() -> TextIO:
+    """Returns standard input; that it is closed is one line and exit status 1."""
+    if sys.stdin is None:
+        fail("standard input is closed: there is nothing to read")
+    return sys.stdin
 
 
 def numbers(text: str) -> list[float]:

@@ -64,8 +64,7 @@ def compare(
         monitor=monitor,
     )
 
-    def run(client: PersonaClient) -> None:
-        text = cli.read_prompt(prompt)
+    def run(client: PersonaClient, text: str) -> None:
         comparison = client.compare(text, steerings, baseline=baseline, **options)
         if as_json:
             output.print_json([dataclasses.asdict(each) for each in comparison.all_answers])
@@ -73,7 +72,7 @@ def compare(
             output.print_comparison(comparison.all_answers)
         _exit_if_failed(comparison.success)
 
-    cli.call(url, run)
+    cli.call_with_prompt(url, prompt, run)
 
 
 def sweep(
@@ -115,9 +114,9 @@ def sweep(
         raw=raw,
     )
 
-    def run(client: PersonaClient) -> None:
+    def run(client: PersonaClient, text: str) -> None:
         stream = client.sweep_stream(
-            cli.read_prompt(prompt),
+            text,
             trait=trait,
             scalars=strengths,
             scores=scores,
@@ -140,7 +139,7 @@ def sweep(
             sweep_output.print_sweep(trait, found.answers, scores)
         _exit_if_failed(found.success)
 
-    cli.call(url, run)
+    cli.call_with_prompt(url, prompt, run)
 
 
 def _check_plot(plot: Path, scores: bool) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from gateway.api.cached_call import CachedCall
 from gateway.api.readiness import Readiness
@@ -46,6 +47,7 @@ def bearer(key: str) -> dict[str, str]:
 class Server:
     """A running gateway, and what reached its Triton."""
 
+    app: FastAPI
     http: httpx.AsyncClient
     protection: Protection
     asked: list[Mapping[str, Sequence[Any]]] = field(default_factory=list)
@@ -123,4 +125,4 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
             description=CachedCall(describe, 60),
             readiness=Readiness(lambda: True, ready, GatewayMetrics(), 60),
         )
-        yield Server(http, app.state.gateway.protection, asked)
+        yield Server(app, http, app.state.gateway.protection, asked)
