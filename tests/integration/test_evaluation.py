@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client import cli
+from client.cli.app import app
 from research.evaluation import output
 from research.evaluation.conditions import Sampling
 from research.evaluation.evaluation import Evaluation
@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(AnswerStore, "add_answer", interrupted)
     arguments = ["vectors", "evaluate", "sarcasm", "--blocks", "1", "--output", str(tmp_path)]
-    result = CliRunner().invoke(cli.app, [*arguments, "--threads", "1", "--max-tokens", "32"])
+    result = CliRunner().invoke(app, [*arguments, "--threads", "1", "--max-tokens", "32"])
     assert result.exit_code == 130
     assert "give the same command again" in result.stderr
     assert len(AnswerStore(tmp_path / ANSWERS)) == 5
@@ -148,11 +148,11 @@ def test_the_command_writes_what_it_chose_only_when_told_to(tmp_path: Path, fold
     arguments = ["vectors", "evaluate", str(path), "--blocks", "1", "--scalars", "-2,-1,1,2"]
     arguments += ["--questions", "6", "--max-tokens", "64", "--threads", "1"]
     arguments += ["--device", "cpu", "--output", str(tmp_path)]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "sarcasm: block 1, -2 to +2, score 0 / 50 / 100" in result.stdout
     assert path.read_bytes() == before
-    result = CliRunner().invoke(cli.app, [*arguments, "--write"])
+    result = CliRunner().invoke(app, [*arguments, "--write"])
     assert result.exit_code == 0, result.output
     written = read_vector(path)
     assert written.selected_blocks == (1,)

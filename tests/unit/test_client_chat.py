@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-from client import cli
-from client.chat import Chat, CommandError, Conversation, Leave, describe
+from client.cli.app import app
+from client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
 from client.comparisons import AnswerChunk, Steering
 from client.errors import PersonaError, UnavailableError
 from client.results import Chunk
@@ -224,12 +224,12 @@ def test_no_steering_is_called_the_baseline() -> None:
 
 @pytest.fixture
 def piped(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr("client.cli_options.PersonaClient", lambda url: client)
+    monkeypatch.setattr("client.cli.server_call.PersonaClient", lambda url: client)
     return client
 
 
 def persona(*arguments: str, lines: str) -> Any:
-    return CliRunner().invoke(cli.app, ["chat", *arguments], input=lines)
+    return CliRunner().invoke(app, ["chat", *arguments], input=lines)
 
 
 def test_a_piped_chat_prints_answers_and_nothing_else(piped: Client) -> None:

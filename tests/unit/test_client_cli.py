@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from client import cli, cli_output, sweep_output
+from client.cli import output, sweep_output
+from client.cli.app import app
 from client.comparisons import ComparedAnswer, OneAnswer, SweptAnswer
 from client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
 
@@ -21,7 +22,7 @@ NOBODY_LISTENS = "http://127.0.0.1:9"
 
 
 def invoke(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, arguments)
+    return CliRunner().invoke(app, arguments)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_a_comparison_that_is_piped_is_one_answer_after_the_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers = [compared(-2, "sincere"), compared(0, "plain"), compared(2, "sarcastic")]
-    cli_output.print_comparison(answers)
+    output.print_comparison(answers)
     assert capsys.readouterr().out == (
         "sarcasm -2\nsincere\n\nbaseline\nplain\n\nsarcasm +2\nsarcastic\n"
     )
@@ -108,7 +109,7 @@ def lines(text: str) -> list[list[str]]:
 
 def test_readouts_are_a_line_for_each_trait_and_layer(capsys: pytest.CaptureFixture[str]) -> None:
     readouts = {"sarcasm": {1: 2.5, 2: -0.125}, "flattery": {1: 0.0}}
-    cli_output.print_details(dataclasses.replace(completion(2, "x"), readouts=readouts))
+    output.print_details(dataclasses.replace(completion(2, "x"), readouts=readouts))
     assert lines(capsys.readouterr().out) == [
         [],
         ["monitored", "layer", "mean", "projection"],
@@ -124,7 +125,7 @@ def test_a_comparison_has_a_column_of_readouts_for_each_answer(
     answers = [
         compared(scalar, "x", readouts={"sarcasm": {1: scalar * 3}}) for scalar in (-2.0, 0.0, 2.0)
     ]
-    cli_output.print_comparison(answers)
+    output.print_comparison(answers)
     assert lines(capsys.readouterr().out)[-2:] == [
         ["monitored", "layer", "sarcasm", "-2", "baseline", "sarcasm", "+2"],
         ["sarcasm", "1", "-6.00", "+0.00", "+6.00"],
@@ -132,7 +133,7 @@ def test_a_comparison_has_a_column_of_readouts_for_each_answer(
 
 
 def test_an_answer_too_short_to_read_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    cli_output.print_readouts([("baseline", {"sarcasm": {}})])
+    output.print_readouts([("baseline", {"sarcasm": {}})])
     assert "one token" in capsys.readouterr().out
 
 
@@ -141,7 +142,7 @@ def test_logprobs_are_a_line_for_each_token(capsys: pytest.CaptureFixture[str]) 
         TokenLogprob(" a", (32, 97), math.log(0.75), (LikelyToken("\n", (10,), math.log(0.2)),)),
         TokenLogprob("日", (), math.log(0.5)),
     )
-    cli_output.print_details(dataclasses.replace(completion(0, "x"), logprobs=tokens))
+    output.print_details(dataclasses.replace(completion(0, "x"), logprobs=tokens))
     assert lines(capsys.readouterr().out)[2:] == [
         ['"', 'a"', "75.0%", '"\\n"', "20.0%"],
         ['"日"', "50.0%"],
@@ -149,7 +150,7 @@ def test_logprobs_are_a_line_for_each_token(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_json_keeps_text_readable(capsys: pytest.CaptureFixture[str]) -> None:
-    cli_output.print_json({"response": "日本"})
+    output.print_json({"response": "日本"})
     out = capsys.readouterr().out
     assert "日本" in out
     assert json.loads(out) == {"response": "日本"}
@@ -157,7 +158,7 @@ def test_json_keeps_text_readable(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_status_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     problem = {"source": "x.json", "reason": "the hidden size is 8"}
-    cli_output.print_status(
+    output.print_status(
         Status(False, "demo", "cpu", (), problems=(problem,), error="it is starting")
     )
     out = capsys.readouterr().out
@@ -169,13 +170,13 @@ def test_a_status_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_status_says_how_full_the_server_is(capsys: pytest.CaptureFixture[str]) -> None:
     engine = {"running": 3, "waiting": 0, "kv_tokens_used": 120, "kv_tokens_total": 4096}
-    cli_output.print_status(Status(True, "demo", "cpu", (), engine=engine))
+    output.print_status(Status(True, "demo", "cpu", (), engine=engine))
     assert "120 of 4096 tokens" in capsys.readouterr().out
 
 
 def test_traits_come_with_their_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     trait = Trait("sarcasm", "other", (1, 2), 2, {}, ("made from other",))
-    cli_output.print_traits({"sarcasm": trait})
+    output.print_traits({"sarcasm": trait})
     out = capsys.readouterr().out
     assert "1, 2" in out
     assert "made from other" in out
@@ -185,13 +186,13 @@ def test_a_terminal_is_not_controlled_by_what_the_model_says(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    cli_output.write("a\x1b[2Jb\tc\n")
+    output.write("a\x1b[2Jb\tc\n")
     assert capsys.readouterr().out == "a\ufffd[2Jb\tc\n"
 
 
 def test_an_answer_that_failed_says_why_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     failed = compared(2, "as far as", success=False, error="it broke")
-    cli_output.print_comparison([compared(0, "plain"), failed])
+    output.print_comparison([compared(0, "plain"), failed])
     assert capsys.readouterr().out.endswith("sarcasm +2\nas far as\n[it broke]\n")
 
 
@@ -242,7 +243,7 @@ def test_a_plot_that_cannot_be_written_fails_before_any_call(tmp_path: Path) -> 
 
 def test_the_commands_need_only_what_the_client_does() -> None:
     code = (
-        "import sys; from client import cli\n"
+        "import sys; from client.cli import app\n"
         "for name in ('numpy', 'torch', 'matplotlib', 'tritonclient', 'pydantic', 'fastapi'):\n"
         "    assert name not in sys.modules, name"
     )

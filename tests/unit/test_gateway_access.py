@@ -18,7 +18,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from client.cli import app as command_line
+from client.cli.app import app as command_line
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.keys import KeyStore, parse_keys
 from gateway.settings import Settings

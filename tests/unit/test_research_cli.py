@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from client import cli
+from client.cli.app import app
 from research import candidates_run, extraction_run
 from research.extraction import ExtractionSettings
 
 
 def invoke(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, arguments)
+    return CliRunner().invoke(app, arguments)
 
 
 def test_the_client_needs_nothing_of_the_research() -> None:
     check = (
-        "import sys, client.cli; "
+        "import sys, client.cli.app; "
         "print({'torch', 'numpy', 'transformers', 'research'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)

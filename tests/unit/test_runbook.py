@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-from client.cli import app
+from client.cli.app import app
 from gateway.settings import Settings
 from tests.unit.deployed_settings import gateway_variables, triton_variables
 from triton_models.settings import REPOSITORY_ROOT

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client import cli
+from client.cli.app import app
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def invoke(*arguments: Any) -> Any:
-    return CliRunner().invoke(cli.app, ["vectors", *map(str, arguments)])
+    return CliRunner().invoke(app, ["vectors", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(
 ) -> None:
     script = (
         f"import sys; sys.modules[{missing!r}] = None\n"
-        "from client.cli import app\n"
+        "from client.cli.app import app\n"
         f"app(['vectors', *sys.argv[1:]])"
     )
     paths = [str(DATA / part) if part[0] in "er" and "." in part else part for part in arguments]

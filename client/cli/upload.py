@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from client import cli_options as cli
 from client import protocol
+from client.cli import exits, options, server_call
 from client.rest import PersonaClient
 
 
@@ -22,7 +22,7 @@ def upload(
     model_name: Annotated[
         str | None, typer.Option(help="The model it was made from, if the file does not say.")
     ] = None,
-    url: cli.Url = protocol.DEFAULT_URL,
+    url: options.Url = protocol.DEFAULT_URL,
 ) -> None:
     """Make a file a trait's vector on a running server; ends once the server steers by it."""
 
@@ -30,17 +30,17 @@ def upload(
         try:
             found = client.put_trait(trait, file, convention=convention, model_name=model_name)
         except OSError as error:
-            cli.fail(f"{error.filename}: {error.strerror}")
+            exits.fail(f"{error.filename}: {error.strerror}")
         typer.echo(f"{found.name}: {found.source} {found.sha256}")
         for warning in found.warnings:
             typer.echo(f"{found.name}: {warning}", err=True)
 
-    cli.call(url, run)
+    server_call.call(url, run)
 
 
 def remove(
     trait: Annotated[str, typer.Argument(help="The trait.")],
-    url: cli.Url = protocol.DEFAULT_URL,
+    url: options.Url = protocol.DEFAULT_URL,
 ) -> None:
     """Remove a trait and its files from a running server; ends once the server has."""
 
@@ -48,4 +48,4 @@ def remove(
         client.delete_trait(trait)
         typer.echo(f"{trait} is removed")
 
-    cli.call(url, run)
+    server_call.call(url, run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client import research_cli as options
+from client.cli import research_options as options
 
 if TYPE_CHECKING:
     from research.evaluation.trait_evaluation import Blocks

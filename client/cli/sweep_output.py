@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from client import cli_output as output
+from client.cli import output
 from client.comparisons import SweptAnswer
 
 _BAR_WIDTH = 21

@@ -1,20 +1,12 @@
-"""What the commands that talk to a server share: their options, and how they fail."""
+"""The options that commands share, and how their values are read."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any
 
-import httpx
 import typer
 
-from client import cli_output as output
 from client import protocol
-from client.errors import PersonaError
-from client.rest import PersonaClient
-
-INTERRUPTED = 130
 
 Url = Annotated[str, typer.Option(help="Address of the gateway.", envvar="PERSONA_URL")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -45,44 +37,6 @@ def sampling(**given: Any) -> protocol.Sampling:
         if value is not None and value is not False and value != []:
             options[name] = value  # type: ignore[literal-required]
     return options
-
-
-def call(url: str, run: Callable[[PersonaClient], None]) -> None:
-    """Runs a command against the server; a failure is one line and exit status 1."""
-    try:
-        with PersonaClient(url) as client:
-            run(client)
-    except (PersonaError, httpx.InvalidURL) as error:
-        fail(str(error))
-    except UnicodeError as error:
-        fail(f"standard input or an argument is not valid text: {error}")
-    except KeyboardInterrupt:
-        # The stream has been closed on the way here, so the server has stopped generating.
-        output.write("\n")
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def fail(message: str) -> NoReturn:
-    """Prints what went wrong as one line and exits with status 1."""
-    output.print_error(message)
-    raise typer.Exit(1)
-
-
-def call_with_prompt(url: str, prompt: str, run: Callable[[PersonaClient, str], None]) -> None:
-    """Runs a command about a prompt as `call` does; the prompt `-` is read from standard input."""
-
-    def run_with_text(client: PersonaClient) -> None:
-        # Here and nowhere else: standard input can be read once.
-        run(client, standard_input().read() if prompt == "-" else prompt)
-
-    call(url, run_with_text)
-
-
-def standard_input() -> TextIO:
-    """Returns standard input; that it is closed is one line and exit status 1."""
-    if sys.stdin is None:
-        fail("standard input is closed: there is nothing to read")
-    return sys.stdin
 
 
 def numbers(text: str) -> list[float]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client import cli_options as cli
-from client import vectors_output
+from client.cli import exits, vectors_output
 
 if TYPE_CHECKING:
     from triton_models.vectors.persona_vector import PersonaVector
@@ -155,13 +154,13 @@ def _failures() -> Iterator[None]:
         try:
             from triton_models.vectors.persona_vector import VectorFileError
         except ImportError as error:
-            cli.fail(f"this needs the package {error.name}: pip install 'persona-triton[server]'")
+            exits.fail(f"this needs the package {error.name}: pip install 'persona-triton[server]'")
         try:
             yield
         except VectorFileError as error:
-            cli.fail(str(error))
+            exits.fail(str(error))
     except OSError as error:
-        cli.fail(f"{error.filename or 'the file'}: {error.strerror}")
+        exits.fail(f"{error.filename or 'the file'}: {error.strerror}")
 
 
 def _find(named: str, folder: Path, convention: ConventionName | None = None) -> PersonaVector:

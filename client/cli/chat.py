@@ -8,10 +8,9 @@ from typing import Annotated, TextIO
 
 import typer
 
-from client import cli_options as cli
-from client import cli_output as output
 from client import protocol
-from client.chat import Chat, CommandError, Conversation, Leave, describe
+from client.cli import options, output, server_call
+from client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
 from client.errors import PersonaError
 from client.rest import PersonaClient
 
@@ -20,26 +19,26 @@ def chat(
     steer: Annotated[
         str | None, typer.Option(help="The steering to begin with, as sarcasm=2,helpfulness=-1.")
     ] = None,
-    system: cli.System = None,
-    max_tokens: cli.MaxTokens = None,
-    temperature: cli.Temperature = None,
-    top_p: cli.TopP = None,
-    top_k: cli.TopK = None,
-    seed: cli.Seed = None,
-    stop: cli.Stop = None,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each answer as a line of JSON.")
     ] = False,
-    url: cli.Url = protocol.DEFAULT_URL,
+    url: options.Url = protocol.DEFAULT_URL,
 ) -> None:
     """Talk to the model, changing what steers it on the way; /help lists the commands.
 
     Reads lines from standard input. If that is no terminal, exits with status 1 if anything failed.
     """
     conversation = Conversation(system or "")
-    for trait, scalar in cli.steering(steer).items() if steer else ():
+    for trait, scalar in options.steering(steer).items() if steer else ():
         conversation.steer(trait, scalar)
-    options = cli.sampling(
+    sampling = options.sampling(
         max_tokens=max_tokens,
         temperature=temperature,
         top_p=top_p,
@@ -49,12 +48,12 @@ def chat(
     )
 
     def run(client: PersonaClient) -> None:
-        lines = cli.standard_input()
-        failed = _Loop(Chat(client, conversation, options, _say), lines, as_json).run()
+        lines = server_call.standard_input()
+        failed = _Loop(Chat(client, conversation, sampling, _say), lines, as_json).run()
         if failed and not lines.isatty():
             raise typer.Exit(1)
 
-    cli.call(url, run)
+    server_call.call(url, run)
 
 
 class _Loop:

@@ -8,15 +8,14 @@ from typing import Annotated
 
 import typer
 
-from client import cli_options as cli
-from client import cli_output as output
-from client import protocol, sweep_output
+from client import protocol
+from client.cli import exits, options, output, server_call, sweep_output
 from client.comparisons import Steering, SweptAnswer
 from client.rest import PersonaClient
 
 
 def compare(
-    prompt: cli.Prompt,
+    prompt: options.Prompt,
     trait: Annotated[str | None, typer.Option(help="The trait to steer, at --scalars.")] = None,
     scalars: Annotated[
         str, typer.Option(help="How strongly, separated by commas; 0 is the baseline.")
@@ -28,31 +27,31 @@ def compare(
     baseline: Annotated[
         bool, typer.Option(help="Whether to answer without steering before --steer's answers.")
     ] = True,
-    positions: cli.Positions = "all",
-    system: cli.System = None,
-    max_tokens: cli.MaxTokens = None,
-    temperature: cli.Temperature = None,
-    top_p: cli.TopP = None,
-    top_k: cli.TopK = None,
-    seed: cli.Seed = None,
-    stop: cli.Stop = None,
-    raw: cli.Raw = False,
-    monitor: cli.Monitor = None,
-    as_json: cli.Json = False,
-    url: cli.Url = protocol.DEFAULT_URL,
+    positions: options.Positions = "all",
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    raw: options.Raw = False,
+    monitor: options.Monitor = None,
+    as_json: options.Json = False,
+    url: options.Url = protocol.DEFAULT_URL,
 ) -> None:
     """Answer one prompt under several steerings at once, shown side by side."""
     if (trait is None) == (not steer):
         raise typer.BadParameter("give --trait with --scalars, or --steer, once or more")
     if trait is None:
-        steerings = [Steering(cli.steering(text), None, positions) for text in steer or ()]
+        steerings = [Steering(options.steering(text), None, positions) for text in steer or ()]
     else:
         baseline = False  # it is one of the scalars, if it is to be there
         steerings = [
             Steering({trait: scalar}, None, positions, None if scalar else "baseline")
-            for scalar in cli.numbers(scalars)
+            for scalar in options.numbers(scalars)
         ]
-    options = cli.sampling(
+    sampling = options.sampling(
         system_prompt=system,
         max_tokens=max_tokens,
         temperature=temperature,
@@ -65,18 +64,18 @@ def compare(
     )
 
     def run(client: PersonaClient, text: str) -> None:
-        comparison = client.compare(text, steerings, baseline=baseline, **options)
+        comparison = client.compare(text, steerings, baseline=baseline, **sampling)
         if as_json:
             output.print_json([dataclasses.asdict(each) for each in comparison.all_answers])
         else:
             output.print_comparison(comparison.all_answers)
         _exit_if_failed(comparison.success)
 
-    cli.call_with_prompt(url, prompt, run)
+    server_call.call_with_prompt(url, prompt, run)
 
 
 def sweep(
-    prompt: cli.Prompt,
+    prompt: options.Prompt,
     trait: Annotated[str, typer.Option(help="The trait to steer.")],
     scalars: Annotated[
         str, typer.Option(help="How strongly, separated by commas; 0 is the baseline.")
@@ -87,23 +86,23 @@ def sweep(
     plot: Annotated[
         Path | None, typer.Option(help="An image of the scores to write; needs matplotlib.")
     ] = None,
-    positions: cli.Positions = "all",
-    system: cli.System = None,
-    max_tokens: cli.MaxTokens = None,
-    temperature: cli.Temperature = None,
-    top_p: cli.TopP = None,
-    top_k: cli.TopK = None,
-    seed: cli.Seed = None,
-    stop: cli.Stop = None,
-    raw: cli.Raw = False,
-    as_json: cli.Json = False,
-    url: cli.Url = protocol.DEFAULT_URL,
+    positions: options.Positions = "all",
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    raw: options.Raw = False,
+    as_json: options.Json = False,
+    url: options.Url = protocol.DEFAULT_URL,
 ) -> None:
     """Answer one prompt at several strengths of a trait at once, and score the answers."""
-    strengths = cli.numbers(scalars)
+    strengths = options.numbers(scalars)
     if plot is not None:
         _check_plot(plot, scores)
-    options = cli.sampling(
+    sampling = options.sampling(
         system_prompt=system,
         max_tokens=max_tokens,
         temperature=temperature,
@@ -121,7 +120,7 @@ def sweep(
             scalars=strengths,
             scores=scores,
             positions=positions,
-            **options,
+            **sampling,
         )
         with stream, sweep_output.progress(len(strengths)) as advance:
             for event in stream:
@@ -132,14 +131,14 @@ def sweep(
             try:
                 sweep_output.write_plot(plot, trait, found.answers)
             except (OSError, ValueError) as error:
-                cli.fail(f"{plot} cannot be written: {error}")
+                exits.fail(f"{plot} cannot be written: {error}")
         if as_json:
             output.print_json(dataclasses.asdict(found))
         else:
             sweep_output.print_sweep(trait, found.answers, scores)
         _exit_if_failed(found.success)
 
-    cli.call_with_prompt(url, prompt, run)
+    server_call.call_with_prompt(url, prompt, run)
 
 
 def _check_plot(plot: Path, scores: bool) -> None:
@@ -147,9 +146,9 @@ def _check_plot(plot: Path, scores: bool) -> None:
     if not scores:
         raise typer.BadParameter("--plot shows the scores: leave --no-scores out")
     if not sweep_output.can_plot():
-        cli.fail("--plot needs matplotlib: pip install matplotlib")
+        exits.fail("--plot needs matplotlib: pip install matplotlib")
     if not plot.parent.is_dir():
-        cli.fail(f"{plot} cannot be written: there is no folder {plot.parent}")
+        exits.fail(f"{plot} cannot be written: there is no folder {plot.parent}")
 
 
 def _exit_if_failed(success: bool) -> None:

@@ -1,0 +1,1 @@
+"""The `persona` command, which needs typer and rich besides what the clients need."""

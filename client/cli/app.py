@@ -1,0 +1,48 @@
+"""The `persona` command."""
+
+from __future__ import annotations
+
+import typer
+
+from client.cli import (
+    chat,
+    compare,
+    evaluate,
+    evaluate_prompts,
+    extract,
+    generate,
+    status,
+    upload,
+)
+from client.cli.keys import keys_app
+from client.cli.vectors import vectors_app
+
+app = typer.Typer(
+    # No option takes a key: other users of a machine can see what a command line says.
+    help=(
+        "Text from a steered Qwen2.5: the traits of its answers turned up and down. A gateway that "
+        "needs an API key is sent that of PERSONA_API_KEY."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+traits_app = typer.Typer(invoke_without_command=True, callback=status.traits)
+traits_app.command("evaluate-prompts")(evaluate_prompts.evaluate_prompts)
+vectors_app.command("upload")(upload.upload)
+vectors_app.command("remove")(upload.remove)
+vectors_app.command("extract")(extract.extract)
+vectors_app.command("evaluate")(evaluate.evaluate)
+app.command("generate")(generate.generate)
+app.command("compare")(compare.compare)
+app.command("sweep")(compare.sweep)
+app.command("chat")(chat.chat)
+app.command("status")(status.status)
+app.add_typer(keys_app, name="keys")
+app.add_typer(traits_app, name="traits")
+app.add_typer(vectors_app, name="vectors")
+
+
+def main() -> None:
+    """Runs the command."""
+    app()

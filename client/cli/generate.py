@@ -1,0 +1,69 @@
+"""`persona generate`: one answer, printed as it arrives."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from client import protocol
+from client.cli import options, output, server_call
+from client.rest import PersonaClient
+
+Logprobs = Annotated[
+    int | None,
+    typer.Option(help="Shows each token's probability, and so many of the likeliest; 0 to 20."),
+]
+
+
+def generate(
+    prompt: options.Prompt,
+    trait: Annotated[str | None, typer.Option(help="The trait to steer; none: baseline.")] = None,
+    scalar: Annotated[
+        float | None, typer.Option(help="Above 0 for more of the trait, below for less.")
+    ] = None,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    raw: options.Raw = False,
+    monitor: options.Monitor = None,
+    logprobs: Logprobs = None,
+    as_json: options.Json = False,
+    url: options.Url = protocol.DEFAULT_URL,
+) -> None:
+    """Answer a prompt, printing the text as it arrives."""
+    if (trait is None) != (scalar is None):
+        raise typer.BadParameter("give --trait and --scalar together, or neither for a baseline")
+    sampling = options.sampling(
+        system_prompt=system,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        stop=stop,
+        raw=raw,
+        monitor=monitor,
+        logprobs=logprobs,
+    )
+
+    def run(client: PersonaClient, text: str) -> None:
+        if as_json:
+            if trait is None:
+                completion = client.baseline(text, **sampling)
+            else:
+                completion = client.generate(text, trait=trait, scalar=scalar or 0.0, **sampling)
+            output.print_json(dataclasses.asdict(completion))
+            return
+        with client.stream(text, trait=trait, scalar=scalar or 0.0, **sampling) as stream:
+            for chunk in stream:
+                output.write(chunk.text)
+        output.write("\n")
+        output.print_details(stream.completion)
+
+    server_call.call_with_prompt(url, prompt, run)
