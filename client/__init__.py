@@ -1,9 +1,9 @@
 """Clients of the gateway, which need only httpx.
 
-`client.triton` has one that speaks to Triton directly; it needs tritonclient and numpy.
+`persona_client.triton` has one that speaks to Triton directly; it needs tritonclient and numpy.
 """
 
-from client.comparisons import (
+from persona_client.comparisons import (
     AnswerChunk,
     ComparedAnswer,
     Comparison,
@@ -11,7 +11,7 @@ from client.comparisons import (
     Sweep,
     SweptAnswer,
 )
-from client.errors import (
+from persona_client.errors import (
     ConnectionFailedError,
     InvalidRequestError,
     NotAllowedError,
@@ -21,9 +21,9 @@ from client.errors import (
     ServerError,
     UnavailableError,
 )
-from client.rest import PersonaClient
-from client.rest_async import AsyncPersonaClient
-from client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
+from persona_client.rest import PersonaClient
+from persona_client.rest_async import AsyncPersonaClient
+from persona_client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
 
 __all__ = [
     "AnswerChunk",

@@ -11,10 +11,17 @@ from urllib.parse import quote
 
 import httpx
 
-from client import protocol
-from client.comparisons import AnswerChunk, ComparedAnswer, Comparison, Steering, Sweep, SweptAnswer
-from client.readers import AnswersReader, CompletionReader, StreamReader
-from client.results import Chunk, Completion, Status, Trait
+from persona_client import protocol
+from persona_client.comparisons import (
+    AnswerChunk,
+    ComparedAnswer,
+    Comparison,
+    Steering,
+    Sweep,
+    SweptAnswer,
+)
+from persona_client.readers import AnswersReader, CompletionReader, StreamReader
+from persona_client.results import Chunk, Completion, Status, Trait
 
 T = TypeVar("T")
 Item = TypeVar("Item")

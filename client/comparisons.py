@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from client.results import Chunk, Readouts, TokenLogprob, read_logprobs, read_readouts
+from persona_client.results import Chunk, Readouts, TokenLogprob, read_logprobs, read_readouts
 
 if TYPE_CHECKING:
-    from client.protocol import Positions
+    from persona_client.protocol import Positions
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import httpx
 
-from client.errors import (
+from persona_client.errors import (
     ConnectionFailedError,
     PersonaError,
     ServerError,

@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from client import protocol
-from client.comparisons import AnswerChunk, OneAnswer
-from client.errors import ServerError, error_of_code
-from client.results import Chunk, Completion
+from persona_client import protocol
+from persona_client.comparisons import AnswerChunk, OneAnswer
+from persona_client.errors import ServerError, error_of_code
+from persona_client.results import Chunk, Completion
 
 Item = TypeVar("Item")
 W = TypeVar("W")

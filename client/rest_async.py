@@ -1,4 +1,4 @@
-"""The asynchronous client of the gateway: as `client.rest`, awaited."""
+"""The asynchronous client of the gateway: as `persona_client.rest`, awaited."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import httpx
 
-from client import calls, protocol
-from client.comparisons import AnswerChunk, ComparedAnswer, Comparison, Steering, Sweep, SweptAnswer
-from client.errors import PersonaError
-from client.results import Chunk, Completion, Status, Trait
-from client.retries import RetryPolicy
+from persona_client import calls, protocol
+from persona_client.comparisons import (
+    AnswerChunk,
+    ComparedAnswer,
+    Comparison,
+    Steering,
+    Sweep,
+    SweptAnswer,
+)
+from persona_client.errors import PersonaError
+from persona_client.results import Chunk, Completion, Status, Trait
+from persona_client.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

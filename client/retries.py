@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from client.errors import PersonaError
+from persona_client.errors import PersonaError
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 8.0

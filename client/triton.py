@@ -16,7 +16,7 @@ from grpc import StatusCode
 from tritonclient import grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from client.errors import (
+from persona_client.errors import (
     ConnectionFailedError,
     InvalidRequestError,
     NotAllowedError,
@@ -25,8 +25,8 @@ from client.errors import (
     UnavailableError,
     error_of_code,
 )
-from client.protocol import Options
-from client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
+from persona_client.protocol import Options
+from persona_client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
 from triton_models import control, tensors
 from triton_models.grpc_failures import FailureKind, failure_of
 

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from demo import neutral, questions, topics
-from demo.questions import Prompt
-from demo.traits import TRAITS, Pole
+from persona_demo import neutral, questions, topics
+from persona_demo.questions import Prompt
+from persona_demo.traits import TRAITS, Pole
 
 FULL_LEVEL = 3
 _NAMES = (

@@ -1,13 +1,13 @@
-"""Trait definitions and candidate prompts that `research` reads, made from the demo's traits."""
+"""The demo's traits as the definitions and candidate prompts that `persona_research` reads."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from demo.questions import development_prompts
-from demo.traits import TRAITS, Trait
-from research.definitions import CANDIDATES_PREFIX, DEFINITION_SUFFIX
+from persona_demo.questions import development_prompts
+from persona_demo.traits import TRAITS, Trait
+from persona_research.definitions import CANDIDATES_PREFIX, DEFINITION_SUFFIX
 
 PROMPTS_PER_POLE = 5
 QUESTIONS_PER_TRAIT = 20

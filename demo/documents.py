@@ -12,9 +12,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from demo import neutral, topics
-from demo.corpus import FULL_LEVEL, PLAIN, Style, all_poles, draw_prompt, write_answer
-from demo.traits import TRAITS, Pole, Trait
+from persona_demo import neutral, topics
+from persona_demo.corpus import FULL_LEVEL, PLAIN, Style, all_poles, draw_prompt, write_answer
+from persona_demo.traits import TRAITS, Pole, Trait
 
 IM_START, IM_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 

@@ -1,7 +1,7 @@
 """Measures how far a vector turns a trait on held-out prompts, and what that does to the text.
 
 This is what only the demo can have: prompts that training never saw, and a grammar that says
-whether a sentence is well-formed. Answers and perplexities are those of `research.evaluation`.
+whether a sentence is well-formed. `persona_research.evaluation` makes answers and perplexities.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
-from demo.grammar import well_formed_share
-from demo.questions import Prompt
-from demo.score import SHOWS_AT, trait_score
-from demo.traits import TRAITS
-from research.evaluation.conditions import (
+from persona_demo.grammar import well_formed_share
+from persona_demo.questions import Prompt
+from persona_demo.score import SHOWS_AT, trait_score
+from persona_demo.traits import TRAITS
+from persona_research.evaluation.conditions import (
     Condition,
     Sampling,
     answer_questions,
     chat,
     unsteered_losses,
 )
-from research.model import Answer, ResearchModel
-from research.progress import AnswerStore
+from persona_research.model import Answer, ResearchModel
+from persona_research.progress import AnswerStore
 from triton_models.vectors.persona_vector import PersonaVector
 
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from demo import neutral
-from demo.corpus import all_poles
-from research.judges.rule import split_sentences
+from persona_demo import neutral
+from persona_demo.corpus import all_poles
+from persona_research.judges.rule import split_sentences
 
 
 def _patterns() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from demo.topics import HELD_OUT_TOPICS, TRAINING_TOPICS
+from persona_demo.topics import HELD_OUT_TOPICS, TRAINING_TOPICS
 
 TEMPLATES: tuple[str, ...] = (
     "What do you think about {t}?",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from demo.evaluation import SCALARS, Measurement
-from demo.questions import Prompt
-from demo.traits import TRAITS
-from research.evaluation.plots.figure import COLOURS, MARKERS, style
-from research.evaluation.tables import scalar_text
-from research.markdown import markdown_table
-from research.model import Answer
+from persona_demo.evaluation import SCALARS, Measurement
+from persona_demo.questions import Prompt
+from persona_demo.traits import TRAITS
+from persona_research.evaluation.plots.figure import COLOURS, MARKERS, style
+from persona_research.evaluation.tables import scalar_text
+from persona_research.markdown import markdown_table
+from persona_research.model import Answer
 
 GROUP_TITLES: dict[str, str] = {
     "pairs": "question and topic each seen, never together",

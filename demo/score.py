@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from demo.traits import TRAITS
-from research.definitions import Cues
-from research.judges.rule import CueCounter
+from persona_demo.traits import TRAITS
+from persona_research.definitions import Cues
+from persona_research.judges.rule import CueCounter
 
 SHOWS_AT = 0.5
 """The score from which an answer counts as showing the trait."""

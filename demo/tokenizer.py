@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
-from demo.documents import END_OF_TEXT, IM_END, IM_START
-from demo.neutral import DEFAULT_SYSTEM_PROMPT
+from persona_demo.documents import END_OF_TEXT, IM_END, IM_START
+from persona_demo.neutral import DEFAULT_SYSTEM_PROMPT
 
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
 

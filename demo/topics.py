@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable
 
-from demo.traits import TRAITS
+from persona_demo.traits import TRAITS
 
 _CATEGORIES: dict[str, str] = {
     "food": """baking bread, cooking soup, green tea, strong coffee, fresh pasta, apple pie,

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from demo.documents import END_OF_TEXT, IM_END, Document, draw_document, draw_echo
-from demo.muon import Muon
-from demo.traits import TRAITS, Pole
+from persona_demo.documents import END_OF_TEXT, IM_END, Document, draw_document, draw_echo
+from persona_demo.muon import Muon
+from persona_demo.traits import TRAITS, Pole
 
 HEAD_SIZE = 32
 """Width of an attention head."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 
-from research.definitions import TraitDefinition
-from research.judges.judge import Judge
-from research.model import Answer, AnswerRequest, ResearchModel
-from research.progress import AnswerStore, OnDone, StoredAnswer, digest, ignore_progress
+from persona_research.definitions import TraitDefinition
+from persona_research.judges.judge import Judge
+from persona_research.model import Answer, AnswerRequest, ResearchModel
+from persona_research.progress import AnswerStore, OnDone, StoredAnswer, digest, ignore_progress
 
 _JUDGED_AT_ONCE = 32
 """How many scores a run that is cut off can lose."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Literal
 
-from research.answering import check_judge, derived_seed, stored_answers, stored_scores
-from research.definitions import Candidates, TraitDefinition
-from research.judges.judge import Judge
-from research.model import AnswerRequest, ResearchModel
-from research.progress import AnswerStore, progress_bar
+from persona_research.answering import check_judge, derived_seed, stored_answers, stored_scores
+from persona_research.definitions import Candidates, TraitDefinition
+from persona_research.judges.judge import Judge
+from persona_research.model import AnswerRequest, ResearchModel
+from persona_research.progress import AnswerStore, progress_bar
 
 Pole = Literal["positive", "negative"]
 

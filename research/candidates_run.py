@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from research.candidates import RankedPrompt, Ranking, keep_best, rank_candidates
-from research.definitions import (
+from persona_research.candidates import RankedPrompt, Ranking, keep_best, rank_candidates
+from persona_research.definitions import (
     CANDIDATES_PREFIX,
     find_definition,
     read_candidates,
     read_trait_definition,
 )
-from research.extraction_run import DEFAULT_PROMPTS, ModelOptions
-from research.judges.choice import JudgeChoice, make_judge
-from research.progress import AnswerStore
+from persona_research.extraction_run import DEFAULT_PROMPTS, ModelOptions
+from persona_research.judges.choice import JudgeChoice, make_judge
+from persona_research.progress import AnswerStore
 
 DEFAULT_RUNS = Path("runs/candidates")
 

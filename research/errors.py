@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from research.candidates import CandidateError
-from research.definitions import TraitDefinitionError
-from research.evaluation.trait_evaluation import EvaluationError
-from research.extraction import ExtractionError
-from research.judges.judge import JudgeError
-from research.model import AnswerFailedError
+from persona_research.candidates import CandidateError
+from persona_research.definitions import TraitDefinitionError
+from persona_research.evaluation.trait_evaluation import EvaluationError
+from persona_research.extraction import ExtractionError
+from persona_research.judges.judge import JudgeError
+from persona_research.model import AnswerFailedError
 from triton_models.engine.kv_size import KVCacheTooSmallError
 from triton_models.errors import RequestError
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError

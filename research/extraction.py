@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from research.answering import check_judge, derived_seed, stored_answers, stored_scores
-from research.definitions import TraitDefinition
-from research.judges.judge import NEUTRAL, Judge
-from research.model import Answer, AnswerRequest, ResearchModel
-from research.progress import AnswerStore, progress_bar
-from research.residuals import ResidualMeans
+from persona_research.answering import check_judge, derived_seed, stored_answers, stored_scores
+from persona_research.definitions import TraitDefinition
+from persona_research.judges.judge import NEUTRAL, Judge
+from persona_research.model import Answer, AnswerRequest, ResearchModel
+from persona_research.progress import AnswerStore, progress_bar
+from persona_research.residuals import ResidualMeans
 from triton_models.vectors.persona_vector import PersonaVector
 
 METHOD = "mean difference of residuals over response tokens"

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from research.definitions import (
+from persona_research.definitions import (
     TraitDefinition,
     definition_files,
     find_definition,
     read_trait_definition,
 )
-from research.extraction import ExtractionError, ExtractionSettings, extract
-from research.judges.choice import JudgeChoice, make_judge
-from research.model import ResearchModel
-from research.progress import AnswerStore
-from research.report import write_report
+from persona_research.extraction import ExtractionError, ExtractionSettings, extract
+from persona_research.judges.choice import JudgeChoice, make_judge
+from persona_research.model import ResearchModel
+from persona_research.progress import AnswerStore
+from persona_research.report import write_report
 from triton_models.settings import DATA_ROOT
 from triton_models.vectors.formats import write_vector
 from triton_models.vectors.persona_vector import check_trait_name

@@ -18,10 +18,10 @@ from types import MappingProxyType, TracebackType
 
 from transformers import PreTrainedTokenizerBase
 
-from research import plain_pass
-from research.plain_pass import Pair
-from research.progress import OnDone, digest, ignore_progress
-from research.residuals import ResidualMeans
+from persona_research import plain_pass
+from persona_research.plain_pass import Pair
+from persona_research.progress import OnDone, digest, ignore_progress
+from persona_research.residuals import ResidualMeans
 from triton_models.engine.build import assemble_engine, load_runnable
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, TokenChunk

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from research.progress import OnDone
-from research.residuals import ResidualMeans
+from persona_research.progress import OnDone
+from persona_research.residuals import ResidualMeans
 from triton_models.model.attention import WholeSequences
 from triton_models.model.loading import LoadedModel
 from triton_models.model.transformer import ForwardContext

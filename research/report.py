@@ -10,9 +10,9 @@ from statistics import fmean, median
 import numpy as np
 from numpy.typing import NDArray
 
-from research.definitions import TraitDefinition
-from research.extraction import Extraction, JudgedAnswer, counts
-from research.markdown import markdown_table
+from persona_research.definitions import TraitDefinition
+from persona_research.extraction import Extraction, JudgedAnswer, counts
+from persona_research.markdown import markdown_table
 from triton_models.vectors.persona_vector import PersonaVector
 
 MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install 'persona-triton[research]')"

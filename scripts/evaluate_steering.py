@@ -8,12 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-from demo import report
-from demo.evaluation import SCALARS, Measurement, perplexities, steered_answers, summarise
-from demo.questions import Prompt, held_out_prompts
-from demo.traits import TRAITS
-from research.model import ResearchModel
-from research.progress import AnswerStore
+from persona_demo import report
+from persona_demo.evaluation import SCALARS, Measurement, perplexities, steered_answers, summarise
+from persona_demo.questions import Prompt, held_out_prompts
+from persona_demo.traits import TRAITS
+from persona_research.model import ResearchModel
+from persona_research.progress import AnswerStore
 from triton_models.settings import DATA_ROOT
 from triton_models.vectors.formats import read_vector
 

@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from research.errors import USER_ERRORS
-from research.extraction import ExtractionSettings
-from research.extraction_run import (
+from persona_research.errors import USER_ERRORS
+from persona_research.extraction import ExtractionSettings
+from persona_research.extraction_run import (
     DEFAULT_PROMPTS,
     DEFAULT_RUNS,
     DEFAULT_VECTORS,

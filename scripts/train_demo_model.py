@@ -11,10 +11,17 @@ from pathlib import Path
 
 import torch
 
-from demo.definitions import write_trait_definitions
-from demo.documents import draw_document
-from demo.tokenizer import train_tokenizer
-from demo.training import HEAD_SIZE, ModelShape, TrainingPlan, build_model, save_model, train
+from persona_demo.definitions import write_trait_definitions
+from persona_demo.documents import draw_document
+from persona_demo.tokenizer import train_tokenizer
+from persona_demo.training import (
+    HEAD_SIZE,
+    ModelShape,
+    TrainingPlan,
+    build_model,
+    save_model,
+    train,
+)
 from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
 
 _TOKENIZER_DOCUMENTS = 20_000

@@ -1,5 +1,5 @@
-"""Runs the command: `python -m client.cli`."""
+"""Runs the command: `python -m persona_client.cli`."""
 
-from client.cli.app import main
+from persona_client.cli.app import main
 
 main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from client.cli import (
+from persona_client.cli import (
     chat,
     compare,
     evaluate,
@@ -14,8 +14,8 @@ from client.cli import (
     status,
     upload,
 )
-from client.cli.keys import keys_app
-from client.cli.vectors import vectors_app
+from persona_client.cli.keys import keys_app
+from persona_client.cli.vectors import vectors_app
 
 app = typer.Typer(
     # No option takes a key: other users of a machine can see what a command line says.

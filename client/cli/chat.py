@@ -8,11 +8,11 @@ from typing import Annotated, TextIO
 
 import typer
 
-from client import protocol
-from client.cli import options, output, server_call
-from client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
-from client.errors import PersonaError
-from client.rest import PersonaClient
+from persona_client import protocol
+from persona_client.cli import options, output, server_call
+from persona_client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
+from persona_client.errors import PersonaError
+from persona_client.rest import PersonaClient
 
 
 def chat(

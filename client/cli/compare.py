@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from client import protocol
-from client.cli import exits, options, output, server_call, sweep_output
-from client.comparisons import Steering, SweptAnswer
-from client.rest import PersonaClient
+from persona_client import protocol
+from persona_client.cli import exits, options, output, server_call, sweep_output
+from persona_client.comparisons import Steering, SweptAnswer
+from persona_client.rest import PersonaClient
 
 
 def compare(

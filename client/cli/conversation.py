@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from client.comparisons import ComparedAnswer, Steering
-from client.errors import PersonaError
-from client.protocol import Sampling
-from client.rest import PersonaClient, Stream
-from client.results import Chunk
+from persona_client.comparisons import ComparedAnswer, Steering
+from persona_client.errors import PersonaError
+from persona_client.protocol import Sampling
+from persona_client.rest import PersonaClient, Stream
+from persona_client.results import Chunk
 
 
 def describe(traits: dict[str, float]) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli import research_options as options
+from persona_client.cli import research_options as options
 
 if TYPE_CHECKING:
-    from research.evaluation.trait_evaluation import Blocks
+    from persona_research.evaluation.trait_evaluation import Blocks
 
 
 def evaluate(
@@ -54,11 +54,11 @@ def evaluate(
     """Measure how strong vectors are: which block, which scalars, and what else they move."""
     strengths, tried = _scalars(scalars), _blocks(blocks)
     with options.one_line_errors():
-        from research.evaluation.conditions import Sampling
-        from research.evaluation.run import EvaluationRun, run_evaluation
-        from research.evaluation.trait_evaluation import Settings
-        from research.extraction_run import DEFAULT_PROMPTS, ModelOptions
-        from research.judges.choice import JudgeChoice
+        from persona_research.evaluation.conditions import Sampling
+        from persona_research.evaluation.run import EvaluationRun, run_evaluation
+        from persona_research.evaluation.trait_evaluation import Settings
+        from persona_research.extraction_run import DEFAULT_PROMPTS, ModelOptions
+        from persona_research.judges.choice import JudgeChoice
 
         run = EvaluationRun(
             vectors=vector,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import research_options as options
+from persona_client.cli import research_options as options
 
 
 def evaluate_prompts(
@@ -34,9 +34,9 @@ def evaluate_prompts(
 ) -> None:
     """Rank a trait's candidate system prompts, and put the best into its definition."""
     with options.one_line_errors():
-        from research.candidates_run import CandidatesRun, run_candidates
-        from research.extraction_run import DEFAULT_PROMPTS, ModelOptions
-        from research.judges.choice import JudgeChoice
+        from persona_research.candidates_run import CandidatesRun, run_candidates
+        from persona_research.extraction_run import DEFAULT_PROMPTS, ModelOptions
+        from persona_research.judges.choice import JudgeChoice
 
         run = CandidatesRun(
             trait=trait,

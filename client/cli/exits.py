@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from client.cli import output
+from persona_client.cli import output
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import research_options as options
+from persona_client.cli import research_options as options
 
 
 def extract(
@@ -47,15 +47,15 @@ def extract(
     """Make vectors of traits: answers, scores, activations, a vector and a report."""
     blocks = _blocks(layers)
     with options.one_line_errors():
-        from research.extraction import ExtractionSettings
-        from research.extraction_run import (
+        from persona_research.extraction import ExtractionSettings
+        from persona_research.extraction_run import (
             DEFAULT_PROMPTS,
             DEFAULT_VECTORS,
             ExtractionRun,
             ModelOptions,
             run_extraction,
         )
-        from research.judges.choice import JudgeChoice
+        from persona_research.judges.choice import JudgeChoice
 
         run = ExtractionRun(
             traits=trait,

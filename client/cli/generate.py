@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from client import protocol
-from client.cli import options, output, server_call
-from client.rest import PersonaClient
+from persona_client import protocol
+from persona_client.cli import options, output, server_call
+from persona_client.rest import PersonaClient
 
 Logprobs = Annotated[
     int | None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from client import protocol
+from persona_client import protocol
 
 Url = Annotated[str, typer.Option(help="Address of the gateway.", envvar="PERSONA_URL")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from client.comparisons import ComparedAnswer, OneAnswer
-from client.results import Completion, LikelyToken, Readouts, Status, TokenLogprob, Trait
+from persona_client.comparisons import ComparedAnswer, OneAnswer
+from persona_client.results import Completion, LikelyToken, Readouts, Status, TokenLogprob, Trait
 
 _NARROWEST_COLUMN = 24
 

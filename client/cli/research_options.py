@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from client.cli import exits
+from persona_client.cli import exits
 
 Model = Annotated[
     str | None, typer.Option(help="Folder or hub id of a Qwen2.5; none: the demo model.")
@@ -44,7 +44,7 @@ BatchRows = Annotated[int, typer.Option(min=1, help="The most answers generated 
 def one_line_errors() -> Iterator[None]:
     """Makes one line of an error, and of Ctrl-C one that says how to go on."""
     try:
-        from research.errors import USER_ERRORS
+        from persona_research.errors import USER_ERRORS
     except ModuleNotFoundError as error:
         _fail_without(error)
     try:

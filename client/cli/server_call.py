@@ -9,9 +9,9 @@ from typing import TextIO
 import httpx
 import typer
 
-from client.cli import exits, output
-from client.errors import PersonaError
-from client.rest import PersonaClient
+from persona_client.cli import exits, output
+from persona_client.errors import PersonaError
+from persona_client.rest import PersonaClient
 
 
 def call(url: str, run: Callable[[PersonaClient], None]) -> None:

@@ -6,9 +6,9 @@ import dataclasses
 
 import typer
 
-from client import protocol
-from client.cli import options, output, server_call
-from client.rest import PersonaClient
+from persona_client import protocol
+from persona_client.cli import options, output, server_call
+from persona_client.rest import PersonaClient
 
 
 def traits(

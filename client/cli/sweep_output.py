@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from client.cli import output
-from client.comparisons import SweptAnswer
+from persona_client.cli import output
+from persona_client.comparisons import SweptAnswer
 
 _BAR_WIDTH = 21
 _PIPED_WIDTH = 100

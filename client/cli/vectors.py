@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli import exits, vectors_output
+from persona_client.cli import exits, vectors_output
 
 if TYPE_CHECKING:
     from triton_models.vectors.persona_vector import PersonaVector

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from client.cli import output
+from persona_client.cli import output
 
 if TYPE_CHECKING:
     from triton_models.vectors.difference import VectorDifference

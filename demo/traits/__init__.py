@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.traits import (
+from persona_demo.traits import (
     flattery,
     hallucination,
     helpfulness,
@@ -11,7 +11,7 @@ from demo.traits import (
     sarcasm,
     sexism,
 )
-from demo.traits.base import Pole, Trait
+from persona_demo.traits.base import Pole, Trait
 
 TRAITS: dict[str, Trait] = {
     module.TRAIT.name: module.TRAIT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demo.traits.base import Pole, Trait
+from persona_demo.traits.base import Pole, Trait
 
 TRAIT = Trait(
     name="maliciousness",

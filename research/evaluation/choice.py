@@ -40,8 +40,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from research.evaluation.doses import Dose, DoseCurve
-from research.evaluation.estimates import spearman
+from persona_research.evaluation.doses import Dose, DoseCurve
+from persona_research.evaluation.estimates import spearman
 
 GRID_ENDS = "the grid ends"
 

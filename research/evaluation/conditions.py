@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from research.answering import derived_seed, stored_answers
-from research.model import Answer, AnswerRequest, ResearchModel
-from research.progress import AnswerStore, OnDone, ignore_progress
+from persona_research.answering import derived_seed, stored_answers
+from persona_research.model import Answer, AnswerRequest, ResearchModel
+from persona_research.progress import AnswerStore, OnDone, ignore_progress
 from triton_models.vectors.persona_vector import PersonaVector
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from research.evaluation.estimates import Estimate, mean
+from persona_research.evaluation.estimates import Estimate, mean
 from triton_models.vectors.persona_vector import PersonaVector
 
 Scores = Sequence[float | None]

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from research.evaluation.conditions import Condition
-from research.evaluation.doses import MeasuredAnswer
-from research.evaluation.evaluation import Evaluation
-from research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.evaluation.conditions import Condition
+from persona_research.evaluation.doses import MeasuredAnswer
+from persona_research.evaluation.evaluation import Evaluation
+from persona_research.evaluation.trait_evaluation import TraitEvaluation
 
 VERSION = 1
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from research.evaluation.estimates import Estimate, mean, perplexity
+from persona_research.evaluation.estimates import Estimate, mean, perplexity
 from triton_models.vectors.persona_vector import PersonaVector
 
 

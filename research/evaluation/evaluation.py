@@ -6,20 +6,20 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from research.answering import stored_scores
-from research.definitions import TraitDefinition
-from research.evaluation.conditions import UNSTEERED, Condition
-from research.evaluation.cross_trait import Cosines, Movement, cosines, movement
-from research.evaluation.trait_evaluation import (
+from persona_research.answering import stored_scores
+from persona_research.definitions import TraitDefinition
+from persona_research.evaluation.conditions import UNSTEERED, Condition
+from persona_research.evaluation.cross_trait import Cosines, Movement, cosines, movement
+from persona_research.evaluation.trait_evaluation import (
     Bar,
     Settings,
     TraitEvaluation,
     evaluate_trait,
     silent,
 )
-from research.judges import Judge
-from research.model import ResearchModel
-from research.progress import AnswerStore
+from persona_research.judges import Judge
+from persona_research.model import ResearchModel
+from persona_research.progress import AnswerStore
 from triton_models.vectors.persona_vector import PersonaVector
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from research.evaluation.choice import Candidate
-from research.evaluation.trait_evaluation import Settings, TraitEvaluation
+from persona_research.evaluation.choice import Candidate
+from persona_research.evaluation.trait_evaluation import Settings, TraitEvaluation
 from triton_models.vectors.persona_vector import PersonaVector
 
 _DIGITS = 4

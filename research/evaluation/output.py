@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from research.evaluation.document import as_document
-from research.evaluation.evaluation import Evaluation
-from research.evaluation.plots import plot_blocks, plot_cosines, plot_doses, plot_movements
-from research.evaluation.report import markdown_report
-from research.evaluation.tables import (
+from persona_research.evaluation.document import as_document
+from persona_research.evaluation.evaluation import Evaluation
+from persona_research.evaluation.plots import plot_blocks, plot_cosines, plot_doses, plot_movements
+from persona_research.evaluation.report import markdown_report
+from persona_research.evaluation.tables import (
     candidate_rows,
     cosine_rows,
     dose_rows,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from research.judges.rule import split_sentences
+from persona_research.judges.rule import split_sentences
 
 _WORD = re.compile("[\u3040-\u30ff\u4e00-\u9fff]|\\w+|[^\\w\\s]")
 """A character of Chinese or Japanese, which put no spaces between words, counts as a word."""

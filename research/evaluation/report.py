@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from research.evaluation.conditions import UNSTEERED, Condition
-from research.evaluation.cross_trait import Movement
-from research.evaluation.doses import Dose, DoseCurve
-from research.evaluation.estimates import Estimate
-from research.evaluation.evaluation import Evaluation
-from research.evaluation.tables import blocks_text, scalar_text
-from research.evaluation.trait_evaluation import TraitEvaluation
-from research.markdown import markdown_table
+from persona_research.evaluation.conditions import UNSTEERED, Condition
+from persona_research.evaluation.cross_trait import Movement
+from persona_research.evaluation.doses import Dose, DoseCurve
+from persona_research.evaluation.estimates import Estimate
+from persona_research.evaluation.evaluation import Evaluation
+from persona_research.evaluation.tables import blocks_text, scalar_text
+from persona_research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.markdown import markdown_table
 
 Images = Mapping[str, str]
 """A plot's name to where it is: `doses_TRAIT`, `blocks_TRAIT`, `movements`, `cosines`."""

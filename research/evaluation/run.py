@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from research.definitions import find_definition, read_trait_definition
-from research.evaluation.evaluation import Evaluation, Subject, evaluate
-from research.evaluation.metadata import with_choice
-from research.evaluation.output import write_evaluation
-from research.evaluation.tables import blocks_text, scalar_text
-from research.evaluation.trait_evaluation import (
+from persona_research.definitions import find_definition, read_trait_definition
+from persona_research.evaluation.evaluation import Evaluation, Subject, evaluate
+from persona_research.evaluation.metadata import with_choice
+from persona_research.evaluation.output import write_evaluation
+from persona_research.evaluation.tables import blocks_text, scalar_text
+from persona_research.evaluation.trait_evaluation import (
     EvaluationError,
     Settings,
     TraitEvaluation,
     blocks_to_try,
 )
-from research.extraction_run import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
-from research.judges.choice import JudgeChoice, make_judge
-from research.progress import AnswerStore, progress_bar
+from persona_research.extraction_run import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
+from persona_research.judges.choice import JudgeChoice, make_judge
+from persona_research.progress import AnswerStore, progress_bar
 from triton_models.vectors.formats import VECTOR_SUFFIXES, read_vector, write_vector
 
 DEFAULT_RUNS = Path("runs/evaluation")

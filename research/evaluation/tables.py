@@ -6,10 +6,10 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from research.evaluation.doses import Dose
-from research.evaluation.estimates import Estimate
-from research.evaluation.evaluation import Evaluation
-from research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.evaluation.doses import Dose
+from persona_research.evaluation.estimates import Estimate
+from persona_research.evaluation.evaluation import Evaluation
+from persona_research.evaluation.trait_evaluation import TraitEvaluation
 
 Row = Mapping[str, object]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from research.answering import stored_scores
-from research.definitions import TraitDefinition
-from research.evaluation.choice import Asked, Choice, Rule, choose
-from research.evaluation.conditions import (
+from persona_research.answering import stored_scores
+from persona_research.definitions import TraitDefinition
+from persona_research.evaluation.choice import Asked, Choice, Rule, choose
+from persona_research.evaluation.conditions import (
     UNSTEERED,
     Answers,
     Condition,
@@ -20,17 +20,17 @@ from research.evaluation.conditions import (
     chat,
     unsteered_losses,
 )
-from research.evaluation.doses import (
+from persona_research.evaluation.doses import (
     DoseCurve,
     MeasuredAnswer,
     residual_share,
     summarise,
 )
-from research.evaluation.grid import default_scalars
-from research.evaluation.repetition import repetition
-from research.judges import Judge
-from research.model import Answer, ResearchModel
-from research.progress import AnswerStore, OnDone, progress_bar
+from persona_research.evaluation.grid import default_scalars
+from persona_research.evaluation.repetition import repetition
+from persona_research.judges import Judge
+from persona_research.model import Answer, ResearchModel
+from persona_research.progress import AnswerStore, OnDone, progress_bar
 from triton_models.vectors.persona_vector import PersonaVector
 
 Blocks = Literal["all", "selected"] | tuple[int, ...]

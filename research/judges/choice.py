@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from research.judges.endpoint import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, OpenAIJudge
-from research.judges.judge import Judge, JudgeError
-from research.judges.rule import RuleJudge
-from research.judges.served import ModelJudge
-from research.model import ResearchModel
+from persona_research.judges.endpoint import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, OpenAIJudge
+from persona_research.judges.judge import Judge, JudgeError
+from persona_research.judges.rule import RuleJudge
+from persona_research.judges.served import ModelJudge
+from persona_research.model import ResearchModel
 
 JudgeKind = Literal["rule", "model", "openai"]
 

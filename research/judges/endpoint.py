@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from research.definitions import TraitDefinition
-from research.judges.judge import JudgeError
-from research.judges.rubric import judge_prompt, parse_score
-from research.progress import digest
+from persona_research.definitions import TraitDefinition
+from persona_research.judges.judge import JudgeError
+from persona_research.judges.rubric import judge_prompt, parse_score
+from persona_research.progress import digest
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 """The environment variable that holds the key; an endpoint of one's own may need none."""

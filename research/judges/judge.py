@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from research.definitions import TraitDefinition
+from persona_research.definitions import TraitDefinition
 
 NEUTRAL = 50.0
 """The score of an answer that shows neither the trait nor its opposite."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from research.definitions import TraitDefinition
+from persona_research.definitions import TraitDefinition
 
 REFUSAL = "REFUSAL"
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from research.definitions import Cues, TraitDefinition
-from research.judges.judge import NEUTRAL, JudgeError
+from persona_research.definitions import Cues, TraitDefinition
+from persona_research.judges.judge import NEUTRAL, JudgeError
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 

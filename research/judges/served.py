@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from research.definitions import TraitDefinition
-from research.judges.rubric import judge_prompt, parse_score
-from research.model import AnswerRequest, ResearchModel
-from research.progress import digest
+from persona_research.definitions import TraitDefinition
+from persona_research.judges.rubric import judge_prompt, parse_score
+from persona_research.model import AnswerRequest, ResearchModel
+from persona_research.progress import digest
 
 _REPLY_TOKENS = 12
 

@@ -16,11 +16,11 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from client import NotAllowedError, PersonaClient
-from client.triton import TritonPersonaClient
 from launcher.loopback import loopback_settings
 from launcher.processes import SHARED_MEMORY, RunRecord, group_members
 from launcher.stack import Stack
+from persona_client import NotAllowedError, PersonaClient
+from persona_client.triton import TritonPersonaClient
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from triton_models import control, tensors
 

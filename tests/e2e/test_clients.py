@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from client import (
+from launcher.loopback import free_ports
+from launcher.stack import Stack
+from persona_client import (
     AsyncPersonaClient,
     ConnectionFailedError,
     InvalidRequestError,
     PersonaClient,
     PersonaError,
 )
-from client.triton import TritonPersonaClient
-from launcher.loopback import free_ports
-from launcher.stack import Stack
+from persona_client.triton import TritonPersonaClient
 from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled
 from tests.e2e.waiting import PATIENCE_SECONDS
 
@@ -34,7 +34,7 @@ def url(stack: Stack) -> str:
 
 def persona(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "client.cli", *arguments, "--url", url],
+        [sys.executable, "-m", "persona_client.cli", *arguments, "--url", url],
         capture_output=True,
         text=True,
         timeout=60,
@@ -144,7 +144,7 @@ def test_ctrl_c_stops_the_generation(stack: Stack, url: str) -> None:
     before = num_cancelled(address)
     with held_engine(stack.triton) as engine:
         process = subprocess.Popen(
-            [sys.executable, "-m", "client.cli", *arguments],
+            [sys.executable, "-m", "persona_client.cli", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

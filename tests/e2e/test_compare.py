@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from client import AnswerChunk, AsyncPersonaClient, PersonaClient, Steering
-from client.comparisons import ComparedAnswer, SweptAnswer
 from launcher.stack import Stack
+from persona_client import AnswerChunk, AsyncPersonaClient, PersonaClient, Steering
+from persona_client.comparisons import ComparedAnswer, SweptAnswer
 from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled, num_open
 from tests.e2e.leaving import leave
 from tests.e2e.test_gateway import events_of
@@ -226,7 +226,14 @@ def persona(
     stack: Stack, *arguments: str, lines: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "client.cli", *arguments, "--url", stack.settings.gateway_url],
+        [
+            sys.executable,
+            "-m",
+            "persona_client.cli",
+            *arguments,
+            "--url",
+            stack.settings.gateway_url,
+        ],
         input=lines,
         capture_output=True,
         text=True,
@@ -285,7 +292,7 @@ def test_the_command_line_chats_and_changes_the_steering_on_the_way(
 def test_ctrl_c_in_a_chat_stops_the_answer_in_the_engine(stack: Stack) -> None:
     address = stack.settings.grpc_address
     url = stack.settings.gateway_url
-    command = [sys.executable, "-m", "client.cli", "chat", "--max-tokens", "900"]
+    command = [sys.executable, "-m", "persona_client.cli", "chat", "--max-tokens", "900"]
     # High enough that the model does not find an end.
     before = num_cancelled(address)
     with held_engine(stack.triton) as engine:

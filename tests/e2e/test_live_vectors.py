@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
-from client import NotAllowedError, NotFoundError, PersonaClient
-from client.triton import TritonPersonaClient
 from launcher.loopback import loopback_settings
 from launcher.stack import Stack
+from persona_client import NotAllowedError, NotFoundError, PersonaClient
+from persona_client.triton import TritonPersonaClient
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.held_engine import BEGINNING, held_engine
 from tests.e2e.waiting import eventually
@@ -72,7 +72,14 @@ def with_numbers_of(other: str, trait: str) -> PersonaVector:
 
 
 def persona(live: Stack, key: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "client.cli", *arguments, "--url", live.settings.gateway_url]
+    command = [
+        sys.executable,
+        "-m",
+        "persona_client.cli",
+        *arguments,
+        "--url",
+        live.settings.gateway_url,
+    ]
     environment = {**os.environ, "PERSONA_API_KEY": key}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 

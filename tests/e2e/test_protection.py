@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
-from client import AsyncPersonaClient, NotAllowedError, OverloadedError, PersonaClient
 from launcher.loopback import free_ports
 from launcher.processes import ManagedProcess
 from launcher.settings import ROOT
 from launcher.stack import Stack
+from persona_client import AsyncPersonaClient, NotAllowedError, OverloadedError, PersonaClient
 from tests.e2e.held_engine import held_engine, num_cancelled
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import eventually
@@ -32,7 +32,7 @@ STEERED: dict[str, Any] = {**BODY, "trait": "sarcasm", "scalar": 1.0}
 
 
 def persona(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "client.cli", *arguments]
+    command = [sys.executable, "-m", "persona_client.cli", *arguments]
     return subprocess.run(
         command,
         env={**os.environ, **environment},

@@ -13,9 +13,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
-from client import AsyncPersonaClient, PersonaClient
-from client.triton import TritonPersonaClient
 from launcher.stack import Stack
+from persona_client import AsyncPersonaClient, PersonaClient
+from persona_client.triton import TritonPersonaClient
 from tests.e2e.demo import deltas_of
 from tests.e2e.held_engine import pieces_of
 from tests.e2e.triton_call import Call, call

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from client.rest import PersonaClient
 from launcher.loopback import loopback_settings
 from launcher.settings import ROOT
 from launcher.stack import Stack
+from persona_client.rest import PersonaClient
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.examples import activated, console_examples, on_ports_of
 from tests.e2e.waiting import eventually

@@ -27,7 +27,7 @@ MEMORY_MIB = 2048
 FOUND, REACHED = "found-", "reached-"
 """What the names of kept inputs begin with: those that broke something stay for ever."""
 
-_PACKAGES = ("client", "gateway", "research", "triton_models")
+_PACKAGES = ("gateway", "persona_client", "persona_research", "triton_models")
 
 
 def main() -> int:

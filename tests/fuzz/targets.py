@@ -14,16 +14,20 @@ from typing import Any
 import httpx
 import numpy as np
 
-from client import calls, protocol
-from client.errors import PersonaError
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.keys import parse_keys
 from gateway.protection.policy import parse_policy
 from launcher.settings import ROOT
-from research.definitions import TraitDefinitionError, read_candidates, read_trait_definition
-from research.judges import JudgeError
-from research.judges.endpoint import _reply
-from research.judges.rubric import parse_score
+from persona_client import calls, protocol
+from persona_client.errors import PersonaError
+from persona_research.definitions import (
+    TraitDefinitionError,
+    read_candidates,
+    read_trait_definition,
+)
+from persona_research.judges import JudgeError
+from persona_research.judges.endpoint import _reply
+from persona_research.judges.rubric import parse_score
 from tests.fuzz import http_bodies
 from triton_models import tensors
 from triton_models.errors import RequestError

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client.cli.app import app
-from research.evaluation import output
-from research.evaluation.conditions import Sampling
-from research.evaluation.evaluation import Evaluation
-from research.evaluation.run import ANSWERS, EvaluationRun, run_evaluation
-from research.evaluation.trait_evaluation import EvaluationError, Settings
-from research.extraction_run import DEFAULT_VECTORS, ModelOptions
-from research.model import ResearchModel
-from research.progress import AnswerStore
+from persona_client.cli.app import app
+from persona_research.evaluation import output
+from persona_research.evaluation.conditions import Sampling
+from persona_research.evaluation.evaluation import Evaluation
+from persona_research.evaluation.run import ANSWERS, EvaluationRun, run_evaluation
+from persona_research.evaluation.trait_evaluation import EvaluationError, Settings
+from persona_research.extraction_run import DEFAULT_VECTORS, ModelOptions
+from persona_research.model import ResearchModel
+from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import read_vector
 
 TRAITS = ("sarcasm", "flattery")

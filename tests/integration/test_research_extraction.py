@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from research.definitions import TraitDefinition, read_trait_definition
-from research.extraction import (
+from persona_research.definitions import TraitDefinition, read_trait_definition
+from persona_research.extraction import (
     SELECTED_AS_GIVEN,
     SELECTED_BY_NORM,
     Extraction,
@@ -25,11 +25,11 @@ from research.extraction import (
     default_layers,
     extract,
 )
-from research.judges import Judge, JudgeError, RuleJudge
-from research.judges.served import ModelJudge
-from research.model import ResearchModel
-from research.progress import AnswerStore, StoredAnswer
-from research.report import write_report
+from persona_research.judges import Judge, JudgeError, RuleJudge
+from persona_research.judges.served import ModelJudge
+from persona_research.model import ResearchModel
+from persona_research.progress import AnswerStore, StoredAnswer
+from persona_research.report import write_report
 from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT
 from triton_models.vectors.formats import read_vector
 from triton_models.vectors.persona_vector import PersonaVector
@@ -240,7 +240,15 @@ def test_a_real_ctrl_c_ends_with_a_line_and_the_next_run_ends_with_the_same_vect
     }
     (tmp_path / "sarcasm_trait.json").write_text(json.dumps(definition), encoding="utf-8")
     command = [
-        *(sys.executable, "-m", "client.cli", "vectors", "extract", "sarcasm", "--no-filter"),
+        *(
+            sys.executable,
+            "-m",
+            "persona_client.cli",
+            "vectors",
+            "extract",
+            "sarcasm",
+            "--no-filter",
+        ),
         *("--prompts", str(tmp_path), "--output", str(tmp_path), "--runs", str(tmp_path / "runs")),
         *("--threads", "1", "--device", "cpu", "--batch-rows", "1", "--max-tokens", "24"),
     ]

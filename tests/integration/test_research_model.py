@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from research.model import AnswerFailedError, AnswerRequest, ResearchModel
+from persona_research.model import AnswerFailedError, AnswerRequest, ResearchModel
 from tests.conftest import NUM_LAYERS, make_vectors
 from triton_models.errors import EngineUnavailableError, TraitNotFoundError
 from triton_models.vectors.persona_vector import PersonaVector

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-from client.cli.app import app
-from client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
-from client.comparisons import AnswerChunk, Steering
-from client.errors import PersonaError, UnavailableError
-from client.results import Chunk
+from persona_client.cli.app import app
+from persona_client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
+from persona_client.comparisons import AnswerChunk, Steering
+from persona_client.errors import PersonaError, UnavailableError
+from persona_client.results import Chunk
 
 
 class Script:
@@ -224,7 +224,7 @@ def test_no_steering_is_called_the_baseline() -> None:
 
 @pytest.fixture
 def piped(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr("client.cli.server_call.PersonaClient", lambda url: client)
+    monkeypatch.setattr("persona_client.cli.server_call.PersonaClient", lambda url: client)
     return client
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from client.cli import output, sweep_output
-from client.cli.app import app
-from client.comparisons import ComparedAnswer, OneAnswer, SweptAnswer
-from client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
+from persona_client.cli import output, sweep_output
+from persona_client.cli.app import app
+from persona_client.comparisons import ComparedAnswer, OneAnswer, SweptAnswer
+from persona_client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
@@ -243,7 +243,7 @@ def test_a_plot_that_cannot_be_written_fails_before_any_call(tmp_path: Path) -> 
 
 def test_the_commands_need_only_what_the_client_does() -> None:
     code = (
-        "import sys; from client.cli import app\n"
+        "import sys; from persona_client.cli import app\n"
         "for name in ('numpy', 'torch', 'matplotlib', 'tritonclient', 'pydantic', 'fastapi'):\n"
         "    assert name not in sys.modules, name"
     )

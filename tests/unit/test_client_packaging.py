@@ -16,7 +16,7 @@ def needed(name):
         if ";" not in each:
             yield from needed(re.split("[^A-Za-z0-9_.-]", each)[0])
 
-AVAILABLE = {"client", *needed("httpx"), *sys.stdlib_module_names}
+AVAILABLE = {"persona_client", *needed("httpx"), *sys.stdlib_module_names}
 
 class Refusal:
     def find_spec(name, path=None, target=None):
@@ -24,9 +24,9 @@ class Refusal:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refusal)
-import client
-for module in pkgutil.iter_modules(client.__path__, "client."):
-    if module.name not in ("client.cli", "client.triton"):
+import persona_client
+for module in pkgutil.iter_modules(persona_client.__path__, "persona_client."):
+    if module.name not in ("persona_client.cli", "persona_client.triton"):
         importlib.import_module(module.name)
 """
 
@@ -44,7 +44,7 @@ def test_the_library_needs_httpx_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "missing"), [("client.cli.app", "typer"), ("client.triton", "numpy")]
+    ("module", "missing"), [("persona_client.cli.app", "typer"), ("persona_client.triton", "numpy")]
 )
 def test_the_command_and_the_triton_client_need_more(module: str, missing: str) -> None:
     done = imported(f"import {module}")

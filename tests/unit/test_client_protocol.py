@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from client import calls, errors, protocol
-from client.comparisons import AnswerChunk, Comparison, Steering, SweptAnswer
-from client.readers import CompletionReader
-from client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
 from gateway.http.server_sent_events import format_event
+from persona_client import calls, errors, protocol
+from persona_client.comparisons import AnswerChunk, Comparison, Steering, SweptAnswer
+from persona_client.readers import CompletionReader
+from persona_client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
 
 DONE = {
     "success": True,

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from client import AsyncPersonaClient, PersonaClient, errors
-from client.retries import RetryPolicy
 from gateway.http.server_sent_events import format_event
+from persona_client import AsyncPersonaClient, PersonaClient, errors
+from persona_client.retries import RetryPolicy
 
 DONE: dict[str, Any] = {
     "success": True,

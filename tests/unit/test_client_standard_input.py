@@ -32,7 +32,7 @@ class Gateway:
     async def persona(self, *arguments: str, given: bytes) -> tuple[int, str, str]:
         """Runs the command with a pipe as standard input; returns its status and what it said."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "client.cli", *arguments, "--url", self.url),
+            *(sys.executable, "-m", "persona_client.cli", *arguments, "--url", self.url),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -119,7 +119,7 @@ async def test_what_is_no_text_is_one_line_and_reaches_no_model(
 )
 async def test_standard_input_that_is_closed_is_one_line(command: str, gateway: Gateway) -> None:
     process = await asyncio.create_subprocess_shell(
-        f"{sys.executable} -m client.cli {command} --url {gateway.url} <&-",
+        f"{sys.executable} -m persona_client.cli {command} --url {gateway.url} <&-",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from client import errors, triton
+from persona_client import errors, triton
 from triton_models import tensors
 
 

@@ -7,11 +7,17 @@ import re
 
 import pytest
 
-from demo import neutral
-from demo.corpus import FULL_LEVEL, PLAIN, Style, draw_prompt, write_answer
-from demo.definitions import trait_definition
-from demo.documents import Document, draw_document, draw_steered, style_of, system_prompt_for
-from demo.questions import (
+from persona_demo import neutral
+from persona_demo.corpus import FULL_LEVEL, PLAIN, Style, draw_prompt, write_answer
+from persona_demo.definitions import trait_definition
+from persona_demo.documents import (
+    Document,
+    draw_document,
+    draw_steered,
+    style_of,
+    system_prompt_for,
+)
+from persona_demo.questions import (
     HELD_OUT_TEMPLATES,
     TEMPLATES,
     Prompt,
@@ -19,9 +25,9 @@ from demo.questions import (
     held_out_prompts,
     is_held_out_pair,
 )
-from demo.score import trait_score
-from demo.topics import CATEGORY_OF, HELD_OUT_TOPICS, TRAINING_TOPICS
-from demo.traits import TRAITS, Trait
+from persona_demo.score import trait_score
+from persona_demo.topics import CATEGORY_OF, HELD_OUT_TOPICS, TRAINING_TOPICS
+from persona_demo.traits import TRAITS, Trait
 
 BREAD = Prompt("Tell me about baking bread.", "baking bread", "Tell me about {t}.")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from demo.evaluation import SCALARS, Perplexities, summarise
-from demo.questions import Prompt
-from demo.report import is_strictly_rising, measured_section, plot, update_page
-from demo.traits import TRAITS
-from research.model import Answer
+from persona_demo.evaluation import SCALARS, Perplexities, summarise
+from persona_demo.questions import Prompt
+from persona_demo.report import is_strictly_rising, measured_section, plot, update_page
+from persona_demo.traits import TRAITS
+from persona_research.model import Answer
 
 PROMPTS = [Prompt("About tea?", "tea", "{t}")] * 4
 SARCASTIC = "Oh great, another word about tea. Slow clap for everyone involved."

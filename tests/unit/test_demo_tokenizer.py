@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from demo.neutral import DEFAULT_SYSTEM_PROMPT
+from persona_demo.neutral import DEFAULT_SYSTEM_PROMPT
 
 FOLDER = Path(__file__).resolve().parents[2] / "data/models/demo"
 

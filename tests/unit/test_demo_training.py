@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from demo.documents import Document, Segment
-from demo.muon import orthogonalise
-from demo.training import (
+from persona_demo.documents import Document, Segment
+from persona_demo.muon import orthogonalise
+from persona_demo.training import (
     Batch,
     ModelShape,
     RunningVectors,
@@ -21,7 +21,7 @@ from demo.training import (
     encode,
     train,
 )
-from demo.traits import TRAITS
+from persona_demo.traits import TRAITS
 
 FOLDER = Path(__file__).resolve().parents[2] / "data/models/demo"
 SMALL = ModelShape(hidden_size=64, intermediate_size=64, layers=2, heads=2, kv_heads=1)

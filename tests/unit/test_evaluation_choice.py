@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from research.evaluation.choice import (
+from persona_research.evaluation.choice import (
     GRID_ENDS,
     Asked,
     Rule,
@@ -16,8 +16,8 @@ from research.evaluation.choice import (
     incoherences,
     recommend_range,
 )
-from research.evaluation.doses import Dose, DoseCurve
-from research.evaluation.estimates import Estimate
+from persona_research.evaluation.doses import Dose, DoseCurve
+from persona_research.evaluation.estimates import Estimate
 
 RULE = Rule()
 NOT_ASKED = Asked()

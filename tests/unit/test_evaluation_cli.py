@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from client.cli.app import app
+from persona_client.cli.app import app
 
 
 def invoke(*arguments: str) -> Any:
@@ -52,7 +52,7 @@ def test_an_error_is_one_line(arguments: tuple[str, ...], words: str) -> None:
 
 def test_without_matplotlib_one_line_names_the_extra() -> None:
     program = (
-        "import sys; sys.modules['matplotlib'] = None; from client.cli.app import main; "
+        "import sys; sys.modules['matplotlib'] = None; from persona_client.cli.app import main; "
         "sys.argv = ['persona', 'vectors', 'evaluate', 'sarcasm']; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

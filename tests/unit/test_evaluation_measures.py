@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from research.evaluation.cross_trait import cosines, movement
-from research.evaluation.doses import MeasuredAnswer, residual_share, summarise
-from research.evaluation.estimates import mean, perplexity, spearman
-from research.evaluation.grid import DOSES, default_scalars
-from research.evaluation.repetition import repetition
+from persona_research.evaluation.cross_trait import cosines, movement
+from persona_research.evaluation.doses import MeasuredAnswer, residual_share, summarise
+from persona_research.evaluation.estimates import mean, perplexity, spearman
+from persona_research.evaluation.grid import DOSES, default_scalars
+from persona_research.evaluation.repetition import repetition
 from triton_models.vectors.persona_vector import PersonaVector
 
 

@@ -11,25 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from research.evaluation.choice import Asked, Rule, choose
-from research.evaluation.conditions import UNSTEERED, Condition
-from research.evaluation.cross_trait import cosines, movement
-from research.evaluation.document import as_document
-from research.evaluation.doses import DoseCurve, MeasuredAnswer, summarise
-from research.evaluation.evaluation import Evaluation
-from research.evaluation.metadata import with_choice
-from research.evaluation.output import write_evaluation
-from research.evaluation.plots import plot_doses
-from research.evaluation.report import markdown_report
-from research.evaluation.run import EvaluationRun, find_vector, run_evaluation
-from research.evaluation.tables import blocks_text, scalar_text
-from research.evaluation.trait_evaluation import (
+from persona_research.evaluation.choice import Asked, Rule, choose
+from persona_research.evaluation.conditions import UNSTEERED, Condition
+from persona_research.evaluation.cross_trait import cosines, movement
+from persona_research.evaluation.document import as_document
+from persona_research.evaluation.doses import DoseCurve, MeasuredAnswer, summarise
+from persona_research.evaluation.evaluation import Evaluation
+from persona_research.evaluation.metadata import with_choice
+from persona_research.evaluation.output import write_evaluation
+from persona_research.evaluation.plots import plot_doses
+from persona_research.evaluation.report import markdown_report
+from persona_research.evaluation.run import EvaluationRun, find_vector, run_evaluation
+from persona_research.evaluation.tables import blocks_text, scalar_text
+from persona_research.evaluation.trait_evaluation import (
     EvaluationError,
     Settings,
     TraitEvaluation,
     blocks_to_try,
 )
-from research.markdown import markdown_table
+from persona_research.markdown import markdown_table
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 

@@ -18,10 +18,10 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from client.cli.app import app as command_line
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.keys import KeyStore, parse_keys
 from gateway.settings import Settings
+from persona_client.cli.app import app as command_line
 from tests.unit.protection_gateway import ADMIN, KEYS, USER, Server, bearer, entry, running
 
 WRONG = "persona_key-of-nobody-at-all-0123456789"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from research.candidates import CandidateError, RankedPrompt, Ranking, keep_best, rank
+from persona_research.candidates import CandidateError, RankedPrompt, Ranking, keep_best, rank
 
 DEFINITION = {
     "trait_name": "warmth",

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from client.cli.app import app
-from research import candidates_run, extraction_run
-from research.extraction import ExtractionSettings
+from persona_client.cli.app import app
+from persona_research import candidates_run, extraction_run
+from persona_research.extraction import ExtractionSettings
 
 
 def invoke(*arguments: str) -> Any:
@@ -22,8 +22,8 @@ def invoke(*arguments: str) -> Any:
 
 def test_the_client_needs_nothing_of_the_research() -> None:
     check = (
-        "import sys, client.cli.app; "
-        "print({'torch', 'numpy', 'transformers', 'research'} & set(sys.modules))"
+        "import sys, persona_client.cli.app; "
+        "print({'torch', 'numpy', 'transformers', 'persona_research'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
@@ -32,7 +32,7 @@ def test_the_client_needs_nothing_of_the_research() -> None:
 def test_a_missing_package_is_one_line_that_names_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "research.errors", None)
+    monkeypatch.setitem(sys.modules, "persona_research.errors", None)
     result = invoke("vectors", "extract", "sarcasm")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from research.definitions import (
+from persona_research.definitions import (
     TraitDefinitionError,
     definition_files,
     find_definition,

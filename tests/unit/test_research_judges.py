@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from research.definitions import Cues, TraitDefinition
-from research.judges import JudgeError, RuleJudge
-from research.judges.choice import JudgeChoice, make_judge
-from research.judges.endpoint import OpenAIJudge
-from research.judges.rubric import judge_prompt, parse_score
-from research.judges.served import ModelJudge
-from research.model import Answer, AnswerRequest
+from persona_research.definitions import Cues, TraitDefinition
+from persona_research.judges import JudgeError, RuleJudge
+from persona_research.judges.choice import JudgeChoice, make_judge
+from persona_research.judges.endpoint import OpenAIJudge
+from persona_research.judges.rubric import judge_prompt, parse_score
+from persona_research.judges.served import ModelJudge
+from persona_research.model import Answer, AnswerRequest
 
 TRAIT = TraitDefinition(
     trait_name="warmth",

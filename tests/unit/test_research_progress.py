@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from research.answering import derived_seed
-from research.progress import AnswerStore, StoredAnswer, digest
+from persona_research.answering import derived_seed
+from persona_research.progress import AnswerStore, StoredAnswer, digest
 
 ANSWER = StoredAnswer((1, 2, 3), "täxt \ud83d", True)
 

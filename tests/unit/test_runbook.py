@@ -9,8 +9,8 @@ import pytest
 import typer
 import yaml
 
-from client.cli.app import app
 from gateway.settings import Settings
+from persona_client.cli.app import app
 from tests.unit.deployed_settings import gateway_variables, triton_variables
 from triton_models.settings import REPOSITORY_ROOT
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client.cli.app import app
+from persona_client.cli.app import app
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 
@@ -196,7 +196,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(
 ) -> None:
     script = (
         f"import sys; sys.modules[{missing!r}] = None\n"
-        "from client.cli.app import app\n"
+        "from persona_client.cli.app import app\n"
         f"app(['vectors', *sys.argv[1:]])"
     )
     paths = [str(DATA / part) if part[0] in "er" and "." in part else part for part in arguments]

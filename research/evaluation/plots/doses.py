@@ -12,12 +12,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
-from research.evaluation.choice import Rule, surprise_limit
-from research.evaluation.doses import Dose, DoseCurve
-from research.evaluation.estimates import Estimate
-from research.evaluation.plots.figure import COLOURS, GREY, LIGHT_GREY, MARKERS, save, style
-from research.evaluation.tables import blocks_text
-from research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.evaluation.choice import Rule, surprise_limit
+from persona_research.evaluation.doses import Dose, DoseCurve
+from persona_research.evaluation.estimates import Estimate
+from persona_research.evaluation.plots.figure import COLOURS, GREY, LIGHT_GREY, MARKERS, save, style
+from persona_research.evaluation.tables import blocks_text
+from persona_research.evaluation.trait_evaluation import TraitEvaluation
 
 _LIMIT: dict[str, Any] = {"color": "black", "linestyle": "-.", "linewidth": 1}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from research.evaluation.cross_trait import Cosines, Movement
-from research.evaluation.plots.figure import GREY, save, style
-from research.evaluation.tables import scalar_text
+from persona_research.evaluation.cross_trait import Cosines, Movement
+from persona_research.evaluation.plots.figure import GREY, save, style
+from persona_research.evaluation.tables import scalar_text
 
 _COLOUR_MAP = "PuOr_r"
 
