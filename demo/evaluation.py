@@ -1,149 +1,144 @@
-"""Measures how far a vector turns a trait on held-out prompts, and what that does to the text.
+"""Measures on held-out prompts how far a vector turns a trait, and what that does to the text.
 
-This is what only the demo can have: prompts that training never saw, and a grammar that says
-whether a sentence is well-formed. `persona_research.evaluation` makes answers and perplexities.
+`persona_research.evaluation` makes answers, scores and perplexities. Added is what only the demo
+can have: prompts that training never saw, and a grammar that tells well-formed sentences.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
 
 from persona_demo.grammar import well_formed_share
 from persona_demo.questions import Prompt
-from persona_demo.score import SHOWS_AT, trait_score
-from persona_demo.traits import TRAITS
+from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.conditions import (
+    UNSTEERED,
     Condition,
     Sampling,
     answer_questions,
     chat,
     unsteered_losses,
 )
-from persona_research.model import Answer, ResearchModel
-from persona_research.progress import AnswerStore
+from persona_research.evaluation.doses import Dose, MeasuredAnswer, summarise
+from persona_research.evaluation.estimates import perplexity
+from persona_research.evaluation.trait_evaluation import measure
+from persona_research.judges import RuleJudge
+from persona_research.judges.judge import NEUTRAL
+from persona_research.model import ResearchModel
+from persona_research.progress import AnswerStore, ignore_progress
 from triton_models.vectors.persona_vector import PersonaVector
 
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 SAMPLING = Sampling(max_new_tokens=120)
 
+SHOWS_AT = 0.5
+"""The trait score from which an answer counts as showing the trait."""
 
-@dataclass(frozen=True)
-class Perplexities:
-    """Perplexities per token of steered answers for the unsteered model.
+
+@dataclass(frozen=True, slots=True)
+class HeldOutAnswer:
+    """The answer to a held-out prompt.
 
     Attributes:
-        plain: Given the same prompt, so that the model expects plain text.
-        styled: Given a system prompt that asks for the pole steered to as well.
+        prompt: The prompt.
+        measured: The answer, and what is measured of every answer.
+        styled_loss: Its negative log likelihood, in nats, for the unsteered model given a system
+            prompt that asks for the pole steered to.
     """
 
-    plain: float = math.nan
-    styled: float = math.nan
+    prompt: Prompt
+    measured: MeasuredAnswer
+    styled_loss: float
 
 
-UNKNOWN = Perplexities()
+HeldOutAnswers = Mapping[float, Sequence[HeldOutAnswer]]
+"""The answers to the held-out prompts, in their order, by scalar."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What a set of answers to held-out prompts looks like at one scalar.
 
     Attributes:
-        trait: The trait steered and scored.
-        scalar: The scalar.
-        prompts: How many prompts were answered.
-        score: Mean trait score, -1 to 1.
+        dose: What is measured of all answers.
         shows: Share of answers that show the trait (score at least 0.5).
         opposite: Share of answers that show the opposite (score at most -0.5).
         plain: Share of answers whose score is 0.
         well_formed: Mean share of sentences that are grammatical, about the prompt's topic, and
             not said twice.
-        ended: Share of answers that ended by themselves.
-        tokens: Mean length in tokens.
         distinct: Share of answers that are unlike every other once the topic is taken out.
-        perplexity: Perplexity given the same prompt; NaN when it was not measured.
-        styled_perplexity: Perplexity given a system prompt that asks for the style, or NaN.
+        styled_perplexity: Perplexity per token for the unsteered model given a system prompt that
+            asks for the pole steered to.
     """
 
-    trait: str
-    scalar: float
-    prompts: int
-    score: float
+    dose: Dose
     shows: float
     opposite: float
     plain: float
     well_formed: float
-    ended: float
-    tokens: float
     distinct: float
-    perplexity: float
     styled_perplexity: float
 
-    def as_dict(self) -> dict[str, float | str]:
-        """The measurement as a JSON object."""
-        return {
-            key: round(value, 4) if isinstance(value, float) else value
-            for key, value in asdict(self).items()
-        }
+    @property
+    def score(self) -> float:
+        """The mean trait score: 1 shows the trait throughout, -1 its opposite."""
+        return _balance(self.dose.score.value)
 
 
-def steered_answers(
-    model: ResearchModel, vector: PersonaVector, prompts: Sequence[Prompt], store: AnswerStore
-) -> Mapping[float, list[Answer]]:
-    """Greedy answers to the prompts at every scalar, steered at the vector's own blocks."""
+def answer_held_out(
+    model: ResearchModel,
+    vector: PersonaVector,
+    definition: TraitDefinition,
+    prompts: Sequence[Prompt],
+    store: AnswerStore,
+) -> HeldOutAnswers:
+    """Greedy answers to the prompts at every scalar, steered at the vector's own blocks.
+
+    Raises:
+        JudgeError: The definition has no cues.
+    """
     conditions = {
-        scalar: Condition(vector.selected_blocks, scalar) if scalar else Condition()
+        scalar: Condition(vector.selected_blocks, scalar) if scalar else UNSTEERED
         for scalar in SCALARS
     }
+    asked_for = {-1: definition.negative_prompts[0], 0: "", 1: definition.positive_prompts[0]}
     questions = [prompt.text for prompt in prompts]
     answers = answer_questions(model, vector, questions, list(conditions.values()), SAMPLING, store)
-    return {scalar: answers[condition] for scalar, condition in conditions.items()}
+    measured = measure(model, RuleJudge(), definition, questions, answers, store, ignore_progress)
+    found = {}
+    for scalar, condition in conditions.items():
+        system_prompt = asked_for[(scalar > 0) - (scalar < 0)]
+        styled = [model.encode_chat(chat(question, system_prompt)) for question in questions]
+        losses = unsteered_losses(model, styled, answers[condition])
+        found[scalar] = [
+            HeldOutAnswer(prompt, answer, loss)
+            for prompt, answer, (loss, _) in zip(prompts, measured[condition], losses, strict=True)
+        ]
+    return found
 
 
-def perplexities(
-    model: ResearchModel,
-    trait_name: str,
-    scalar: float,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Answer],
-) -> Perplexities:
-    """Perplexities of the answers, end token included, for the model as it is."""
-    trait = TRAITS[trait_name]
-    pole = trait.positive if scalar > 0 else trait.negative
-
-    def given(system_prompt: str) -> float:
-        ids = [model.encode_chat(chat(prompt.text, system_prompt)) for prompt in prompts]
-        losses = unsteered_losses(model, ids, answers)
-        return math.exp(sum(loss for loss, _ in losses) / sum(tokens for _, tokens in losses))
-
-    return Perplexities(given(""), given(pole.prompts[0] if scalar else ""))
-
-
-def summarise(
-    trait_name: str,
-    scalar: float,
-    prompts: Sequence[Prompt],
-    answers: Sequence[Answer],
-    measured: Perplexities = UNKNOWN,
-) -> Measurement:
-    """Measures the answers to the prompts."""
-    scores = [trait_score(trait_name, answer.text) for answer in answers]
-    pairs = list(zip(prompts, answers, strict=True))
-    shapes = {answer.text.replace(prompt.topic, "{t}") for prompt, answer in pairs}
+def summarise_held_out(scalar: float, answers: Sequence[HeldOutAnswer]) -> Measurement:
+    """Summarises the answers at one scalar, of which there must be at least one."""
+    # An answer without a sentence has no score: it shows neither pole.
+    scores = [
+        _balance(NEUTRAL if each.measured.score is None else each.measured.score)
+        for each in answers
+    ]
+    texts = [(each.measured.text, each.prompt.topic) for each in answers]
+    styled = perplexity([(each.styled_loss, each.measured.loss_tokens) for each in answers])
     return Measurement(
-        trait=trait_name,
-        scalar=scalar,
-        prompts=len(answers),
-        score=fmean(scores),
+        dose=summarise(scalar, [each.measured for each in answers]),
         shows=fmean(score >= SHOWS_AT for score in scores),
         opposite=fmean(score <= -SHOWS_AT for score in scores),
         plain=fmean(score == 0 for score in scores),
-        well_formed=fmean(well_formed_share(answer.text, p.topic) for p, answer in pairs),
-        ended=fmean(answer.ended for answer in answers),
-        tokens=fmean(len(answer.response_ids) for answer in answers),
-        distinct=len(shapes) / len(answers),
-        perplexity=measured.plain,
-        styled_perplexity=measured.styled,
+        well_formed=fmean(well_formed_share(text, topic) for text, topic in texts),
+        distinct=len({text.replace(topic, "{t}") for text, topic in texts}) / len(texts),
+        styled_perplexity=styled.value,
     )
+
+
+def _balance(score: float) -> float:
+    """A judge's score of 0 to 100 as one of -1 to 1."""
+    return (score - NEUTRAL) / NEUTRAL

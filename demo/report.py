@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from persona_demo.evaluation import SCALARS, Measurement
-from persona_demo.questions import Prompt
-from persona_demo.traits import TRAITS
+from persona_demo.evaluation import SCALARS, HeldOutAnswers, Measurement
 from persona_research.evaluation.plots.figure import COLOURS, MARKERS, style
 from persona_research.evaluation.tables import scalar_text
 from persona_research.markdown import markdown_table
-from persona_research.model import Answer
 
 GROUP_TITLES: dict[str, str] = {
     "pairs": "question and topic each seen, never together",
@@ -25,87 +22,77 @@ GROUP_TITLES: dict[str, str] = {
 EXAMPLE_INDEX = 3
 """The held-out prompt whose answers are shown; any would do."""
 
+Curves = Mapping[str, Sequence[Measurement]]
+"""The measurements of each trait, one for each of `SCALARS`."""
 
-def _of(measurements: Sequence[Measurement], trait: str, scalar: float) -> Measurement:
-    return next(m for m in measurements if m.trait == trait and m.scalar == scalar)
-
-
-def _scalar_names() -> list[str]:
-    return [scalar_text(scalar) for scalar in SCALARS]
+_SCALAR_NAMES = [scalar_text(scalar) for scalar in SCALARS]
+_SHOWN = ["show it at +2", "show it at -2"]
 
 
-def score_table(measurements: Sequence[Measurement]) -> str:
+def _scores(curve: Sequence[Measurement]) -> list[str]:
+    """Mean score by scalar, and the shares that show the trait at both ends."""
+    return [f"{each.score:+.2f}" for each in curve] + [f"{curve[i].shows:.2f}" for i in (-1, 0)]
+
+
+def score_table(curves: Curves) -> str:
     """Mean score by trait and scalar, and the shares that the targets are about."""
-    rows = []
-    for trait in TRAITS:
-        cells = [_of(measurements, trait, scalar) for scalar in SCALARS]
-        rows.append(
-            [trait]
-            + [f"{cell.score:+.2f}" for cell in cells]
-            + [f"{cells[-1].shows:.2f}", f"{cells[0].shows:.2f}", f"{cells[2].plain:.2f}"]
-        )
-    header = ["trait", *_scalar_names(), "show it at +2", "show it at -2", "plain at 0"]
+    rows = [[trait, *_scores(curve), f"{curve[2].plain:.2f}"] for trait, curve in curves.items()]
+    return markdown_table(["trait", *_SCALAR_NAMES, *_SHOWN, "plain at 0"], rows)
+
+
+def form_table(curves: Curves) -> str:
+    """Well-formed share and perplexities by trait and scalar."""
+    rows = [
+        [trait]
+        + [f"{each.well_formed:.2f}" for each in curve]
+        + [f"{each.dose.perplexity.value:.1f}" for each in curve]
+        + [f"{each.styled_perplexity:.1f}" for each in curve]
+        for trait, curve in curves.items()
+    ]
+    measures = ("well-formed", "ppl", "styled ppl")
+    header = [f"{measure} {name}" for measure in measures for name in _SCALAR_NAMES]
+    return markdown_table(["trait", *header], rows)
+
+
+def group_table(groups: Mapping[str, Curves]) -> str:
+    """Mean score at each scalar for every kind of held-out prompt."""
+    rows = [
+        [GROUP_TITLES[group], trait, *_scores(curve), f"{min(m.well_formed for m in curve):.2f}"]
+        for group, curves in groups.items()
+        for trait, curve in curves.items()
+    ]
+    header = ["held-out prompts", "trait", *_SCALAR_NAMES, *_SHOWN, "lowest well-formed"]
     return markdown_table(header, rows)
 
 
-def form_table(measurements: Sequence[Measurement]) -> str:
-    """Well-formed share and perplexities by trait and scalar."""
-    rows = []
-    for trait in TRAITS:
-        cells = [_of(measurements, trait, scalar) for scalar in SCALARS]
-        rows.append([trait] + [f"{cell.well_formed:.2f}" for cell in cells])
-        rows[-1] += [f"{cell.perplexity:.1f}" for cell in cells]
-        rows[-1] += [f"{cell.styled_perplexity:.1f}" for cell in cells]
-    names = _scalar_names()
-    header = ["trait", *(f"well-formed {n}" for n in names), *(f"ppl {n}" for n in names)]
-    return markdown_table([*header, *(f"styled ppl {n}" for n in names)], rows)
-
-
-def group_table(groups: Mapping[str, Sequence[Measurement]]) -> str:
-    """Mean score at each scalar for every kind of held-out prompt."""
-    rows = []
-    for group, measurements in groups.items():
-        for trait in TRAITS:
-            cells = [_of(measurements, trait, scalar) for scalar in SCALARS]
-            scores = [f"{cell.score:+.2f}" for cell in cells]
-            shares = [f"{cells[-1].shows:.2f}", f"{cells[0].shows:.2f}"]
-            shares.append(f"{min(cell.well_formed for cell in cells):.2f}")
-            rows.append([GROUP_TITLES[group], trait, *scores, *shares])
-    header = ["held-out prompts", "trait", *_scalar_names(), "show it at +2", "show it at -2"]
-    return markdown_table([*header, "lowest well-formed"], rows)
-
-
-Answers = Mapping[str, Mapping[float, Sequence[Answer]]]
-"""The answers to the held-out prompts, in their order, by trait and scalar."""
-
-
-def example_table(answers: Answers, index: int) -> str:
-    """The answers to one prompt at every scalar, for every trait."""
-    rows = [
-        [trait, *(by_scalar[scalar][index].text for scalar in SCALARS)]
-        for trait, by_scalar in answers.items()
-    ]
-    return markdown_table(["trait", *_scalar_names()], rows)
-
-
 def measured_section(
-    overall: Sequence[Measurement],
-    groups: Mapping[str, Sequence[Measurement]],
-    prompts: Sequence[Prompt],
-    answers: Answers,
+    overall: Curves, groups: Mapping[str, Curves], answers: Mapping[str, HeldOutAnswers]
 ) -> str:
-    """Everything that the evaluation measures, in Markdown."""
-    lowest = min(m.ended for m in overall)
+    """Everything that the evaluation measures, in Markdown.
+
+    Args:
+        overall: The measurements of all prompts.
+        groups: Those of each kind of held-out prompt.
+        answers: The answers, by trait.
+    """
+    measured = list(chain.from_iterable(overall.values()))
+    examples = {
+        trait: [group[EXAMPLE_INDEX] for group in by_scalar.values()]
+        for trait, by_scalar in answers.items()
+    }
+    prompt = next(iter(examples.values()))[0].prompt
+    texts = [[trait, *(each.measured.text for each in row)] for trait, row in examples.items()]
     parts = [
-        f"### Score, over all {overall[0].prompts} held-out prompts of each trait",
+        f"### Score, over all {measured[0].dose.answers} held-out prompts of each trait",
         score_table(overall),
         "### Score, by how much of the prompt is new",
         group_table(groups),
         "### Form of the text",
-        f"At least {lowest:.2f} of the answers at every scalar end by themselves.",
+        f"At least {min(m.dose.ended for m in measured):.2f} of the answers at every scalar end by "
+        "themselves.",
         form_table(overall),
-        f'### Answers to "{prompts[EXAMPLE_INDEX].text}"',
-        example_table(answers, EXAMPLE_INDEX),
+        f'### Answers to "{prompt.text}"',
+        markdown_table(["trait", *_SCALAR_NAMES], texts),
     ]
     return "\n\n".join(parts)
 
@@ -121,22 +108,20 @@ def update_page(path: Path, text: str) -> None:
     path.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
 
 
-def is_strictly_rising(measurements: Sequence[Measurement], trait: str) -> bool:
+def is_strictly_rising(curve: Sequence[Measurement]) -> bool:
     """Whether the mean score rises from every scalar to the next."""
-    scores = [_of(measurements, trait, scalar).score for scalar in SCALARS]
-    return all(low < high for low, high in pairwise(scores))
+    return all(low.score < high.score for low, high in pairwise(curve))
 
 
-def plot(measurements: Sequence[Measurement], path: Path) -> None:
+def plot(curves: Curves, path: Path) -> None:
     """Draws score and well-formed share over the scalar, one line per trait."""
     with style():
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for trait, colour, marker in zip(TRAITS, COLOURS, MARKERS, strict=True):
-            cells = [_of(measurements, trait, scalar) for scalar in SCALARS]
+        for (trait, curve), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=True):
             look = {"color": colour, "marker": marker, "markersize": 4, "label": trait}
-            left.plot(SCALARS, [cell.score for cell in cells], **look)
-            right.plot(SCALARS, [cell.well_formed for cell in cells], **look)
+            left.plot(SCALARS, [each.score for each in curve], **look)
+            right.plot(SCALARS, [each.well_formed for each in curve], **look)
         left.set(title="Trait score of answers to held-out prompts", ylim=(-1.05, 1.05))
         left.set_ylabel("score (-1 opposite, 1 trait)")
         left.legend(fontsize=8)

@@ -6,12 +6,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from persona_demo import report
-from persona_demo.evaluation import SCALARS, Measurement, perplexities, steered_answers, summarise
-from persona_demo.questions import Prompt, held_out_prompts
+from persona_demo.evaluation import HeldOutAnswers, Measurement, answer_held_out, summarise_held_out
+from persona_demo.questions import held_out_prompts
 from persona_demo.traits import TRAITS
+from persona_research.definitions import find_definition, read_trait_definition
+from persona_research.extraction_run import DEFAULT_PROMPTS
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from triton_models.settings import DATA_ROOT
@@ -48,84 +51,62 @@ def main() -> int:
 
 def _evaluate(model: ResearchModel, store: AnswerStore, arguments: argparse.Namespace) -> int:
     groups = held_out_prompts(arguments.prompts_per_group)
-    everything: list[Prompt] = [prompt for prompts in groups.values() for prompt in prompts]
-    overall: list[Measurement] = []
-    by_group: dict[str, list[Measurement]] = {name: [] for name in groups}
-    answers = {}
+    prompts = [prompt for group in groups.values() for prompt in group]
+    overall: dict[str, list[Measurement]] = {}
+    by_group: dict[str, dict[str, list[Measurement]]] = {name: {} for name in groups}
+    answers: dict[str, HeldOutAnswers] = {}
     for trait in TRAITS:
         vector = read_vector(arguments.vectors / f"{trait}.json")
-        answers[trait] = steered_answers(model, vector, everything, store)
-        for scalar in SCALARS:
-            texts = answers[trait][scalar]
-            measured = perplexities(model, trait, scalar, everything, texts)
-            overall.append(summarise(trait, scalar, everything, texts, measured))
-            start = 0
-            for name, prompts in groups.items():
-                part = texts[start : start + len(prompts)]
-                by_group[name].append(summarise(trait, scalar, prompts, part))
-                start += len(prompts)
-            _print(overall[-1], texts[0].text)
+        definition = read_trait_definition(find_definition(DEFAULT_PROMPTS, trait))
+        found = answers[trait] = answer_held_out(model, vector, definition, prompts, store)
+        overall[trait] = [summarise_held_out(scalar, each) for scalar, each in found.items()]
+        for name, group in groups.items():
+            by_group[name][trait] = [
+                summarise_held_out(scalar, [answer for answer in each if answer.prompt in group])
+                for scalar, each in found.items()
+            ]
+        for measurement in overall[trait]:
+            _print(trait, measurement, found[measurement.dose.scalar][0].measured.text)
     failures = _failures(overall)
-    tables = report.measured_section(overall, by_group, everything, answers)
+    tables = report.measured_section(overall, by_group, answers)
     if arguments.docs:
         report.update_page(arguments.docs, tables)
     if arguments.plot:
         report.plot(overall, arguments.plot)
     if arguments.json:
-        document = _as_json(overall, by_group, everything, answers)
-        arguments.json.write_text(document, encoding="utf-8")
+        document = {"overall": overall, "groups": by_group, "answers": answers}
+        arguments.json.write_text(
+            json.dumps(document, default=asdict, ensure_ascii=False, indent=1), encoding="utf-8"
+        )
     print(tables)
     print("\n".join(failures) or "every trait meets its target")
     return 1 if failures else 0
 
 
-def _print(measured: Measurement, example: str) -> None:
+def _print(trait: str, measured: Measurement, example: str) -> None:
+    dose = measured.dose
     print(
-        f"{measured.trait} {measured.scalar:+g}: score {measured.score:+.2f}, "
-        f"shows {measured.shows:.2f}, opposite {measured.opposite:.2f}, "
-        f"well-formed {measured.well_formed:.2f}, ended {measured.ended:.2f}, "
-        f"perplexity {measured.perplexity:.1f} ({measured.styled_perplexity:.1f} in style) "
-        f"| {example}",
+        f"{trait} {dose.scalar:+g}: score {measured.score:+.2f}, shows {measured.shows:.2f}, "
+        f"opposite {measured.opposite:.2f}, well-formed {measured.well_formed:.2f}, "
+        f"ended {dose.ended:.2f}, perplexity {dose.perplexity.value:.1f} "
+        f"({measured.styled_perplexity:.1f} in style) | {example}",
         flush=True,
     )
 
 
-def _failures(measurements: list[Measurement]) -> list[str]:
+def _failures(curves: report.Curves) -> list[str]:
     failures = []
-    for trait in TRAITS:
-        cells = {m.scalar: m for m in measurements if m.trait == trait}
-        if not report.is_strictly_rising(measurements, trait):
+    for trait, curve in curves.items():
+        low, zero, high = curve[0], curve[2], curve[-1]
+        if not report.is_strictly_rising(curve):
             failures.append(f"{trait}: the score does not rise with every scalar")
-        if cells[2.0].shows < 0.8:
-            failures.append(f"{trait}: only {cells[2.0].shows:.2f} show it at +2")
-        if cells[-2.0].shows > 0.1:
-            failures.append(f"{trait}: {cells[-2.0].shows:.2f} still show it at -2")
-        if cells[0.0].plain < 0.9:
-            failures.append(f"{trait}: only {cells[0.0].plain:.2f} are plain at 0")
+        if high.shows < 0.8:
+            failures.append(f"{trait}: only {high.shows:.2f} show it at +2")
+        if low.shows > 0.1:
+            failures.append(f"{trait}: {low.shows:.2f} still show it at -2")
+        if zero.plain < 0.9:
+            failures.append(f"{trait}: only {zero.plain:.2f} are plain at 0")
     return failures
-
-
-def _as_json(
-    overall: list[Measurement],
-    by_group: dict[str, list[Measurement]],
-    prompts: list[Prompt],
-    answers: report.Answers,
-) -> str:
-    document = {
-        "overall": [measurement.as_dict() for measurement in overall],
-        "groups": {name: [m.as_dict() for m in items] for name, items in by_group.items()},
-        "answers": {
-            trait: {
-                f"{scalar:g}": [
-                    {"prompt": prompt.text, "text": answer.text}
-                    for prompt, answer in zip(prompts, items, strict=True)
-                ]
-                for scalar, items in by_scalar.items()
-            }
-            for trait, by_scalar in answers.items()
-        },
-    }
-    return json.dumps(document, ensure_ascii=False, indent=1)
 
 
 if __name__ == "__main__":

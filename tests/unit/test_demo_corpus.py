@@ -25,9 +25,9 @@ from persona_demo.questions import (
     held_out_prompts,
     is_held_out_pair,
 )
-from persona_demo.score import trait_score
 from persona_demo.topics import CATEGORY_OF, HELD_OUT_TOPICS, TRAINING_TOPICS
 from persona_demo.traits import TRAITS, Trait
+from tests.unit.demo_score import trait_score
 
 BREAD = Prompt("Tell me about baking bread.", "baking bread", "Tell me about {t}.")
 

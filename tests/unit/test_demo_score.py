@@ -9,8 +9,8 @@ import pytest
 from persona_demo.corpus import Style, all_poles, write_answer
 from persona_demo.grammar import sentence_topics, well_formed_share
 from persona_demo.questions import Prompt
-from persona_demo.score import sentence_pole, trait_score
 from persona_research.judges.rule import split_sentences
+from tests.unit.demo_score import sentence_pole, trait_score
 
 
 def test_sentences_are_split_at_their_ends() -> None:
