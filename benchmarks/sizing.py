@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import torch
 
+from persona_research.markdown import markdown_table
 from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token
 from triton_models.model.architecture import Architecture
 from triton_models.settings import ServerSettings
@@ -180,7 +181,7 @@ def model_table() -> str:
         ]
         for name, config in MODELS.items()
     ]
-    return _table(
+    return markdown_table(
         [
             "model",
             "blocks",
@@ -208,7 +209,7 @@ def fit_table() -> str:
     rows = [
         [name, *(cell(config, mib) for mib, _ in CARDS.values())] for name, config in MODELS.items()
     ]
-    return _table(["model", *CARDS], rows)
+    return markdown_table(["model", *CARDS], rows)
 
 
 def bound_table() -> str:
@@ -224,7 +225,7 @@ def bound_table() -> str:
     rows = [
         [name, *(cell(config, *card) for card in CARDS.values())] for name, config in MODELS.items()
     ]
-    return _table(["model", *CARDS], rows)
+    return markdown_table(["model", *CARDS], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -284,11 +285,6 @@ def _gib(size: float) -> str:
 
 def _mib(size: float) -> str:
     return f"{size / MIB:.1f} MiB"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from persona_demo.evaluation import SCALARS, HeldOutAnswers, Measurement
-from persona_research.evaluation.plots.figure import COLOURS, MARKERS, style
 from persona_research.evaluation.tables import scalar_text
+from persona_research.figure import COLOURS, MARKERS, PNG_DOTS_PER_INCH, style
 from persona_research.markdown import markdown_table
 
 GROUP_TITLES: dict[str, str] = {
@@ -130,4 +130,4 @@ def plot(curves: Curves, path: Path) -> None:
             axes.set_xlabel("scalar")
             axes.set_xticks(SCALARS)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=PNG_DOTS_PER_INCH)

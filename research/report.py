@@ -18,7 +18,8 @@ from triton_models.vectors.persona_vector import PersonaVector
 MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install 'persona-triton[research]')"
 
 _EXAMPLES = 3
-_LONGEST_EXAMPLE = 600
+_MAX_CHARACTERS = 600
+"""Of an example's answer."""
 _BINS = tuple(range(0, 101, 10))
 
 
@@ -149,7 +150,7 @@ def _spread(answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
 def _example(each: JudgedAnswer) -> str:
     score = "no score" if each.score is None else f"score {each.score:.0f}"
     text = each.answer.text
-    shown = text if len(text) <= _LONGEST_EXAMPLE else text[:_LONGEST_EXAMPLE] + " [...]"
+    shown = text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS] + " [...]"
     lines = [
         f"system: {each.system_prompt}",
         f"user: {each.question}",
@@ -164,31 +165,33 @@ def _plot(extraction: Extraction, path: Path) -> bool:
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
+
+        from persona_research.figure import COLOURS, DIVERGING, GREY, PNG_DOTS_PER_INCH, style
     except ImportError:
         return False
     vector = extraction.vector
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    scores, norms, cosines = figure.subplots(1, 3)
-    poles = [_scores(answers) for answers in (extraction.positive, extraction.negative)]
-    scores.hist(poles, bins=_BINS, label=["positive prompts", "negative prompts"])
-    scores.set_title("Scores of the answers")
-    scores.set_xlabel("score")
-    scores.set_ylabel("answers")
-    scores.legend(fontsize=8, loc="upper center")
     blocks = sorted(vector.blocks)
     residuals = [vector.metadata["residual_norms"][str(block)] for block in blocks]
-    norms.semilogy(blocks, [vector.norms[block] for block in blocks], marker=".", label="vector")
-    norms.semilogy(blocks, residuals, marker=".", label="residual")
-    for block in vector.selected_blocks:
-        norms.axvline(block, color="0.7", linewidth=1)
-    norms.set_title("Norms by block")
-    norms.set_xlabel("block")
-    norms.legend(fontsize=8)
-    image = cosines.imshow(block_cosines(vector), vmin=-1, vmax=1, cmap="RdBu_r", origin="lower")
-    cosines.set_title("Cosines between blocks")
-    cosines.set_xlabel("block")
-    figure.colorbar(image, ax=cosines)
-    for axis in (norms.xaxis, cosines.xaxis, cosines.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path, dpi=110)
+    poles = [_scores(answers) for answers in (extraction.positive, extraction.negative)]
+    labels = ["positive prompts", "negative prompts"]
+    with style(grid=False):
+        figure = Figure(figsize=(13, 3.8), layout="constrained")
+        scores, norms, cosines = figure.subplots(1, 3)
+        scores.hist(poles, bins=_BINS, color=COLOURS[:2], label=labels)
+        scores.set(title="Scores of the answers", xlabel="score", ylabel="answers")
+        scores.legend(loc="upper center")
+        norms.semilogy(blocks, [vector.norms[block] for block in blocks], ".-", label="vector")
+        norms.semilogy(blocks, residuals, ".-", label="residual")
+        for block in vector.selected_blocks:
+            norms.axvline(block, color=GREY, linewidth=1)
+        norms.set(title="Norms by block", xlabel="block")
+        norms.legend()
+        image = cosines.imshow(
+            block_cosines(vector), vmin=-1, vmax=1, cmap=DIVERGING, origin="lower"
+        )
+        cosines.set(title="Cosines between blocks", xlabel="block")
+        figure.colorbar(image, ax=cosines)
+        for axis in (norms.xaxis, cosines.xaxis, cosines.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
+        figure.savefig(path, dpi=PNG_DOTS_PER_INCH)
     return True

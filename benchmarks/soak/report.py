@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from benchmarks.soak.ledger import Ledger
 from benchmarks.soak.verdicts import Outcome
 from benchmarks.soak.watch import MIB, Growth
+from persona_research.markdown import markdown_table
 
-MOST_LISTED = 50
+MAX_LISTED = 50
 
 
 @dataclass
@@ -41,23 +42,15 @@ class Report:
 
     def markdown(self) -> str:
         """Returns the report, for docs/reliability.md."""
+        outcomes = [each.value for each in Outcome]
+        processes = ["process", "lives", "watched", "memory (PSS)", "grew by"]
+        faults = ["fault", "times", "served again after, median", "longest"]
         parts = [
             self.title,
-            _table(["action", "requests", *(each.value for each in Outcome)], self._actions()),
-            _table(["fault", "times", "served again after, median", "longest"], self._faults()),
-            _table(
-                [
-                    "process",
-                    "lives",
-                    "watched",
-                    "memory (PSS)",
-                    "grew by",
-                    "descriptors",
-                    "threads",
-                ],
-                self._processes(),
-            ),
-            _table(["", ""], self.notes.items()),
+            markdown_table(["action", "requests", *outcomes], self._actions()),
+            markdown_table(faults, self._faults()),
+            markdown_table([*processes, "descriptors", "threads"], self._processes()),
+            markdown_table(["", ""], self.notes.items()),
             *_listed("Lost", [_loss(each) for each in self.ledger.losses]),
             *_listed("Leaked", self.leaks),
             *_listed("Miscounted", self.miscounts),
@@ -99,11 +92,6 @@ class Report:
             ]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def _loss(entry: object) -> str:
     return " ".join(
         str(getattr(entry, name)) for name in ("request_id", "action", "gateway", "detail")
@@ -113,7 +101,7 @@ def _loss(entry: object) -> str:
 def _listed(head: str, lines: Sequence[str]) -> list[str]:
     if not lines:
         return []
-    shown = [f"- {line}" for line in lines[:MOST_LISTED]]
-    if len(lines) > MOST_LISTED:
-        shown.append(f"- and {len(lines) - MOST_LISTED} more")
+    shown = [f"- {line}" for line in lines[:MAX_LISTED]]
+    if len(lines) > MAX_LISTED:
+        shown.append(f"- and {len(lines) - MAX_LISTED} more")
     return [f"{head} ({len(lines)}):\n\n" + "\n".join(shown)]

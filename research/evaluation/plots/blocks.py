@@ -6,9 +6,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from persona_research.evaluation.plots.figure import COLOURS, save, style
 from persona_research.evaluation.tables import blocks_text
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.figure import COLOURS, save, style
 
 
 def plot_blocks(trait: TraitEvaluation, path: Path) -> list[Path]:

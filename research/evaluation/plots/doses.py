@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 from persona_research.evaluation.choice import Rule, surprise_limit
 from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.estimates import Estimate
-from persona_research.evaluation.plots.figure import COLOURS, GREY, LIGHT_GREY, MARKERS, save, style
 from persona_research.evaluation.tables import blocks_text
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.figure import COLOURS, GREY, LIGHT_GREY, MARKERS, save, style
 
 _LIMIT: dict[str, Any] = {"color": "black", "linestyle": "-.", "linewidth": 1}
 

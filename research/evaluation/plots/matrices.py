@@ -9,10 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from persona_research.evaluation.cross_trait import Cosines, Movement
-from persona_research.evaluation.plots.figure import GREY, save, style
 from persona_research.evaluation.tables import scalar_text
-
-_COLOUR_MAP = "PuOr_r"
+from persona_research.figure import DIVERGING, GREY, save, style
 
 _WHITE_TEXT_FROM = 0.7
 """Share of the scale's end from which a cell is too dark for black text."""
@@ -41,7 +39,7 @@ def plot_movements(movements: Sequence[Movement], path: Path) -> list[Path]:
             rows = {each.steered: each.scalar for each in items}
             cells = {(each.steered, each.judged): each for each in items}
             table = [[cells[steered, each].change.value for each in judged] for steered in rows]
-            image = axes.imshow(table, cmap=_COLOUR_MAP, vmin=-_POINTS, vmax=_POINTS, aspect="auto")
+            image = axes.imshow(table, cmap=DIVERGING, vmin=-_POINTS, vmax=_POINTS, aspect="auto")
             for row, steered in enumerate(rows):
                 for column, trait in enumerate(judged):
                     change = cells[steered, trait].change
@@ -70,7 +68,7 @@ def plot_cosines(tables: Sequence[Cosines], path: Path) -> list[Path]:
         figure = Figure(figsize=(len(tables) * side + 0.8, side), layout="constrained")
         panels = figure.subplots(1, len(tables), squeeze=False)[0]
         for axes, table in zip(panels, tables, strict=True):
-            image = axes.imshow(table.values, cmap=_COLOUR_MAP, vmin=-1, vmax=1)
+            image = axes.imshow(table.values, cmap=DIVERGING, vmin=-1, vmax=1)
             for row, values in enumerate(table.values):
                 for column, value in enumerate(values):
                     colour = _text_colour(value)

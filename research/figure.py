@@ -17,8 +17,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#555555"
 LIGHT_GREY = "#EDEDED"
+DIVERGING = "PuOr_r"
 
-_PNG_DOTS_PER_INCH = 120
+PNG_DOTS_PER_INCH = 120
 
 
 @contextmanager
@@ -48,6 +49,6 @@ def save(figure: Figure, path: Path) -> list[Path]:
         path: Where to, without a suffix.
     """
     png, svg = path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")
-    figure.savefig(png, dpi=_PNG_DOTS_PER_INCH)
+    figure.savefig(png, dpi=PNG_DOTS_PER_INCH)
     figure.savefig(svg, metadata={"Date": None})
     return [png, svg]
