@@ -12,10 +12,13 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from packaging.utils import canonicalize_name
+
+from persona_research.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "deploy" / "requirements"
@@ -53,30 +56,16 @@ SPELLINGS = {
 }
 """What packages write, and the SPDX identifier of what they mean; `BSD` has none."""
 
-CUDA_12 = (
-    *("cublas", "cuda-cupti", "cuda-nvrtc", "cuda-runtime", "cudnn", "cufft", "cufile", "curand"),
-    *("cusolver", "cusparse", "cusparselt", "nvjitlink", "nvshmem"),
-)
-CUDA_13 = (
-    *("cublas", "cuda-cupti", "cuda-nvrtc", "cuda-runtime", "cudnn-cu13", "cufft", "cufile"),
-    *("curand", "cusolver", "cusparse", "cusparselt-cu13", "nccl-cu13", "nvjitlink"),
-    "nvshmem-cu13",
-)
-"""NVIDIA's libraries that PyTorch loads, without what is before and behind all their names."""
+UNSTATED = "not stated"
 
 EXPLAINED = {
     "certifi": "MPL-2.0: its files are used unchanged; changes to them would have to be published",
     "tqdm": "MPL-2.0 for a part: used unchanged, as certifi",
-    "cuda-bindings": "for CUDA 12 under NVIDIA's own terms: see above",
     "cuda-toolkit": "names no licence and holds no code: it only requires the CUDA libraries",
-    **dict.fromkeys(
-        (*(f"nvidia-{name}-cu12" for name in CUDA_12), *(f"nvidia-{name}" for name in CUDA_13)),
-        "NVIDIA's own terms: see above",
-    ),
+    "LicenseRef-NVIDIA-Proprietary": "NVIDIA's own terms: see above",
+    "LicenseRef-NVIDIA-SOFTWARE-LICENSE": "NVIDIA's own terms: see above",
 }
-"""Packages whose licence is not allowed for all, and why each is there nevertheless."""
-
-UNSTATED = "not stated"
+"""Why a package is there whose licence is not among those, by the package or by the licence."""
 
 
 class Package(NamedTuple):
@@ -88,19 +77,11 @@ class Package(NamedTuple):
 
 def locked(lock: Path) -> dict[Package, set[str]]:
     """Returns the packages of a lock file, each with the SHA-256 of its files."""
-    packages: dict[Package, set[str]] = {}
-    hashes: set[str] = set()
-    for line in lock.read_text().splitlines():
-        if match := re.match(r"([A-Za-z0-9][\w.-]*)==(\S+)", line):
-            hashes = packages.setdefault(Package(normalized(match[1]), match[2]), set())
-        if match := re.search(r"--hash=sha256:([0-9a-f]{64})", line):
-            hashes.add(match[1])
-    return packages
-
-
-def normalized(name: str) -> str:
-    """Returns a package's name as PEP 503 normalizes it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    lines = lock.read_text().replace("\\\n", " ")
+    return {
+        Package(canonicalize_name(name), version): set(re.findall(r"sha256:(\w{64})", hashes))
+        for name, version, hashes in re.findall(r"^([\w.-]+)==(\S+)(.*)", lines, re.MULTILINE)
+    }
 
 
 def licence_of(metadata: Mapping[str, Any]) -> str:
@@ -126,6 +107,11 @@ def terms(licence: str) -> set[str]:
     return set(re.split(r" (?:AND|OR) ", licence))
 
 
+def remark(name: str, licence: str) -> str:
+    """Returns why a package is there whose licence is not allowed for all, or nothing."""
+    return EXPLAINED.get(name) or EXPLAINED.get(licence, "")
+
+
 def main() -> None:
     """Asks the index about all locked packages and writes the list."""
     images: dict[Package, list[str]] = {}
@@ -136,33 +122,28 @@ def main() -> None:
             licences[package] = licence
             images.setdefault(package, []).append(lock.stem)
     rows = [
-        f"| {each.name} | {each.version} | {licences[each]} | {', '.join(images[each])} | "
-        f"{EXPLAINED.get(each.name, '')} |"
+        [*each, licences[each], ", ".join(images[each]), remark(each.name, licences[each])]
         for each in sorted(licences)
     ]
-    LIST.write_text(f"{HEAD}{chr(10).join(rows)}\n")
+    table = markdown_table(["package", "version", "licence", "images", "remark"], rows)
+    LIST.write_text(f"{HEAD}\n{table}\n")
     print(f"{LIST.relative_to(ROOT)}: {len(rows)} packages")
 
 
 def _ask(packages: Mapping[Package, set[str]]) -> Iterator[tuple[Package, str]]:
     """Yields each package's licence, as the index's metadata of a locked file has it."""
-    with tempfile.TemporaryDirectory() as folder:
-        pins, report = Path(folder) / "pins.txt", Path(folder) / "report.json"
-        pins.write_text("".join(f"{each.name}=={each.version}\n" for each in packages))
-        # No local configuration: it must be the public index's files, as in the locks.
-        environment = {k: v for k, v in os.environ.items() if k != "PIP_FIND_LINKS"}
-        pip = ["uv", "tool", "run", "--quiet", "--from", PIP, "pip", "install", "--quiet"]
-        options = ["--dry-run", "--ignore-installed", "--no-deps", "--only-binary", ":all:"]
-        options += ["--python-version", PYTHON, "--target", folder]
-        subprocess.run(
-            [*pip, *options, "--report", str(report), "--requirement", str(pins)],
-            env={**environment, "PIP_CONFIG_FILE": os.devnull},
-            check=True,
-        )
-        found = json.loads(report.read_text())["install"]
-    for each in found:
+    command = [
+        *("uv", "tool", "run", "--quiet", "--from", PIP, "pip", "install", "--quiet", "--dry-run"),
+        *("--report", "-", "--no-deps", "--only-binary", ":all:", "--python-version", PYTHON),
+        *("--target", "unused", *(f"{each.name}=={each.version}" for each in packages)),
+    ]
+    # No local configuration: it must be the public index's files, as in the locks.
+    environment = {k: v for k, v in os.environ.items() if k != "PIP_FIND_LINKS"}
+    environment["PIP_CONFIG_FILE"] = os.devnull
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+    for each in json.loads(done.stdout)["install"]:
         metadata = each["metadata"]
-        package = Package(normalized(metadata["name"]), metadata["version"])
+        package = Package(canonicalize_name(metadata["name"]), metadata["version"])
         if each["download_info"]["archive_info"]["hashes"]["sha256"] not in packages[package]:
             sys.exit(f"{package}: the index's file is not the locked one")
         yield package, licence_of(metadata)
@@ -177,9 +158,6 @@ why a package is there whose licence is not one of those.
 
 PyTorch needs NVIDIA's CUDA libraries on GPUs. They come under NVIDIA's own terms, which lie in
 almost each package: whoever passes on an image that holds them passes the terms on as well.
-
-| package | version | licence | images | remark |
-| --- | --- | --- | --- | --- |
 """
 
 

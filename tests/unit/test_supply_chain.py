@@ -15,21 +15,23 @@ from launcher.settings import ROOT
 # A script, not a module of a package: run for what it defines.
 LICENCES = runpy.run_path(str(ROOT / "scripts" / "licences.py"))
 ALLOWED, EXPLAINED = LICENCES["ALLOWED"], LICENCES["EXPLAINED"]
-locked, licence_of, terms = (LICENCES[name] for name in ("locked", "licence_of", "terms"))
+locked, licence_of, terms, remark = (
+    LICENCES[name] for name in ("locked", "licence_of", "terms", "remark")
+)
 Package = tuple[str, str]
 
 LOCKS = ROOT / "deploy" / "requirements"
-ROW = re.compile(r"\| (\S+) \| (\S+) \| (.+?) \| (.+?) \| (.*) ?\|")
+ROW = re.compile(r"\| (\S+) \| (\S+) \| (.+?) \| (.+?) \| (.*) \|")
 MODEL_CARD = ROOT / "data" / "models" / "demo" / "README.md"
 
 
-def listed() -> dict[Package, tuple[str, set[str]]]:
-    """Returns each listed package's licence and images."""
+def listed() -> dict[Package, tuple[str, set[str], str]]:
+    """Returns each listed package's licence, images and remark."""
     rows = (
         ROW.fullmatch(line) for line in (ROOT / "docs" / "licences.md").read_text().splitlines()
     )
-    packages = {(row[1], row[2]): (row[3], set(row[4].split(", "))) for row in rows if row}
-    return {each: row for each, row in packages.items() if each[0] not in ("package", "---")}
+    packages = {(row[1], row[2]): (row[3], set(row[4].split(", ")), row[5]) for row in rows if row}
+    return {each: row for each, row in packages.items() if each[0] != "package"}
 
 
 def test_the_list_has_exactly_what_the_images_install() -> None:
@@ -43,9 +45,14 @@ def test_the_list_has_exactly_what_the_images_install() -> None:
 
 def test_every_licence_is_taken_or_explained_and_no_more_is_explained() -> None:
     not_taken = {
-        name for (name, _), (licence, _) in listed().items() if not terms(licence) <= ALLOWED
+        (name, licence): explained
+        for (name, _), (licence, _, explained) in listed().items()
+        if not terms(licence) <= ALLOWED
     }
-    assert not_taken == EXPLAINED.keys()
+    assert all(not_taken.values())
+    assert EXPLAINED.keys() <= set().union(*not_taken)
+    for (name, _), (licence, _, explained) in listed().items():
+        assert explained == remark(name, licence)
 
 
 @pytest.mark.parametrize(
