@@ -24,12 +24,12 @@ import torch
 from benchmarks.contenders.engine import GREEDY, EngineAlone, make_request
 from benchmarks.host import LettersOf
 from benchmarks.shapes import NUM_TRAITS, trait_name
-from benchmarks.sizing import MODELS, kv_bytes, num_parameters
 from benchmarks.workload import Prompts, Workload, random_prompts, steering_of
 from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import ToHost
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
+from triton_models.engine.model_sizes import MODELS, kv_bytes, num_parameters
 from triton_models.engine.sequence import TokenChunk
 from triton_models.model.architecture import Architecture
 from triton_models.model.attention import WholeSequences

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.sizing`: which model fits which GPU, for how many streams, on how many.
+#!/usr/bin/env python3
+"""Says which model fits which GPU, for how many streams, and how many GPUs a load takes.
 
-Nothing is measured here. What is computed is what the engine does when it starts: tests compare the
+Nothing is measured. What is computed is what the engine does when it starts: tests compare the
 sizes with the tensors that it allocates. `docs/sizing.md` holds the tables.
 """
 
@@ -17,6 +18,7 @@ import torch
 
 from persona_research.markdown import markdown_table
 from triton_models.engine.kv_size import GPU_SHARE, bytes_per_token
+from triton_models.engine.model_sizes import MODELS, kv_bytes, num_parameters, steering_bytes
 from triton_models.model.architecture import Architecture
 from triton_models.settings import ServerSettings
 
@@ -39,81 +41,31 @@ CONTEXTS = (1_024, 4_096, 16_384, 32_768)
 SPREAD = 0.7
 """How full replicas are planned, since requests do not come evenly."""
 
+DTYPE = torch.bfloat16
+"""The number format of weights, keys and values."""
+
 MAX_ROWS: Final = 1024
 """The most that `MAX_BATCH_ROWS` can be."""
 
 
-def qwen2(
-    hidden: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int, tied: bool
-) -> Architecture:
-    """Returns the architecture of a model of the Qwen2 family, by its sizes."""
-    return Architecture(
-        family="qwen2",
-        vocabulary_size=vocabulary,
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_layers=layers,
-        num_heads=heads,
-        num_key_value_heads=kv_heads,
-        head_size=hidden // heads,
-        max_positions=32_768,
-        norm_epsilon=1e-6,
-        qkv_bias=True,
-        tied_embeddings=tied,
-    )
-
-
-MODELS: dict[str, Architecture] = {
-    "Qwen2.5-0.5B": qwen2(896, 4_864, 24, 14, 2, 151_936, True),
-    "Qwen2.5-1.5B": qwen2(1_536, 8_960, 28, 12, 2, 151_936, True),
-    "Qwen2.5-3B": qwen2(2_048, 11_008, 36, 16, 2, 151_936, True),
-    "Qwen2.5-7B": qwen2(3_584, 18_944, 28, 28, 4, 152_064, False),
-    "Qwen2.5-14B": qwen2(5_120, 13_824, 48, 40, 8, 152_064, False),
-    "Qwen2.5-32B": qwen2(5_120, 27_648, 64, 40, 8, 152_064, False),
-}
-"""The sizes in the `config.json` of each model's Instruct version."""
-
-
-def num_parameters(config: Architecture) -> int:
-    """Returns how many weights a model has."""
-    width, inner = config.hidden_size, config.intermediate_size
-    queries = config.num_heads * config.head_size
-    attention = (width + 1) * (queries + config.key_value_width) + queries * width
-    block = attention + 3 * width * inner + 2 * width
-    embeddings = config.vocabulary_size * width * (1 if config.tied_embeddings else 2)
-    return embeddings + config.num_layers * block + width
-
-
-def steering_bytes(config: Architecture, rows: int, dtype: torch.dtype) -> int:
-    """Returns the size of the steering table: a line for each block and row, and line 0."""
-    return config.num_layers * (rows + 1) * config.hidden_size * dtype.itemsize
-
-
-def kv_bytes(config: Architecture, tokens: int, dtype: torch.dtype) -> int:
-    """Returns the size of a KV cache for so many tokens, with the slot of dummy tokens."""
-    return (tokens + 1) * bytes_per_token(config, dtype)
-
-
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A model on a GPU.
+    """A model in bfloat16 on a GPU.
 
     Attributes:
         config: The model's sizes.
         card_bytes: The GPU's memory.
         reserved_bytes: What is taken before anything is loaded.
-        dtype: The number format.
     """
 
     config: Architecture
     card_bytes: int
     reserved_bytes: int = RESERVED_MIB * MIB
-    dtype: torch.dtype = torch.bfloat16
 
     @property
     def weight_bytes(self) -> int:
-        """The weights."""
-        return num_parameters(self.config) * self.dtype.itemsize
+        """The size of the weights."""
+        return num_parameters(self.config) * DTYPE.itemsize
 
     @property
     def cache_bytes(self) -> int:
@@ -124,7 +76,7 @@ class Fit:
     @property
     def cache_tokens(self) -> int:
         """How many tokens of keys and values have room."""
-        return self.cache_bytes // bytes_per_token(self.config, self.dtype)
+        return self.cache_bytes // bytes_per_token(self.config, DTYPE)
 
     def streams(self, tokens: int) -> int:
         """Returns how many requests of so many tokens, prompt and answer, have room at once."""
@@ -165,65 +117,55 @@ def replicas(
 
 
 def model_table() -> str:
-    """Returns what each model takes, in bfloat16."""
-    rows = [
-        [
-            name,
-            str(config.num_layers),
-            str(config.hidden_size),
-            f"{config.num_heads} / {config.num_key_value_heads}",
-            str(config.head_size),
-            f"{num_parameters(config):,}",
-            _gib(num_parameters(config) * 2),
-            f"{bytes_per_token(config, torch.bfloat16) // 1024} KiB",
-            _gib(kv_bytes(config, 4_096, torch.bfloat16)),
-            _mib(steering_bytes(config, ServerSettings().max_batch_rows, torch.bfloat16)),
-        ]
-        for name, config in MODELS.items()
-    ]
+    """Returns what each model takes."""
+    rows = ServerSettings().max_batch_rows
+    columns: dict[str, Callable[[Architecture], str]] = {
+        "blocks": lambda config: str(config.num_layers),
+        "width": lambda config: str(config.hidden_size),
+        "heads / KV heads": lambda config: f"{config.num_heads} / {config.num_key_value_heads}",
+        "head size": lambda config: str(config.head_size),
+        "weights": lambda config: f"{num_parameters(config):,}",
+        "their size": lambda config: _gib(num_parameters(config) * DTYPE.itemsize),
+        "KV per token": lambda config: f"{bytes_per_token(config, DTYPE) // 1024} KiB",
+        "KV of 4,096 tokens": lambda config: _gib(kv_bytes(config, 4_096, DTYPE)),
+        f"steering table, {rows} rows": lambda config: (
+            f"{steering_bytes(config, rows, DTYPE) / MIB:.1f} MiB"
+        ),
+    }
     return markdown_table(
-        [
-            "model",
-            "blocks",
-            "width",
-            "heads / KV heads",
-            "head size",
-            "weights",
-            "their size",
-            "KV per token",
-            "KV of 4,096 tokens",
-            "steering table, 32 rows",
-        ],
-        rows,
+        ["model", *columns],
+        [[name, *(cell(config) for cell in columns.values())] for name, config in MODELS.items()],
     )
 
 
 def fit_table() -> str:
-    """Returns for each model and card the tokens that have room, and the streams by length."""
-
-    def cell(config: Architecture, mib: int) -> str:
-        fit = Fit(config, mib * MIB)
-        streams = " / ".join(f"{fit.streams(context):,}" for context in CONTEXTS)
-        return streams if fit.streams(CONTEXTS[0]) else "does not fit"
-
-    rows = [
-        [name, *(cell(config, mib) for mib, _ in CARDS.values())] for name, config in MODELS.items()
-    ]
-    return markdown_table(["model", *CARDS], rows)
+    """Returns for each model and card how many streams have room, by length."""
+    return _by_card(
+        lambda fit, _: (
+            " / ".join(f"{fit.streams(context):,}" for context in CONTEXTS)
+            if fit.streams(CONTEXTS[0])
+            else "does not fit"
+        )
+    )
 
 
 def bound_table() -> str:
     """Returns the least time that a step can take: reading the weights once."""
 
-    def cell(config: Architecture, mib: int, bandwidth: int) -> str:
-        fit = Fit(config, mib * MIB)
-        read = num_parameters(config) - (
-            0 if config.tied_embeddings else config.vocabulary_size * config.hidden_size
-        )
+    def cell(fit: Fit, bandwidth: int) -> str:
+        config, read = fit.config, num_parameters(fit.config)
+        if not config.tied_embeddings:
+            read -= config.vocabulary_size * config.hidden_size
         return f"{read * 2 / bandwidth / 1e6:.1f} ms" if fit.cache_tokens else "does not fit"
 
+    return _by_card(cell)
+
+
+def _by_card(cell: Callable[[Fit, int], str]) -> str:
+    """Returns a table of models by cards; a cell takes the fit and the card's GB/s."""
     rows = [
-        [name, *(cell(config, *card) for card in CARDS.values())] for name, config in MODELS.items()
+        [name, *(cell(Fit(config, mib * MIB), bandwidth) for mib, bandwidth in CARDS.values())]
+        for name, config in MODELS.items()
     ]
     return markdown_table(["model", *CARDS], rows)
 
@@ -242,8 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.tables:
         print("\n\n".join(table() for table in TABLES.values()))
         return 0
-    config = MODELS[given.model]
-    fit = Fit(config, given.gpu_mib * MIB, given.reserved_mib * MIB)
+    fit = Fit(MODELS[given.model], given.gpu_mib * MIB, given.reserved_mib * MIB)
     room = fit.streams(given.context)
     if not room:
         print(
@@ -257,15 +198,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"streams that have room {room} of {given.context:,} tokens each")
     rows = min(room, given.rows)
     if given.rate:
-        open_requests = in_flight(given.rate, given.first_token, given.tokens, given.between_tokens)
-        needed = replicas(given.rate, given.first_token, given.tokens, given.between_tokens, rows)
+        load = given.rate, given.first_token, given.tokens, given.between_tokens
+        open_requests, needed = in_flight(*load), replicas(*load, rows)
         print(f"requests open at once  {open_requests:.1f} on average (Little's law)")
         print(f"Tritons                {needed}, of {rows} rows each, planned {SPREAD:.0%} full")
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> Any:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizing", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=MODELS, default="Qwen2.5-3B")
     parser.add_argument("--gpu-mib", type=int, default=23_034, help="as nvidia-smi reports it")
     parser.add_argument("--reserved-mib", type=int, default=RESERVED_MIB)
@@ -281,10 +222,6 @@ def _parse(arguments: Sequence[str] | None) -> Any:
 
 def _gib(size: float) -> str:
     return f"{size / GIB:.2f} GiB"
-
-
-def _mib(size: float) -> str:
-    return f"{size / MIB:.1f} MiB"
 
 
 if __name__ == "__main__":
