@@ -13,8 +13,8 @@ from persona_demo import report
 from persona_demo.evaluation import HeldOutAnswers, Measurement, answer_held_out, summarise_held_out
 from persona_demo.questions import held_out_prompts
 from persona_demo.traits import TRAITS
+from persona_research.commands.options import DEFAULT_PROMPTS
 from persona_research.definitions import find_definition, read_trait_definition
-from persona_research.extraction_run import DEFAULT_PROMPTS
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from triton_models.settings import DATA_ROOT

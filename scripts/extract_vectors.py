@@ -10,16 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from persona_research.commands.extraction import DEFAULT_RUNS, ExtractionRun, run_extraction
+from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
 from persona_research.errors import USER_ERRORS
 from persona_research.extraction import ExtractionSettings
-from persona_research.extraction_run import (
-    DEFAULT_PROMPTS,
-    DEFAULT_RUNS,
-    DEFAULT_VECTORS,
-    ExtractionRun,
-    ModelOptions,
-    run_extraction,
-)
 
 DEMO_LAYERS = (1,)
 DEMO_SCALE = 0.55

@@ -54,10 +54,10 @@ def evaluate(
     """Measure how strong vectors are: which block, which scalars, and what else they move."""
     strengths, tried = _scalars(scalars), _blocks(blocks)
     with options.one_line_errors():
+        from persona_research.commands.evaluation import EvaluationRun, run_evaluation
+        from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
         from persona_research.evaluation.conditions import Sampling
-        from persona_research.evaluation.run import EvaluationRun, run_evaluation
         from persona_research.evaluation.trait_evaluation import Settings
-        from persona_research.extraction_run import DEFAULT_PROMPTS, ModelOptions
         from persona_research.judges.choice import JudgeChoice
 
         run = EvaluationRun(

@@ -34,8 +34,8 @@ def evaluate_prompts(
 ) -> None:
     """Rank a trait's candidate system prompts, and put the best into its definition."""
     with options.one_line_errors():
-        from persona_research.candidates_run import CandidatesRun, run_candidates
-        from persona_research.extraction_run import DEFAULT_PROMPTS, ModelOptions
+        from persona_research.commands.candidates import CandidatesRun, run_candidates
+        from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
         from persona_research.judges.choice import JudgeChoice
 
         run = CandidatesRun(

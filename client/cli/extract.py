@@ -47,14 +47,13 @@ def extract(
     """Make vectors of traits: answers, scores, activations, a vector and a report."""
     blocks = _blocks(layers)
     with options.one_line_errors():
-        from persona_research.extraction import ExtractionSettings
-        from persona_research.extraction_run import (
+        from persona_research.commands.extraction import ExtractionRun, run_extraction
+        from persona_research.commands.options import (
             DEFAULT_PROMPTS,
             DEFAULT_VECTORS,
-            ExtractionRun,
             ModelOptions,
-            run_extraction,
         )
+        from persona_research.extraction import ExtractionSettings
         from persona_research.judges.choice import JudgeChoice
 
         run = ExtractionRun(

@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from persona_client.cli.app import app
+from persona_research.commands.evaluation import ANSWERS, EvaluationRun, run_evaluation
+from persona_research.commands.options import DEFAULT_VECTORS, ModelOptions
 from persona_research.evaluation import output
 from persona_research.evaluation.conditions import Sampling
 from persona_research.evaluation.evaluation import Evaluation
-from persona_research.evaluation.run import ANSWERS, EvaluationRun, run_evaluation
 from persona_research.evaluation.trait_evaluation import EvaluationError, Settings
-from persona_research.extraction_run import DEFAULT_VECTORS, ModelOptions
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import read_vector

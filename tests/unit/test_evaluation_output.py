@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from persona_research.commands.evaluation import EvaluationRun, find_vector, run_evaluation
 from persona_research.evaluation.choice import Asked, Rule, choose
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import cosines, movement
@@ -21,7 +22,6 @@ from persona_research.evaluation.metadata import with_choice
 from persona_research.evaluation.output import write_evaluation
 from persona_research.evaluation.plots import plot_doses
 from persona_research.evaluation.report import markdown_report
-from persona_research.evaluation.run import EvaluationRun, find_vector, run_evaluation
 from persona_research.evaluation.tables import blocks_text, scalar_text
 from persona_research.evaluation.trait_evaluation import (
     EvaluationError,

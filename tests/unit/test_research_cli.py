@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from persona_client.cli.app import app
-from persona_research import candidates_run, extraction_run
+from persona_research.commands import candidates, extraction, options
 from persona_research.extraction import ExtractionSettings
 
 
@@ -75,8 +75,8 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(run: object, say: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(extraction_run, "run_extraction", interrupt)
-    monkeypatch.setattr(candidates_run, "run_candidates", interrupt)
+    monkeypatch.setattr(extraction, "run_extraction", interrupt)
+    monkeypatch.setattr(candidates, "run_candidates", interrupt)
     for arguments in (("vectors", "extract", "x"), ("traits", "evaluate-prompts", "x")):
         result = invoke(*arguments)
         assert result.exit_code == 130
@@ -84,8 +84,8 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_options_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[extraction_run.ExtractionRun] = []
-    monkeypatch.setattr(extraction_run, "run_extraction", lambda run, say: seen.append(run))
+    seen: list[extraction.ExtractionRun] = []
+    monkeypatch.setattr(extraction, "run_extraction", lambda run, say: seen.append(run))
     invoke(
         *("vectors", "extract", "a", "b.json", "--layers", "15,20", "--no-filter"),
         *("--samples", "3", "--temperature", "1", "--seed", "7", "--max-tokens", "50"),
@@ -95,7 +95,7 @@ def test_the_options_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(run.traits) == ["a", "b.json"]
     assert run.judge is None
     assert run.settings == ExtractionSettings(50, 1.0, 3, 7, (15, 20), 0.5)
-    assert run.model == extraction_run.ModelOptions("m", "auto", "bfloat16", 2, 32)
+    assert run.model == options.ModelOptions("m", "auto", "bfloat16", 2, 32)
 
 
 def test_a_trait_is_extracted_and_its_prompts_are_ranked(tmp_path: Path) -> None:

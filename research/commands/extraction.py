@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
 from persona_research.definitions import (
     TraitDefinition,
     definition_files,
@@ -14,37 +15,12 @@ from persona_research.definitions import (
 )
 from persona_research.extraction import ExtractionError, ExtractionSettings, extract
 from persona_research.judges.choice import JudgeChoice, make_judge
-from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from persona_research.report import write_report
-from triton_models.settings import DATA_ROOT
 from triton_models.vectors.formats import write_vector
 from triton_models.vectors.persona_vector import check_trait_name
 
-DEFAULT_PROMPTS = DATA_ROOT / "prompts"
-DEFAULT_VECTORS = DATA_ROOT / "vectors"
 DEFAULT_RUNS = Path("runs/extraction")
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Which model, and how to run it: see `ResearchModel.open`."""
-
-    model: str | None = None
-    device: str = "auto"
-    dtype: str | None = None
-    threads: int = 0
-    batch_rows: int = 32
-
-    def open(self) -> ResearchModel:
-        """Loads the model."""
-        return ResearchModel.open(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            threads=self.threads,
-            batch_rows=self.batch_rows,
-        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
 from persona_research.definitions import find_definition, read_trait_definition
 from persona_research.evaluation.evaluation import Evaluation, Subject, evaluate
 from persona_research.evaluation.metadata import with_choice
@@ -18,7 +19,6 @@ from persona_research.evaluation.trait_evaluation import (
     TraitEvaluation,
     blocks_to_try,
 )
-from persona_research.extraction_run import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
 from persona_research.judges.choice import JudgeChoice, make_judge
 from persona_research.progress import AnswerStore, progress_bar
 from triton_models.vectors.formats import VECTOR_SUFFIXES, read_vector, write_vector

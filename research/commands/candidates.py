@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from persona_research.candidates import RankedPrompt, Ranking, keep_best, rank_candidates
+from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
 from persona_research.definitions import (
     CANDIDATES_PREFIX,
     find_definition,
     read_candidates,
     read_trait_definition,
 )
-from persona_research.extraction_run import DEFAULT_PROMPTS, ModelOptions
 from persona_research.judges.choice import JudgeChoice, make_judge
 from persona_research.progress import AnswerStore
 

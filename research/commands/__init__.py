@@ -1,0 +1,1 @@
+"""Whole commands, from options to files: what `persona vectors` and the scripts run."""
