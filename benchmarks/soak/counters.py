@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from benchmarks.prometheus_text import Scrape, rises
 from benchmarks.soak.bad_input import CHAT, COMPLETIONS, GENERATE, JSON
 from benchmarks.soak.servers import Gateway, Servers
 from benchmarks.soak.traffic import COMPARE, SWEEP, Traffic
@@ -27,20 +25,6 @@ class ScrapeError(Exception):
     """A server does not give its metrics."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scrape:
-    """The values of one server's metrics."""
-
-    values: Mapping[tuple[str, frozenset[tuple[str, str]]], float]
-
-    def sum(self, name: str, **labels: str) -> float:
-        """Returns the sum of the values that have the labels."""
-        wanted = labels.items()
-        return sum(
-            value for (each, has), value in self.values.items() if each == name and wanted <= has
-        )
-
-
 async def scrape(port: int, key: str) -> Scrape:
     """Reads a server's metrics.
 
@@ -54,13 +38,7 @@ async def scrape(port: int, key: str) -> Scrape:
         raise ScrapeError(f"port {port}: {error!r}") from error
     if reply.status != 200:
         raise ScrapeError(f"port {port}: {reply.status}")
-    return Scrape(
-        {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(reply.text)
-            for sample in family.samples
-        }
-    )
+    return Scrape(reply.text)
 
 
 async def busy(servers: Servers) -> list[str]:
@@ -69,10 +47,10 @@ async def busy(servers: Servers) -> list[str]:
     gauges = {}
     for gateway in servers.gateways:
         name = "persona_gateway_generations_in_flight"
-        gauges[f"{name} ({gateway.name})"] = (await scrape(gateway.port, key)).sum(name)
+        gauges[f"{name} ({gateway.name})"] = (await scrape(gateway.port, key)).get(name)
     triton = await scrape(servers.metrics_port, key)
     for name in ("requests_running", "requests_waiting", "kv_cache_used_tokens"):
-        gauges[f"persona_{name}"] = triton.sum(f"persona_{name}")
+        gauges[f"persona_{name}"] = triton.get(f"persona_{name}")
     return [f"{name} is {value:g}" for name, value in gauges.items() if value]
 
 
@@ -84,11 +62,10 @@ async def uncounted(servers: Servers, traffic: Traffic, before: Scrape) -> list[
         traffic: The users' requests.
         before: The gateway's metrics before there were users.
     """
-    after = await scrape(servers.first.port, servers.keys.user)
+    rise = rises(before, await scrape(servers.first.port, servers.keys.user))
     found = []
     for route in COUNTED:
-        total = "persona_gateway_requests_total"
-        counted = after.sum(total, route=route) - before.sum(total, route=route)
+        counted = rise("persona_gateway_requests_total", route=route)
         least = traffic.reached["must"][route]
         most = least + traffic.reached["may"][route]
         if not least <= counted <= most:
@@ -112,25 +89,21 @@ async def audit(servers: Servers, vector: bytes) -> list[str]:
     before = await scrape(gateway.port, key), await scrape(servers.metrics_port, key)
     statuses = await _send_audited(gateway, key)
     generations = WHOLE + CUT
+    sent = generations + REFUSED
 
     async def differences() -> list[str]:
-        after = await scrape(gateway.port, key), await scrape(servers.metrics_port, key)
-
-        def rise(server: int, name: str, **labels: str) -> float:
-            return after[server].sum(name, **labels) - before[server].sum(name, **labels)
-
+        of_gateway = rises(before[0], await scrape(gateway.port, key))
+        of_triton = rises(before[1], await scrape(servers.metrics_port, key))
         ended = {
-            outcome: rise(1, "persona_requests_total", outcome=outcome)
+            outcome: of_triton("persona_requests_total", outcome=outcome)
             for outcome in ("finished", "cancelled", "failed")
         }
+        generated = of_gateway("persona_gateway_generations_total")
+        steered = of_triton("persona_steered_requests_total", trait=AUDITED)
         sums = {
-            "requests": rise(0, "persona_gateway_requests_total", route=GENERATE)
-            - (generations + REFUSED),
-            "the gateway's generations": rise(0, "persona_gateway_generations_total") - generations,
-            "the engine's steered requests": rise(
-                1, "persona_steered_requests_total", trait=AUDITED
-            )
-            - generations,
+            "requests": of_gateway("persona_gateway_requests_total", route=GENERATE) - sent,
+            "the gateway's generations": generated - generations,
+            "the engine's steered requests": steered - generations,
             "failed requests of the engine": ended["failed"],
             # Probes end there, too.
             "ended requests of the engine, missing": max(0.0, generations - sum(ended.values())),

@@ -27,6 +27,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.prometheus_text import Scrape
 from launcher.loopback import loopback_settings, supervised
 from launcher.stack import Stack
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
@@ -43,7 +44,6 @@ from tests.e2e.held_engine import (
 from tests.e2e.load import load
 from tests.e2e.triton_call import Call, call, describe, error_of
 from tests.e2e.waiting import eventually
-from tests.prometheus_text import Scrape
 
 RELEASES = {
     "0.3.1": "2.36.0",

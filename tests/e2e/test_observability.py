@@ -22,6 +22,7 @@ import httpx
 import pytest
 import yaml
 
+from benchmarks.prometheus_text import Scrape, rises
 from launcher.loopback import free_ports
 from launcher.processes import ManagedProcess, group_members
 from launcher.settings import ROOT
@@ -37,7 +38,6 @@ from tests.e2e.leaving import request_bytes
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import eventually
 from tests.otlp_collector import Collector, attributes_of, collector
-from tests.prometheus_text import Scrape, rises
 
 SECRET = "my secret recipe"
 BASELINE: dict[str, Any] = {"prompt": f"How do I bake bread by {SECRET}?", "temperature": 0.0}

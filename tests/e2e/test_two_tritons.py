@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from benchmarks.prometheus_text import Scrape
 from launcher.loopback import loopback_settings, supervised
 from launcher.stack import Stack
 from tests.e2e.conftest import CONTROL_KEY, ONE_THREAD, START_SECONDS
@@ -19,7 +20,6 @@ from tests.e2e.held_engine import is_repaired, stubs_of
 from tests.e2e.load import Outcome, load, load_with_answers_in
 from tests.e2e.triton_call import describe
 from tests.e2e.waiting import eventually
-from tests.prometheus_text import Scrape
 
 CLIENTS = 8
 Pair = tuple[Stack, Stack]

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from benchmarks.prometheus_text import Scrape
 from gateway.ensemble_request import ensemble_request
 from gateway.errors import (
     GatewayError,
@@ -28,7 +29,6 @@ from gateway.triton.attempt import Attempt
 from gateway.triton.server import TritonServer
 from gateway.triton.servers import TritonServers
 from gateway.triton_addresses import TritonAddresses
-from tests.prometheus_text import Scrape
 from triton_models.settings import GenerationDefaults
 
 DEADLINES = Deadlines(first=60, between=20, total=300)

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.prometheus_text import Scrape
 from gateway.app import create_app
 from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import (
@@ -34,7 +35,6 @@ from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers, sh
 from gateway.request_record import Observer, RequestRecord
 from gateway.settings import Settings
 from tests.otlp_collector import attributes_of, collector
-from tests.prometheus_text import Scrape
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.engine.sequence import TokenChunk
 from triton_models.engine.timeline import Phases, RequestTimeline

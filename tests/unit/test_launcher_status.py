@@ -8,10 +8,10 @@ import urllib.request
 
 import pytest
 
+from benchmarks.prometheus_text import Scrape
 from launcher.errors import LaunchError
 from launcher.loopback import free_ports
 from launcher.status import SERVING, State, StatusServer, SupervisorStatus, answer_to
-from tests.prometheus_text import Scrape
 
 
 @pytest.mark.parametrize("state", list(State))

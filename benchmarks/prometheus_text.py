@@ -1,4 +1,4 @@
-"""What a Prometheus server would read."""
+"""What a Prometheus server would read of a page of metrics."""
 
 from __future__ import annotations
 
