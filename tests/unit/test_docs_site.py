@@ -144,3 +144,15 @@ def test_links_to_source_files_become_their_label() -> None:
         "[there](https://example.com/a)": "[there](https://example.com/a)",
     }.items():
         assert DOCS_SITE["without_source_links"](page, text, site) == shown
+
+
+def test_what_the_contributors_page_names_exists() -> None:
+    named = re.findall(r"`([\w./]+)`", (ROOT / "docs" / "contributing.md").read_text())
+    paths = {name for name in named if "/" in name} - {"build/site"}  # which a script makes
+    for path in paths:
+        assert (ROOT / path).exists() or (ROOT / "triton_models" / path).exists(), path
+    code = "".join(path.read_text() for path in ROOT.glob("[a-z]*/**/*.py"))
+    names = {name for name in named if re.search(r"_|[A-Z]", name) and not name.endswith(".py")}
+    assert names - paths
+    for name in {part for each in names - paths for part in each.split(".")}:
+        assert re.search(rf'(class|def) {name}\b|^ *{name}\b.*[:=]|"{name}"', code, re.M), name
