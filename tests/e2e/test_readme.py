@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from launcher.settings import ROOT
 from launcher.stack import Stack
 from tests.e2e.examples import activated, blocks, console_examples, on_ports_of
+from tests.installed_client import elsewhere, install_client
 
 README = (ROOT / "README.md").read_text()
 
@@ -59,13 +59,19 @@ def test_a_console_example_gives_what_it_shows(stack: Stack, command: str, outpu
     assert comparable(parsed(done.stdout)) == comparable(parsed(output))
 
 
+@pytest.mark.timeout(900)  # what is installed may have to be downloaded
 def test_the_python_examples_run(stack: Stack, tmp_path: Path) -> None:
+    installed = install_client(tmp_path)
     for index, block in enumerate(blocks(README, "python")):
         script = tmp_path / f"example_{index}.py"
         script.write_text(on_ports_of(stack.settings, block))
-        python = os.environ | {"PYTHONUNBUFFERED": "1"}
         done = subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, env=python, timeout=60
+            [installed if "persona_client" in block else sys.executable, script],
+            capture_output=True,
+            text=True,
+            env=elsewhere() | {"PYTHONUNBUFFERED": "1"},
+            cwd=tmp_path,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         assert "quantum computing" in done.stdout

@@ -26,7 +26,7 @@ ADMIN = "persona_key-of-an-admin-0123456789abcdef"
 PROMPT_TOKENS = 10
 ANSWER_TOKENS = 5
 ANSWER = Chunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
-TRAITS = ("maliciousness", "sarcasm")
+TRAITS = ("flattery", "maliciousness", "sarcasm")
 
 
 def entry(key: str, name: str, role: str = "user", **more: Any) -> dict[str, Any]:
