@@ -227,7 +227,7 @@ def test_configurations_of_before_transformers_5_are_read_alike(tmp_path: Path) 
         ({"hidden_size": None}, "config.json is broken: .*hidden_size is None"),
         ({"num_attention_heads": 0}, "config.json is broken"),
         ({"hidden_size": 1e999}, "config.json is broken"),
-        ({"num_key_value_heads": 4}, "6 heads for 4 of keys and values"),
+        ({"num_key_value_heads": 4}, "6 query heads, 4 key/value heads"),
         ({"head_dim": 7}, "of the size 7"),
         ({"max_position_embeddings": 0}, "config.json is broken"),
         ({"rope_parameters": "yarn"}, "config.json is broken"),

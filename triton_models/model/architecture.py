@@ -1,8 +1,8 @@
-"""What a language model is made of, read from its folder's `config.json`.
+"""A language model's architecture, read from its folder's `config.json`.
 
-Families differ by configuration only. The entries' names and defaults are those of transformers'
-configuration classes, which are not imported: they bring torch's compiler along, and a model that
-has died is back as soon as its process has imported what it needs.
+Model families differ by configuration only. The entries and their defaults are those of
+transformers' configuration classes, which are not imported, because they import torch's compiler
+and a model that died is back only after its process has imported everything.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """The rotary position embedding (Su et al. 2021) and how it is stretched to longer contexts.
+    """The rotary position embedding (Su et al. 2021) and its scaling to longer contexts.
 
     Attributes:
         kind: `default`, `linear`, `dynamic`, `yarn` or `llama3`.
         theta: The base of the wavelengths.
-        scaling: What the kind needs besides, by transformers' names.
+        scaling: The parameters of the kind, by transformers' names.
     """
 
     kind: str = "default"
@@ -42,22 +42,22 @@ class Architecture:
 
     Attributes:
         family: `qwen2`, `qwen3` or `llama`, the `model_type` of transformers.
-        vocabulary_size: How many tokens there are.
+        vocabulary_size: The number of tokens.
         hidden_size: The width of the residual stream.
         intermediate_size: The width inside the MLP.
-        num_layers: How many decoder blocks.
-        num_heads: Query heads of a block.
-        num_key_value_heads: Key/value heads of a block; each serves as many query heads.
+        num_layers: The number of decoder blocks.
+        num_heads: The number of query heads of a block.
+        num_key_value_heads: The number of key/value heads of a block, shared by the query heads.
         head_size: The width of a head.
-        max_positions: The longest context that the model was made for, in tokens.
-        norm_epsilon: What RMSNorm adds to the mean square.
-        qkv_bias: Whether the projections to queries, keys and values have a bias.
-        output_bias: Whether attention's output projection has one.
-        mlp_bias: Whether the MLP's projections have one.
+        max_positions: The maximum context length that the model was trained for, in tokens.
+        norm_epsilon: The epsilon of RMSNorm, added to the mean square.
+        qkv_bias: Whether the query, key and value projections have a bias.
+        output_bias: Whether attention's output projection has a bias.
+        mlp_bias: Whether the MLP's projections have a bias.
         qk_norm: Whether queries and keys are normalized, head by head.
-        tied_embeddings: Whether the output layer is the embedding's matrix.
+        tied_embeddings: Whether the output layer shares the embedding's weight.
         rotary: The rotary position embedding.
-        dtype: The checkpoint's number format, by torch's name.
+        dtype: The checkpoint's dtype, by torch's name.
     """
 
     family: str
@@ -80,7 +80,7 @@ class Architecture:
 
     @property
     def key_value_width(self) -> int:
-        """How many numbers a token's keys and values are at one block."""
+        """The number of elements of a token's keys and values at one block."""
         return 2 * self.num_key_value_heads * self.head_size
 
 
@@ -89,7 +89,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": {"qk_norm": True, "norm_epsilon": 1e-6, "head_size": 128},
     "llama": {"norm_epsilon": 1e-6},
 }
-"""What a family is, and what its `config.json` may leave out."""
+"""The fixed properties of each family, and the defaults of its `config.json`."""
 
 _ROTARY_NEEDS: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -103,10 +103,10 @@ _ROTARY_NEEDS: dict[str, tuple[str, ...]] = {
         "original_max_position_embeddings",
     ),
 }
-"""The kinds of rotary embedding, and what each cannot do without."""
+"""The kinds of rotary embedding, with the scaling parameters that each requires."""
 
 _ROTARY_NAMES = {"rope_type", "type", "rope_theta"}
-"""The entries that say which embedding it is, and not how it is stretched."""
+"""The entries that are not scaling parameters."""
 
 SUPPORTED = "Qwen2 and Qwen2.5 (qwen2), Qwen3 without experts (qwen3), Llama and SmolLM2 (llama)"
 
@@ -116,11 +116,11 @@ def read_architecture(folder: Path, name: str) -> Architecture:
 
     Args:
         folder: The folder.
-        name: What messages call the model.
+        name: The model's name in messages.
 
     Raises:
-        UnsupportedModelError: The configuration is missing, broken, or of a model that the forward
-            pass here does not compute; the message names what it is.
+        UnsupportedModelError: The configuration is missing or broken, or describes a model that the
+            forward pass does not support; the message says which.
     """
     config = read_json(folder / CONFIG_FILE)
     if not isinstance(config.get("model_type"), str):
@@ -134,7 +134,7 @@ def read_architecture(folder: Path, name: str) -> Architecture:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns a file's JSON object; an empty one where there is none."""
+    """Returns a file's JSON object, an empty one if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -143,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class _RefusedError(Exception):
-    """What the model has that is not supported, to follow its name in a sentence."""
+    """An unsupported property of the model; the message continues a sentence after its name."""
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
@@ -158,7 +158,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     head_size = _size(config, "head_dim", defaults.get("head_size") or hidden_size // num_heads)
     if num_heads % num_key_value_heads or head_size % 2:
         raise _RefusedError(
-            f"has {num_heads} heads for {num_key_value_heads} of keys and values, of the size "
+            f"has {num_heads} query heads, {num_key_value_heads} key/value heads and head size "
             f"{head_size}: the first must be a multiple of the second, and the size even"
         )
     has_bias = bool(config.get("attention_bias", False))
@@ -210,7 +210,7 @@ def _refuse_what_is_not_computed(config: Mapping[str, Any]) -> None:
 
 
 def _rotary_of(config: Mapping[str, Any], max_positions: int) -> Rotary:
-    """Reads both spellings: `rope_parameters`, and `rope_theta` with `rope_scaling` before it."""
+    """Reads both spellings: `rope_parameters`, and the older `rope_theta` with `rope_scaling`."""
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = given.get("rope_type") or given.get("type") or "default"
     if kind not in _ROTARY_NEEDS:
@@ -227,15 +227,15 @@ def _rotary_of(config: Mapping[str, Any], max_positions: int) -> Rotary:
         if not isinstance(scaling.get(need), (int, float)) or scaling[need] <= 0:
             raise _RefusedError(f"has the rotary embedding {kind!r} without a usable {need!r}")
     if any(isinstance(value, dict) for value in scaling.values()):
-        raise _RefusedError("has a rotary embedding of its own for each kind of block")
+        raise _RefusedError("has different rotary embeddings for different blocks")
     theta = float(given.get("rope_theta") or config.get("rope_theta") or 10_000.0)
     return Rotary(kind, theta, scaling)
 
 
 def read_end_ids(folder: Path) -> tuple[int, ...]:
-    """Returns the tokens that a model folder names as ends of an answer.
+    """Returns the end tokens that a model folder names.
 
-    They stand in the generation configuration, or in the model's own where there is none.
+    They are in the generation configuration, or in the model's own if there is none.
     """
     for name in (GENERATION_CONFIG_FILE, CONFIG_FILE):
         path = folder / name
@@ -247,6 +247,6 @@ def read_end_ids(folder: Path) -> tuple[int, ...]:
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Returns the names of a model folder's weight files: those of its index, or the only one."""
+    """Returns the names of a model folder's weight files: those in its index, or the single one."""
     index = read_json(folder / WEIGHTS_INDEX_FILE).get("weight_map")
     return sorted(set(index.values())) if index and isinstance(index, dict) else [WEIGHTS_FILE]

@@ -1,10 +1,9 @@
-"""Attention of packed tokens over one KV cache that all running requests share.
+"""Causal attention of packed tokens over one KV cache that all running requests share.
 
-It stores the new keys and values, then lets every token attend to its own sequence up to itself.
-Half precision on a GPU is PyTorch's variable-length attention, which reads each sequence in place:
-one call for the generating sequences, one for the prompts. Elsewhere it is scaled-dot-product
-attention: short generating sequences are gathered and attended to together, long ones and prompts
-where they lie.
+In half precision on a GPU it is PyTorch's variable-length attention, which reads each sequence in
+place: one call for the generating sequences, one for the prompts. Elsewhere it is PyTorch's scaled
+dot-product attention: short generating sequences are gathered into one batch, the others are read
+in place.
 """
 
 from __future__ import annotations
@@ -21,33 +20,31 @@ from triton_models.model.architecture import Architecture
 from triton_models.model.upload import upload
 
 FIRST_SLOT = 1
-"""The first slot that belongs to requests; slot 0 is what padding points at."""
+"""The first slot that belongs to requests; slot 0 is reserved for padding."""
 
 MAX_GATHERED_REACH = 512
-"""The longest generating sequence whose keys and values are copied beside the others': up to there
-a copy takes less time than a call of its own."""
+"""The longest generating sequence that is gathered with the others: up to this length a copy takes
+less time than a separate call."""
 
 _UNBOUNDED = (-1, -1)
-"""The window of full attention: every token before and after. FlashAttention takes its path for
-grouped queries and split keys for it alone; for a single token it is the same as causal attention.
-"""
+"""The window of full attention, for which alone FlashAttention groups queries and splits keys. For
+a single token it is the same as causal attention."""
 
 _CAUSAL = (-1, 0)
 
 
 class KVCache:
-    """Keys and values of all requests, block by block, one slot for each token.
+    """Keys and values of all requests, one slot for each token.
 
-    A token's keys and values lie side by side: [blocks, slots, 2 * key/value heads, head size].
-
-    On the CPU the memory is taken slot by slot, as slots are first written: what an allocation
-    does not touch, the system does not give. On a GPU it is taken whole, since CUDA graphs hold its
-    addresses. Slots that were never written hold anything, so nothing may read them.
+    They are in one tensor, [blocks, slots, 2 * key/value heads, head size], keys before values. On
+    the CPU the system provides memory only as slots are first written. On a GPU it is allocated
+    whole, since CUDA graphs hold its addresses. Slots that were never written are uninitialized, so
+    nothing may read them.
 
     Args:
-        model: Whose keys and values.
-        num_slots: How many tokens of requests it holds.
-        dtype: Their dtype.
+        model: The model's architecture.
+        num_slots: The number of slots for requests.
+        dtype: The dtype of keys and values.
         device: The model's device.
     """
 
@@ -57,25 +54,25 @@ class KVCache:
         heads = 2 * model.num_key_value_heads
         shape = (model.num_layers, FIRST_SLOT + num_slots, heads, model.head_size)
         self._slots = torch.empty(shape, dtype=dtype, device=device)
-        self._slots[:, :FIRST_SLOT] = 0  # dummy tokens read it
+        self._slots[:, :FIRST_SLOT] = 0  # padding reads it
         self.blocks = self._slots.unbind()
         self.dtype = dtype
         self.attends_in_place = attends_in_place(device, dtype, model.head_size)
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copies `length` slots from `source` on to those from `target` on."""
+        """Copies `length` slots, starting at `source`, to those starting at `target`."""
         self._slots[:, target : target + length] = self._slots[:, source : source + length]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A run of one sequence's tokens: its place in the packed tokens and in the KV cache.
+    """Consecutive tokens of one sequence: their place in the packed tokens and in the KV cache.
 
     Attributes:
-        offset: Where its first token stands in the packed tokens.
-        length: How many tokens it has.
-        first_slot: The cache slot of its sequence's first token.
-        reach: How many tokens its last token attends to: all of its sequence up to itself.
+        offset: The index of the first token in the packed tokens.
+        length: The number of tokens.
+        first_slot: The cache slot of the sequence's first token.
+        reach: How many tokens the last token attends to: its sequence up to and with itself.
     """
 
     offset: int
@@ -86,16 +83,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the tokens of a step lie: one of each generating sequence, then the prompts' chunks.
+    """The layout of a step's tokens: one of each generating sequence, then the prompts' chunks.
 
     Attributes:
-        slots: int64 [tokens]: where in the cache each token's keys and values go.
+        slots: int64 [tokens]: the cache slot of each token's keys and values.
         positions: int64 [tokens]: each token's position in its own sequence.
-        num_generating: How many tokens of generating sequences there are.
-        max_reach: The most tokens that a generating one attends to, or more.
-        prompts: The prompts' chunks; nothing where `prompt_group` says it all.
-        prompt_group: The same for variable-length attention, where it is on the device already: a
-            CUDA graph reads it there.
+        num_generating: The number of generating sequences.
+        max_reach: An upper bound of the tokens that a generating one attends to.
+        prompts: The prompts' chunks; empty if `prompt_group` is given.
+        prompt_group: The prompts' chunks on the device, for variable-length attention in a CUDA
+            graph.
     """
 
     slots: torch.Tensor
@@ -107,34 +104,34 @@ class Layout:
 
     @property
     def has_prompts(self) -> bool:
-        """Whether there are tokens of prompts."""
+        """Whether the step has tokens of prompts."""
         return self.num_generating < len(self.slots)
 
 
 @dataclass(frozen=True, slots=True)
 class SpanGroup:
-    """Sequences that are attended to in one way, as variable-length attention wants them.
+    """The sequences of one call of variable-length attention.
 
     Attributes:
-        starts: int32 [sequences + 1]: where each one's tokens begin among the group's.
-        first_slots: int32 [sequences + 1]: the cache slot of each one's first token, and one that
-            is not used.
+        starts: int32 [sequences + 1]: the index of each one's first token within the group.
+        first_slots: int32 [sequences + 1]: the cache slot of each one's first token, and an unused
+            element.
         reaches: int32 [sequences]: how many tokens each one's last token attends to.
-        longest: The most tokens of one in this step.
-        max_reach: The most tokens that one attends to, or more.
+        max_length: The maximum number of tokens of one in this step.
+        max_reach: An upper bound of `reaches`.
     """
 
     starts: torch.Tensor
     first_slots: torch.Tensor
     reaches: torch.Tensor
-    longest: int
+    max_length: int
     max_reach: int
 
 
 def attends_in_place(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
-    """Whether there is variable-length attention: FlashAttention-2, from NVIDIA's Ampere on.
+    """Whether variable-length attention is available: FlashAttention-2, from NVIDIA's Ampere on.
 
-    Its shapes depend on tensors only, so a CUDA graph can hold it; the other way's do not.
+    Unlike the other implementation it depends on tensors only, so a CUDA graph can hold it.
     """
     return (
         device.type == "cuda"
@@ -146,12 +143,12 @@ def attends_in_place(device: torch.device, dtype: torch.dtype, head_size: int) -
 
 
 class PackedAttention:
-    """Attention of one step, for `ForwardContext.attend`.
+    """The attention of one step, for `ForwardContext.attend`.
 
     Args:
         cache: The KV cache.
-        layout: Where the step's tokens lie.
-        model: The model.
+        layout: The layout of the step's tokens.
+        model: The model's architecture.
     """
 
     def __init__(self, cache: KVCache, layout: Layout, model: Architecture) -> None:
@@ -175,7 +172,7 @@ class PackedAttention:
         )
 
     def prompts(self, block: int, queries: torch.Tensor) -> torch.Tensor:
-        """Attends the prompts' chunks, whose keys and values are in the cache.
+        """Computes the attention of the prompts' chunks, whose keys and values are in the cache.
 
         Args:
             block: The block's index.
@@ -191,13 +188,13 @@ class PackedAttention:
         spans = self._layout.prompts
         chunks = queries.split([span.length for span in spans])
         attended = [
-            self._chunk(chunk, self._lying(cache, span), mask)
+            self._chunk(chunk, self._in_place(cache, span), mask)
             for chunk, span, mask in zip(chunks, spans, self._masks, strict=True)
         ]
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def _generating(self, queries: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
-        """Attends a token of each generating sequence: [sequences, query heads * head size]."""
+        """Returns the attention of the generating tokens, [tokens, query heads * head size]."""
         if self._cache.attends_in_place:
             return self._variable_length(queries, cache, self._generating_group, _UNBOUNDED)
         long, short = self._long, self._short
@@ -206,7 +203,7 @@ class PackedAttention:
         attended = torch.empty_like(queries).flatten(1)
         for span in long:
             one = queries[span.offset : span.offset + 1].unflatten(1, (self._num_shared, -1))
-            attended[span.offset] = self._grouped(one, self._lying(cache, span))[0]
+            attended[span.offset] = self._grouped(one, self._in_place(cache, span))[0]
         if short is not None and short.places is not None:
             attended[short.places] = self._gathered(queries[short.places], cache, short)
         return attended
@@ -221,7 +218,7 @@ class PackedAttention:
             values,
             group.starts,
             group.first_slots,
-            group.longest,
+            group.max_length,
             group.max_reach,
             window_size=window,
             enable_gqa=True,
@@ -230,33 +227,33 @@ class PackedAttention:
         return attended.flatten(1)
 
     def _gathered(self, queries: torch.Tensor, cache: torch.Tensor, short: _Short) -> torch.Tensor:
-        """Attends short sequences, their keys and values copied side by side."""
+        """Computes the attention of short sequences, with their keys and values gathered."""
         copied = cache.index_select(0, short.slots).unflatten(0, (len(queries), -1))
         grouped = queries.unflatten(1, (self._num_shared, -1))
         return self._grouped(grouped, copied.transpose(1, 2), short.mask)
 
     def _grouped(
-        self, queries: torch.Tensor, lying: torch.Tensor, mask: torch.Tensor | None = None
+        self, queries: torch.Tensor, cached: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Attends single tokens to all of their sequences.
+        """Computes the attention of single tokens to their sequences.
 
-        The query heads that share a key/value head stand where the queries of one head do: all of
-        them attend to the same keys, so none has to be repeated.
+        The query heads that share a key/value head take the place of several queries of one head,
+        so that keys and values need not be repeated.
 
         Args:
             queries: [sequences, key/value heads, query heads of each, head size].
-            lying: [sequences, 2 * key/value heads, reach, head size].
-            mask: What is added to the products, [sequences, 1, 1, reach].
+            cached: [sequences, 2 * key/value heads, reach, head size].
+            mask: Added to the scores, [sequences, 1, 1, reach].
         """
-        keys, values = lying.split(self._num_shared, dim=1)
+        keys, values = cached.split(self._num_shared, dim=1)
         attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         return attended.reshape(len(queries), -1)
 
     def _chunk(
-        self, queries: torch.Tensor, lying: torch.Tensor, mask: torch.Tensor | None
+        self, queries: torch.Tensor, cached: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Attends a prompt's chunk, [length, query heads, head size], to what lies before it."""
-        keys, values = lying.split(self._num_shared, dim=1)
+        """Computes the attention of a prompt's chunk, [length, query heads, head size]."""
+        keys, values = cached.split(self._num_shared, dim=1)
         attended = scaled_dot_product_attention(
             queries.transpose(0, 1).unsqueeze(0),
             keys,
@@ -268,8 +265,8 @@ class PackedAttention:
         return attended[0].transpose(0, 1).flatten(1)
 
     @staticmethod
-    def _lying(cache: torch.Tensor, span: Span) -> torch.Tensor:
-        """Returns a sequence where it lies: [1, 2 * key/value heads, reach, head size], a view."""
+    def _in_place(cache: torch.Tensor, span: Span) -> torch.Tensor:
+        """Returns a view of a sequence's cache, [1, 2 * key/value heads, reach, head size]."""
         return cache[span.first_slot : span.first_slot + span.reach].transpose(0, 1).unsqueeze(0)
 
     @cached_property
@@ -303,9 +300,9 @@ class PackedAttention:
 
     @cached_property
     def _masks(self) -> list[torch.Tensor | None]:
-        """What each prompt's chunk attends to, [length, reach], the same at every block.
+        """The mask of each prompt's chunk, [length, reach], the same at every block.
 
-        `None` for one that is its sequence's beginning, where causal attention says it all.
+        `None` for the first chunk of a prompt, for which plain causal attention suffices.
         """
         device = self._layout.slots.device
 
@@ -320,7 +317,7 @@ class PackedAttention:
 
     @cached_property
     def _long(self) -> list[Span]:
-        """The generating sequences that are read where they lie; one alone always is."""
+        """The generating sequences that are read in place; a single one always is."""
         layout, count = self._layout, self._layout.num_generating
         max_gathered = MAX_GATHERED_REACH if count > 1 else 0
         if layout.max_reach <= max_gathered:
@@ -334,7 +331,7 @@ class PackedAttention:
 
     @cached_property
     def _short(self) -> _Short | None:
-        """The others, if there are any."""
+        """The gathered generating sequences, if there are any."""
         layout, count = self._layout, self._layout.num_generating
         if count == len(self._long):
             return None
@@ -347,7 +344,7 @@ class PackedAttention:
         longest = int(positions.max()) + 1
         reached = torch.arange(longest, device=slots.device)
         counts = reached <= positions
-        # What is stale is never read: a mask would not hide keys and values that are not finite.
+        # Stale slots are never read, since a mask does not hide values that are not finite.
         copied = torch.where(counts, slots - positions + reached, 0).flatten()
         mask = None
         if int(positions.min()) + 1 < longest:
@@ -358,12 +355,12 @@ class PackedAttention:
 
 @dataclass(frozen=True, slots=True)
 class _Short:
-    """Generating sequences whose keys and values are copied to be attended to together.
+    """Generating sequences whose keys and values are gathered into one batch.
 
     Attributes:
-        places: int64 [sequences]: which of the generating sequences they are; `None` is all.
-        slots: int64 [sequences * longest reach]: what is copied for each, filled up with slot 0.
-        mask: [sequences, 1, 1, longest reach]: minus infinity where slots are filling, or `None`.
+        places: int64 [sequences]: their indices among the generating sequences; `None` for all.
+        slots: int64 [sequences * longest reach]: the slots to gather, padded with slot 0.
+        mask: [sequences, 1, 1, longest reach]: minus infinity at padding; `None` without padding.
     """
 
     places: torch.Tensor | None
@@ -372,11 +369,11 @@ class _Short:
 
 
 class WholeSequences:
-    """Causal attention of whole sequences side by side, without a KV cache.
+    """Causal attention of whole packed sequences, without a KV cache.
 
     Args:
-        lengths: How many tokens each has.
-        model: The model.
+        lengths: The number of tokens of each.
+        model: The model's architecture.
     """
 
     def __init__(self, lengths: Sequence[int], model: Architecture) -> None:
@@ -396,7 +393,7 @@ class WholeSequences:
 
 
 def varlen_attn(*args: Any, **kwargs: Any) -> Any:
-    """Calls PyTorch's, imported where it is used: it takes the compiler along, and so a second."""
+    """Calls PyTorch's; imported here, because it imports the compiler, which takes a second."""
     from torch.nn.attention import varlen
 
     return varlen.varlen_attn(*args, **kwargs)

@@ -1,8 +1,8 @@
-"""Filling a model with a checkpoint's weights, one decoder block after the other.
+"""Loads a checkpoint's weights into a model, one decoder block after the other.
 
-Tensors go from the safetensors files straight into their places in the joined parameters, and a
-block's linear layers are packed as soon as it is complete: there is never a second copy of more
-than one block. Checkpoints in several files work as well.
+Tensors are copied from the safetensors files straight into the joined parameters, and a block's
+linear layers are packed as soon as it is complete, so that there is never a second copy of more
+than one block. A checkpoint may consist of several files.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _BLOCK_PARTS: dict[str, tuple[str, ...]] = {
     "mlp.gate_up.joined": ("mlp.gate_proj", "mlp.up_proj"),
     "mlp.down": ("mlp.down_proj",),
 }
-"""The modules of a block, and what stands side by side in each, by the checkpoint's names."""
+"""The modules of a block, and the checkpoint's names of the tensors that each joins."""
 
 _DERIVED_SUFFIX = "rotary_emb.inv_freq"
-"""What old checkpoints hold besides their weights, and what follows from the configuration."""
+"""A buffer in old checkpoints, which follows from the configuration."""
 
 
 class Checkpoint:
@@ -48,7 +48,7 @@ class Checkpoint:
 
     Args:
         folder: The folder.
-        name: What messages call the model.
+        name: The model's name in messages.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -62,7 +62,7 @@ class Checkpoint:
             except (OSError, SafetensorError) as error:
                 self._opened.close()
                 raise UnsupportedModelError(f"{name}'s {file} cannot be read: {error}") from error
-            for key in tensors.keys():  # noqa: SIM118 - it is no mapping
+            for key in tensors.keys():  # noqa: SIM118 - it is not a mapping
                 self._places[key] = tensors
                 self._unread.add(key)
 
@@ -78,10 +78,10 @@ class Checkpoint:
         self._opened.close()
 
     def copy(self, key: str, target: torch.Tensor) -> None:
-        """Copies a tensor to its place, converting it to the place's dtype.
+        """Copies a tensor to `target`, converting its dtype.
 
         Raises:
-            UnsupportedModelError: It is missing, or of another shape.
+            UnsupportedModelError: It is missing, or has another shape.
         """
         if key not in self._places:
             raise UnsupportedModelError(f"{self._name}'s weights lack the tensor {key}")
@@ -100,21 +100,21 @@ class Checkpoint:
         self._unread.discard(key)
 
     def differ(self, key: str, other: str) -> bool:
-        """Whether there are tensors of both names, and they differ."""
+        """Whether both tensors exist and differ."""
         if not {key, other} <= self._places.keys():
             return False
         first, second = (self._places[name].get_tensor(name) for name in (key, other))
         return not torch.equal(first, second)
 
     def leave_out(self, key: str) -> None:
-        """Says that a tensor is not needed, if there is one of that name."""
+        """Marks a tensor as not needed, if it exists."""
         self._unread.discard(key)
 
     def check_all_read(self) -> None:
-        """Makes sure that nothing of the checkpoint was left out: it would be another model.
+        """Makes sure that all tensors of the checkpoint were used: else it is another model.
 
         Raises:
-            UnsupportedModelError: It has tensors that no part of the model has taken.
+            UnsupportedModelError: It has tensors that the model has no place for.
         """
         left = sorted(key for key in self._unread if not key.endswith(_DERIVED_SUFFIX))
         if left:
@@ -126,18 +126,18 @@ class Checkpoint:
 
 @torch.no_grad()
 def load_weights(model: Transformer, checkpoint: Checkpoint, number_format: NumberFormat) -> int:
-    """Fills a model, and packs its linear layers if the number format says so.
+    """Loads the weights of a model, and packs its linear layers if the number format says so.
 
     Args:
         model: The model.
         checkpoint: Its weights.
-        number_format: How it is held.
+        number_format: How weights are stored.
 
     Returns:
-        How many parameters it has; an embedding that is tied to the output counts once.
+        The number of parameters; an embedding that is tied to the output counts once.
 
     Raises:
-        UnsupportedModelError: Tensors are missing, left over, or of other shapes.
+        UnsupportedModelError: Tensors are missing, left over, or of the wrong shape.
     """
     checkpoint.copy(EMBEDDING, model.embedding)
     checkpoint.copy(FINAL_NORM, model.norm.weight)
@@ -153,17 +153,17 @@ def load_weights(model: Transformer, checkpoint: Checkpoint, number_format: Numb
 
 
 def _fill_head(model: Transformer, checkpoint: Checkpoint) -> int:
-    """Fills the output layer, and returns how many parameters of its own it has.
+    """Loads the output layer, and returns how many parameters it adds.
 
-    A checkpoint that ties it and holds another one all the same is taken at its weights' word, as
-    transformers does.
+    If the configuration ties it to the embedding but the checkpoint has a different weight, that
+    weight is used, as in transformers.
     """
     if model.architecture.tied_embeddings and not checkpoint.differ(HEAD, EMBEDDING):
         checkpoint.leave_out(HEAD)
         model.head.weight = model.embedding
         return 0
     if model.architecture.tied_embeddings:
-        logger.warning("the model's output layer is not its embedding, though it says so: kept")
+        logger.warning("the output layer differs from the embedding it should be tied to: kept")
     weight = torch.empty(model.embedding.shape, dtype=model.dtype, device=model.device)
     checkpoint.copy(HEAD, weight)
     model.head.weight = nn.Parameter(weight, requires_grad=False)
@@ -190,7 +190,7 @@ def _fill_block(
 
 
 def _pack(parent: nn.Module, number_format: NumberFormat) -> None:
-    """Puts packed layers in the place of a module's plain ones, those of its parts included."""
+    """Replaces a module's linear layers by packed ones, recursively."""
     if number_format.pack is None:
         return
     for kind in (GatedLinear, Linear):  # a gated layer may be packed as a whole

@@ -1,4 +1,4 @@
-"""Why a model cannot be served; the messages are for the operator."""
+"""Errors of models that cannot be served; the messages are for the operator."""
 
 
 class ModelMissingError(Exception):

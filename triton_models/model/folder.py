@@ -1,4 +1,4 @@
-"""Finding a model's folder, and its tokenizer, without loading its weights."""
+"""Finds a model's folder and loads its tokenizer, without loading its weights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 
 
 def find_model(settings: ServerSettings) -> Path:
-    """Returns the folder of the configured model. Never goes to the network.
+    """Returns the folder of the configured model, without using the network.
 
     Raises:
-        ModelMissingError: It is neither a folder nor a model downloaded before.
-        UnsupportedModelError: It is there, but of no family that is served.
+        ModelMissingError: It is neither a folder nor a downloaded model.
+        UnsupportedModelError: Its architecture is not supported.
     """
     folder = _locate(settings)
     read_architecture(folder, settings.shown_model_name)
@@ -32,12 +32,12 @@ def find_model(settings: ServerSettings) -> Path:
 
 
 def _check_weights(folder: Path, settings: ServerSettings) -> None:
-    """Makes sure that no weight file is missing, as after a download that was interrupted."""
+    """Makes sure that no weight file is missing, as after an interrupted download."""
     missing = [name for name in weight_files(folder) if not (folder / name).is_file()]
     if missing:
         raise ModelMissingError(
             f"the model {settings.shown_model_name} is incomplete, it lacks {', '.join(missing)}: "
-            f"fetch the rest with '{_fetching(settings)}'"
+            f"fetch the rest with '{_download_command(settings)}'"
         )
 
 
@@ -70,7 +70,7 @@ def _locate(settings: ServerSettings) -> Path:
     except LocalEntryNotFoundError as error:
         raise ModelMissingError(
             f"the model {_revised(settings)} is not in {settings.model_cache}: fetch it with "
-            f"'{_fetching(settings)}', or unset MODEL_NAME to serve the demo model"
+            f"'{_download_command(settings)}', or unset MODEL_NAME to serve the demo model"
         ) from error
 
 
@@ -79,8 +79,8 @@ def _revised(settings: ServerSettings) -> str:
     return settings.shown_model_name + at
 
 
-def _fetching(settings: ServerSettings) -> str:
-    """Returns the command that fetches the configured model."""
+def _download_command(settings: ServerSettings) -> str:
+    """Returns the command that downloads the configured model."""
     revision = f" --revision {settings.model_revision}" if settings.model_revision else ""
     return f".venv/bin/python scripts/download_models.py {settings.shown_model_name}{revision}"
 
@@ -88,11 +88,11 @@ def _fetching(settings: ServerSettings) -> str:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Loads a model folder's tokenizer.
 
-    A `tokenizer.json` says all there is to say; only without one is the model's own tokenizer class
-    asked, whose import takes seconds.
+    A `tokenizer.json` is complete; only without one is the model's own tokenizer class needed,
+    whose import takes seconds.
 
     Raises:
-        UnsupportedModelError: The tokenizer is missing or broken, or not of Qwen2.5's kind.
+        UnsupportedModelError: The tokenizer is missing, broken, or not a byte-level BPE.
     """
     try:
         tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)

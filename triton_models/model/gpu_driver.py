@@ -1,4 +1,4 @@
-"""Why there is no GPU: none is there, or its driver is too old for this PyTorch."""
+"""Explains why PyTorch finds no GPU: there is none, or its driver is too old."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 _VERSION_FILE = Path("/proc/driver/nvidia/version")
 
 MIN_DRIVER_SERIES = {"12": 525, "13": 580}
-"""The first series of NVIDIA's driver for Linux that runs a CUDA, by that one's first number."""
+"""The first series of NVIDIA's Linux driver that supports each major version of CUDA."""
 
 
 def driver_version(file: Path = _VERSION_FILE) -> str | None:
     """Returns the version of the machine's NVIDIA driver, such as `550.54.15`, if it has one.
 
     Args:
-        file: Where the driver says so.
+        file: The driver's version file.
     """
     try:
         text = file.read_text()
@@ -26,22 +26,22 @@ def driver_version(file: Path = _VERSION_FILE) -> str | None:
 
 
 def is_too_old(driver: str | None, cuda: str | None) -> bool:
-    """Returns whether a driver cannot run programs of a CUDA.
+    """Returns whether a driver is too old for a version of CUDA.
 
     Args:
-        driver: The driver's version; None is no driver.
-        cuda: CUDA's version, such as `13.0`; None is none.
+        driver: The driver's version; `None` if there is no driver.
+        cuda: CUDA's version, such as `13.0`; `None` if PyTorch has none.
     """
     oldest = MIN_DRIVER_SERIES.get(_first_number(cuda))
     return driver is not None and oldest is not None and int(_first_number(driver)) < oldest
 
 
 def why_no_gpu(driver: str | None, cuda: str | None) -> str:
-    """Returns what keeps PyTorch from a GPU, and what to do.
+    """Returns why PyTorch finds no GPU, and what to do.
 
     Args:
-        driver: The version of the machine's NVIDIA driver; None is no driver.
-        cuda: The version of PyTorch's CUDA; None is a PyTorch without it.
+        driver: The version of the machine's NVIDIA driver; `None` if there is no driver.
+        cuda: The version of PyTorch's CUDA; `None` if it is built without CUDA.
     """
     if cuda is None:
         return "this PyTorch is built without CUDA: install one that has it, or set DEVICE=cpu"

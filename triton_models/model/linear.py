@@ -1,13 +1,13 @@
-"""Linear layers, and how a CPU holds their weights for its fast matrix products.
+"""Linear layers, and packing of their weights for fast matrix products on a CPU.
 
-PyTorch multiplies by a plain weight as it lies in memory, which costs a step on the CPU most of
-its time: without bfloat16 instructions a bfloat16 product of 16 rows takes 16 times one row's.
-Two libraries that come with PyTorch hold weights in their own layout instead:
+On a CPU a step spends most of its time in matrix products, and PyTorch's plain ones are slow:
+without bfloat16 instructions a bfloat16 product of 16 rows takes 16 times as long as one row. Two
+libraries that come with PyTorch pack weights into their own layout instead:
 
-- FBGEMM keeps float16 weights and multiplies in float32. Half-precision models use it on CPUs
-  without bfloat16 instructions, and then compute in float32 from end to end: rounding between
+- FBGEMM stores float16 weights and multiplies in float32. Half-precision models use it on CPUs
+  without bfloat16 instructions, and then compute in float32 from end to end, since rounding between
   layers would only cost time.
-- oneDNN keeps the model's own dtype. float32 models use it, and bfloat16 ones where the CPU has
+- oneDNN keeps the model's dtype. float32 models use it, and bfloat16 ones if the CPU has
   instructions for them.
 """
 
@@ -20,27 +20,26 @@ import torch
 from torch import nn
 
 _MAX_FBGEMM_FEATURES = 8192
-"""The most output features that FBGEMM computes at once: it passes over its output several times,
-which must stay in the CPU's cache. A vocabulary's 150,000 take a fifth less time in parts."""
+"""The maximum number of output features per FBGEMM call: it makes several passes over its output,
+which must stay in the CPU's cache. A vocabulary of 150,000 takes a fifth less time in parts."""
 
 _TYPICAL_ROWS = 16
-"""The number of rows that oneDNN lays weights out for; other numbers work as well."""
-
+"""The number of rows for which oneDNN optimizes the layout; other numbers work as well."""
 
 _MAX_PLAIN_WEIGHTS = 2**19
-"""The largest float32 layer that stays plain: so small a product takes oneDNN longer to set up than
-it gains, twice as long with the demo model's 200 by 200."""
+"""The largest float32 layer that is not packed: for small products oneDNN's setup costs more than
+it gains, a factor of two with the demo model's 200 by 200."""
 
 
 class Linear(nn.Module):
-    """A linear layer with a plain weight, not initialized.
+    """A linear layer with an uninitialized weight.
 
     Args:
         in_features: The width of its input.
         out_features: The width of its output.
         bias: Whether it has a bias.
         dtype: The dtype of its parameters.
-        device: Where they are.
+        device: The device of its parameters.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class Linear(nn.Module):
         """Returns [tokens, out features] for [tokens, in features].
 
         Args:
-            inputs: What to multiply.
+            inputs: [tokens, in features].
             residual: [tokens, out features], added to the product.
         """
         if residual is None:
@@ -76,10 +75,10 @@ class Linear(nn.Module):
 
 
 class GatedLinear(nn.Module):
-    """Two linear layers of one input as one product, the first one's output gating the second's.
+    """A gate and an up projection as one matrix product: silu(gate) * up.
 
     Args:
-        joined: Both layers, the gate first.
+        joined: Both projections, the gate first.
     """
 
     def __init__(self, joined: Linear) -> None:
@@ -93,7 +92,7 @@ class GatedLinear(nn.Module):
 
 
 class OneDNNLinear(nn.Module):
-    """Stands in for a `Linear`: its weight in oneDNN's layout, which is no parameter any more."""
+    """Replaces a `Linear`: its weight in oneDNN's layout, which is no longer a parameter."""
 
     def __init__(self, linear: Linear) -> None:
         super().__init__()
@@ -113,7 +112,7 @@ class OneDNNLinear(nn.Module):
 
 
 class OneDNNGatedLinear(nn.Module):
-    """Stands in for a `GatedLinear`: two products that take SiLU and the gating along."""
+    """Replaces a `GatedLinear`: two products with SiLU and the gating fused into them."""
 
     def __init__(self, gated: GatedLinear) -> None:
         super().__init__()
@@ -141,7 +140,7 @@ def _one_dnn_weight(weight: torch.Tensor) -> torch.Tensor:
 
 
 class FBGEMMLinear(nn.Module):
-    """Stands in for a `Linear` of float32 inputs: its weight as float16 in FBGEMM's layout."""
+    """Replaces a `Linear` of float32 inputs: its weight as float16 in FBGEMM's layout."""
 
     def __init__(self, linear: Linear) -> None:
         super().__init__()
@@ -165,18 +164,18 @@ class FBGEMMLinear(nn.Module):
 
 
 Pack = Callable[[Linear | GatedLinear], nn.Module]
-"""Makes what stands in for a layer, or returns the layer where nothing does."""
+"""Returns the packed replacement of a layer, or the layer itself if it is not packed."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberFormat:
-    """How a model is held and computed.
+    """How a model is stored and computed.
 
     Attributes:
-        dtype: The dtype of the checkpoint, as the operator chose it, and of the embedding.
+        dtype: The dtype that was configured, which is also that of the embedding.
         compute_dtype: The dtype of the residual stream and of all other parameters until they are
             packed.
-        pack: What makes the packed form of linear layers; `None` leaves them plain.
+        pack: Packs linear layers; `None` leaves them as they are.
     """
 
     dtype: torch.dtype
@@ -187,11 +186,11 @@ class NumberFormat:
 def choose_number_format(
     dtype: torch.dtype, device: torch.device, *, packing: bool
 ) -> NumberFormat:
-    """Returns how a model is held and computed on a device.
+    """Returns how a model is stored and computed on a device.
 
     Args:
-        dtype: The dtype that the model is wanted in.
-        device: Where it will be.
+        dtype: The configured dtype.
+        device: The model's device.
         packing: Whether linear layers may be packed on a CPU.
     """
     if not packing or device.type != "cpu":
@@ -218,10 +217,10 @@ def _pack_for_one_dnn(layer: Linear | GatedLinear) -> nn.Module:
 
 
 def _pack_as_float16(layer: Linear | GatedLinear) -> nn.Module:
-    """Packs a weight that float16 holds: it has more digits than bfloat16, but less range.
+    """Packs a weight as float16, which is more precise than bfloat16 but has less range.
 
-    What is below 6e-8 becomes zero, which no model's output shows. A weight that is too large
-    stays in float32.
+    Elements below 6e-8 become zero, which has no visible effect. A layer with an element that is
+    too large stays in float32.
     """
     if isinstance(layer, GatedLinear):
         return layer  # its joined product is packed by itself

@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer from a folder."""
+"""Loads a model and its tokenizer from a folder."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 TURN_END = "<|im_end|>"
-"""What ends a turn in ChatML, the chat format of Qwen2.5."""
+"""The end of a turn in ChatML, the chat format of Qwen2.5."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to run, with what belongs to it.
+    """A model that is ready to run, with its tokenizer.
 
     Attributes:
         model: The model; it computes in `model.dtype`.
         tokenizer: Its tokenizer.
-        context_length: The most tokens of a prompt and its answer together.
+        context_length: The maximum number of tokens of a prompt and its answer together.
         end_ids: The tokens that end an answer.
-        dtype: The dtype that the weights were wanted in, which the CPU may compute in another one.
-        num_parameters: How many weights it has.
+        dtype: The configured dtype of the weights; a CPU may compute in another one.
+        num_parameters: The number of parameters.
     """
 
     model: Transformer
@@ -55,8 +55,8 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
         settings: How to load it.
 
     Raises:
-        UnsupportedModelError: It is of no family that is served, or its files do not fit together,
-            or there is no GPU where one is asked for.
+        UnsupportedModelError: Its architecture is not supported, its files do not match each other,
+            or the settings require a GPU and there is none.
     """
     name = settings.shown_model_name
     architecture = read_architecture(folder, name)
@@ -81,14 +81,14 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
 
 
 def choose_device(name: str, index: int = 0) -> torch.device:
-    """Returns the device that a setting means.
+    """Returns the device of a setting.
 
     Args:
         name: `auto`, `cpu` or `cuda`.
-        index: Which GPU, if it is one.
+        index: The index of the GPU, if it is one.
 
     Raises:
-        UnsupportedModelError: It asks for a GPU and there is none.
+        UnsupportedModelError: It requires a GPU and there is none.
     """
     if name == "cpu":
         return torch.device("cpu")
@@ -117,9 +117,9 @@ def _end_ids(
 ) -> tuple[int, ...]:
     """Returns the tokens that end an answer.
 
-    They are the configuration's, the tokenizer's own, and the end of a chat turn where there is
-    a chat template: Qwen2.5's base models have the template but do not name that end. Tokens that
-    the model has no logit for cannot end anything.
+    These are the configuration's, the tokenizer's, and the end of a chat turn if there is a chat
+    template: Qwen2.5's base models have the template but do not name that token. Tokens beyond the
+    vocabulary are left out.
     """
     ids = {*read_end_ids(folder), tokenizer.eos_token_id}
     if tokenizer.chat_template:

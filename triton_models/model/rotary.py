@@ -1,4 +1,4 @@
-"""Rotary position embeddings: how far each pair of a head's dimensions turns at a position."""
+"""Rotary position embeddings: the rotation of each pair of a head's dimensions at each position."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from triton_models.model.architecture import Rotary
 
 
 def rotation_table(rotary: Rotary, head_size: int, context_length: int) -> torch.Tensor:
-    """Returns what heads are turned by at each position: cos, and sin with its signs.
+    """Returns the rotation at each position as cos and signed sin.
 
-    A head is turned by multiplying it by cos, and its swapped halves by sin.
+    A rotated head is the head times cos plus its swapped halves times sin.
 
     Args:
         rotary: The embedding.
         head_size: The width of a head.
-        context_length: How many positions there are.
+        context_length: The number of positions.
 
     Returns:
         float32 [2 (cos, sin), positions, 2 (for values, for queries and keys), head size]. Values
-        are turned by nothing.
+        are not rotated: their cos is 1.
     """
     frequencies, scale = rotary_frequencies(rotary, head_size)
     angles = torch.arange(context_length)[:, None] * frequencies
@@ -34,12 +34,12 @@ def rotation_table(rotary: Rotary, head_size: int, context_length: int) -> torch
 
 
 def rotary_frequencies(rotary: Rotary, head_size: int) -> tuple[torch.Tensor, float]:
-    """Returns how far each pair of dimensions turns per position, and the scale of cos and sin.
+    """Returns the angle per position of each pair of dimensions, and the scale of cos and sin.
 
     Args:
         rotary: The embedding. `default` is Su et al. 2021; `linear` divides positions by a factor
             (Chen et al. 2023); `dynamic` (NTK-aware) equals `default` within the model's own
-            context, which is never left here; `yarn` is Peng et al. 2023; `llama3` is Llama 3.1's.
+            context, which is never exceeded; `yarn` is Peng et al. 2023; `llama3` is Llama 3.1's.
         head_size: The width of a head.
 
     Returns:
@@ -57,7 +57,7 @@ def rotary_frequencies(rotary: Rotary, head_size: int) -> tuple[torch.Tensor, fl
 
 
 def _llama3(frequencies: torch.Tensor, rotary: Rotary) -> torch.Tensor:
-    """Stretches long wavelengths by the factor, leaves short ones, and goes over in between."""
+    """Stretches long wavelengths by the factor, keeps short ones, and interpolates in between."""
     factor, low, high, context = (
         float(rotary.scaling[name])
         for name in (
@@ -73,13 +73,13 @@ def _llama3(frequencies: torch.Tensor, rotary: Rotary) -> torch.Tensor:
 
 
 def _yarn(frequencies: torch.Tensor, rotary: Rotary, head_size: int) -> tuple[torch.Tensor, float]:
-    """Interpolates slow dimensions, keeps fast ones, and goes over in between (NTK by parts)."""
+    """Stretches slow dimensions, keeps fast ones, and interpolates in between (NTK by parts)."""
     scaling = rotary.scaling
     factor = float(scaling["factor"])
     context = float(scaling["original_max_position_embeddings"])
 
     def dimension_that_turns(times: float) -> float:
-        """Returns the dimension, counted in pairs, that turns so many times in the context."""
+        """Returns the pair of dimensions that makes so many turns within the context."""
         wavelength = context / (times * 2 * math.pi)
         return head_size * math.log(wavelength) / (2 * math.log(rotary.theta))
 
@@ -95,7 +95,7 @@ def _yarn(frequencies: torch.Tensor, rotary: Rotary, head_size: int) -> tuple[to
 
 
 def _yarn_attention_factor(rotary: Rotary, factor: float) -> float:
-    """Returns what YaRN scales cos and sin by: queries' and keys' products grow by its square."""
+    """Returns YaRN's scale of cos and sin; attention scores grow by its square."""
     given = rotary.scaling.get("attention_factor")
     if given is not None:
         return float(given)

@@ -1,9 +1,8 @@
 """The forward pass: decoder blocks around a residual stream.
 
-The tokens of a step stand side by side, [tokens, hidden size], whatever request they belong to;
-which of them attend to which is the attention's business, and what is added to their residual
-streams that of forward hooks on the blocks. Query, key and value projections are one product, as
-are the MLP's gate and up projections.
+The tokens of a step are packed, [tokens, hidden size], whatever request they belong to. Attention
+decides which attend to which, and forward hooks on the blocks add the steering. The query, key and
+value projections are one matrix product, as are the MLP's gate and up projections.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ key/value heads, head size] (queries, keys, values); returns [tokens, query head
 
 @dataclass(slots=True)
 class ForwardContext:
-    """What the blocks of one forward pass share; hooks find it as a block's second argument.
+    """What the blocks of one forward pass share; hooks get it as a block's second argument.
 
     Attributes:
         attend: Attention.
         steering_lines: int64 [tokens]: each token's line of the steering table.
-        tap: What keeps hidden states, if any are wanted.
-        cos: Compute dtype, [tokens, heads, head size]: what each head is multiplied by.
-        sin: The same shape: what its swapped halves are multiplied by.
+        tap: Keeps hidden states, if any are wanted.
+        cos: Compute dtype, [tokens, heads, head size]: the factor of each head.
+        sin: Of the same shape: the factor of its swapped halves.
     """
 
     attend: Attend
@@ -92,7 +91,7 @@ class Attention(nn.Module):
     def forward(
         self, states: torch.Tensor, residual: torch.Tensor, context: ForwardContext
     ) -> torch.Tensor:
-        """Returns the residual with what attention adds; all are [tokens, hidden size]."""
+        """Returns the residual plus the attention's output; all are [tokens, hidden size]."""
         heads = self.query_key_value(states).view(len(states), -1, self._head_size)
         if self._normalizes:
             queries, keys = heads[:, : self._num_heads], heads[:, self._num_heads :]
@@ -105,7 +104,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """The gated feed-forward part: down(silu(gate) * up)."""
+    """The gated feed-forward network: down(silu(gate) * up)."""
 
     def __init__(self, model: Architecture, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
@@ -126,13 +125,13 @@ class MLP(nn.Module):
         )
 
     def forward(self, states: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """Returns the residual with what the MLP adds; all are [tokens, hidden size]."""
+        """Returns the residual plus the MLP's output; all are [tokens, hidden size]."""
         added: torch.Tensor = self.down(self.gate_up(states), residual)
         return added
 
 
 class DecoderBlock(nn.Module):
-    """A decoder block; a forward hook on it sees, and may change, the residual stream behind it."""
+    """A decoder block; a forward hook on it sees, and may change, the residual stream after it."""
 
     def __init__(
         self, index: int, model: Architecture, dtype: torch.dtype, device: torch.device
@@ -151,13 +150,13 @@ class DecoderBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder-only language model, its parameters not initialized.
+    """A decoder-only language model with uninitialized parameters.
 
     Args:
-        architecture: What it is made of.
-        number_format: How it is held and computed.
-        context_length: The most tokens of a sequence.
-        device: Where it is.
+        architecture: Its architecture.
+        number_format: How it is stored and computed.
+        context_length: The maximum number of tokens of a sequence.
+        device: Its device.
     """
 
     def __init__(
@@ -179,7 +178,7 @@ class Transformer(nn.Module):
             for index in range(architecture.num_layers)
         )
         self.norm = RMSNorm(size, architecture.norm_epsilon, dtype, device)
-        # Its weight is set when it is known whether it is the embedding.
+        # Its weight is set on loading, which decides whether it is tied to the embedding.
         self.head = Linear(size, 0, bias=False, dtype=dtype, device=device)
         table = rotation_table(architecture.rotary, architecture.head_size, context_length)
         self.rotations = table.to(device, dtype)
@@ -190,12 +189,12 @@ class Transformer(nn.Module):
     def forward(
         self, input_ids: torch.Tensor, positions: torch.Tensor, context: ForwardContext
     ) -> torch.Tensor:
-        """Returns the residual stream behind the last block, [tokens, hidden size].
+        """Returns the residual stream after the last block, [tokens, hidden size].
 
         Args:
             input_ids: int64 [tokens].
             positions: int64 [tokens]: each token's position in its own sequence.
-            context: What the blocks share; its rotations are set here.
+            context: Shared by the blocks; its rotations are set here.
         """
         turns = self.rotations.index_select(1, positions)
         context.cos, context.sin = turns.index_select(2, self._is_turned).unbind()
@@ -205,17 +204,17 @@ class Transformer(nn.Module):
         return states
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """Returns the next token's logits behind some tokens, float32 [tokens, vocabulary].
+        """Returns the logits of the token after each position, float32 [tokens, vocabulary].
 
         Args:
-            states: Their residual streams behind the last block.
+            states: The residual stream after the last block, [tokens, hidden size].
         """
         logits: torch.Tensor = self.head(self.norm(states))
         return logits.float()
 
 
 def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Turns each pair of dimensions, half a head apart; all are [tokens, heads, head size]."""
+    """Rotates each pair of dimensions, half a head apart; all are [tokens, heads, head size]."""
     half = heads.shape[-1] // 2
     swapped = torch.cat((heads[..., half:], heads[..., :half]), dim=-1)
     return (heads * cos).addcmul_(swapped, sin)

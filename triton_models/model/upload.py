@@ -1,4 +1,4 @@
-"""Bringing small arrays to the device without waiting for it."""
+"""Copies small arrays to the device without waiting for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def upload(
     device: torch.device,
     dtype: torch.dtype = torch.int64,
 ) -> torch.Tensor:
-    """Returns what is on the host, and nobody changes any more, as a tensor on the device.
+    """Returns a tensor on the device with values from the host, which must not change afterwards.
 
-    To a GPU it goes from pinned memory, which lets the copy be queued behind the work under way; a
-    plain copy would wait for all of that first.
+    A GPU copies from pinned memory, asynchronously and behind the work that is queued; a plain copy
+    would wait for that work.
 
     Args:
         values: The elements.
-        device: Where the tensor goes.
+        device: The device of the tensor.
         dtype: Its dtype.
     """
     tensor = torch.as_tensor(values, dtype=dtype)

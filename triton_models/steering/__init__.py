@@ -1,1 +1,1 @@
-"""Steering: which delta a request adds at which block, and the hooks that add it row by row."""
+"""Steering: the delta that a request adds at each block, and the hooks that add it per row."""

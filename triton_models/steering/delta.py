@@ -1,4 +1,4 @@
-"""What one request adds to the residual stream, worked out before it runs."""
+"""What one request adds to the residual stream, computed before it runs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ class SteeringDelta:
     """What to add to the residual stream of one request.
 
     Attributes:
-        blocks: For each steered 0-based decoder block, a tensor of shape [hidden_size] in the
-            model's dtype.
-        positions: Which of the request's tokens it is added to.
-        key: Names what is added: the same for the same numbers at the same blocks, wherever they
-            came from, and `""` for nothing.
+        blocks: For each steered 0-based decoder block a tensor [hidden_size], in the model's dtype.
+        positions: The tokens of the request that it is added to.
+        key: A digest of `blocks`, `""` if they are empty: equal deltas have equal keys.
     """
 
     blocks: Mapping[int, torch.Tensor]
@@ -47,20 +45,20 @@ class SteeringDelta:
 def resolve_steering(
     steering: SteeringParameters, registry: VectorRegistry, dtype: torch.dtype
 ) -> SteeringDelta:
-    """Works out the sum of `scalar * vector` at each block.
+    """Returns the sum of `scalar * vector` at each block.
 
-    The sum is taken in float32 and rounded to the model's dtype once: added one by one, four
-    bfloat16 vectors delivered 82 % of their sum.
+    It is computed in float32 and rounded to the model's dtype once: rounding after each addition,
+    four bfloat16 vectors reached 82 % of their sum.
 
     Args:
-        steering: What the request asks for; a scalar of 0 asks for nothing.
-        registry: The vectors there are.
+        steering: The request's steering; a scalar of 0 adds nothing.
+        registry: The loaded vectors.
         dtype: The model's dtype.
 
     Raises:
         TraitNotFoundError: A trait has no vector.
-        InvalidArgumentError: A layer is not among a trait's blocks; or a scalar is so large or so
-            small that its delta cannot be represented, which would steer wrongly or not at all.
+        InvalidArgumentError: A vector lacks a layer; or a scalar is so large or so small that its
+            delta cannot be represented, which would steer wrongly or not at all.
     """
     totals: dict[int, torch.Tensor] = {}
     for trait, scalar in steering.scalars.items():
@@ -123,10 +121,10 @@ def _check_representable(
 
 
 def _fits_norm(delta: torch.Tensor) -> bool:
-    """Whether the model's RMSNorm, which squares its input in float32, can take a delta.
+    """Whether the model's RMSNorm, which squares its input in float32, can represent a delta.
 
-    One whose squares overflow would not steer but blank out the hidden state, and leave no trace
-    of that in the logits.
+    One whose squares overflow would zero the hidden state instead of steering it, and the logits
+    would still be finite.
     """
     return bool(torch.isfinite(delta.float().square().sum()))
 

@@ -1,9 +1,9 @@
 """Permanent forward hooks that give every row of a batch its own steering.
 
-Each decoder block's output gets `table[lines]` added: `lines` says for each token of the packed
-batch which line of the block's table belongs to it. Line 0 is all zero, for tokens that are not
-steered. Requests come and go by writing lines of the table; the hooks never change and hold no
-state of any request, so the same graph serves every batch.
+A hook adds `table[lines]` to its decoder block's output, where `lines` holds each token's line of
+the block's table. Line 0 is all zero, for tokens that are not steered. A request that starts or
+ends only writes lines of the table; the hooks never change and hold no state of any request, so the
+same graph serves every batch.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ResidualTap:
         self._token_indices = token_indices
 
     def read(self, block: int, hidden_states: torch.Tensor) -> None:
-        """Keeps what is wanted of a block's output, [tokens, hidden_size]."""
+        """Keeps the selected tokens of a block's output, [tokens, hidden_size]."""
         if block in self._states:
             self._states[block] = hidden_states.index_select(0, self._token_indices)
 
@@ -50,7 +50,7 @@ class ResidualTap:
         """Returns for each block the kept tokens' hidden states, [kept, hidden_size].
 
         Raises:
-            SteeringNotAppliedError: The forward pass went past one of the blocks.
+            SteeringNotAppliedError: The forward pass skipped one of the blocks.
         """
         states = {block: state for block, state in self._states.items() if state is not None}
         if len(states) < len(self._states):
@@ -91,7 +91,7 @@ class SteeringTable:
         return self._deltas[block]
 
     def write(self, rows: Sequence[int], deltas: Sequence[SteeringDelta]) -> None:
-        """Makes each of some batch rows steer by its delta, whatever it did before."""
+        """Sets the deltas of batch rows."""
         lines = [self.line_of(row) for row in rows]
         device = self._deltas.device
         self._deltas.index_fill_(1, upload(lines, device), 0)
@@ -107,7 +107,7 @@ class SteeringTable:
             self._deltas[blocks, steered_lines] = values
 
     def clear(self, row: int) -> None:
-        """Makes a batch row steer by nothing."""
+        """Clears the delta of a batch row."""
         self._deltas[:, self.line_of(row)] = 0
 
 
@@ -127,7 +127,7 @@ class SteeringHooks:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Makes sure that the forward pass run inside is steered at every block.
+        """Makes sure that the forward pass inside the context is steered at every block.
 
         Raises:
             SteeringNotAppliedError: A hook did not run, or more than once.
@@ -145,7 +145,7 @@ class SteeringHooks:
         ) -> None:
             self._fired += 1
             context = args[1]
-            # In place: a block's output is nobody else's. output: [tokens, hidden]
+            # In place, since nothing else uses a block's output. output: [tokens, hidden]
             output.add_(deltas.index_select(0, context.steering_lines))
             if context.tap is not None:
                 context.tap.read(block, output)

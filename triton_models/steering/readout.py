@@ -1,4 +1,4 @@
-"""Readouts: how far an answer's hidden states point along traits' directions."""
+"""Readouts: the projections of an answer's hidden states onto traits' directions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from triton_models.vectors.registry import VectorRegistry
 
 @dataclass(slots=True)
 class Readout:
-    """What one request reads, and what it has read.
+    """The directions that one request monitors, and the sums of its projections.
 
     Attributes:
-        traits: For each direction the trait it belongs to.
-        blocks: For each direction the decoder block at whose output it is read.
+        traits: The trait of each direction.
+        blocks: The decoder block of each direction, at whose output it is read.
         directions: float32 [directions, hidden_size]: unit vectors.
     """
 
@@ -32,11 +32,10 @@ class Readout:
         self._totals = np.zeros(len(self.traits), dtype=np.float64)
 
     def add(self, projections: NDArray[np.float32]) -> None:
-        """Adds tokens of the answer.
+        """Adds the projections of tokens of the answer.
 
         Args:
-            projections: float32 [tokens, directions]: their hidden states' dot products with the
-                directions.
+            projections: float32 [tokens, directions]: dot products of hidden states and directions.
         """
         self._totals += projections.sum(axis=0, dtype=np.float64)
         self._num_tokens += len(projections)
@@ -44,8 +43,8 @@ class Readout:
     def means(self) -> dict[str, dict[int, float]]:
         """Returns for each trait the mean projection at each of its blocks.
 
-        Empty for every trait when the answer had a single token: a token has a hidden state only
-        once the one after it is computed.
+        Empty for every trait if the answer has a single token: a token's hidden state is computed
+        only together with the next one.
         """
         means: dict[str, dict[int, float]] = {trait: {} for trait in self.traits}
         if self._num_tokens:
@@ -55,11 +54,11 @@ class Readout:
 
 
 def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout | None:
-    """Works out what a request that monitors traits reads, at each vector's own selected blocks.
+    """Returns the readout of monitored traits at their vectors' selected blocks, if there are any.
 
     Args:
         traits: The traits.
-        registry: The vectors there are.
+        registry: The loaded vectors.
 
     Raises:
         TraitNotFoundError: A trait has no vector.

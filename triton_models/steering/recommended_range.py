@@ -1,4 +1,4 @@
-"""Whether a request steers as strongly as its vectors are known to work."""
+"""Warnings about scalars outside the range that a vector recommends."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from triton_models.vectors.registry import VectorRegistry
 def range_warnings(steering: SteeringParameters, registry: VectorRegistry) -> tuple[str, ...]:
     """Returns a sentence for each scalar outside the range that its vector recommends.
 
-    It is decided here, where a request meets the very vectors that it is steered by, rather than
-    in the gateway, whose idea of them is older and which Triton's own clients do not pass.
+    This is checked with the vectors that steer the request, not in the gateway, whose copy may be
+    older and which Triton's own clients bypass.
 
     Args:
-        steering: What the request asks for; a scalar of 0 is no steering, so no warning either.
-        registry: The vectors there are, with every trait of the request.
+        steering: The request's steering; a scalar of 0 gets no warning.
+        registry: The loaded vectors, with every trait of the request.
     """
     warnings = []
     for trait, scalar in steering.scalars.items():

@@ -1,1 +1,1 @@
-"""Text to tokens and back: chat rendering, token bytes, and what of an answer is text yet."""
+"""Text to tokens and back: chat rendering, token bytes, and incremental release of answers."""

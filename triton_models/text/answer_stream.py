@@ -1,9 +1,9 @@
-"""Which tokens of a growing answer can be shown already.
+"""Decides which tokens of a growing answer can be released.
 
-A token is held back while its bytes end inside a UTF-8 character, or while the answer's end could
-still be the beginning of a stop string. Tokens are released whole, so that each chunk's tokens
-decode on their own and the chunks' texts join to the text of all tokens decoded at once. Only a
-last chunk can end inside a token: where a stop string begins there.
+A token is held back while its bytes end inside a UTF-8 character, or while the end of the answer
+could be the beginning of a stop string. Tokens are released whole, so that each chunk decodes on
+its own and the chunks' texts add up to the text of all tokens. Only a last chunk can end inside a
+token, if a stop string begins there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Release(NamedTuple):
-    """Tokens that can be shown now.
+    """Tokens that can be released.
 
     Attributes:
         token_ids: The tokens, in order.
@@ -26,10 +26,10 @@ class Release(NamedTuple):
 
 
 class AnswerStream:
-    """Holds the tail of one request's answer until it is safe to show.
+    """Holds back the end of one request's answer until it can be released.
 
     Args:
-        stop_words: Strings that end the answer; neither they nor what follows is ever released.
+        stop_words: Strings that end the answer; neither they nor anything after them is released.
     """
 
     def __init__(self, stop_words: Sequence[str] = ()) -> None:
@@ -48,14 +48,14 @@ class AnswerStream:
         """Adds a generated token.
 
         Returns:
-            Whether the answer now contains a stop string, and so has ended.
+            Whether the answer now contains a stop string, which ends it.
         """
         self._held += token_bytes
         self._held_ids.append(token_id)
         self._held_ends.append(len(self._held))
         self._decoder.decode(token_bytes)
         self._held_whole.append(not self._decoder.getstate()[0])
-        # What was held before has no stop word in it: one must end in the new bytes.
+        # The bytes held before contain no stop word, so one must end in the new bytes.
         first = max(0, len(self._held) - len(token_bytes) - self._longest_stop_word + 1)
         starts = [
             start for word in self._stop_words if (start := self._held.find(word, first)) >= 0
@@ -65,17 +65,16 @@ class AnswerStream:
         return bool(starts)
 
     def pass_through(self, token_id: int, token_bytes: bytes) -> Release | None:
-        """Adds a generated token and releases it at once, where nothing could hold it back.
+        """Adds and releases a generated token if nothing can hold it back; else returns `None`.
 
-        Most tokens are like that, and each step has one for every request: so this is a short way
-        past `push` and `take`, which it leaves to be called where it returns `None`.
+        This is a fast path for most tokens; if it returns `None`, call `push` and `take`.
         """
         if self._held_ids or self._stop_words or not token_bytes.isascii():
             return None
         return Release((token_id,), len(token_bytes))
 
     def take(self) -> Release:
-        """Releases every token that is safe to show while the answer may go on."""
+        """Releases every token that can be released while the answer may continue."""
         limit = len(self._held) - self._length_of_possible_stop()
         count = 0
         for index, (end, whole) in enumerate(zip(self._held_ends, self._held_whole, strict=True)):
@@ -93,7 +92,7 @@ class AnswerStream:
         return release
 
     def finish(self) -> Release:
-        """Releases all that is left of an answer that has ended, up to its stop string."""
+        """Releases the rest of an answer that has ended, up to its stop string."""
         if self._stopped_at is None:
             return Release(tuple(self._held_ids), len(self._held))
         ends_before = sum(1 for end in self._held_ends if end < self._stopped_at)
@@ -101,7 +100,7 @@ class AnswerStream:
         return Release(tuple(self._held_ids[:count]), self._stopped_at)
 
     def _length_of_possible_stop(self) -> int:
-        """Returns the length of the longest held suffix that begins, but is not, a stop string."""
+        """Returns the length of the longest held suffix that is the beginning of a stop string."""
         longest = 0
         for word in self._stop_words:
             for length in range(min(len(word) - 1, len(self._held)), longest, -1):

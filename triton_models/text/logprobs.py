@@ -1,4 +1,4 @@
-"""How likely tokens were, as JSON in the form of OpenAI's API."""
+"""Log-probabilities as JSON in the form of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from triton_models.text.token_bytes import TokenBytes
 
 MIN_LOGPROB = -9999.0
-"""Stands for the logarithm of zero, which JSON has no number for."""
+"""Stands for the logarithm of zero, which JSON cannot represent."""
 
 
 def logprobs_json(
@@ -19,18 +19,18 @@ def logprobs_json(
     top_ids: Sequence[int],
     top_logprobs: Sequence[float],
 ) -> str:
-    """Returns a JSON array with an object for each token, or `""` when there are no logprobs.
+    """Returns a JSON array with an object for each token, or `""` if there are no logprobs.
 
-    A token that is a part of a character has U+FFFD in its `token`; its `bytes` are exact, and
-    those of all tokens together are the text. A special token has its name and no bytes, as it is
-    no part of the text.
+    A token that is part of a character has U+FFFD in its `token`; its `bytes` are exact, and those
+    of all tokens together are the text. A special token has its name and no bytes, because it is
+    not part of the text.
 
     Args:
         token_bytes: The bytes of each token.
         token_ids: The tokens of a chunk.
-        logprobs: The logarithm of each one's probability, or none at all.
-        top_ids: The most likely tokens instead of each, as many for each, token after token.
-        top_logprobs: Theirs.
+        logprobs: The log-probability of each, or none at all.
+        top_ids: The most likely tokens, the same number for each token, one after the other.
+        top_logprobs: Their log-probabilities.
     """
     if not logprobs:
         return ""
@@ -54,6 +54,6 @@ def _token(token_bytes: TokenBytes, token_id: int, logprob: float) -> dict[str, 
     return {
         "token": token_bytes.join_with_special((token_id,)).decode("utf-8", "replace"),
         "bytes": list(token_bytes[token_id]),
-        # float32 has no more digits, and rounding may leave a negative zero.
+        # float32 has no further digits; adding 0.0 turns a negative zero into a positive one.
         "logprob": round(max(logprob, MIN_LOGPROB), 6) + 0.0,
     }

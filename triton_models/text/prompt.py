@@ -1,7 +1,7 @@
 """A request's prompt: validated, and rendered by the chat template.
 
-Extraction and serving both render with `render_chat`, so that a vector is used on the very token
-sequence that it was taken from.
+Extraction and serving both use `render_chat`, so that a vector is used on the same token sequences
+that it was extracted from.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Prompt:
     """What the model is to answer: either chat messages or raw text.
 
     Attributes:
-        messages: A chat that ends with a user's turn, or `None` for raw text.
-        raw_text: Text to go to the model as it is, when `messages` is `None`.
+        messages: A chat that ends with a user turn, or `None` for raw text.
+        raw_text: The text for the model, unchanged, if `messages` is `None`.
     """
 
     messages: tuple[Message, ...] | None
@@ -36,7 +36,7 @@ class Prompt:
 
 
 def prompt_of(values: Mapping[str, Sequence[Any]]) -> Prompt:
-    """Makes a prompt of a request's tensors, by name.
+    """Parses the prompt from the values of a request's tensors.
 
     Raises:
         InvalidArgumentError: See `parse_prompt`.
@@ -57,16 +57,16 @@ def prompt_of(values: Mapping[str, Sequence[Any]]) -> Prompt:
 def parse_prompt(
     text_input: str, *, messages: Any | None, system_prompt: str | None, raw: bool
 ) -> Prompt:
-    """Makes a prompt of what describes one.
+    """Parses a prompt.
 
     Args:
-        text_input: The user's turn; `""` when `messages` is given.
-        messages: A whole chat, as JSON says it: a list of objects.
-        system_prompt: The system turn, unless `messages` brings its own.
+        text_input: The user turn; `""` if `messages` is given.
+        messages: A whole chat, as JSON gives it: a list of objects.
+        system_prompt: The system turn, unless `messages` has one.
         raw: Whether `text_input` goes to the model without the chat template.
 
     Raises:
-        InvalidArgumentError: The prompt is empty, or malformed, or says things twice.
+        InvalidArgumentError: The prompt is empty, malformed, or contradictory.
     """
     if messages is not None:
         if text_input:
@@ -95,12 +95,11 @@ def parse_prompt(
 def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     """Renders a chat as the text that the model continues with the assistant's answer.
 
-    A single user turn is its own rendering for a tokenizer that has no chat template (some base
-    models).
+    If the tokenizer has no chat template (some base models), a single user turn is used as it is.
 
     Raises:
-        InvalidArgumentError: The template refuses the messages, or there is no template and more
-            than one user turn.
+        InvalidArgumentError: The template refuses the messages; or there is no template, and there
+            are several messages.
     """
     if not tokenizer.chat_template:
         if len(messages) == 1:
@@ -115,7 +114,7 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message])
                 [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
             )
         )
-    except Exception as error:  # jinja2's own errors, and whatever a template raises
+    except Exception as error:  # jinja2's errors, and whatever a template raises
         raise InvalidArgumentError(f"the chat template refuses the messages: {error}") from error
 
 
@@ -168,7 +167,7 @@ def _parse_message(index: int, item: Any) -> Message:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether UTF-8 can say it: JSON can also say half of a surrogate pair."""
+    """Whether text can be encoded as UTF-8: JSON can also contain half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

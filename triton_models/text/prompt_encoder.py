@@ -1,8 +1,8 @@
-"""A prompt to tokens, in a time that the context bounds rather than the prompt.
+"""Tokenizes prompts in time bounded by the context length, not by the prompt.
 
-Tokenizing 200,000 characters takes a second, in which the one tokenizer serves nobody else: so a
-text that is far too long is refused by its beginning, and the answers of a comparison, which share
-a prompt, are tokenized once.
+Tokenizing 200,000 characters takes a second, during which the tokenizer serves no other request. So
+a text that is far too long is refused by its beginning, and the prompt that the answers of a
+comparison share is tokenized once.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _REMEMBERED = 8
-"""Prompts; each holds as much memory as a request, and those of one call come together."""
+"""How many prompts are cached: the requests of one comparison arrive together."""
 
 _CUT_TOKENS = 256
-"""How many tokens more than the whole text its beginning may have, cut within a word as it is."""
+"""How many more tokens a beginning, cut within a word, may have than the whole text."""
 
 
 class PromptEncoder:
@@ -28,7 +28,7 @@ class PromptEncoder:
 
     Args:
         tokenizer: The model's tokenizer.
-        max_tokens: The most tokens that any prompt can have.
+        max_tokens: The maximum number of tokens of a prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
@@ -39,12 +39,12 @@ class PromptEncoder:
     def encode(self, prompt: Prompt) -> list[int]:
         """Returns a prompt's token ids.
 
-        Text is rendered first and tokenized without special tokens added, since the template writes
-        its own. A prompt of a little more than the most tokens is not refused here: the engine
-        knows the context exactly.
+        The rendered text is tokenized without adding special tokens, since the template writes its
+        own. A prompt slightly above the maximum is not refused here: the engine knows the context
+        length exactly.
 
         Raises:
-            InvalidArgumentError: It has far too many tokens, or see `render_chat`.
+            InvalidArgumentError: It has far too many tokens, or as for `render_chat`.
         """
         messages = prompt.messages
         text = prompt.raw_text if messages is None else render_chat(self._tokenizer, messages)
@@ -61,10 +61,9 @@ class PromptEncoder:
         return ids
 
     def _encode(self, text: str) -> list[int] | None:
-        """Returns a text's tokens, or `None` if they are far too many."""
+        """Returns a text's tokens, `None` if there are far too many."""
         too_many = self._max_tokens + _CUT_TOKENS
-        # At first as many characters as could be too many tokens, then twice as many each time: in
-        # all twice the work of the last time, which ends with the text or its refusal.
+        # The beginning doubles each time, so all attempts together cost at most twice the last one.
         length = too_many + 1
         while True:
             ids = list(self._tokenizer(text[:length], add_special_tokens=False)["input_ids"])

@@ -8,12 +8,11 @@ from transformers import PreTrainedTokenizerBase
 
 
 class TokenBytes:
-    """Maps token ids to the bytes they stand for; concatenated, they are the UTF-8 of the text.
+    """Maps token ids to their bytes; concatenated, they are the UTF-8 of the text.
 
-    Unlike decoding ids to strings one at a time, bytes neither lose spaces nor break characters
-    that several tokens share. Special tokens stand for no bytes, as with
-    `decode(skip_special_tokens=True)`; so do ids that the tokenizer does not know (the vocabulary
-    of a Qwen2.5 model is padded past its tokenizer's).
+    Unlike decoding ids to strings one by one, this neither loses spaces nor breaks characters that
+    several tokens share. Special tokens have no bytes, as with `decode(skip_special_tokens=True)`,
+    nor have ids unknown to the tokenizer (a Qwen2.5 model's vocabulary is padded).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -31,11 +30,11 @@ class TokenBytes:
         return known
 
     def join(self, token_ids: Iterable[int]) -> bytes:
-        """Returns the bytes of several tokens, special tokens left out."""
+        """Returns the bytes of several tokens, without special tokens."""
         return b"".join(self[token_id] for token_id in token_ids)
 
     def join_with_special(self, token_ids: Iterable[int]) -> bytes:
-        """Returns the bytes of several tokens, special tokens written out as their names."""
+        """Returns the bytes of several tokens, with the names of special tokens."""
         return b"".join(
             self._added_tokens[token_id].encode()
             if token_id in self._added_tokens
@@ -55,7 +54,7 @@ class TokenBytes:
 
 
 def is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether every token but the added ones is spelled in the alphabet of byte-level BPE."""
+    """Whether all tokens, except added ones, are spelled in the alphabet of byte-level BPE."""
     added = {str(token.content) for token in tokenizer.added_tokens_decoder.values()}
     return all(
         token in added or _BYTE_OF_CHARACTER.keys() >= set(token) for token in tokenizer.get_vocab()
@@ -66,7 +65,7 @@ def _byte_level_alphabet() -> dict[str, int]:
     """Returns the byte that each character of a byte-level BPE token stands for.
 
     The alphabet is GPT-2's (Radford et al. 2019), which Qwen2 shares: bytes that are printable in
-    Latin-1 stand for themselves, the rest take the code points from 256 upwards in byte order.
+    Latin-1 represent themselves, the others have the code points from 256 upwards in byte order.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     alphabet = {chr(byte): byte for byte in printable}
