@@ -1,11 +1,11 @@
-"""What Triton does only for those who know a secret, and how they show that they do.
+"""The secrets that restrict Triton's API: one for control, one for inference.
 
-To load a model is to run code, and `load` takes that code along: whoever may load, runs anything
-as Triton's user. Registered shared memory lets requests read and write that of other programs, and
-traces and logs can be turned up until they fill the disk. Triton serves all of it, on both ports,
-to whoever asks, a web page in a browser on the same machine among them, unless it is told to ask
-for a header. The same goes for inference, which reaches the model past the gateway's keys and
-policy: a second secret closes that door, for those who have the first one closed already.
+Loading a model runs code that the request brings along, so anyone who may load a model can run
+anything as Triton's user. Registered shared memory lets requests access the memory of other
+programs, and trace and log settings can fill the disk. By default Triton serves all of this on both
+ports to anyone, even to a web page in a browser on the same machine; with a secret it requires a
+header. Inference reaches the model past the gateway's API keys and policy, so a second secret can
+restrict that as well.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import re
 import secrets
 
 VARIABLE = "TRITON_CONTROL_KEY"
-"""Where the secret of Triton's control is found."""
+"""The environment variable with the secret of control."""
 
 ACCESS_VARIABLE = "TRITON_ACCESS_KEY"
-"""Where servers, gateways and clients find the secret of inference."""
+"""The environment variable with the secret of inference, of servers, gateways and clients."""
 
 HEADER = "persona-control-key"
 """The HTTP header that carries the secret of control."""
@@ -28,34 +28,32 @@ ACCESS_HEADER = "persona-access-key"
 _GRPC_PREFIX = "triton-grpc-protocol-"
 
 GRPC_HEADER = f"{_GRPC_PREFIX}{HEADER}"
-"""The secret of control as gRPC metadata: Triton puts a prefix before it."""
+"""The gRPC metadata key of the secret of control: Triton adds a prefix."""
 
 ACCESS_GRPC_HEADER = f"{_GRPC_PREFIX}{ACCESS_HEADER}"
-"""The secret of inference as gRPC metadata."""
+"""The gRPC metadata key of the secret of inference."""
 
 RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")
-"""The parts of Triton's API that need the secret of control, by Triton's names."""
+"""The parts of Triton's API that require the secret of control, by Triton's names."""
 
 ACCESS_RESTRICTED = ("inference",)
-"""Those that need the secret of inference. Health, metadata, configuration and statistics, which
-the metrics port shows as well, have nothing to hide."""
+"""Those that require the secret of inference. Health, metadata, configuration and statistics stay
+open: the metrics port shows as much."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 
 def new_key() -> str:
-    """Returns a secret that nobody guesses."""
+    """Returns a new random secret."""
     return secrets.token_urlsafe(32)
 
 
 def checked_key(text: str) -> str:
-    """Returns the secret as it is.
-
-    Args:
-        text: What somebody has chosen.
+    """Returns a secret unchanged if it is valid.
 
     Raises:
-        ValueError: It is short, or has characters with a meaning to Triton; it is not repeated.
+        ValueError: It is too short, or has characters that are special to Triton. The message does
+            not repeat it.
     """
     if not _KEY.fullmatch(text):
         raise ValueError("use 16 to 256 letters, digits, - and _, such as openssl rand -hex 32")
@@ -63,26 +61,26 @@ def checked_key(text: str) -> str:
 
 
 def access_metadata(access_key: str) -> tuple[tuple[str, str], ...]:
-    """Returns the gRPC metadata by which a request may generate; none without a secret.
+    """Returns the gRPC metadata that authorizes a request to generate.
 
     Args:
-        access_key: The secret, or `""` for a Triton that asks for none.
+        access_key: The secret, or `""` if Triton requires none.
 
     Raises:
-        ValueError: It cannot be a secret; it is not repeated.
+        ValueError: The secret is not valid; the message does not repeat it.
     """
     return ((ACCESS_GRPC_HEADER, checked_key(access_key)),) if access_key else ()
 
 
 def restrictions(control_key: str, access_key: str = "") -> tuple[str, ...]:
-    """Returns the arguments by which `tritonserver` does some things only for those with a secret.
+    """Returns the arguments that make `tritonserver` require the secrets; they contain them.
 
     Args:
-        control_key: The secret of its control, which these arguments hold.
-        access_key: The secret of inference, which they hold as well; `""` leaves that to everybody.
+        control_key: The secret of control.
+        access_key: The secret of inference; `""` leaves inference open.
 
     Raises:
-        ValueError: One of them cannot be a secret; it is not repeated.
+        ValueError: A secret is not valid; the message does not repeat it.
     """
     rules = [f"{','.join(RESTRICTED)}:{HEADER}={checked_key(control_key)}"]
     if access_key:

@@ -17,16 +17,16 @@ class ErrorCode(str, Enum):
     """The request can never succeed as it is: the client must change it."""
 
     NOT_FOUND = "not_found"
-    """The request names something that does not exist, such as a trait."""
+    """The request names something unknown, such as a trait."""
 
     RESOURCE_EXHAUSTED = "resource_exhausted"
-    """The server is full at the moment: the same request can succeed later."""
+    """The server is overloaded: the same request can succeed later."""
 
     UNAVAILABLE = "unavailable"
     """The engine is starting, stopping or dead: the same request can succeed later."""
 
     INTERNAL = "internal"
-    """A defect or a failure of the machine while the request ran."""
+    """A defect, or a failure of the machine, while the request ran."""
 
 
 class RequestError(Exception):
@@ -58,6 +58,6 @@ class QueueFullError(RequestError):
 
 
 class EngineUnavailableError(RequestError):
-    """The engine is not able to take requests."""
+    """The engine cannot accept requests."""
 
     code = ErrorCode.UNAVAILABLE

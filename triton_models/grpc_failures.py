@@ -1,4 +1,4 @@
-"""What it means when a call of Triton's gRPC fails: its words, told apart in one place."""
+"""Classifies failed gRPC calls to Triton, by their status and Triton's wording."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class FailureKind(Enum):
     """What a failed call says about the server."""
 
     DEAD = "dead"
-    """The process behind a model is gone."""
+    """The Python process of a model has ended."""
     NOT_LOADED = "not loaded"
     UNREACHABLE = "unreachable"
     INVALID = "invalid"
-    """It refused a value of the request."""
+    """The server refused a value of the request."""
     FULL = "full"
     LATE = "late"
-    """It took longer than it may."""
+    """The call timed out."""
     RESTRICTED = "restricted"
-    """It asks for a secret that was not sent."""
+    """The server requires a secret that was not sent."""
     OTHER = "other"
 
 
@@ -32,7 +32,7 @@ class Failure:
 
     Attributes:
         kind: What it says about the server.
-        model: The model whose process is dead, `""` for other kinds.
+        model: The model whose process is dead; `""` for other kinds.
     """
 
     kind: FailureKind
@@ -40,7 +40,7 @@ class Failure:
 
 
 _DEAD_STUB = re.compile(r"Stub process '(?P<model>\w+?)_\d+_\d+' is not healthy")
-"""Triton's words for a model's dead Python process, named after the model and its instance."""
+"""Triton's message about a dead Python process, which is named after its model and instance."""
 
 _NOT_LOADED = (
     "unknown model",
@@ -50,16 +50,16 @@ _NOT_LOADED = (
 )
 
 _NO_CONNECTION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What a call ends with when Triton goes away; a call that we cancel raises `CancelledError`."""
+"""The status of a call when Triton exits; a call that we cancel raises `CancelledError`."""
 
 _LOST_CONNECTION = re.compile(
     r"stream removed|rst_stream|goaway|socket closed|connection reset|server is stopping",
     re.IGNORECASE,
 )
-"""What gRPC, or a Triton that shuts down, says in other statuses (UNKNOWN, INTERNAL) then."""
+"""What gRPC, or a Triton that shuts down, says in other statuses (UNKNOWN, INTERNAL)."""
 
 _RESTRICTED = "This protocol is restricted"
-"""Triton's words for a call without the header that it asks for, or with another's value."""
+"""Triton's message for a call with a missing or wrong secret."""
 
 _BY_STATUS: dict[grpc.StatusCode, FailureKind] = {
     grpc.StatusCode.INVALID_ARGUMENT: FailureKind.INVALID,
@@ -69,11 +69,11 @@ _BY_STATUS: dict[grpc.StatusCode, FailureKind] = {
 
 
 def failure_of(status: grpc.StatusCode | None, text: str) -> Failure:
-    """Tells what a failed call says about the server.
+    """Classifies a failed call.
 
     Args:
         status: The gRPC status; `None` for an error message inside a stream.
-        text: The text that came with it.
+        text: The error message.
     """
     if dead := _DEAD_STUB.search(text):
         return Failure(FailureKind.DEAD, dead["model"])

@@ -1,7 +1,8 @@
-"""Requests and responses as Triton's gRPC messages.
+"""Encodes requests to, and decodes responses from, Triton's gRPC messages.
 
-The messages are filled directly rather than through `InferInput`: an answer has hundreds of small
-responses, and arrays of one element are most of the cost of reading them.
+It works on the messages directly rather than through tritonclient's `InferInput` and
+`InferResult`: an answer has hundreds of small responses, and numpy arrays of one element would be
+most of the cost of reading them.
 """
 
 from __future__ import annotations
@@ -66,22 +67,22 @@ _DECODERS = {datatype: _decoder(datatype) for datatype in ("BYTES", *_NUMBER_FOR
 
 
 Encoded = dict[int, tuple[Sequence[Any], bytes]]
-"""What inputs are as bytes, by the identity of their values, which are kept for that."""
+"""Encoded inputs, by the identity of their values, which are kept alive for that."""
 
 
 def encode_request(
     model: str, request_id: str, values: Values, encoded: Encoded | None = None
 ) -> Any:
-    """Makes the message that asks a model for an inference.
+    """Encodes an inference request.
 
     Args:
         model: One of `tensors.MODELS`.
-        request_id: The id that a later `stop` would name.
-        values: The inputs to send.
-        encoded: What is known of inputs that other requests share; this one's are added.
+        request_id: The id that a later `stop` names.
+        values: The inputs.
+        encoded: A cache of encoded inputs that requests share; this request's are added.
 
     Raises:
-        ValueError: A value has no such input, or has the wrong length for it.
+        ValueError: A value has an unknown name, or the wrong length for its input.
         struct.error: A number does not fit its input's type.
     """
     specs = {spec.name: spec for spec in tensors.MODELS[model][0]}
@@ -107,22 +108,22 @@ def _add_input(request: Any, spec: TensorSpec, value: Sequence[Any], encoded: En
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One response of a model: a piece of an answer, or all of it.
+    """One response of a model: a chunk of an answer, or all of it.
 
     Attributes:
         text: The new text.
-        finish_reason: `""` unless this is the answer's last piece.
-        num_input_tokens: The prompt's length.
-        num_output_tokens: How many tokens the answer has so far.
-        num_reused_tokens: How many of the prompt's tokens were not computed anew.
-        logprobs: How likely each token of this piece was, as the API shows it, if asked for.
-        readouts: For each monitored trait its mean projection at each block, on the last piece.
-        warnings: What to know about the steering, on the last piece.
-        timings: How many seconds the engine had the request in each phase, on the last piece.
-        error: A message for the user when `finish_reason` is `error`.
+        finish_reason: `""` until the last chunk.
+        num_input_tokens: The length of the prompt in tokens.
+        num_output_tokens: The number of generated tokens so far.
+        num_reused_tokens: How many prompt tokens were copied from the KV cache.
+        logprobs: The log-probabilities of this chunk's tokens in the API's form, if asked for.
+        readouts: For each monitored trait the mean projection at each block, on the last chunk.
+        warnings: Warnings about the steering, on the last chunk.
+        timings: Seconds that the request spent in each phase in the engine, on the last chunk.
+        error: The message for the user when `finish_reason` is `error`.
         error_code: Its code.
-        description: The JSON that answers a `describe`.
-        final: Whether nothing comes after it.
+        description: The JSON that answers `describe`.
+        final: Whether it is the last response.
     """
 
     text: str = ""
@@ -141,11 +142,11 @@ class Chunk:
 
     @property
     def says_something(self) -> bool:
-        """Whether a reader of the answer learns from it, if only a textless token's logprob."""
+        """Whether it has content for a reader: text, or the logprob of a token without text."""
         return bool(self.text or self.logprobs)
 
     def followed_by(self, later: Chunk) -> Chunk:
-        """Returns the one chunk that says what this and the next one say."""
+        """Returns this chunk and the next one as one."""
         return Chunk(
             text=self.text + later.text,
             finish_reason=later.finish_reason or self.finish_reason,
@@ -173,11 +174,11 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "warnings": lambda text: tuple(json.loads(text)) if text else (),
     "timings": lambda text: json.loads(text) if text else {},
 }
-"""How to read the fields that are JSON."""
+"""Parsers of the fields that are JSON."""
 
 
 def decode_response(response: Any) -> Chunk:
-    """Reads a `ModelInferResponse`; a response that has only a final flag is an empty chunk."""
+    """Decodes a `ModelInferResponse`; a response with only a final flag is an empty chunk."""
     fields: dict[str, Any] = {}
     for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
         field = _CHUNK_FIELDS.get(output.name)

@@ -1,6 +1,6 @@
-"""Logging: one line per event, its fields apart from its message, never a prompt.
+"""Structured logging: one line per event, with fields beside the message, and never a prompt.
 
-The gateway and Triton's models log alike, so that one query finds a request's lines in both.
+The gateway and Triton's models use the same format, so that one query finds a request in both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TextFormatter(logging.Formatter):
     """`2025-01-31T12:00:00.000Z INFO gateway.app ready key=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line for a record, with a traceback below it if there is one."""
+        """Returns the line for a record, followed by its traceback if it has one."""
         fields = "".join(f" {key}={_quoted(value)}" for key, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname} {record.name} {record.getMessage()}{fields}"
         if record.exc_info:

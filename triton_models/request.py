@@ -1,8 +1,8 @@
-"""A generation request: what its tensors say, validated and typed.
+"""A generation request, parsed and validated from its tensors.
 
-Both the tokenizer step (where an error can still be a plain Triton error) and `steered_qwen`
-(which also takes requests directly) parse with `parse_generation_request`, so a request means the
-same through the ensemble and without it.
+The tokenizer step (where an error can still be a plain Triton error) and `steered_qwen` (which also
+accepts direct requests) both use `parse_generation_request`, so a request means the same through
+the ensemble and without it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_LAYERS = 1024
 MAX_STOP_WORDS = 16
 MAX_STOP_WORD_BYTES = 256
 MAX_TOP_LOGPROBS = 20
-"""The most alternatives to each token that a request can ask for, as OpenAI's."""
+"""The maximum number of alternatives per token that a request can ask for, as in OpenAI's API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class SteeringParameters:
     """Which directions to add to the residual stream, how strongly and where.
 
     Attributes:
-        scalars: For each trait its scalar; a trait named twice has the sum.
-        layers: 0-based decoder blocks to steer, or `None` for each vector's own choice.
-        positions: `all` tokens, the `prompt`'s only, or the `response`'s only (those are the
-            tokens generated, from the first one on: the prompt's last token belongs to the prompt).
+        scalars: The scalar of each trait; a trait that is named twice has the sum.
+        layers: 0-based decoder blocks to steer; `None` uses each vector's selected blocks.
+        positions: `all` tokens, those of the `prompt` only, or those of the `response` only (the
+            generated tokens; the prompt's last token belongs to the prompt).
     """
 
     scalars: Mapping[str, float] = field(default_factory=dict)
@@ -47,17 +47,18 @@ class SteeringParameters:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParameters:
-    """How the next token is chosen from the logits.
+    """How the next token is sampled from the logits.
 
     Attributes:
-        temperature: 0 takes the most likely token.
-        top_k: How many of the most likely tokens may be chosen; 0 means all.
-        top_p: The least probability that the most likely tokens allowed must reach together.
-        min_p: The least probability of a token, relative to the most likely one's.
-        repetition_penalty: Divides (or multiplies, below 0) logits of tokens in prompt or answer.
-        frequency_penalty: Subtracted from a token's logit for each time the answer has it.
-        presence_penalty: Subtracted once from the logit of each token that the answer has.
-        seed: Makes the choice reproducible; `None` takes a fresh one.
+        temperature: 0 is greedy decoding.
+        top_k: Keeps the `top_k` most likely tokens; 0 keeps all.
+        top_p: Keeps the smallest set of most likely tokens whose probabilities sum to `top_p`.
+        min_p: Keeps tokens that are at least `min_p` times as likely as the most likely one.
+        repetition_penalty: Divides positive logits, and multiplies negative ones, of tokens that
+            occur in the prompt or the answer.
+        frequency_penalty: Subtracted from a token's logit for each occurrence in the answer.
+        presence_penalty: Subtracted once from the logit of each token that occurs in the answer.
+        seed: Makes sampling reproducible; `None` uses a random seed.
     """
 
     temperature: float = 0.8
@@ -72,20 +73,20 @@ class SamplingParameters:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """Everything a request asks for, but for its prompt.
+    """Everything that a request asks for, except its prompt.
 
     Attributes:
         steering: What to add to the residual stream.
-        sampling: How tokens are chosen.
-        max_tokens: The most tokens to generate; `None` means the server's default, or what the
-            context has room for if that is less.
-        min_tokens: The least tokens before the model may end the answer; stop words may earlier.
+        sampling: How tokens are sampled.
+        max_tokens: The maximum number of tokens to generate; `None` uses the server's default, or
+            the room in the context if that is less.
+        min_tokens: The minimum number of tokens before an end token; stop words can end it earlier.
         stop_words: Strings that end the answer and are not part of it.
-        stream: Whether to answer in chunks rather than once.
+        stream: Whether to answer in chunks.
         echo_prompt: Whether the text begins with the prompt as the model read it.
         logprobs: How many of the most likely tokens to report at each generated token, besides the
             token's own log-probability; `None` reports nothing.
-        monitor: Traits whose projections of the answer's hidden states to report.
+        monitor: Traits onto whose directions the answer's hidden states are projected.
     """
 
     steering: SteeringParameters = field(default_factory=SteeringParameters)
@@ -104,11 +105,11 @@ Values = Mapping[str, Sequence[Any]]
 
 
 def parse_generation_request(values: Values, defaults: GenerationDefaults) -> GenerationRequest:
-    """Makes a request of its tensors' values.
+    """Parses a request from the values of its tensors.
 
     Args:
-        values: The tensors present, as in `tensors.REQUEST_INPUTS`; others are not looked at.
-        defaults: What to take for sampling values that are absent.
+        values: The given tensors of `tensors.REQUEST_INPUTS`; others are ignored.
+        defaults: The values of sampling parameters that are not given.
 
     Raises:
         InvalidArgumentError: A value is missing, malformed, out of range or given twice.
@@ -286,11 +287,11 @@ _SAMPLING_PARAMETERS: dict[str, tuple[str, type]] = {
     "logprobs": ("logprobs", int),
     "stop": ("stop_words", str),
 }
-"""vLLM's names inside `sampling_parameters`, and the tensor each stands for."""
+"""vLLM's names inside `sampling_parameters`, with the tensor and type that each stands for."""
 
 
 def _with_sampling_parameters(values: Values) -> Values:
-    """Returns the values with those inside the `sampling_parameters` JSON added."""
+    """Returns the values together with those in the `sampling_parameters` JSON."""
     text = _string(values, "sampling_parameters")
     if not text:
         return values
@@ -328,7 +329,7 @@ def _converted(key: str, value: Any, kind: type) -> Any:
         if isinstance(value, float) and value != converted:
             raise ValueError(value)
         if isinstance(converted, str):
-            converted.encode()  # JSON can say half of a surrogate pair, which is no text
+            converted.encode()  # JSON can contain half of a surrogate pair, which is not text
     except (TypeError, ValueError, OverflowError) as error:
         expected = {float: "a number", int: "an integer", str: "text"}[kind]
         raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""The model server's configuration: environment variables, read and validated in one place."""
+"""The model server's configuration, read from environment variables and validated."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = REPOSITORY_ROOT / "data"
 DEMO_MODEL = "persona-demo"
 DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
-"""The hub model that is taken where none is named: its licence, Apache 2.0, allows every use."""
+"""The hub model that examples and downloads use by default; its licence is Apache 2.0."""
 DEMO_MODEL_FOLDER = DATA_ROOT / "models" / "demo"
 
 _Number = TypeVar("_Number", int, float)
 
 
 class SettingsError(ValueError):
-    """An environment variable holds a value that cannot be used."""
+    """An environment variable has an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationDefaults:
-    """What a request gets for each value it leaves out."""
+    """The values of parameters that a request leaves out."""
 
     max_tokens: int = 200
     temperature: float = 0.8
@@ -44,32 +44,32 @@ class ServerSettings:
 
     Attributes:
         model_name: A hub id or a folder; `""` means the demo model that comes with the project.
-        model_revision: Which commit, branch or tag of a hub model; `""` means its main branch,
-            which can move between two downloads.
-        model_cache: Where hub models are kept.
+        model_revision: The commit, branch or tag of a hub model; `""` means its main branch, which
+            can change between two downloads.
+        model_cache: The folder of hub models.
         vectors: The folder of vector files.
-        device: `auto` takes a GPU when there is one.
-        device_index: Which GPU, when there are several.
-        dtype: `auto` is float32 on the CPU and the checkpoint's own type on a GPU.
-        max_batch_rows: How many requests share a batch.
-        max_waiting: How many more may wait for a row before requests are refused.
-        max_context: Longest prompt and answer together, in tokens; the model's own limit caps it.
-        prefill_chunk: Prompt tokens computed per step at most, so that a long prompt does not
-            hold up the answers that are being streamed; 0 lets the engine choose
-            (`engine/prompt_pace.py`).
-        kv_cache_tokens: How many tokens' keys and values the cache holds; 0 takes what every row
-            needs at full length, as far as memory allows.
-        prefix_reuse: Whether a prompt's beginning that was computed under the same steering
-            before is copied rather than computed again.
-        cpu_packing: Whether linear layers are laid out for the CPU's fast matrix products.
-        cuda_graphs: Whether a GPU's steps are replayed as CUDA graphs.
-        fused_kernels: Whether a GPU uses the project's own kernels where they fit.
-        overlap: Whether a step starts before the one before it is read: `auto` does on a GPU, so
+        device: `auto` uses a GPU if there is one.
+        device_index: Which GPU, if there are several.
+        dtype: `auto` is float32 on the CPU and the checkpoint's dtype on a GPU.
+        max_batch_rows: The maximum number of requests in a batch.
+        max_waiting: How many more requests may wait for a row before requests are refused.
+        max_context: The maximum number of tokens of a prompt and its answer together; the model's
+            own limit caps it.
+        prefill_chunk: The maximum number of prompt tokens per step, so that a long prompt does not
+            delay the answers that are being streamed; 0 adapts it (`engine/prompt_pace.py`).
+        kv_cache_tokens: The size of the KV cache in tokens; 0 is enough for all rows at full
+            length, as far as memory allows.
+        prefix_reuse: Whether to copy the keys and values of a prompt's prefix that was computed
+            under the same steering before.
+        cpu_packing: Whether to pack linear layers for fast matrix products on the CPU.
+        cuda_graphs: Whether to replay steps as CUDA graphs on a GPU.
+        fused_kernels: Whether to use the fused kernels on a GPU where they fit.
+        overlap: Whether to launch a step before the previous one is read: `auto` does on a GPU, so
             that it does not wait for Python.
         threads: CPU threads for the model; 0 means one per core.
-        log_level: The least severe level that is logged.
+        log_level: The lowest level that is logged.
         log_format: `text` for people, `json` for machines.
-        defaults: What requests get for values they leave out.
+        defaults: The values of parameters that requests leave out.
     """
 
     model_name: str = ""
@@ -96,7 +96,7 @@ class ServerSettings:
 
     @property
     def shown_model_name(self) -> str:
-        """The model's name as users see it: never a folder's whole path."""
+        """The model's name as users see it; never the path of a folder."""
         if Path(self.model_name).is_dir():
             return Path(self.model_name).resolve().name if self.model_name else DEMO_MODEL
         return self.model_name
@@ -106,10 +106,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> ServerSetting
     """Reads the settings from environment variables.
 
     Args:
-        environment: The variables; the process's own when left out.
+        environment: The variables; by default the process's own.
 
     Raises:
-        SettingsError: A variable's value cannot be used; the message says what would be right.
+        SettingsError: A variable has an invalid value; the message says what is valid.
     """
     env = _Environment(os.environ if environment is None else environment)
     base = ServerSettings()

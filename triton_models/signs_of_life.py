@@ -1,4 +1,4 @@
-"""What the models are asked to find out whether they live."""
+"""The requests of health checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROMPT = "Hello"
 _NOTHING: dict[TritonType, list[Any]] = {"INT32": [0], "BYTES": [""]}
 
 ENGINE_QUESTION: Values = {tensors.DESCRIBE.name: [True]}
-"""For `steered_qwen`, which answers without waiting for a place in the batch."""
+"""For `steered_qwen`, which answers it without waiting for a row of the batch."""
 
 STEP_QUESTIONS: dict[str, Values] = {
     tensors.TOKENIZER: {tensors.TEXT_INPUT.name: [_PROMPT]},
@@ -21,7 +21,7 @@ STEP_QUESTIONS: dict[str, Values] = {
         for spec in tensors.MODELS[tensors.DETOKENIZER][0]
     },
 }
-"""For the steps of the ensemble beside the language model."""
+"""For the other steps of the ensemble."""
 
 ONE_TOKEN: Values = {
     tensors.TEXT_INPUT.name: [_PROMPT],
@@ -29,4 +29,4 @@ ONE_TOKEN: Values = {
     "max_tokens": [1],
     "temperature": [0.0],
 }
-"""For the ensemble: one token, which proves what Triton's own readiness does not."""
+"""For the ensemble: generating one token proves what Triton's own readiness does not."""

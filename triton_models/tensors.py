@@ -1,8 +1,7 @@
-"""The names, types and shapes of every tensor that crosses a Triton model's boundary.
+"""The names, types and shapes of all inputs and outputs of the Triton models.
 
-The one place for these facts: the adapters, the gateway and the clients read them from here, and
-a test checks each `config.pbtxt` against them. Nothing here imports more than the standard
-library, so that a client can use it without torch or transformers.
+The adapters, the gateway and the clients read them from here, and a test checks each `config.pbtxt`
+against them.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ NUMPY_TYPES: dict[TritonType, str] = {
     "UINT64": "uint64",
     "FP32": "float32",
 }
-"""The numpy dtype, by name, that holds each element type; elements of `BYTES` are Python bytes."""
+"""The numpy dtype of each element type, by name; elements of `BYTES` are Python bytes."""
 
 ANY = -1
-"""The length of a one-dimensional tensor whose length is free."""
+"""The length of a tensor of variable length."""
 
 PERSONA = "persona"
 TOKENIZER = "tokenizer"
@@ -36,9 +35,9 @@ class TensorSpec:
 
     Attributes:
         name: The tensor's name.
-        datatype: Triton's name of the element type; `BYTES` is UTF-8 text unless said otherwise.
+        datatype: Triton's name of the element type; `BYTES` is UTF-8 text.
         length: The length of its only dimension, or `ANY`.
-        optional: Whether a request may leave it out (inputs only).
+        optional: Whether a request may omit it (inputs only).
     """
 
     name: str
@@ -52,8 +51,8 @@ def _optional(name: str, datatype: TritonType, length: int = 1) -> TensorSpec:
 
 
 TEXT_INPUT = _optional("text_input", "BYTES")
-"""Optional for Triton's sake only: an ensemble of Triton 2.51 answers a request that lacks a
-required input with an empty response; the tokenizer says what is missing."""
+"""Optional only because an ensemble of Triton 2.51 answers a request that lacks a required input
+with an empty response; the tokenizer says what is missing."""
 
 INPUT_IDS = _optional("input_ids", "INT32", ANY)
 
@@ -63,7 +62,7 @@ PROMPT_INPUTS = (
     _optional("system_prompt", "BYTES"),
     _optional("raw", "BOOL"),
 )
-"""What the tokenizer turns into `input_ids`."""
+"""The prompt, which the tokenizer turns into `input_ids`."""
 
 STEERING_INPUTS = (
     _optional("trait", "BYTES", ANY),
@@ -92,10 +91,10 @@ GENERATION_INPUTS = (
 )
 
 REQUEST_INPUTS = STEERING_INPUTS + GENERATION_INPUTS
-"""What `persona`, `tokenizer` (it validates them) and `steered_qwen` (it obeys them) share."""
+"""Inputs of `persona`, of `tokenizer`, which validates them, and of `steered_qwen`."""
 
 STOP = _optional("stop", "BOOL")
-"""On `steered_qwen`: cancel every running or waiting request that has this request's id."""
+"""On `steered_qwen`: cancel all running and waiting requests with this request's id."""
 
 DESCRIBE = _optional("describe", "BOOL")
 """On `steered_qwen`: answer with `description` instead of generating."""
@@ -117,14 +116,14 @@ STATUS_OUTPUTS = (
     TensorSpec("error", "BYTES", 1),
     TensorSpec("error_code", "BYTES", 1),
 )
-"""What `steered_qwen` says about a request and the detokenizer passes on unchanged.
+"""The status of a request, which the detokenizer passes on unchanged.
 
-`num_reused_tokens` says how many of the prompt's tokens were not computed anew. `readouts` is, on
-the last chunk of a request with `monitor`, a JSON object with, for each trait, the mean projection
-at each block: `{"sarcasm": {"15": 1.25}}`; else `""`. `warnings` is, on the last chunk of a request
-whose steering there is something to say about, a JSON array of sentences; else `""`. `timings` is,
-on the last chunk of a request that the engine took, a JSON object with the seconds of each phase it
-came to: `{"queue": 0.001, "prefill": 0.02, "decode": 0.5}`; else `""`.
+`num_reused_tokens` is the number of prompt tokens that were copied from the KV cache. The others
+are set on the last chunk only, else `""`: `readouts`, for a request with `monitor`, a JSON object
+with the mean projection at each block for each trait, `{"sarcasm": {"15": 1.25}}`; `warnings`, if
+there are any about the steering, a JSON array of sentences; `timings`, if the engine accepted the
+request, a JSON object with the seconds of each phase that it reached, `{"queue": 0.001, "prefill":
+0.02, "decode": 0.5}`.
 """
 
 CHUNK_OUTPUTS = (
@@ -135,29 +134,29 @@ CHUNK_OUTPUTS = (
     TensorSpec("top_ids", "INT32", ANY),
     TensorSpec("top_logprobs", "FP32", ANY),
 )
-"""A chunk of the answer, still as tokens.
+"""A chunk of the answer as tokens.
 
-`output_ids` are the tokens released by this chunk: together they are whole UTF-8, but for a last
-chunk of an answer that was cut inside a character.
-`output_bytes` says how many bytes of their text belong to the answer: all of them, but for a last
-chunk that a stop string cuts inside a token. `echo_ids` are the prompt's tokens, on the first
-chunk of a request with `exclude_input_in_output` false, else empty. For a request with `logprobs`,
-`output_logprobs` has the natural logarithm of each token's probability, `top_ids` and
-`top_logprobs` the most likely tokens and theirs, as many for each token, token after token.
+`output_ids` are the tokens released by this chunk: together they are whole UTF-8 characters, except
+in the last chunk of an answer that was cut inside one. `output_bytes` is the number of bytes of
+their text that belong to the answer: all, except in a last chunk that a stop string cuts inside a
+token. `echo_ids` are the prompt's tokens, on the first chunk of a request with
+`exclude_input_in_output` false, else empty. For a request with `logprobs`, `output_logprobs` has
+the natural logarithm of each token's probability; `top_ids` and `top_logprobs` have the same number
+of most likely tokens for each token, one after the other.
 """
 
 DESCRIPTION = TensorSpec("description", "BYTES", 1)
-"""JSON about the model, its traits and the engine, on the answer to `describe`, else `""`."""
+"""JSON that describes the model, its traits and the engine, in the answer to `describe`."""
 
 TEXT_OUTPUT = TensorSpec("text_output", "BYTES", 1)
 """The new text of this chunk, or all of it when the request does not stream."""
 
 LOGPROBS = TensorSpec("token_logprobs", "BYTES", 1)
-"""JSON about each token of this chunk, for a request with `logprobs`, else `""`.
+"""JSON with the log-probabilities of this chunk's tokens, for a request with `logprobs`, else `""`.
 
 As in OpenAI's API: an array of `{"token": "...", "bytes": [...], "logprob": -0.1, "top_logprobs":
-[{"token": "...", "bytes": [...], "logprob": -0.1}]}`. Its name is not that of the input, because
-all tensors of an ensemble share one set of names.
+[{"token": "...", "bytes": [...], "logprob": -0.1}]}`. It cannot be called `logprobs` like the
+input, because all tensors of an ensemble share one namespace.
 """
 
 STEERED_QWEN_OUTPUTS = CHUNK_OUTPUTS + STATUS_OUTPUTS + (DESCRIPTION,)
@@ -169,4 +168,4 @@ MODELS: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
     STEERED_QWEN: (STEERED_QWEN_INPUTS, STEERED_QWEN_OUTPUTS),
     DETOKENIZER: (CHUNK_OUTPUTS + STATUS_OUTPUTS, PERSONA_OUTPUTS),
 }
-"""Inputs and outputs of each model of the repository."""
+"""The inputs and outputs of each model."""

@@ -229,7 +229,7 @@ def test_errors_have_their_texts(address: str, url: str) -> None:
     assert (unknown["finish_reason"], unknown["error_code"]) == ("error", "not_found")
     refused = httpx.post(f"{url}/generate", json={**GREEDY, "max_token": 9})
     assert refused.status_code == 400
-    assert "there is no input 'max_token': the inputs are" in refused.json()["error"]
+    assert "unknown input 'max_token': the inputs are" in refused.json()["error"]
 
 
 def test_a_stop_request_ends_a_running_one(older: Stack, address: str) -> None:

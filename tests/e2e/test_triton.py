@@ -308,7 +308,7 @@ def test_http_errors_carry_the_message(url: str) -> None:
     assert "temperature is 9" in answer.json()["error"]
     misspelled = httpx.post(f"{url}/generate", json={**GREEDY, "max_token": 9})
     assert misspelled.status_code == 400
-    assert "there is no input 'max_token': the inputs are" in misspelled.json()["error"]
+    assert "unknown input 'max_token': the inputs are" in misspelled.json()["error"]
 
 
 def test_what_json_can_say_but_text_cannot_is_the_client_s_error(address: str) -> None:

@@ -1,5 +1,5 @@
 """The Python-backend side of each model: Triton's requests in, its responses out.
 
-Each module holds the class that a `1/model.py` exports. They run inside Triton's stub process,
-which alone can import `triton_python_backend_utils`.
+`tokenizer`, `steered_qwen` and `detokenizer` hold the classes that the `1/model.py` files export.
+They run in Triton's stub process, where alone `triton_python_backend_utils` can be imported.
 """

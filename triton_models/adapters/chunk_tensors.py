@@ -1,4 +1,4 @@
-"""A chunk as the values of `steered_qwen`'s output tensors."""
+"""Converts a chunk to the values of `steered_qwen`'s output tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logpr
 
 
 def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
-    """Returns the value of each output: one element, or a sequence for those of free length.
+    """Returns the value of each output: one element, or a sequence if its length is variable.
 
     Args:
         chunk: The chunk.
@@ -25,7 +25,7 @@ def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
         "output_ids": chunk.token_ids,
         "output_bytes": chunk.num_bytes,
         "echo_ids": chunk.echo_ids,
-        # Most requests do not ask, and every token of theirs comes through here.
+        # This runs for every token, and most requests do not ask for log-probabilities.
         **(_logprobs(chunk.logprobs) if chunk.logprobs else _NO_LOGPROBS),
         "finish_reason": chunk.finish_reason.value if chunk.finish_reason else "",
         "num_input_tokens": chunk.num_prompt_tokens,
@@ -55,7 +55,7 @@ def _timings(phases: Phases) -> str:
 
 
 def _readouts(readouts: Mapping[str, Mapping[int, float]]) -> str:
-    # The sums are of float32 products: more digits than these would be noise.
+    # Sums of float32 products: further digits would be noise.
     return json.dumps(
         {
             trait: {str(block): float(f"{mean:.6g}") for block, mean in means.items()}

@@ -1,4 +1,4 @@
-"""What `steered_qwen` says about itself: the answer to `describe`."""
+"""The answer of `steered_qwen` to `describe`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from triton_models.vectors.registry import VectorRegistry
 
 
 def describe(built: BuiltEngine, settings: ServerSettings) -> str:
-    """Returns a JSON object about the loaded model, its traits and the engine."""
+    """Returns a JSON object that describes the loaded model, its traits and the engine."""
     model = built.loaded.model
     architecture = model.architecture
     registry = built.registry.current()
@@ -54,7 +54,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _counts(statistics: EngineStatistics) -> dict[str, Any]:
-    """Returns all counters and gauges; histograms are for Triton's metrics endpoint."""
+    """Returns all counters and gauges; histograms are on Triton's metrics endpoint only."""
     values = {
         field.name: getattr(statistics, field.name) for field in dataclasses.fields(statistics)
     }
@@ -66,11 +66,11 @@ def _counts(statistics: EngineStatistics) -> dict[str, Any]:
 def describe_traits(
     registry: VectorRegistry, residual_norms: Mapping[int, float]
 ) -> dict[str, Any]:
-    """Returns what there is to say about each trait, by name.
+    """Returns the description of each trait, by name.
 
     Args:
         registry: The traits' vectors.
-        residual_norms: How long the model's residual stream is at each block's output.
+        residual_norms: The norm of the model's residual stream at each block's output.
     """
     return {
         name: _trait(registry, vector, residual_norms)
@@ -82,7 +82,7 @@ def _trait(
     registry: VectorRegistry, vector: PersonaVector, residual_norms: Mapping[int, float]
 ) -> dict[str, Any]:
     name = vector.trait_name
-    # Its maker's measure is of the texts it was made from; the server's own is for want of that.
+    # The norms in the file were measured on the texts that the vector was extracted from.
     residuals = {**residual_norms, **vector.residual_norms}
     norms = vector.norms
     return {

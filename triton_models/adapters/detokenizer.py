@@ -1,7 +1,7 @@
-"""The `detokenizer` model: a chunk's tokens to its text.
+"""The `detokenizer` model: from a chunk's tokens to its text.
 
-It keeps no state: `steered_qwen` releases tokens only in runs that are whole UTF-8, and says where
-a stop string cuts the last one.
+It is stateless: `steered_qwen` releases tokens only in runs of whole UTF-8 characters, and says
+where a stop string cuts the last one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DetokenizerModel:
         self._token_bytes = TokenBytes(load_tokenizer(find_model(read_settings())))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers each chunk with its text, and with what the engine says about its tokens."""
+        """Answers each chunk with its text, its log-probabilities, and the engine's status."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What an instance of a model learns from Triton about itself.
+"""What Triton tells an instance of a model about itself.
 
-Triton starts one instance of `steered_qwen` on each GPU, or one on the CPU where it sees none. Each
-has a process, an engine and a copy of the model of its own.
+Triton starts one instance of `steered_qwen` on each GPU, or one on the CPU if it finds none. Each
+has its own process, engine and copy of the model.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from triton_models.settings import ServerSettings
 
 
 def settings_of_instance(settings: ServerSettings, args: Mapping[str, str]) -> ServerSettings:
-    """Returns the settings with the GPU that an instance is meant for, if it is meant for one.
+    """Returns the settings with the GPU of an instance, if it has one.
 
     Args:
         settings: The server's settings.
-        args: What Triton gives to `initialize`.
+        args: The arguments that Triton passes to `initialize`.
     """
     if args["model_instance_kind"] != "GPU":
         return settings
@@ -25,13 +25,13 @@ def settings_of_instance(settings: ServerSettings, args: Mapping[str, str]) -> S
 
 
 def metric_labels(args: Mapping[str, str]) -> dict[str, str]:
-    """Returns the labels that tell an instance's metrics from others'.
+    """Returns the labels of an instance's metrics.
 
-    The first two are those of Triton's own metrics. `instance` would be the third's natural name,
-    but Prometheus keeps that for the server.
+    The first two are those of Triton's own metrics. The third is not called `instance`, which
+    Prometheus reserves for the server.
 
     Args:
-        args: What Triton gives to `initialize`.
+        args: The arguments that Triton passes to `initialize`.
     """
     return {
         "model": args["model_name"],

@@ -1,9 +1,8 @@
 """The engine's statistics as metrics on Triton's metrics endpoint.
 
-A thread of its own mirrors them every 100 ms, so that the engine never waits for Triton: its
-counters are plain numbers. Triton's Python backend cannot set a histogram's buckets, only observe
-one value after the other, so histograms are counters that are named as Prometheus names the parts
-of a histogram: `histogram_quantile` reads them like any other.
+A separate thread copies them every 100 ms, so that the engine never waits for Triton. Triton's
+Python backend cannot set a histogram's buckets, only observe single values, so histograms are
+counters named like the series of a Prometheus histogram; `histogram_quantile` accepts them.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ GAUGES = {
     "persona_requests_running": "Requests in the batch.",
     "persona_requests_waiting": "Requests that wait for a row or for room in the KV cache.",
     "persona_kv_cache_used_tokens": "Token slots of the KV cache that running requests hold.",
-    "persona_kv_cache_retained_tokens": "Token slots kept for reuse, free for who needs room.",
+    "persona_kv_cache_retained_tokens": "Token slots kept for reuse until a request needs them.",
     "persona_kv_cache_capacity_tokens": "All token slots of the KV cache.",
-    "persona_kv_cache_used_ratio": "Part of the KV cache that running requests hold, 0 to 1.",
+    "persona_kv_cache_used_ratio": "Fraction of the KV cache that running requests hold, 0 to 1.",
 }
 
 COUNTERS = {
@@ -46,17 +45,17 @@ HISTOGRAMS = {
 
 Labels = tuple[tuple[str, str], ...]
 Key = tuple[str, Labels]
-"""What identifies a metric: its family's name, and its own labels."""
+"""Identifies a metric: its family's name, and its own labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSample:
-    """The present value of one metric.
+    """The current value of one metric.
 
     Attributes:
         name: The name of its family.
         value: The value.
-        labels: What tells it from others of its family.
+        labels: Its labels within the family.
     """
 
     name: str
@@ -65,12 +64,12 @@ class MetricSample:
 
     @property
     def key(self) -> Key:
-        """What identifies its metric."""
+        """Identifies its metric."""
         return self.name, self.labels
 
 
 def gauge_samples(statistics: EngineStatistics) -> Iterator[MetricSample]:
-    """Yields the values that go up and down."""
+    """Yields the gauges."""
     yield MetricSample("persona_requests_running", statistics.running)
     yield MetricSample("persona_requests_waiting", statistics.waiting)
     yield MetricSample("persona_kv_cache_used_tokens", statistics.kv_tokens_used)
@@ -81,7 +80,7 @@ def gauge_samples(statistics: EngineStatistics) -> Iterator[MetricSample]:
 
 
 def counter_samples(statistics: EngineStatistics) -> Iterator[MetricSample]:
-    """Yields the values that only rise, those of histograms among them."""
+    """Yields the counters, with those that make up the histograms."""
     for kind, count in (
         ("prompt", statistics.prompt_tokens),
         ("reused", statistics.reused_tokens),
@@ -100,8 +99,8 @@ def counter_samples(statistics: EngineStatistics) -> Iterator[MetricSample]:
 
 
 def _histogram(name: str, histogram: HistogramSnapshot) -> Iterator[MetricSample]:
-    # The widest bucket first: who reads between two updates finds no bucket that is fuller than a
-    # wider one.
+    # The widest bucket first, so that a scrape between two updates never finds a bucket with a
+    # higher count than a wider one.
     total = sum(histogram.counts)
     yield MetricSample(f"{name}_count", total)
     yield MetricSample(f"{name}_sum", histogram.total)
@@ -112,11 +111,11 @@ def _histogram(name: str, histogram: HistogramSnapshot) -> Iterator[MetricSample
 
 
 class MetricsMirror:
-    """Brings Triton's metrics to the statistics' values.
+    """Updates Triton's metrics to the statistics' values.
 
     Args:
         families: `pb_utils.MetricFamily`, which exists only once the model is imported.
-        labels: What every metric has besides its own labels.
+        labels: The labels that all metrics share.
     """
 
     def __init__(self, families: Any, labels: Mapping[str, str]) -> None:
@@ -133,10 +132,10 @@ class MetricsMirror:
         }
 
     def update(self, statistics: EngineStatistics) -> None:
-        """Shows the values that have changed; each costs a round trip to Triton."""
+        """Updates the metrics whose values have changed; each costs a round trip to Triton."""
         for sample in gauge_samples(statistics):
-            # A process that was killed has left its gauges as they were: the first value is shown
-            # even if it is 0. Its counters are left to go on rising.
+            # A killed process leaves its gauges as they were, so the first value is set even if
+            # it is 0. Counters continue from where it left them.
             if sample.value != self._shown.get(sample.key):
                 self._metric(sample).set(sample.value)
                 self._shown[sample.key] = sample.value
@@ -148,7 +147,7 @@ class MetricsMirror:
                 self._shown[sample.key] = sample.value
 
     def close(self) -> None:
-        """Takes the metrics away; Triton wants each gone before its family is."""
+        """Removes the metrics; Triton requires that each goes before its family."""
         self._metrics.clear()
         self._families.clear()
 
@@ -170,7 +169,7 @@ def _histogram_texts() -> dict[str, str]:
 
 
 class MetricsThread:
-    """Updates the metrics for as long as the model is loaded; nothing that fails here matters.
+    """Updates the metrics while the model is loaded; failures are logged and retried.
 
     Args:
         make_mirror: Makes the mirror, on the thread.
@@ -192,7 +191,7 @@ class MetricsThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Shows the last values and ends the thread, unless Triton does not answer any more."""
+        """Updates the metrics once more and ends the thread; waits at most `STOP_SECONDS`."""
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 

@@ -1,7 +1,7 @@
-"""What the log says about a request: its id, how it ended and how long it took, never its text.
+"""Logs how a request ended and how long it took, with its id and never its text.
 
-The id is the one that the gateway gives a generation, so that its lines are found from a client's
-`X-Request-ID`.
+The id is the one that the gateway gave the generation, so that a client's `X-Request-ID` leads to
+these lines.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from triton_models.errors import RequestError
 logger = logging.getLogger(__name__)
 
 _MAX_REASON_CHARS = 300
-"""Messages quote values of the request, which may be as long as the request itself."""
+"""Messages quote values of the request, which may be arbitrarily long."""
 
 _ENDINGS = {
     FinishReason.ERROR: (logging.WARNING, "a request failed"),
     FinishReason.CANCELLED: (logging.INFO, "a request was cancelled"),
 }
-# This runs on the engine's thread: what goes as it should is told only to those who debug.
+# This runs on the engine's thread, so the normal case is logged at DEBUG only.
 _FINISHED = (logging.DEBUG, "a request finished")
 
 
 def log_refusal(request_id: str, error: RequestError) -> None:
-    """Logs a request that was not taken."""
+    """Logs a request that was refused."""
     logger.info("a request was refused", extra=_fields(request_id, error.code.value, error.message))
 
 

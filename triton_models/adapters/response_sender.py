@@ -1,7 +1,7 @@
-"""Sending chunks to Triton from a thread of their own.
+"""Sends chunks to Triton from a separate thread.
 
-The engine's thread only appends to a queue. When chunks of one request pile up, because sending
-is slower than the engine, they are joined into one response: fewer responses, the same text.
+The engine's thread only appends to a queue. If chunks of a request pile up because sending is
+slower than the engine, they are joined into one response: fewer responses, the same text.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 
 class ResponseStream:
-    """The way back of one request.
+    """Sends the responses of one request.
+
+    Sending and `is_cancelled` exclude each other: the final response frees what the check reads,
+    and Triton 2.51 crashes if it is checked during or after that.
 
     Attributes:
-        request_id: The client's name for the request, or "".
-
-    Sending and asking whether the client has gone exclude each other: Triton frees what the
-    question needs with the final response, and Triton 2.51 crashes when asked after or during it.
+        request_id: The client's id of the request, or `""`.
 
     Args:
         request: The Triton request.
@@ -43,15 +43,15 @@ class ResponseStream:
         self._closed = False
 
     def is_cancelled(self) -> bool:
-        """Whether the client has gone: a round trip to Triton, for a request straight to us."""
+        """Whether the client of a direct request has disconnected; a round trip to Triton."""
         with self._lock:
             return not self._closed and bool(self._sender.is_cancelled())
 
     def send(self, chunk: TokenChunk, description: str = "") -> None:
-        """Sends a chunk; with a finish reason it is the last.
+        """Sends a chunk; one with a finish reason is the last.
 
         Args:
-            chunk: What to send.
+            chunk: The chunk.
             description: The answer to `describe`.
         """
         response = pb_utils.InferenceResponse(
@@ -70,7 +70,7 @@ class ResponseStream:
 
 
 class SenderThread:
-    """Sends what the engine emits, in order."""
+    """Sends the chunks that the engine emits, in order."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[ResponseStream, TokenChunk] | None] = (
@@ -84,7 +84,7 @@ class SenderThread:
         return lambda chunk: self._queue.put((stream, chunk))
 
     def stop(self) -> None:
-        """Sends what is queued, then ends the thread."""
+        """Sends the queued chunks, then ends the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -107,7 +107,7 @@ class SenderThread:
 def join_chunks(
     items: list[tuple[ResponseStream, TokenChunk]],
 ) -> list[tuple[ResponseStream, TokenChunk]]:
-    """Joins the chunks of each request that wait together, keeping each request's order."""
+    """Joins the queued chunks of each request, in order."""
     joined: dict[int, tuple[ResponseStream, TokenChunk]] = {}
     for stream, chunk in items:
         earlier = joined.get(id(stream))

@@ -1,9 +1,9 @@
 """The `steered_qwen` model: tokens in, chunks of steered tokens out (decoupled).
 
-Threads: Triton calls `execute` on its own, which only validates and hands over; the engine steps on
-another; a third sends responses; a fourth asks Triton which clients have gone; a fifth mirrors the
-engine's statistics to Triton's metrics; a sixth follows the vector files. Errors of a request go
-out in-band (`error`, `error_code`): a Triton error from inside an ensemble could leak it.
+Threads: Triton's calls `execute`, which only validates and hands over; the engine's runs the steps;
+others send responses, poll Triton for disconnected clients, update Triton's metrics, and watch the
+vector files. Errors of a request are sent in-band (`error`, `error_code`), because a Triton error
+inside an ensemble can leak the request.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class SteeredQwenModel:
             lambda: MetricsMirror(pb_utils.MetricFamily, metric_labels(args)),
             lambda: self._engine.statistics,
         )
-        # What there is by now stays for as long as the process: a full collection that goes over
-        # it, some 400,000 objects of torch's, would hold up every stream for a third of a second.
+        # The objects so far, some 400,000 of torch's, live as long as the process: a full
+        # collection that visits them would stall every stream for a third of a second.
         gc.collect()
         gc.freeze()
 
     def execute(self, requests: list[Any]) -> None:
-        """Takes requests; their responses follow from other threads."""
+        """Accepts or refuses requests; other threads send their responses."""
         for request in requests:
             stream = ResponseStream(request)
             try:
@@ -82,7 +82,7 @@ class SteeredQwenModel:
                 )
 
     def finalize(self) -> None:
-        """Lets the open requests finish for a while, then ends them."""
+        """Waits up to `DRAIN_SECONDS` for open requests, then ends them."""
         self._stopping.set()
         self._built.registry.stop()
         self._engine.stop(DRAIN_SECONDS)
@@ -109,7 +109,7 @@ class SteeredQwenModel:
         self._open[sequence] = stream
 
     def _reporting(self, stream: ResponseStream) -> Emit:
-        """Returns what takes a generation's chunks, and logs how it ended."""
+        """Returns a function that sends a request's chunks, and logs how it ended."""
         emit = self._sender.emitter(stream)
 
         def report(chunk: TokenChunk) -> None:
@@ -145,7 +145,7 @@ class SteeredQwenModel:
         stream.send(TokenChunk(finish_reason=FinishReason.ERROR, error=message, error_code=code))
 
     def _cancel_abandoned(self) -> None:
-        """Cancels requests whose clients have gone, for as long as the model is loaded."""
+        """Cancels requests whose clients have disconnected, while the model is loaded."""
         while not self._stopping.wait(CANCELLATION_POLL_SECONDS):
             for sequence, stream in list(self._open.items()):
                 if sequence.finished:

@@ -1,4 +1,4 @@
-"""Reading requests' tensors and building responses' tensors."""
+"""Reads the tensors of requests and builds those of responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from triton_models.errors import ErrorCode, InvalidArgumentError, RequestError
 from triton_models.tensors import NUMPY_TYPES, TensorSpec
 
 TRITON_PARAMETER_PREFIX = "triton_"
-"""What the names of parameters begin with that Triton itself reads."""
+"""The prefix of the parameters that Triton itself reads."""
 
 _TRITON_CODES = {
     ErrorCode.INVALID_ARGUMENT: "INVALID_ARG",
@@ -26,25 +26,25 @@ _TRITON_CODES = {
 
 
 def refuse_parameters(request: Any, specs: Iterable[TensorSpec]) -> None:
-    """Makes sure that a request has no parameters but those that Triton itself reads.
+    """Makes sure that a request has no parameters except those that Triton itself reads.
 
-    Triton's HTTP `generate` makes parameters of fields that are not inputs, misspelled ones say.
+    Triton's HTTP `generate` turns unknown fields, such as misspelled inputs, into parameters.
 
     Args:
         request: The Triton request.
         specs: The inputs that it may have.
 
     Raises:
-        InvalidArgumentError: It has one; the message names the inputs there are.
+        InvalidArgumentError: It has one; the message lists the inputs.
     """
     for name in json.loads(request.parameters() or "{}"):
         if not name.startswith(TRITON_PARAMETER_PREFIX):
             inputs = ", ".join(spec.name for spec in specs)
-            raise InvalidArgumentError(f"there is no input {name!r}: the inputs are {inputs}")
+            raise InvalidArgumentError(f"unknown input {name!r}: the inputs are {inputs}")
 
 
 def read_values(request: Any, specs: Iterable[TensorSpec]) -> dict[str, list[Any]]:
-    """Returns the tensors that a request has, each as a flat list; text is decoded.
+    """Returns the tensors of a request, each as a flat list, with text decoded.
 
     Raises:
         InvalidArgumentError: A text is not valid UTF-8.
@@ -66,15 +66,15 @@ def read_values(request: Any, specs: Iterable[TensorSpec]) -> dict[str, list[Any
 def build_tensors(
     requested: Container[str], specs: Iterable[TensorSpec], values: Mapping[str, Any]
 ) -> list[Any]:
-    """Returns the tensors that a request asked for.
+    """Returns the tensors that a request asked for, and only those.
 
-    Only those: sending outputs that were not requested crashes decoupled models of Triton 2.51
-    under concurrency.
+    Sending outputs that were not requested crashes decoupled models of Triton 2.51 under
+    concurrency.
 
     Args:
-        requested: The names requested.
+        requested: The requested names.
         specs: The model's outputs.
-        values: Each output's value: one element, or a sequence for those of free length.
+        values: Each output's value: one element, or a sequence if its length is variable.
     """
     return [
         pb_utils.Tensor(spec.name, _array(spec, values[spec.name]))

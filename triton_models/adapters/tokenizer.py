@@ -1,7 +1,7 @@
-"""The `tokenizer` model: a prompt to tokens.
+"""The `tokenizer` model: from a prompt to tokens.
 
-It also validates all that can be validated without the model, since here, before any other step of
-the ensemble runs, an error can still be a plain Triton error.
+It also validates everything that can be validated without the model: it is the first step of the
+ensemble, where an error can still be a plain Triton error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TokenizerModel:
         self._encoder = PromptEncoder(tokenizer, self._settings.max_context)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers each request with its token ids or an error of its own."""
+        """Answers each request with its token ids or an error."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
