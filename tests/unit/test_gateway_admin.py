@@ -276,7 +276,7 @@ async def test_names_that_are_no_file_names_are_refused(server: Server, name: st
         (b"", {}, "is empty"),
         (b"{", {}, "not valid JSON"),
         (b"junk", {"format": "safetensors"}, "not a safetensors file"),
-        (json_file(block=9), {}, "the model's are 0 to 3"),
+        (json_file(block=9), {}, "the model has blocks 0 to 3"),
         (encode_vector(PersonaVector("t", "", {0: np.ones(3, np.float32)}), ".json"), {}, "size"),
         (json_file(), {"convention": "other"}, "convention"),
     ],

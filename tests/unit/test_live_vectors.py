@@ -262,7 +262,7 @@ def test_what_cannot_be_looked_at_for_a_moment_stays_as_it_was(
         for _ in range(3):
             now = folder.refresh()
         assert sorted(now.vectors) == ["flattery", "sarcasm"]
-        assert now.problems == (Problem("sub/", "cannot be looked at: Input/output error"),)
+        assert now.problems == (Problem("sub/", "cannot be read: Input/output error"),)
     assert folder.refresh().problems == ()
 
 
@@ -347,7 +347,7 @@ def test_the_watch_goes_on_after_an_error_and_says_it_once(
         patch.setattr("triton_models.vectors.vector_folder.take_look", failing)
         assert eventually(lambda: len(looks) > 2)
     assert value_of(live.current()) == 1.0
-    assert caplog.text.count("could not be looked at") == 1
+    assert caplog.text.count("could not be read") == 1
     write(tmp_path / "flattery.json", document("flattery"))
     assert eventually(lambda: "flattery" in live.current().vectors)
 

@@ -237,7 +237,7 @@ def test_a_single_vector_of_easysteer_has_its_block_in_its_name() -> None:
 @pytest.mark.parametrize("name", ["dry.pt", "layer_1_layer_2.pt", "task_layer-10.pt"])
 def test_a_single_vector_without_one_clear_block_is_refused(name: str) -> None:
     content = (DATA / "easysteer_layer_2.pt").read_bytes()
-    with pytest.raises(VectorFileError, match="does not say of which layer"):
+    with pytest.raises(VectorFileError, match="does not say for which layer"):
         read_vector_bytes(content, name)
 
 
@@ -373,7 +373,7 @@ FLOATS_OF_ARRAY = struct.pack("<Q", 1) + b"k" + struct.pack("<II", 9, 6)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.bin", b"abc", r"suffix '\.bin' is of no vector format"),
+        ("x.bin", b"abc", r"unknown vector format '\.bin'"),
         ("x.json", b"", "is empty"),
         ("x.json", b"\xff\xfe{}", "not valid JSON"),
         ("x.json", b"[" * 200_000, "not valid JSON"),
@@ -394,7 +394,7 @@ FLOATS_OF_ARRAY = struct.pack("<Q", 1) + b"k" + struct.pack("<II", 9, 6)
         ("x.safetensors", safetensors_bytes()[:-1], "is not a safetensors file"),
         ("x.safetensors", safetensors_bytes("layer.0"), r"has a tensor 'layer\.0'"),
         ("x.safetensors", safetensors_bytes("block.-1"), "not a decoder block"),
-        ("x.safetensors", safetensors_bytes(dtype=np.int32), "of type I32: use F32"),
+        ("x.safetensors", safetensors_bytes(dtype=np.int32), "has the type I32: use F32"),
         ("x.safetensors", safetensors_bytes(shape=(2, 2)), "one dimension"),
         ("x.safetensors", safetensors_bytes(shape=(0,)), "has 0 elements"),
         ("x.safetensors", safetensors.numpy.save({"block.0": NOT_FINITE}), "not finite"),
@@ -426,7 +426,7 @@ FLOATS_OF_ARRAY = struct.pack("<Q", 1) + b"k" + struct.pack("<II", 9, 6)
         ),
         ("x.pt", pickle.dumps(np.ones(4)), "a bare pickle"),
         ("x.pt", torch_bytes(torch.ones(4), _use_new_zipfile_serialization=False), "bare pickle"),
-        ("x.pt", torch_bytes({"a": torch.ones(4)})[:-9], "not a whole file of torch.save"),
+        ("x.pt", torch_bytes({"a": torch.ones(4)})[:-9], "not an intact file of torch.save"),
         ("x.pt", torch_bytes([torch.ones(4), torch.ones(4)]), "exactly one tensor"),
         ("x.pt", torch_bytes([torch.ones(4)]), "holds a list"),
         ("x.pt", torch_bytes(np.ones(4)), "save a"),

@@ -111,7 +111,7 @@ def test_a_file_four_times_as_large_takes_about_four_times_as_long(
 
 def test_metadata_that_every_list_of_traits_would_have_to_tell_is_refused() -> None:
     document = {"trait_name": "t", "vectors": {"0": [1]}, "metadata": {"note": "x" * 2**21}}
-    with pytest.raises(VectorFileError, match=r"its metadata has .* bytes as JSON, more than"):
+    with pytest.raises(VectorFileError, match=r"its metadata has .* bytes as JSON: the maximum is"):
         read_vector_bytes(json.dumps(document).encode(), "x.json")
 
 

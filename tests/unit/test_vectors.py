@@ -112,7 +112,7 @@ def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: P
     assert "made from Qwen/Qwen2.5-3B-Instruct, used on other" in found.warnings["sarcasm"][0]
     reasons = {problem.source: problem.reason for problem in found.problems}
     assert "already comes from a.json" in reasons["again.json"]
-    assert "the model's are 0 to 35" in reasons["f.json"]
+    assert "the model has blocks 0 to 35" in reasons["f.json"]
     assert "hidden size is 2" in reasons["w.json"]
     assert len(reasons) == 3
 

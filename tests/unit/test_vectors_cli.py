@@ -152,9 +152,9 @@ def test_diff_compares_block_by_block(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("show", "rudeness"), "rudeness.json: cannot be read: No such file"),
-        (("show", DATA / "README.md"), "suffix '.md' is of no vector format"),
+        (("show", DATA / "README.md"), "unknown vector format '.md'"),
         (("diff", DATA / "repeng.gguf", DATA / "nothing.pt"), "nothing.pt: cannot be read"),
-        (("export", DATA / "repeng.gguf", "out.txt"), "suffix '.txt' is of no vector format"),
+        (("export", DATA / "repeng.gguf", "out.txt"), "unknown vector format '.txt'"),
         (("export", DATA / "repeng.gguf", "out.pt"), "a row for every block from 0 on"),
         (("export", DATA / "repeng.gguf", "/nonexistent/out.gguf"), "No such file or directory"),
         (("export", DATA / "repeng.gguf", "x.gguf", "--layers", "9"), r"has no blocks [9]"),

@@ -1,1 +1,1 @@
-"""Persona vectors: their files, their extraction, and the registry that a server steers with."""
+"""Persona vectors: the value, its file formats, and the registry that a server steers with."""

@@ -16,7 +16,7 @@ class BlockDifference:
     Attributes:
         cosine: The cosine of the angle between them; `None` if one is zero.
         norm_ratio: The second's norm over the first's; `None` if the first is zero.
-        equal: Whether they are the same numbers.
+        equal: Whether all their elements are equal.
     """
 
     cosine: float | None
@@ -29,7 +29,7 @@ class VectorDifference:
     """How two persona vectors differ.
 
     Attributes:
-        blocks: For each block that both have, how it differs.
+        blocks: The difference at each block that both have.
         only_first: The blocks that only the first has.
         only_second: The blocks that only the second has.
     """
@@ -40,20 +40,20 @@ class VectorDifference:
 
     @property
     def equal(self) -> bool:
-        """Whether both would steer the same at every block."""
+        """Whether both have the same blocks with equal elements."""
         same = all(block.equal for block in self.blocks.values())
         return same and not self.only_first and not self.only_second
 
 
 def difference(first: PersonaVector, second: PersonaVector) -> VectorDifference:
-    """Compares the numbers of two persona vectors; names and metadata are not looked at.
+    """Compares the elements of two persona vectors, but not their names and metadata.
 
     Raises:
-        VectorFileError: They are of different hidden sizes.
+        VectorFileError: Their hidden sizes differ.
     """
     if first.hidden_size != second.hidden_size:
         raise VectorFileError(
-            f"vectors of {first.hidden_size} and of {second.hidden_size} elements are of "
+            f"vectors with {first.hidden_size} and {second.hidden_size} elements belong to "
             "different models and cannot be compared"
         )
     one, other = set(first.blocks), set(second.blocks)

@@ -1,4 +1,4 @@
-"""Persona vectors with other blocks, or others selected, than the one they come from."""
+"""Edits persona vectors: selects blocks, or keeps only some."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SELECTION_KEYS = ("selected_layers", "selected_layer")
 
 
 def with_selected(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector:
-    """The vector that steers these blocks when a request names none.
+    """Returns the vector with other selected blocks, those steered if a request names none.
 
     Raises:
-        VectorFileError: A block is not there.
+        VectorFileError: The vector lacks a block.
     """
     _check_there(vector, blocks)
     metadata = _without_selection(vector.metadata)
@@ -28,10 +28,10 @@ def with_selected(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector
 
 
 def only_blocks(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector:
-    """The vector of these blocks alone, selected as far as they were.
+    """Returns the vector with only these blocks; those that were selected remain selected.
 
     Raises:
-        VectorFileError: A block is not there.
+        VectorFileError: The vector lacks a block.
     """
     _check_there(vector, blocks)
     kept = {block: vector.blocks[block] for block in sorted(set(blocks))}

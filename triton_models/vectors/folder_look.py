@@ -1,4 +1,4 @@
-"""What lies in the folder of vectors at a moment: which files, and what tells a changed one."""
+"""A scan of the vectors folder: its files, with signatures that detect changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from triton_models.vectors.formats import VECTOR_SUFFIXES
 from triton_models.vectors.registry import Problem
 
 ANALYSIS_SUFFIX = "_extended.json"
-"""Files of this name beside a vector file hold the analysis of a vector, not a vector."""
+"""Files with this ending hold the analysis of a vector, not a vector."""
 
 MAX_FILES = 10_000
 MAX_ENTRIES = 100_000
@@ -23,7 +23,7 @@ MAX_ENTRIES = 100_000
 Signature = tuple[int, ...]
 """Device, inode, size, and the times of the last change of content and of inode, in nanoseconds.
 
-The inode's own time also tells a file that was replaced by another one with the first one's times.
+The inode's time also detects a file that was replaced by one with the same modification time.
 """
 
 _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -31,11 +31,11 @@ _NOTHING_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 @dataclass(slots=True)
 class Look:
-    """A folder's vector files.
+    """The result of a scan.
 
     Attributes:
-        files: The signature of each, by its path within the folder.
-        problems: What could not be looked at.
+        files: The signature of each vector file, by its path within the folder.
+        problems: The files and folders that could not be scanned.
     """
 
     files: dict[str, Signature] = field(default_factory=dict)
@@ -43,10 +43,10 @@ class Look:
 
 
 def signature_of(path: Path) -> Signature | None:
-    """Returns a file's signature, or `None` if there is none or it is no regular file.
+    """Returns a file's signature, `None` if it does not exist or is not a regular file.
 
     Raises:
-        OSError: It cannot be told.
+        OSError: It cannot be read.
     """
     try:
         status = path.stat()
@@ -55,7 +55,7 @@ def signature_of(path: Path) -> Signature | None:
             return None
         raise
     if not stat.S_ISREG(status.st_mode):
-        return None  # reading a pipe, say, would wait for ever
+        return None  # reading a pipe, for example, could block for ever
     return (
         status.st_dev,
         status.st_ino,
@@ -66,17 +66,17 @@ def signature_of(path: Path) -> Signature | None:
 
 
 def take_look(folder: Path, before: Mapping[str, Signature]) -> Look:
-    """Looks for vector files in a folder and those below it.
+    """Scans a folder and its subfolders for vector files.
 
-    Links are followed, also out of the folder: whoever can write here decides what the model is
-    steered by anyway, and Kubernetes mounts a ConfigMap as links into a hidden folder beside them.
-    Names that begin with a dot are left out, so that such a file is found once, and an upload only
-    when it is complete. A folder is looked at once, however many links lead to it.
+    Links are followed, even out of the folder: anyone who can write here controls the steering
+    anyway, and Kubernetes mounts a ConfigMap as links into a hidden folder. Names that begin with a
+    dot are skipped, so that such a file is found once, and an upload only when it is complete. A
+    folder is scanned once, however many links lead to it.
 
     Args:
-        folder: Where to look; one that is missing is empty.
-        before: The look before. What cannot be looked at now, for a failing network say, is taken
-            to be as it was.
+        folder: The folder; a missing one counts as empty.
+        before: The files of the previous scan. Those that cannot be scanned now, for example
+            because the network fails, are taken to be unchanged.
     """
     look = Look()
     visited: set[tuple[int, int]] = set()
@@ -90,7 +90,7 @@ def take_look(folder: Path, before: Mapping[str, Signature]) -> Look:
                 continue
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder / place) as entries:
-                # Not all of them at once: the limit is there for folders that are no such folder.
+                # Lazily, since the limit is meant for a wrong folder with far too many files.
                 found = list(itertools.islice(entries, MAX_ENTRIES - num_entries))
         except OSError as error:
             if error.errno not in _NOTHING_THERE:
@@ -101,7 +101,7 @@ def take_look(folder: Path, before: Mapping[str, Signature]) -> Look:
             if not entry.name.startswith("."):
                 _add(look, before, place, entry, places)
         if num_entries >= MAX_ENTRIES or len(look.files) >= MAX_FILES:
-            reason = f"there are more than {MAX_FILES} files or {MAX_ENTRIES} names: not all count"
+            reason = f"has more than {MAX_FILES} files or {MAX_ENTRIES} names: the rest is ignored"
             look.problems.append(Problem(place or ".", reason))
             break
     return look
@@ -114,11 +114,11 @@ def _add(
     entry: os.DirEntry[str],
     places: deque[str],
 ) -> None:
-    """Adds one entry of a folder: a file to the look, a folder to the places yet to be seen."""
+    """Adds one entry of a folder: a file to the result, a folder to those still to be scanned."""
     source = place + entry.name
     try:
         if entry.is_dir():
-            # Links last: a folder is known by its own name rather than by a link's.
+            # Links last, so that a folder is known by its own name rather than by a link's.
             (places.append if entry.is_symlink() else places.appendleft)(f"{source}/")
         elif _may_be_vector(entry.name) and len(look.files) < MAX_FILES:
             signature = signature_of(Path(entry.path))
@@ -130,7 +130,7 @@ def _add(
 
 
 def _keep(look: Look, before: Mapping[str, Signature], place: str, error: OSError) -> None:
-    look.problems.append(Problem(place or ".", f"cannot be looked at: {error.strerror}"))
+    look.problems.append(Problem(place or ".", f"cannot be read: {error.strerror}"))
     look.files.update(
         (source, signature) for source, signature in before.items() if source.startswith(place)
     )

@@ -1,4 +1,4 @@
-"""The vectors of a server that runs: they follow their files within two seconds."""
+"""The vectors of a running server, which follow changes of their files within two seconds."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from triton_models.vectors.vector_folder import VectorFolder
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
-"""The pause between looks. A change takes two of them, so it takes effect within about a second.
+"""The pause between scans. A change needs two of them, so it takes effect within about a second.
 
-Looks rather than notices of the kernel (inotify), which network volumes do not give.
+The folder is polled, because network volumes have no change notifications (inotify).
 """
 
 _STOP_SECONDS = 5.0
 
 
 class LiveRegistry:
-    """Watches a folder of vectors from a thread of its own.
+    """Watches a folder of vectors from its own thread.
 
-    The vectors are read when it is made; from `start` to `stop` they are kept up to date. Each
-    change makes a new `VectorRegistry`, put in place of the old one by a single assignment.
+    The vectors are read on construction and kept up to date from `start` to `stop`. Each change
+    makes a new `VectorRegistry`, which replaces the old one by a single assignment.
 
     Args:
         folder: The folder.
@@ -36,15 +36,15 @@ class LiveRegistry:
         self._thread = threading.Thread(target=self._run, name="vectors", daemon=True)
 
     def current(self) -> VectorRegistry:
-        """Returns the vectors there are at the moment."""
+        """Returns the vectors that are loaded at the moment."""
         return self._current
 
     def start(self) -> None:
-        """Starts to watch."""
+        """Starts watching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops to watch; a look that hangs in a network volume is left to itself."""
+        """Stops watching; a scan that hangs on a network volume is abandoned."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
@@ -56,7 +56,7 @@ class LiveRegistry:
                 self._current = self._folder.refresh()
                 trouble = ""
             except Exception as error:
-                # The vectors there are stay in use. Twice a second the same would fill the log.
+                # The loaded vectors stay in use. The same error is logged once only.
                 if trouble != repr(error):
                     trouble = repr(error)
-                    logger.exception("the folder of vectors could not be looked at")
+                    logger.exception("the folder of vectors could not be read")

@@ -1,4 +1,4 @@
-"""A persona vector: the value that every vector file becomes, whatever its format.
+"""A persona vector, the value that every vector file is read into, whatever its format.
 
 Blocks are 0-based decoder blocks; a vector is added to the *output* of its block, which
 transformers calls `hidden_states[block + 1]`. Files are read and written by
@@ -27,15 +27,16 @@ class PersonaVector:
     """A trait's directions in the residual stream of one model.
 
     Attributes:
-        trait_name: The name requests use.
-        model_name: The model whose activations the vector was made from.
-        blocks: For each 0-based decoder block, a float32 vector of shape [hidden_size] to be added
-            to that block's output, times the request's scalar.
+        trait_name: The name that requests use.
+        model_name: The model from whose activations the vector was extracted.
+        blocks: For each 0-based decoder block a float32 vector [hidden_size], which is added to the
+            block's output times the request's scalar.
         metadata: How it was made; unknown keys are kept. `selected_layers` (or `selected_layer`)
-            names the blocks to steer when a request does not; `recommended_range` the least and
-            the greatest scalar that it is known to work with.
-        source: The file it came from, or "".
-        sha256: The SHA-256 of that file's bytes in hexadecimal: the vector's identity, or "".
+            are the blocks to steer if a request names none; `recommended_range` is the smallest and
+            the largest scalar that it is known to work with.
+        source: The file it was read from, or `""`.
+        sha256: The SHA-256 of that file's bytes in hexadecimal, which identifies the vector, or
+            `""`.
     """
 
     trait_name: str
@@ -47,24 +48,24 @@ class PersonaVector:
 
     @property
     def hidden_size(self) -> int:
-        """The length shared by every block's vector."""
+        """The length of every block's vector."""
         return len(next(iter(self.blocks.values())))
 
     @property
     def selected_blocks(self) -> tuple[int, ...]:
-        """The blocks to steer when a request names none: the selected ones, else all."""
+        """The blocks to steer if a request names none: the selected ones, else all."""
         return selected_blocks_of(self.metadata) or tuple(sorted(self.blocks))
 
     @property
     def recommended_range(self) -> tuple[float, float] | None:
-        """The least and the greatest scalar that its maker recommends, if known."""
+        """The smallest and the largest recommended scalar, if known."""
         return recommended_range_of(self.metadata)
 
     @property
     def residual_norms(self) -> dict[int, float]:
-        """The mean norm of the residual stream at each block's output, as far as its maker noted.
+        """The mean norm of the residual stream at each block's output, if the metadata has it.
 
-        What is no such number is left out: it is a note, and the vector works without it.
+        Invalid numbers are left out: the vector works without them.
         """
         noted = self.metadata.get("residual_norms")
         if not isinstance(noted, dict):
@@ -81,10 +82,10 @@ class PersonaVector:
 
 
 def check_trait_name(name: str) -> str:
-    """Returns a trait's name if it may become part of a file's name.
+    """Returns a trait's name if it is safe as part of a file's name.
 
     Raises:
-        VectorFileError: It may not: a name like `../x` would leave the folder of vectors.
+        VectorFileError: It is not: a name like `../x` would leave the folder of vectors.
     """
     if _FILE_SAFE_NAME.fullmatch(name) is None:
         raise VectorFileError(
@@ -95,10 +96,10 @@ def check_trait_name(name: str) -> str:
 
 
 def recommended_range_of(metadata: dict[str, Any]) -> tuple[float, float] | None:
-    """The least and the greatest scalar that a vector's metadata recommends, if it does.
+    """Returns the smallest and the largest scalar that a vector's metadata recommends, if any.
 
     Raises:
-        VectorFileError: It is not two finite numbers, the lower one first.
+        VectorFileError: The range is not two finite numbers in ascending order.
     """
     given = metadata.get("recommended_range")
     if given is None:
@@ -112,16 +113,16 @@ def recommended_range_of(metadata: dict[str, Any]) -> tuple[float, float] | None
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether a value of a JSON document is a number that a float can hold."""
+    """Whether a JSON value is a number that a float can represent."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and abs(value) <= sys.float_info.max
 
 
 def selected_blocks_of(metadata: dict[str, Any]) -> tuple[int, ...]:
-    """The blocks that a vector's metadata selects for steering, in order; none if it does not say.
+    """Returns the blocks that a vector's metadata selects for steering, sorted; empty if none.
 
     Raises:
-        VectorFileError: What it selects are not integers.
+        VectorFileError: The selected blocks are not integers.
     """
     selected = metadata.get("selected_layers", metadata.get("selected_layer"))
     if selected is None:

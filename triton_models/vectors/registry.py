@@ -1,4 +1,4 @@
-"""The persona vectors that a loaded model can be steered with: one unchanging snapshot of them."""
+"""An immutable snapshot of the persona vectors that a model can be steered with."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ProblemState = Literal["not used", "kept the version loaded before"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A vector file that cannot be used as it is.
+    """A vector file that cannot be used.
 
     Attributes:
         source: The file's path within the folder of vectors.
         reason: What is wrong with it.
-        state: What that means: whether the vector of the file's last good content is still in use.
-        trait: The trait that the file would give, where that much is known.
-        sha256: The SHA-256 of a file that is sound, but whose trait another one gives already.
+        state: Whether the vector of the file's last valid content is still in use.
+        trait: The trait of the file, if known.
+        sha256: The SHA-256 of a valid file whose trait another file already has.
     """
 
     source: str
@@ -38,11 +38,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class VectorRegistry:
-    """Every usable vector of a folder, and why the others are not.
+    """The usable vectors of a folder, and the problems of the other files.
 
     Attributes:
         vectors: The usable vectors by trait.
-        warnings: By trait, what a user should know about its vector.
+        warnings: Warnings about each vector, by trait.
         problems: The files that cannot be used.
         kept: The traits whose file has become unusable since its vector was loaded.
     """
@@ -56,14 +56,14 @@ class VectorRegistry:
         """Returns a trait's vector.
 
         Raises:
-            TraitNotFoundError: There is none of this name; the message names those there are.
+            TraitNotFoundError: The trait is unknown; the message lists the known ones.
         """
         vector = self.vectors.get(trait)
         if vector is None:
-            raise TraitNotFoundError(f"unknown trait {trait!r}: {self._what_there_is()}")
+            raise TraitNotFoundError(f"unknown trait {trait!r}: {self._known_traits()}")
         return vector
 
-    def _what_there_is(self) -> str:
+    def _known_traits(self) -> str:
         if self.vectors:
             return f"the traits are {', '.join(sorted(self.vectors))}"
         if self.problems:
@@ -76,12 +76,12 @@ class VectorRegistry:
 
 @dataclass(frozen=True, slots=True)
 class ModelFit:
-    """Which vectors fit a model.
+    """Checks which vectors fit a model.
 
     Attributes:
-        model_name: The model's name; vectors made from another are taken with a warning.
+        model_name: The model's name; vectors of another one are accepted with a warning.
         hidden_size: The width of its residual stream.
-        num_layers: How many decoder blocks it has.
+        num_layers: The number of its decoder blocks.
     """
 
     model_name: str
@@ -89,11 +89,11 @@ class ModelFit:
     num_layers: int
 
     def check(self, vector: PersonaVector) -> None:
-        """Makes sure that a vector can be added to the model's residual stream, and be described.
+        """Makes sure that a vector fits the model's residual stream and can be described.
 
         Raises:
-            VectorFileError: It has another width, or a block that the model has not; or its
-                metadata cannot be shown.
+            VectorFileError: It has another width, or a block that the model lacks; or its metadata
+                cannot be shown.
         """
         if vector.hidden_size != self.hidden_size:
             raise VectorFileError(
@@ -104,13 +104,13 @@ class ModelFit:
         outside = [block for block in sorted(vector.blocks) if block >= self.num_layers]
         if outside:
             raise VectorFileError(
-                f"it has vectors for blocks {outside}, but the model's are 0 to "
+                f"it has vectors for blocks {outside}, but the model has blocks 0 to "
                 f"{self.num_layers - 1}"
             )
         _check_metadata(vector.metadata)
 
     def warnings(self, vector: PersonaVector) -> tuple[str, ...]:
-        """Returns what a user should know about a vector that fits."""
+        """Returns warnings about a vector that fits."""
         made_for = vector.model_name
         if made_for and Path(made_for).name != Path(self.model_name).name:
             return (
@@ -121,18 +121,18 @@ class ModelFit:
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
-    """Makes sure that metadata can be shown: all traits are described in one JSON document.
+    """Makes sure that metadata can be part of the one JSON document that describes all traits.
 
     Raises:
-        VectorFileError: They cannot, and would keep every other trait from being described.
+        VectorFileError: It cannot, and would prevent the description of every other trait.
     """
     try:
         size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
     except (ValueError, TypeError, RecursionError) as error:
-        raise VectorFileError(f"its metadata cannot be shown as JSON: {error}") from error
+        raise VectorFileError(f"its metadata cannot be encoded as JSON: {error}") from error
     if size > MAX_METADATA_BYTES or _depth(metadata) > MAX_METADATA_DEPTH:
         raise VectorFileError(
-            f"its metadata have {size} bytes as JSON: they may have {MAX_METADATA_BYTES}, and "
+            f"its metadata has {size} bytes as JSON: the maximum is {MAX_METADATA_BYTES} bytes and "
             f"{MAX_METADATA_DEPTH} levels"
         )
 

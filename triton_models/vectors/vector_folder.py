@@ -1,4 +1,4 @@
-"""The vectors of a folder of files, which may change at any time and be half written."""
+"""The vectors of a folder whose files may change at any time and be half written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What is known of a file.
+    """The state of a file.
 
     Attributes:
-        signature: Of the content that was read.
-        vector: The vector of its last good content, if there was any.
-        error: What is wrong with its present content, or `""`.
+        signature: The signature of the content that was read.
+        vector: The vector of its last valid content, if there was any.
+        error: What is wrong with its current content, or `""`.
     """
 
     signature: Signature
@@ -31,15 +31,15 @@ class _File:
 
 
 class VectorFolder:
-    """Keeps up with a folder of vector files. For one thread.
+    """Follows the changes of a folder of vector files. Not thread-safe.
 
-    A change, be it a new file, a new content or a removal, counts once two looks in a row have seen
-    the same: a file that is being written is not read, and one that is being renamed or replaced
-    does not go before the other one is there.
+    A change (a new file, new content or a removal) counts once two scans in a row have seen the
+    same: so a file that is being written is not read, and one that is being renamed or replaced
+    does not disappear before its replacement is there.
 
     Args:
-        folder: Where the files are; it may be missing.
-        fit: Which vectors fit the model.
+        folder: The folder; it may be missing.
+        fit: Checks which vectors fit the model.
     """
 
     def __init__(self, folder: Path, fit: ModelFit) -> None:
@@ -50,9 +50,9 @@ class VectorFolder:
         self._registry = VectorRegistry({}, {}, ())
 
     def refresh(self) -> VectorRegistry:
-        """Looks at the folder, reads what has changed, and returns the vectors there are now.
+        """Scans the folder, reads what has changed, and returns the vectors.
 
-        The first time everything is read at once, since there is nothing to be used instead.
+        The first call reads everything at once, since there are no earlier vectors to use instead.
         """
         before, look = self._look, take_look(self._folder, self._look.files if self._look else {})
         self._look = look
@@ -67,7 +67,7 @@ class VectorFolder:
         return self._registry
 
     def _take(self, source: str, signature: Signature | None) -> bool:
-        """Takes over what a file has become; says whether that could be done."""
+        """Reads a changed file or drops a removed one; false if it changed again meanwhile."""
         if signature is None:
             del self._files[source]
             return True
@@ -87,7 +87,7 @@ class VectorFolder:
         except VectorFileError as error:
             reason = str(error)
         except Exception as error:
-            # Whatever a reader did not foresee must not keep the other files from being read.
+            # An unforeseen error must not prevent the other files from being read.
             logger.exception("reading the vector file %s failed", source)
             reason = f"cannot be read: {error!r}"
         else:
@@ -107,7 +107,7 @@ class VectorFolder:
 
         vectors: dict[str, PersonaVector] = {}
         problems = list(look.problems)
-        # Of two files with the same trait the one in use stays, else the first one is taken.
+        # Of two files with the same trait the one in use stays, else the first one is used.
         for source in sorted(self._files, key=others_last):
             vector, error = usable[source], self._files[source].error
             trait = vector.trait_name if vector else ""

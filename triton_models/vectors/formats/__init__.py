@@ -1,7 +1,7 @@
-"""Persona vectors in files: one module for each format, and the choice between them by suffix.
+"""Reads and writes persona vectors: one module for each format, chosen by the file's suffix.
 
-`read_vector` and `write_vector` are all that the rest of the project needs. Nothing here imports
-torch, gguf or safetensors before a file asks for it.
+The rest of the project uses the functions here only. torch, gguf and safetensors are imported only
+for files that need them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _FORMATS = {
 }
 
 VECTOR_SUFFIXES = tuple(_FORMATS)
-"""The suffixes of the files that can be read, and written."""
+"""The suffixes of the files that can be read and written."""
 
 
 def read_vector(
@@ -69,16 +69,16 @@ def read_vector(
     model_name: str | None = None,
     convention: Convention | str | None = None,
 ) -> PersonaVector:
-    """Reads a vector from a file of any of the formats.
+    """Reads a vector from a file of any format.
 
     Args:
-        path: The file; its suffix says its format.
-        trait_name: The trait, instead of what the file or its name says.
-        model_name: The model, instead of what the file says.
-        convention: What the file's indices count, instead of what its format usually means.
+        path: The file; its suffix determines the format.
+        trait_name: Overrides the trait's name in the file, or of the file.
+        model_name: Overrides the model's name in the file.
+        convention: Overrides what the format's indices count.
 
     Raises:
-        VectorFileError: The file cannot be read, or not as a vector; the message names it.
+        VectorFileError: The file cannot be read, or is not a vector; the message names it.
     """
     path = Path(path)
     return read_vector_bytes(
@@ -98,7 +98,7 @@ def read_vector_bytes(
     model_name: str | None = None,
     convention: Convention | str | None = None,
 ) -> PersonaVector:
-    """Reads a vector from a file's bytes, as `read_vector` does from the file.
+    """Reads a vector from a file's bytes; see `read_vector`.
 
     Raises:
         VectorFileError: The bytes cannot be read as a vector; the message names the file.
@@ -117,17 +117,17 @@ def read_vector_bytes(
             found.metadata,
         )
     except VectorFileError as error:
-        # What a file says may stand in the message, and a file may say much.
+        # The message may quote the file, so it is cut.
         name = path.name[:_MAX_NAME_CHARS]
         raise VectorFileError(f"{name}: {error!s:.{_MAX_REASON_CHARS}}") from error
     return dataclasses.replace(vector, source=path.name, sha256=hashlib.sha256(content).hexdigest())
 
 
 def encode_vector(vector: PersonaVector, suffix: str) -> bytes:
-    """The bytes of a vector's file in the format of a suffix.
+    """Returns a vector's file in the format of a suffix.
 
     Raises:
-        VectorFileError: There is no such format, it cannot hold the vector, or the package that
+        VectorFileError: The format is unknown, it cannot represent the vector, or the package that
             writes it is missing.
     """
     checked_vector(vector.trait_name, vector.model_name, vector.blocks, vector.metadata)
@@ -135,7 +135,7 @@ def encode_vector(vector: PersonaVector, suffix: str) -> bytes:
 
 
 def write_vector(vector: PersonaVector, path: Path | str) -> None:
-    """Writes a vector to a file whose suffix says its format, in full or not at all.
+    """Writes a vector to a file atomically; its suffix determines the format.
 
     Raises:
         VectorFileError: As for `encode_vector`; the message names the file.
@@ -150,7 +150,7 @@ def write_vector(vector: PersonaVector, path: Path | str) -> None:
 
 
 def _content(path: Path) -> bytes:
-    """A file's bytes, read only if there are not too many of them and they come to an end."""
+    """Returns a file's bytes, if it is a regular file that is not too large."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -171,7 +171,7 @@ def _format(path: PurePath) -> _Format:
     chosen = _FORMATS.get(path.suffix.lower())
     if chosen is None:
         raise VectorFileError(
-            f"the suffix {path.suffix!r} is of no vector format: use {', '.join(VECTOR_SUFFIXES)}"
+            f"unknown vector format {path.suffix!r}: use {', '.join(VECTOR_SUFFIXES)}"
         )
     return chosen
 
@@ -181,11 +181,11 @@ def _convention(given: Convention | str | None) -> Convention | None:
         return None if given is None else Convention(given)
     except ValueError as error:
         known = ", ".join(convention.value for convention in Convention)
-        raise VectorFileError(f"there is no convention {given!r}: use {known}") from error
+        raise VectorFileError(f"unknown convention {given!r}: use {known}") from error
 
 
 def _trait_name(found: FileContent, given: str | None) -> str:
-    """The trait's name: given, or in the file, or made of the file's name."""
+    """Returns the trait's name: as given, or from the file, or from the file's name."""
     if given is not None:
         return check_trait_name(given)
     if found.trait_in_file:

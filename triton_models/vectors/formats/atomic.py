@@ -1,4 +1,4 @@
-"""Files that are there in full or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PARTIAL_SUFFIX = ".partial"
 
 
 def write_atomically(content: bytes, path: Path) -> None:
-    """Writes a file so that a reader, or a crash, sees the old one or the new one, never a part.
+    """Writes a file so that a reader, even after a crash, sees either the old or the new content.
 
     Raises:
-        OSError: The file cannot be written; the old one is as it was.
+        OSError: The file cannot be written; the old one is unchanged.
     """
-    # A name of its own keeps two writers of one file from mixing their parts.
+    # A unique name keeps two writers of one file apart.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
     try:
         with partial.open("xb") as file:
@@ -27,7 +27,7 @@ def write_atomically(content: bytes, path: Path) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    # The new name is on disk once its folder is; not every file system can do this.
+    # The rename is durable once the folder is synced, which not every file system supports.
     with contextlib.suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What a format's reader hands over: the content of one file, before names are settled."""
+"""What a format's reader returns: the content of one file, before names are resolved."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class FileContent:
     """The content of one vector file.
 
     Attributes:
-        blocks: For each 0-based decoder block a finite float32 vector, [hidden_size].
-        trait_name: The trait that the file, or else its name, says; "" if neither does.
-        model_name: The model that the file says, or "".
-        metadata: What else the file says.
-        trait_in_file: Whether the file itself says the trait: such a name is taken as it is.
+        blocks: For each 0-based decoder block a finite float32 vector [hidden_size].
+        trait_name: The trait's name from the file, or else from the file's name, or `""`.
+        model_name: The model's name from the file, or `""`.
+        metadata: The other content of the file.
+        trait_in_file: Whether `trait_name` is from the file itself: then it is used as it is.
     """
 
     blocks: dict[int, NDArray[np.float32]]

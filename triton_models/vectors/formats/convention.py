@@ -1,4 +1,4 @@
-"""What the index in a vector file counts: decoder blocks, or the hidden states between them."""
+"""What the index in a vector file counts: decoder blocks or hidden states."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Convention(str, Enum):
     """Index k is added to `hidden_states[k]`: the output of block k - 1, the input of block k."""
 
     def block_of(self, index: int) -> int:
-        """The decoder block whose output a file's index means.
+        """Returns the decoder block whose output an index refers to.
 
         Raises:
-            VectorFileError: The index means the embeddings, which are no decoder block's output.
+            VectorFileError: The index refers to the embeddings, which no decoder block outputs.
         """
         if self is Convention.BLOCK:
             return index
@@ -38,5 +38,5 @@ class Convention(str, Enum):
         return index - 1
 
     def index_of(self, block: int) -> int:
-        """The index under which a file holds the vector of a decoder block."""
+        """Returns the index of a decoder block's vector in a file."""
         return block if self is Convention.BLOCK else block + 1

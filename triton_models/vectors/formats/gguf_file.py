@@ -1,9 +1,9 @@
 """Control vectors in GGUF, as repeng, llama.cpp and EasySteer write them.
 
-Each vector is a one-dimensional tensor `direction.{k}`. repeng, EasySteer and llama.cpp, when it
-applies one, add it to the output of block k. What llama.cpp's cvector-generator writes as
-`direction.{k}` was taken from the output of block k - 1: read with the convention "hidden-state" it
-is added where it was taken from, and with "block" where llama.cpp adds it.
+Each vector is a one-dimensional tensor `direction.{k}`. repeng, EasySteer and llama.cpp add it to
+the output of block k. But llama.cpp's cvector-generator extracts its `direction.{k}` from the
+output of block k - 1: read with the convention "hidden-state" it is added where it was extracted,
+with "block" where llama.cpp adds it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TENSOR_PREFIX = "direction."
 DEFAULT_MODEL_HINT = "qwen2"
 """The architecture that this project serves, for vectors that do not name another."""
 
-# Keys of our own, which other tools pass over: with them nothing is lost between our servers.
+# The project's own keys, which other tools ignore: with them a round trip loses nothing.
 _TRAIT_NAME, _MODEL_NAME, _METADATA = "persona.trait_name", "persona.model_name", "persona.metadata"
 
 
@@ -45,11 +45,11 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
 
     Args:
         content: The file's bytes.
-        stem: The file's name without its suffix: the trait, if the file names none.
-        convention: What the tensors' numbers count; blocks if `None`.
+        stem: The file's name without its suffix, which is the trait if the file names none.
+        convention: What the tensors' indices count; blocks if `None`.
 
     Raises:
-        VectorFileError: It is none.
+        VectorFileError: It is not a control vector.
     """
     convention = convention or Convention.BLOCK
     parsed = parse_gguf(content)
@@ -75,9 +75,9 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
 
 
 def write(vector: PersonaVector) -> bytes:
-    """The bytes of a control vector as repeng writes it, with a few keys more.
+    """Returns a control vector as repeng writes it, with a few more keys.
 
-    llama.cpp refuses a file with a `direction.0`: leave block 0 out of what is for it.
+    llama.cpp refuses a file with a `direction.0`: leave out block 0 for it.
 
     Raises:
         VectorFileError: The gguf package is missing.
@@ -116,7 +116,7 @@ def _vector(tensor: GgufTensor) -> NDArray[np.float32]:
         )
     if tensor.type not in (FLOAT32, FLOAT16, BFLOAT16):
         raise VectorFileError(
-            f"{tensor.name} is of GGML's type {tensor.type}: use F32, F16 or BF16"
+            f"{tensor.name} has the GGML type {tensor.type}: use F32, F16 or BF16"
         )
     check_hidden_size(tensor.shape[0], tensor.name)
     if tensor.type == BFLOAT16:
@@ -126,7 +126,7 @@ def _vector(tensor: GgufTensor) -> NDArray[np.float32]:
 
 
 def _metadata(values: dict[str, Any]) -> dict[str, Any]:
-    """Our own metadata, or else what another tool says about its vector."""
+    """Returns the project's metadata, or else the keys of another tool."""
     if _METADATA in values:
         metadata = parse_json(_text(values[_METADATA], _METADATA).encode())
         if not isinstance(metadata, dict):

@@ -1,8 +1,8 @@
-"""GGUF files read with every number in them checked against the file's size.
+"""Parses GGUF files, checking every size in them against the file's size.
 
-The gguf package maps the file and trusts its numbers, which is right for files of one's own; what
-is read here comes from anywhere. The layout is that of GGUF 2 and 3: magic, version, two counts,
-key-value pairs, tensor descriptions, and the tensors' data at the next multiple of the alignment.
+The gguf package maps the file and trusts its sizes, which is unsafe for untrusted files. The layout
+of GGUF 2 and 3 is: magic, version, two counts, key-value pairs, tensor descriptions, and the
+tensors' data at the next multiple of the alignment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from triton_models.vectors.persona_vector import VectorFileError
 
 MAGIC = b"GGUF"
 FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 30
-"""The types of tensors that hold plain floats; the others are quantized, or integers."""
+"""The tensor types of plain floats; the others are quantized or integers."""
 
 _VERSIONS = (2, 3)
 _MAX_ENTRIES = 4096
@@ -49,8 +49,8 @@ class GgufTensor:
     Attributes:
         name: Its name.
         shape: Its dimensions, the innermost first.
-        type: GGML's number for its type.
-        data: Its bytes, a view of the file's; empty if its type is none of plain floats.
+        type: GGML's number of its type.
+        data: A view of its bytes; empty if its type is not one of plain floats.
     """
 
     name: str
@@ -61,7 +61,7 @@ class GgufTensor:
 
 @dataclass(frozen=True, slots=True)
 class _Description:
-    """What the header says about a tensor; its data begins at an offset from where all data do."""
+    """The header's description of a tensor; `offset` is relative to the start of all data."""
 
     name: str
     shape: tuple[int, ...]
@@ -72,7 +72,7 @@ class _Description:
 
 @dataclass(frozen=True, slots=True)
 class GgufContent:
-    """The content of a GGUF file: its values but arrays, and its tensors."""
+    """The content of a GGUF file: its values without arrays, and its tensors."""
 
     values: dict[str, Any]
     tensors: tuple[GgufTensor, ...]
@@ -82,7 +82,7 @@ def parse_gguf(content: bytes) -> GgufContent:
     """Parses a little-endian GGUF file.
 
     Raises:
-        VectorFileError: It is none, or a part of it lies beyond its end.
+        VectorFileError: It is not a GGUF file, or is truncated.
     """
     reader = _Reader(content)
     if reader.take(len(MAGIC)) != MAGIC:
@@ -101,14 +101,14 @@ def parse_gguf(content: bytes) -> GgufContent:
     descriptions = [reader.description() for _ in range(num_tensors)]
     start = reader.aligned(_alignment(values))
     if len({description.name for description in descriptions}) < len(descriptions):
-        raise VectorFileError("has two tensors of one name")
+        raise VectorFileError("has two tensors with the same name")
     _check_apart(descriptions)
     tensors = tuple(reader.tensor(description, start) for description in descriptions)
     return GgufContent(values, tensors)
 
 
 def _check_apart(descriptions: list[_Description]) -> None:
-    """Refuses tensors that share bytes, which could be many times the file's size together."""
+    """Refuses tensors that share bytes: together they could be many times the file's size."""
     end = 0
     for description in sorted(descriptions, key=lambda each: (each.offset, each.size)):
         if description.size and description.offset < end:
@@ -124,7 +124,7 @@ def _alignment(values: dict[str, Any]) -> int:
 
 
 class _Reader:
-    """Takes one thing after the other from bytes, never from beyond their end."""
+    """Reads values from bytes in order, never beyond their end."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -135,18 +135,18 @@ class _Reader:
         return self._content[start : start + size]
 
     def skip(self, size: int) -> int:
-        """Moves on by a size that must still be there, and returns where it was."""
+        """Advances by `size` bytes, which must exist, and returns the previous place."""
         place = self._place
         if size > len(self._content) - place:
-            raise VectorFileError("is truncated: its header goes on beyond its end")
+            raise VectorFileError("is truncated: its header extends beyond its end")
         self._place += size
         return place
 
     def tensor(self, description: _Description, data_start: int) -> GgufTensor:
-        """A tensor, whose data must be there."""
+        """Returns a tensor, whose data must exist."""
         start = data_start + description.offset
         if start + description.size > len(self._content):
-            raise VectorFileError("is truncated: a tensor goes on beyond its end")
+            raise VectorFileError("is truncated: a tensor extends beyond its end")
         data = memoryview(self._content)[start : start + description.size]
         return GgufTensor(description.name, description.shape, description.type, data)
 
@@ -158,7 +158,7 @@ class _Reader:
         count: int = self.number(_UINT64)
         if count > _MAX_ENTRIES:
             raise VectorFileError(
-                f"claims {count} {what}: a vector file has {_MAX_ENTRIES} at most"
+                f"claims {count} {what}: the maximum in a vector file is {_MAX_ENTRIES}"
             )
         return count
 
@@ -172,7 +172,7 @@ class _Reader:
             raise VectorFileError(f"has a string that is not UTF-8: {error.reason}") from error
 
     def value(self, kind: int) -> Any:
-        """A value, or `None` for an array, which no control vector needs."""
+        """Returns a value, `None` for an array, which no control vector needs."""
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
@@ -187,14 +187,14 @@ class _Reader:
         if kind in _SCALARS:
             self.skip(count * _SCALARS[kind].size)
         elif kind == _STRING:
-            # Each takes eight bytes at least, so the file's size ends this loop.
+            # Each takes at least eight bytes, so the file's size bounds this loop.
             for _ in range(count):
                 self.skip(self.number(_UINT64))
         else:
             raise VectorFileError(f"has an array of the type {kind}, which no control vector needs")
 
     def description(self) -> _Description:
-        """A tensor's description."""
+        """Returns a tensor's description."""
         name = self.string()
         num_dimensions: int = self.number(_UINT32)
         if num_dimensions > _MAX_DIMENSIONS:

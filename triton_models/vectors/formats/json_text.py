@@ -1,4 +1,4 @@
-"""JSON from anywhere: no key twice, no text but UTF-8, no depth that breaks the parser."""
+"""Strict parsing of untrusted JSON: UTF-8 only, no duplicate keys, limited size and depth."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def parse_json(content: bytes) -> Any:
     """Parses JSON.
 
     Raises:
-        VectorFileError: It is too large, not UTF-8, not JSON, too deep, or has a key twice.
+        VectorFileError: It is too large, not UTF-8, not JSON, too deep, or has a duplicate key.
     """
     if len(content) > MAX_TEXT_BYTES:
         raise VectorFileError(
-            f"has {len(content)} bytes, more than the {MAX_TEXT_BYTES} that JSON may have: "
+            f"has {len(content)} bytes, more than the maximum of {MAX_TEXT_BYTES} for JSON: "
             "use safetensors"
         )
     try:
@@ -42,18 +42,18 @@ def parse_json(content: bytes) -> Any:
 
 
 def parse_vectors(vectors: dict[str, Any]) -> dict[int, NDArray[np.float32]]:
-    """The vectors of a JSON object that maps indices to lists of numbers, by index.
+    """Returns the vectors of a JSON object that maps indices to lists of numbers, by index.
 
     Raises:
-        VectorFileError: A key is not an index, or a value not a list of finite numbers.
+        VectorFileError: A key is not an index, or a value is not a list of finite numbers.
     """
     return {checked_index(key): _vector(key, values) for key, values in vectors.items()}
 
 
 def exact_numbers(vector: NDArray[np.float32]) -> list[float]:
-    """Numbers whose JSON is as short as it can be and still gives back every bit of a float32."""
+    """Returns numbers with the shortest JSON from which every float32 can be restored exactly."""
     numbers = [float(str(value)) for value in vector]
-    # Shortest digits are shortest for a parser straight to float32; ours goes by way of a float64.
+    # The shortest digits of a float32 can round differently when parsed by way of a float64.
     exact = np.array(numbers, dtype=np.float64).astype(np.float32) == vector
     return [
         number if same else float(value)
@@ -61,8 +61,8 @@ def exact_numbers(vector: NDArray[np.float32]) -> list[float]:
     ]
 
 
-# Without a function of Python's for each number, the parser would keep all other threads, such as a
-# gateway's event loop, from running until it is done: seconds for a large file.
+# A Python function per number lets other threads run, such as a gateway's event loop. Without one
+# the parser would block them for seconds with a large file.
 def _float(text: str) -> float:
     return float(text)
 

@@ -1,7 +1,7 @@
-"""What a vector file may hold at most, far above any real one, and how its parts are checked.
+"""Limits of vector files, far above any real one, and the checks that all formats share.
 
-A file comes from anywhere. Every number in it that says how large or how many is held against
-these limits, or against the size of the file, before anything is allocated for it.
+Files are untrusted: every size or count in one is checked against these limits, or against the size
+of the file, before memory is allocated for it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from triton_models.vectors.persona_vector import (
 
 MAX_FILE_BYTES = 512 * 2**20
 MAX_TEXT_BYTES = 128 * 2**20
-"""Numbers parsed from text take several times the text's size in memory."""
+"""Numbers parsed from text take several times as much memory as the text."""
 MAX_BLOCKS = 1024
 MAX_HIDDEN_SIZE = 2**17
 MAX_NAME_LENGTH = 256
 MAX_METADATA_BYTES = 2**20
-"""As JSON; whoever asks for the traits is told all of it."""
+"""As JSON; the list of traits contains all of it."""
 
 
 def checked_index(text: str) -> int:
-    """The index that a file's key spells.
+    """Returns the index that a key in a file spells.
 
     Raises:
-        VectorFileError: The key does not spell an index of a plausible block in the plain way;
-            `03` beside `3` would name one block twice.
+        VectorFileError: It is not a plausible index in canonical form: `03` beside `3` would name
+            one block twice.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and str(int(text)) == text):
         raise VectorFileError(f"{text[:40]!r} is not a decoder block: use 0, 1, 2, ...")
@@ -47,10 +47,10 @@ def checked_index(text: str) -> int:
 
 
 def check_hidden_size(length: int, what: str) -> None:
-    """Checks the length of a vector before its numbers are touched.
+    """Checks the length of a vector before its elements are read.
 
     Raises:
-        VectorFileError: It is none that a hidden size can have.
+        VectorFileError: It is not a plausible hidden size.
     """
     if not 1 <= length <= MAX_HIDDEN_SIZE:
         raise VectorFileError(
@@ -59,10 +59,10 @@ def check_hidden_size(length: int, what: str) -> None:
 
 
 def as_float32(values: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """A vector's numbers as float32 of their own memory.
+    """Returns a float32 copy of a vector.
 
     Raises:
-        VectorFileError: A number is not finite, or not any more as a float32.
+        VectorFileError: An element is not finite as a float32.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         vector = np.array(values, dtype=np.float32)
@@ -77,12 +77,12 @@ def checked_vector(
     blocks: Mapping[int, NDArray[np.float32]],
     metadata: dict[str, Any],
 ) -> PersonaVector:
-    """A persona vector of finite float32 vectors, after the checks that every format shares.
+    """Returns a persona vector of finite float32 vectors, after the checks that all formats share.
 
     Raises:
-        VectorFileError: There are no blocks; their vectors differ in length; a block is beyond any
-            model; a name is not text of a sensible length; a selected layer is not there; or the
-            recommended range is none.
+        VectorFileError: It has no blocks, vectors of different lengths, an implausible block, a
+            name that is not text or too long, a selected layer that is missing, or an invalid
+            recommended range.
     """
     _check_name("trait_name", trait_name)
     _check_name("model_name", model_name)
@@ -91,7 +91,7 @@ def checked_vector(
     if not blocks:
         raise VectorFileError("it holds no vectors")
     if max(blocks) >= MAX_BLOCKS:
-        raise VectorFileError(f"block {max(blocks)} is beyond any model's {MAX_BLOCKS}")
+        raise VectorFileError(f"block {max(blocks)} is too large: the maximum is {MAX_BLOCKS - 1}")
     lengths = {len(values) for values in blocks.values()}
     if len(lengths) > 1:
         raise VectorFileError(f"its vectors differ in length: {sorted(lengths)}")
@@ -115,7 +115,7 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
         raise VectorFileError("its metadata is nested too deeply") from error
     if length > MAX_METADATA_BYTES:
         raise VectorFileError(
-            f"its metadata has {length} bytes as JSON, more than the {MAX_METADATA_BYTES} it may"
+            f"its metadata has {length} bytes as JSON: the maximum is {MAX_METADATA_BYTES}"
         )
 
 

@@ -1,9 +1,8 @@
-"""The project's own JSON, for reading by people and for small models.
+"""The project's JSON format, readable by people and suitable for small models.
 
-The format is the one the first release of this service documented, kept so that existing files go
-on working: `{"trait_name", "model_name", "vectors": {"<block>": [floats]}, "metadata",
-"version"}`. `{trait}_extended.json` beside such a file holds the analysis of a vector, which can be
-imported, but is not a vector that a server should find.
+`{"trait_name", "model_name", "vectors": {"<block>": [floats]}, "metadata", "version"}`, unchanged
+since the first release. `{trait}_extended.json` beside such a file holds the analysis of a vector:
+it can be imported, but a server does not load it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
     Args:
         content: The file's bytes.
         stem: The file's name without its suffix.
-        convention: Blocks are what this format counts; another convention is refused.
+        convention: This format counts blocks; another convention is refused.
 
     Raises:
         VectorFileError: It is neither.
@@ -61,7 +60,7 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
 
 
 def write(vector: PersonaVector) -> bytes:
-    """A vector file's bytes, from which every float32 reads back bit for bit."""
+    """Returns a vector file, from which every float32 is read back bit for bit."""
     document = {
         "trait_name": vector.trait_name,
         "model_name": vector.model_name,

@@ -1,8 +1,8 @@
-"""The project's own binary form: safetensors with a tensor `block.{b}` for each decoder block.
+"""The project's binary format: safetensors with a tensor `block.{b}` for each decoder block.
 
-It holds the same as the JSON, exactly, in four bytes a number. The header's metadata, all of
-them strings, are `format` ("persona-vector"), `version`, `trait_name`, `model_name` and `metadata`,
-which is JSON.
+It has the same content as the JSON format, with four bytes per number. The header's metadata has
+the strings `format` ("persona-vector"), `version`, `trait_name`, `model_name` and `metadata`, which
+is JSON.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
 
     Args:
         content: The file's bytes.
-        stem: The file's name without its suffix: the trait, if the header names none.
+        stem: The file's name without its suffix, which is the trait if the header names none.
         convention: What the tensors' indices count; blocks if `None`.
 
     Raises:
@@ -47,7 +47,7 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
         ) from error
     header = _header(content)
     try:
-        # It checks every offset and shape against the file's size.
+        # The package checks every offset and shape against the file's size.
         tensors = deserialize(content)
     except SafetensorError as error:
         raise VectorFileError(f"is not a safetensors file: {error}") from error
@@ -71,10 +71,10 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
 
 
 def write(vector: PersonaVector) -> bytes:
-    """A vector file's bytes: the same for the same vector, so that their hash is, too.
+    """Returns a vector file; equal vectors give equal bytes, so that their hashes are equal.
 
-    The safetensors package orders the header's metadata anew at every call, so the header, which is
-    plain JSON, is written here.
+    The header, which is plain JSON, is written here, because the safetensors package orders its
+    metadata differently at every call.
     """
     header: dict[str, Any] = {
         "__metadata__": {
@@ -102,14 +102,14 @@ def write(vector: PersonaVector) -> bytes:
 
 
 def _header(content: bytes) -> dict[str, str]:
-    """The header's metadata, which the package reads from files on disk only."""
+    """Returns the header's metadata, which the package reads only from files on disk."""
     length = int.from_bytes(content[:_LENGTH_BYTES], "little")
     if len(content) < _LENGTH_BYTES or length > min(len(content), _MAX_HEADER_BYTES):
         raise VectorFileError("is not a safetensors file: its header does not fit into it")
     document = parse_json(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
     metadata = document.get("__metadata__", {}) if isinstance(document, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise VectorFileError("is not a safetensors file: its metadata are not strings by name")
+        raise VectorFileError("is not a safetensors file: its metadata does not map to strings")
     return metadata
 
 
@@ -128,11 +128,11 @@ def _vector(name: str, tensor: dict[str, Any]) -> NDArray[np.float32]:
     if dtype == "BF16":
         return bfloat16_to_float32(data, name)
     if dtype not in ("F32", "F16"):
-        raise VectorFileError(f"{name} is of type {dtype}: use F32, F16 or BF16")
+        raise VectorFileError(f"{name} has the type {dtype}: use F32, F16 or BF16")
     return as_float32(np.frombuffer(data, "<f4" if dtype == "F32" else "<f2"), name)
 
 
 def bfloat16_to_float32(data: bytes | memoryview, what: str) -> NDArray[np.float32]:
-    """Little-endian bfloat16, which numpy lacks, as float32: its bits are the upper half."""
+    """Converts little-endian bfloat16, which numpy lacks, to float32: it is the upper half."""
     bits = np.frombuffer(data, "<u2").astype(np.uint32) << 16
     return as_float32(bits.view(np.float32), what)

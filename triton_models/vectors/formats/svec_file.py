@@ -1,9 +1,9 @@
 """IBM activation-steering's `.svec`: JSON, with a direction for each layer.
 
 Index k of `directions` is added to the *input* of decoder block k, which is the output of block
-k - 1, although that project takes the direction from the output of block k. What a file does there
-is what it does here, so its indices count hidden states; the convention "block" adds each direction
-where it was taken from instead.
+k - 1, although that project extracts the direction from the output of block k. A file has the same
+effect here as there, so its indices count hidden states; with the convention "block" each direction
+is added where it was extracted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULT_MODEL_TYPE = "qwen2"
 
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
-    """Reads a `.svec` file; the trait is its name.
+    """Reads a `.svec` file; its name is the trait.
 
     Args:
         content: The file's bytes.
@@ -46,7 +46,7 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
 
 
 def write(vector: PersonaVector) -> bytes:
-    """The bytes of a `.svec` that steers the same blocks; names and most metadata are lost."""
+    """Returns a `.svec` file that steers the same blocks; names and most metadata are lost."""
     index_of = Convention.HIDDEN_STATE.index_of
     document = {
         "model_type": vector.metadata.get("model_type", DEFAULT_MODEL_TYPE),

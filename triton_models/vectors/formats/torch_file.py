@@ -1,14 +1,14 @@
 """A single tensor saved by torch, as persona_vectors and EasySteer write them.
 
 persona_vectors saves `{trait}_response_avg_diff.pt` (or `prompt_avg`, `prompt_last`): float32
-[layers + 1, hidden], whose row r is the difference of `hidden_states[r]`. Row 0 is that of the
-embeddings. The last row is taken after the final norm, not at the last block's output, although it
-has that block's place; it would steer wrongly, so it is never read. EasySteer has single vectors
-[hidden], whose layer stands in the file's name.
+[layers + 1, hidden], whose row r is the difference of `hidden_states[r]`. Row 0 belongs to the
+embeddings. The last row is taken after the final norm rather than from the last block's output, so
+it would steer wrongly and is never read. EasySteer saves single vectors [hidden], with the layer in
+the file's name.
 
-Such a file is a zip with a pickle. The pickle is read by its opcodes first: it must describe one
-tensor and name nothing else. Then it is rebuilt with stand-ins for what it names, so reading such a
-file neither runs torch nor needs it: a gateway that imports it grows by 130 MiB.
+Such a file is a zip archive with a pickle. Its opcodes are checked first: they must describe one
+tensor and name nothing else. Then it is unpickled with substitutes for torch's functions, so that
+reading needs no torch, which would enlarge a gateway by 130 MiB.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from triton_models.vectors.formats.limits import (
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 NOTE = "import_note"
-"""The key in the metadata that says what of a file was left out."""
+"""The metadata key for a note on the rows that were left out."""
 
 _DIFF_SUFFIX = re.compile(r"_(response_avg|prompt_avg|prompt_last)_diff$")
 _LAYER_IN_NAME = re.compile(r"[_.-]?(?:layer|block)_?(\d+)(?!\d)")
@@ -49,16 +49,16 @@ _OPCODES = re.compile(
     "PROTO|STOP|MARK|GLOBAL|REDUCE|BINPERSID|(LONG_)?BIN(PUT|GET)|BINUNICODE|BININT[12]?|LONG1|"
     "NEWTRUE|NEWFALSE|NONE|(EMPTY_)?TUPLE|TUPLE[123]|EMPTY_DICT|SETITEMS?|EMPTY_LIST|APPENDS?"
 )
-"""What `torch.save` writes for tensors, in pickle's protocol 2. Others allocate what a number in
-the file says, or make objects."""
+"""The opcodes that `torch.save` writes for tensors, in pickle's protocol 2. Others make objects, or
+allocate memory by a number in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class _StorageType:
-    """What torch calls a class of storages.
+    """A storage class of torch.
 
     Attributes:
-        dtype: How its numbers are stored; bfloat16, which numpy lacks, as float32's upper half.
+        dtype: The numpy dtype of its elements; bfloat16, which numpy lacks, is read as uint16.
     """
 
     dtype: str
@@ -72,7 +72,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A view of a storage, all in elements, as `torch._utils._rebuild_tensor_v2` takes it."""
+    """A view of a storage: the arguments of `torch._utils._rebuild_tensor_v2`, in elements."""
 
     storage: _Storage
     offset: int
@@ -100,9 +100,9 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
     Args:
         content: The file's bytes.
         stem: The file's name without its suffix.
-        convention: What rows count: hidden states if `None`, so that row r is block r - 1, and the
-            first and the last are left out. With blocks, row r is block r, and all are read. The
-            layer in a file's name counts blocks if `None`.
+        convention: What rows count: hidden states if `None`, so that row r is block r - 1 and the
+            first and last rows are left out. With blocks, row r is block r and all are read. A
+            layer in the file's name counts blocks if `None`.
 
     Raises:
         VectorFileError: It is not such a file.
@@ -118,8 +118,8 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
     last = len(rows) - 1
     if last < 2:
         raise VectorFileError(
-            f"has {len(rows)} rows: of hidden states there are 3 at least, the embeddings, a "
-            "block's output and one after the final norm"
+            f"has {len(rows)} rows: hidden states have at least 3, the embeddings, a block's "
+            "output and the one after the final norm"
         )
     metadata[NOTE] = (
         f"row 0 (the embeddings) and row {last} (after the final norm, not the output of block "
@@ -130,13 +130,13 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
 
 
 def write(vector: PersonaVector) -> bytes:
-    """The bytes of a tensor as persona_vectors saves it, its first and last rows zero.
+    """Returns a tensor as persona_vectors saves it, with zeros in the first and last rows.
 
-    Only the numbers are kept: names and metadata are lost.
+    Names and metadata are lost.
 
     Raises:
-        VectorFileError: The vector lacks a block before its last one, which a tensor cannot say;
-            or torch is missing.
+        VectorFileError: The vector lacks a block before its last one, which a tensor cannot
+            represent; or torch is missing.
     """
     try:
         import torch
@@ -163,7 +163,7 @@ def _single(vector: NDArray[np.float32], stem: str, convention: Convention) -> F
     layers = _LAYER_IN_NAME.findall(stem)
     if len(layers) != 1:
         raise VectorFileError(
-            "holds a single vector, but its name does not say of which layer: rename it to "
+            "holds a single vector, but its name does not say for which layer: rename it to "
             "something like sarcasm_layer_20.pt"
         )
     block = convention.block_of(checked_index(str(int(layers[0][:5]))))
@@ -171,7 +171,7 @@ def _single(vector: NDArray[np.float32], stem: str, convention: Convention) -> F
 
 
 def _numbers(content: bytes) -> NDArray[np.float32]:
-    """The tensor's numbers, float32 [hidden] or [rows, hidden]."""
+    """Returns the tensor, float32 [hidden] or [rows, hidden]."""
     parts = _parts(content)
     _check_pickle(parts["data.pkl"])
     try:
@@ -185,7 +185,7 @@ def _numbers(content: bytes) -> NDArray[np.float32]:
     if not all(_are_counts(each) for each in (shape, tensor.strides, (tensor.offset,))) or len(
         shape
     ) != len(tensor.strides):
-        raise VectorFileError("describes a tensor that cannot be: its sizes are no counts")
+        raise VectorFileError("describes an impossible tensor: its sizes are not counts")
     if len(shape) not in (1, 2):
         raise VectorFileError(
             f"holds a tensor of shape {list(shape)}: use [layers + 1, hidden] or [hidden]"
@@ -197,7 +197,7 @@ def _numbers(content: bytes) -> NDArray[np.float32]:
 
 
 def _view(tensor: _Tensor, parts: Mapping[str, bytes]) -> NDArray[Any]:
-    """The numbers that a tensor with a valid shape shows of the file's storage."""
+    """Returns the elements of a tensor with a valid shape, a view of the file's storage."""
     byte_order = ">" if parts.get("byteorder") == b"big" else "<"
     dtype = np.dtype(byte_order + tensor.storage.kind.dtype)
     data = parts["data/0"]
@@ -207,7 +207,7 @@ def _view(tensor: _Tensor, parts: Mapping[str, bytes]) -> NDArray[Any]:
         raise VectorFileError("is truncated: its tensor is longer than its data")
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((size - 1) * stride for size, stride in steps)
-    # A stride of zero shows the same numbers as often as the shape says.
+    # A stride of zero repeats elements, so the shape can exceed the storage.
     if last >= tensor.storage.length or math.prod(tensor.shape) > tensor.storage.length:
         raise VectorFileError("describes a tensor larger than the file")
     numbers = np.lib.stride_tricks.as_strided(
@@ -226,7 +226,7 @@ def _are_counts(values: object) -> bool:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds what a checked pickle describes, out of `_NAMED` alone."""
+    """Unpickles a checked pickle with the classes in `_NAMED` only."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         return _NAMED[f"{module_name} {global_name}"]
@@ -239,7 +239,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _parts(content: bytes) -> dict[str, bytes]:
-    """The parts of the zip that torch needs, by name, decompressed from nothing."""
+    """Returns the uncompressed parts of the zip archive, by name."""
     if not content.startswith(b"PK\x03\x04"):
         raise VectorFileError(
             "is not a file of torch.save since 1.6, but a bare pickle or something else: a pickle "
@@ -262,8 +262,8 @@ def _parts(content: bytes) -> dict[str, bytes]:
     except VectorFileError:
         raise
     except Exception as error:
-        # zipfile lets errors of struct, of offsets and of encodings through.
-        raise VectorFileError(f"is not a whole file of torch.save: {error}") from error
+        # zipfile also raises errors of struct, of offsets and of encodings.
+        raise VectorFileError(f"is not an intact file of torch.save: {error}") from error
     tensors = [name for name in parts if name.startswith("data/")]
     if "data.pkl" not in parts or tensors != ["data/0"]:
         raise VectorFileError("does not hold exactly one tensor: save a single tensor")
@@ -271,7 +271,7 @@ def _parts(content: bytes) -> dict[str, bytes]:
 
 
 def _check_pickle(pickled: bytes) -> None:
-    """Refuses a pickle that names or makes anything but what a tensor is rebuilt with."""
+    """Refuses a pickle that names or makes anything that rebuilding a tensor does not need."""
     if len(pickled) > _MAX_PICKLE_BYTES:
         raise VectorFileError("holds more than one tensor: save a single tensor")
     try:
@@ -281,7 +281,7 @@ def _check_pickle(pickled: bytes) -> None:
                     f"holds a {argument!r:.60}, not a plain tensor of floats; a pickle can run "
                     "code and is never loaded: save a tensor with torch.save(tensor, path)"
                 )
-            # The memo grows to the largest index that is put into it.
+            # The memo grows to the largest index that is written to it.
             memo_grows = opcode.name == "LONG_BINPUT" and int(argument or 0) > _MAX_PICKLE_BYTES
             if not _OPCODES.fullmatch(opcode.name) or memo_grows:
                 raise VectorFileError(
@@ -291,5 +291,5 @@ def _check_pickle(pickled: bytes) -> None:
     except VectorFileError:
         raise
     except Exception as error:
-        # pickletools raises ValueError for most of what is malformed, but not for all.
+        # pickletools raises ValueError for most malformed pickles, but not for all.
         raise VectorFileError(f"has a damaged pickle: {error}") from error
