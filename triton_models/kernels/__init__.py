@@ -1,1 +1,1 @@
-"""GPU kernels in the Triton language, whose compiler comes with PyTorch for GPUs."""
+"""GPU kernels in the Triton language, whose compiler is part of PyTorch for GPUs."""

@@ -1,11 +1,11 @@
-"""Attention of generating tokens: one kernel rotates, stores and attends, another one joins.
+"""Attention of generating tokens: one kernel rotates, stores and attends, another one combines.
 
-A generating token attends to all of its sequence, which is read once, in parts that are computed
-side by side and joined by their sums, as in Flash-Decoding (Dao et al. 2023). The query heads that
-share a key/value head are computed together. The newest key and value come from the projection, not
-from the cache, into which they are written by the way. No slot behind a token's own is read.
+A sequence is read once, in splits that are computed in parallel and combined by their softmax sums,
+as in Flash-Decoding (Dao et al. 2023). The query heads that share a key/value head are computed
+together. The newest key and value are used from the projection and stored in the cache by the same
+kernel. No slot after a token's own is read.
 
-Prompts are attended to by FlashAttention; `rotate_and_store` does for them what comes before it.
+Prompts use FlashAttention; `rotate_and_store` prepares them for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import triton.language as tl
 from triton_models.kernels.block_sizes import ATTENTION, next_power_of_two
 
 _LOG2_E = 1.4426950408889634
-"""Exponentials are taken of base 2, which is the one that the hardware has."""
+"""Exponentials have base 2, which the hardware supports."""
 
 
 @triton.jit
@@ -36,7 +36,7 @@ def _rotated(
     HEAD_SIZE: tl.constexpr,
     NORMALIZES: tl.constexpr,
 ) -> tl.tensor:
-    """Loads heads and turns them: [heads, padded head size], float32. `base`: [heads, 1]."""
+    """Loads and rotates heads: float32 [heads, padded head size]. `base`: [heads, 1]."""
     half: tl.constexpr = HEAD_SIZE // 2
     swapped = tl.where(dims < half, dims + half, dims - half)
     one = tl.load(base + dims, mask=mask, other=0.0).to(tl.float32)
@@ -75,7 +75,7 @@ def _attend(
     NUM_KEYS: tl.constexpr,
     NORMALIZES: tl.constexpr,
 ) -> None:
-    """One token's part of its sequence, for the query heads of one key/value head."""
+    """Attends one token to one split of its sequence, for the query heads of one key/value head."""
     split = tl.program_id(0)
     shared = tl.program_id(1)
     token = tl.program_id(2).to(tl.int64)
@@ -100,14 +100,14 @@ def _attend(
     )
     queries = queries.to(dtype)
 
-    # Slots are counted in 64 bits once, and in 32 from there: tiles of wide addresses would take
+    # The base address is in 64 bits and offsets are in 32: tiles of 64-bit addresses would take
     # most of the registers.
     key_cache = cache + (slot - position) * slot_width + shared * HEAD_SIZE
     max_score = tl.full((PADDED_GROUP,), -1e30, tl.float32)
     total = tl.zeros((PADDED_GROUP,), tl.float32)
     result = tl.zeros((PADDED_GROUP, PADDED_SIZE), tl.float32)
     if split == 0:
-        # The newest token goes first, so that the loop takes keys and values as they are loaded.
+        # The newest token is handled before the loop, which then only loads from the cache.
         one_head = tl.arange(0, 1)[:, None]
         key_base = own + (NUM_HEADS + shared + one_head) * HEAD_SIZE
         newest_key = _rotated(
@@ -123,7 +123,7 @@ def _attend(
         total += 1.0
         result += newest_value.to(tl.float32)
 
-    # Of the tokens before it: it may be being written by another program.
+    # Only the tokens before the newest, which another program may be writing.
     earlier = position.to(tl.int32)
     part = tl.cdiv(tl.cdiv(earlier, NUM_SPLITS), NUM_KEYS) * NUM_KEYS
     start = split * part
@@ -170,7 +170,7 @@ def _join(
     PADDED_SIZE: tl.constexpr,
     NUM_SPLITS: tl.constexpr,
 ) -> None:
-    """Joins the parts of one query head of one token."""
+    """Combines the splits of one query head of one token."""
     head = tl.program_id(0).to(tl.int64)
     places = head * NUM_SPLITS + tl.arange(0, NUM_SPLITS)
     dims = tl.arange(0, PADDED_SIZE)
@@ -178,7 +178,7 @@ def _join(
     max_score = tl.load(sums + 2 * places)
     total = tl.load(sums + 2 * places + 1)
     weights = tl.exp2(max_score - tl.max(max_score, 0))
-    written = (total > 0)[:, None] & is_dim[None, :]  # parts without any token are not
+    written = (total > 0)[:, None] & is_dim[None, :]  # empty splits are not
     parts = tl.load(partials + places[:, None] * HEAD_SIZE + dims[None, :], mask=written, other=0.0)
     outcome = tl.sum(parts * weights[:, None], 0) / tl.sum(total * weights, 0)
     tl.store(attended + head * HEAD_SIZE + dims, outcome.to(attended.dtype.element_ty), mask=is_dim)
@@ -206,7 +206,7 @@ def _rotate_and_store(
     PADDED_SHARED: tl.constexpr,
     NORMALIZES: tl.constexpr,
 ) -> None:
-    """All heads of one token."""
+    """Rotates and stores all heads of one token."""
     index = tl.program_id(0).to(tl.int64)
     token = first + index
     slot_width: tl.constexpr = 2 * NUM_SHARED * HEAD_SIZE
@@ -238,15 +238,15 @@ def _rotate_and_store(
 
 @dataclass(frozen=True)
 class HeadParameters:
-    """What a block does to its heads before they attend.
+    """How a block normalizes and rotates its heads before attention.
 
     Attributes:
-        num_heads: How many query heads there are.
-        rotations: [2 (cos, sin with its signs), positions, head size], the last dimension
-            contiguous: see `rotation_table`.
-        query_norm: [head size]: the weight that queries are normalized with, if they are.
-        key_norm: [head size]: likewise for keys.
-        epsilon: What the norms add to the mean square.
+        num_heads: The number of query heads.
+        rotations: [2 (cos, signed sin), positions, head size], the last dimension contiguous: see
+            `rotation_table`.
+        query_norm: [head size]: the weight of the queries' norm, if they are normalized.
+        key_norm: [head size]: the weight of the keys' norm, if they are normalized.
+        epsilon: The epsilon of the norms.
     """
 
     num_heads: int
@@ -257,12 +257,12 @@ class HeadParameters:
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """What all kernels of heads are told of it."""
+        """The arguments that both kernels take."""
         return {
             "rotations": self.rotations,
             "rotation_stride": self.rotations.stride(0),
             "position_stride": self.rotations.stride(1),
-            # Without norms they are not read, but a kernel wants a pointer.
+            # Not read without norms, but a kernel needs a pointer.
             "query_norm": self.rotations if self.query_norm is None else self.query_norm,
             "key_norm": self.rotations if self.key_norm is None else self.key_norm,
             "epsilon": self.epsilon,
@@ -279,20 +279,20 @@ def attend(
     parameters: HeadParameters,
     num_splits: int,
 ) -> torch.Tensor:
-    """Attends one token of each of some sequences to all of its sequence, itself included.
+    """Attends one token of each sequence to its sequence up to and with itself.
 
     Its key and value are stored in the cache.
 
     Args:
-        heads: [tokens, query heads + 2 * key/value heads, head size], contiguous: not rotated.
+        heads: [tokens, query heads + 2 * key/value heads, head size], contiguous, not rotated.
         positions: int64 [tokens]: each token's position in its own sequence.
-        slots: int64 [tokens]: where in the cache each token's key and value go.
+        slots: int64 [tokens]: the cache slot of each token's key and value.
         cache: [slots, 2 * key/value heads, head size], contiguous.
-        parameters: How heads are rotated.
-        num_splits: In how many parts a sequence is read, a power of two.
+        parameters: How heads are normalized and rotated.
+        num_splits: The number of splits of a sequence, a power of two.
 
     Returns:
-        [tokens, query heads * head size], of the heads' dtype.
+        [tokens, query heads * head size], in the heads' dtype.
     """
     num_tokens, _, head_size = heads.shape
     num_heads, num_shared = parameters.num_heads, cache.shape[1] // 2
@@ -311,7 +311,7 @@ def attend(
         sums=sums,
         attended=attended,
         NUM_SHARED=num_shared,
-        # A matrix product has at least 16 rows.
+        # `tl.dot` needs at least 16 rows.
         PADDED_GROUP=max(16, next_power_of_two(num_heads // num_shared)),
         NUM_SPLITS=num_splits,
         NUM_KEYS=ATTENTION.num_keys,
@@ -338,12 +338,12 @@ def rotate_and_store(
     """Rotates tokens' queries and keys, and stores their keys and values in the cache.
 
     Args:
-        heads: [tokens, query heads + 2 * key/value heads, head size], contiguous: not rotated.
-        first: The first token that is meant; those before it are left out.
+        heads: [tokens, query heads + 2 * key/value heads, head size], contiguous, not rotated.
+        first: The first token to process.
         positions: int64 [tokens]: each token's position in its own sequence.
-        slots: int64 [tokens]: where in the cache each token's key and value go.
+        slots: int64 [tokens]: the cache slot of each token's key and value.
         cache: [slots, 2 * key/value heads, head size], contiguous.
-        parameters: How heads are rotated.
+        parameters: How heads are normalized and rotated.
 
     Returns:
         The queries, [tokens - first, query heads, head size].

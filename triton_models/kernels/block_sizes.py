@@ -1,7 +1,7 @@
-"""The kernels' block sizes: measured once for a kind of card, not searched for at each start.
+"""The kernels' block sizes: measured once, not autotuned at each start.
 
 They were chosen on an H100 (80 GB, HBM3) by the time of a whole step of Qwen2.5's 3B shape, one row
-for products; other shapes and cards use the same. 7B would be 7 per cent faster with its own.
+for products; other shapes and GPUs use the same. 7B would be 7 per cent faster with its own.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AttentionBlocks:
-    """How a program attends.
+    """The configuration of the attention kernel.
 
     Attributes:
-        num_keys: How many keys it reads at a time.
-        num_warps: How many warps it has.
-        num_stages: How many steps of its loop it has under way, those included whose keys and
-            values are still being loaded.
+        num_keys: The number of keys per iteration.
+        num_warps: The number of warps of a program.
+        num_stages: The number of pipeline stages of its loop.
     """
 
     num_keys: int
@@ -27,14 +26,13 @@ class AttentionBlocks:
 
 @dataclass(frozen=True, slots=True)
 class ProductBlocks:
-    """How a program multiplies few rows by some of a matrix' output features.
+    """The configuration of a matrix product of few rows.
 
     Attributes:
-        num_outputs: How many output features it computes.
-        num_inputs: How many input features it reads at a time.
-        num_warps: How many warps it has.
-        num_stages: How many steps of its loop it has under way, those included whose weights are
-            still being loaded; 1 loads straight into registers.
+        num_outputs: The number of output features of a program.
+        num_inputs: The number of input features per iteration.
+        num_warps: The number of warps of a program.
+        num_stages: The number of pipeline stages of its loop; 1 loads straight into registers.
     """
 
     num_outputs: int
@@ -52,25 +50,25 @@ DOWN = ProductBlocks(4, 1024, 4, 3)
 HEAD = ProductBlocks(2, 1024, 4)
 
 MAX_FEW_ROWS = 2
-"""The most rows that a step multiplies by kernels of its own; for more, cuBLAS is at least as fast.
-On an H100 two rows of 3B take 3.2 ms a step, about as long as with cuBLAS."""
+"""The maximum number of rows for these kernels; for more, cuBLAS is at least as fast. On an H100 a
+step of two rows of 3B takes 3.2 ms, about as long as with cuBLAS."""
 
 _WANTED_PROGRAMS = 264
-"""How many programs keep a card busy: two for each of an H100's multiprocessors."""
+"""How many programs occupy a GPU: two for each of an H100's multiprocessors."""
 
 _MIN_MAX_SPLITS = 16
 _TOKENS_PER_SPLIT = 512
 
 
 def attention_splits(num_tokens: int, num_shared: int, context_length: int) -> int:
-    """Returns in how many parts sequences are read, a power of two.
+    """Returns the number of splits that sequences are read in, a power of two.
 
-    It depends on nothing that changes from step to step, since a CUDA graph holds it.
+    It does not depend on anything that changes from step to step, since a CUDA graph fixes it.
 
     Args:
-        num_tokens: How many sequences there are.
-        num_shared: How many key/value heads.
-        context_length: The most tokens of a sequence.
+        num_tokens: The number of sequences.
+        num_shared: The number of key/value heads.
+        context_length: The maximum number of tokens of a sequence.
     """
     wanted = next_power_of_two(-(-_WANTED_PROGRAMS // (num_tokens * num_shared)))
     max_splits = max(

@@ -1,10 +1,10 @@
-"""Drawing from the whole vocabulary without sorting it: as `sampling.draw_from_all` says.
+"""Sampling from the whole vocabulary without sorting it; see `sampling.draw_from_all`.
 
-One program per row reads the row some ten times, which is in the GPU's cache after the first. The
-smallest logit that top-k leaves is searched for, then the smallest that top-p leaves of these: each
-pass adds up what lies above four thresholds, and so cuts the range to a fifth. The range is one of
-numbers that order as the logits do, so the search ends whatever the logits are. All sums are made
-in one order, so the same logits and the same draw give the same token in any batch.
+One program per row reads the row about ten times; after the first it is in the GPU's cache. It
+searches for the smallest logit that top-k keeps, then for the smallest of those that top-p keeps:
+each pass adds up what lies above four thresholds and so cuts the range to a fifth. The search is
+over integers in the order of the logits, so it ends for any logits. The order of summation is
+fixed, so the same logits and the same draw give the same token in any batch.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import triton
 import triton.language as tl
 
 _LANES = tl.constexpr(2048)
-"""How many sums a pass keeps apart, four per thread."""
+"""The number of partial sums of a pass, four per thread."""
 
 _ROWS = tl.constexpr(4)
-"""How many such rows a step of a loop takes: twice as many do not fit the registers."""
+"""How many rows of lanes an iteration reads: twice as many do not fit the registers."""
 
 _NUM_WARPS = 16
 
 _COLUMNS = ["wanted", "temperature", "top_k", "top_p", "min_p", "draws", "chosen"]
-"""Arguments of which a program reads one number: how they lie in memory does not matter."""
+"""Arguments of which a program reads one element, so their alignment does not matter."""
 
 
 def draw_from_all(
@@ -35,20 +35,20 @@ def draw_from_all(
     draws: torch.Tensor,
     chosen: torch.Tensor,
 ) -> None:
-    """Draws a token for the rows that want one, on the GPU; all tensors are contiguous.
+    """Samples a token for each of the wanted rows, on the GPU; all tensors are contiguous.
 
-    It waits for nothing and makes no tensor, so a CUDA graph can hold it.
+    It neither synchronizes nor allocates, so a CUDA graph can hold it.
 
     Args:
         logits: [tokens, vocabulary], float32.
-        wanted: bool or int8 [tokens]: the rows to draw for.
+        wanted: bool or int8 [tokens]: the rows to sample.
         temperature: float32 [tokens], at least `sampling.MIN_TEMPERATURE` where wanted.
-        top_k: int64 [tokens]; 0 for all.
-        top_p: float32 [tokens]; infinity for all.
-        min_p: float32 [tokens]; 0 for all.
-        draws: float64 [tokens], in [0, 1).
-        chosen: int64 [tokens]; written where wanted, always with a token of the vocabulary, but an
-            arbitrary one where the logits are not finite.
+        top_k: int64 [tokens]; 0 keeps all.
+        top_p: float32 [tokens]; infinity keeps all.
+        min_p: float32 [tokens]; 0 keeps all.
+        draws: float64 [tokens]: uniform random numbers in [0, 1).
+        chosen: int64 [tokens]: written for the wanted rows; an arbitrary token of the vocabulary
+            where the logits are not finite.
     """
     num_rows, vocabulary = logits.shape
     draw_kernel[(num_rows,)](
@@ -77,7 +77,7 @@ def draw_kernel(
     chosen: tl.tensor,
     vocabulary: tl.tensor,
 ) -> None:
-    """Draws for one row; the arguments are `draw_from_all`'s, and the vocabulary's size."""
+    """Samples one row; the arguments are those of `draw_from_all`, and the vocabulary size."""
     row = tl.program_id(0).to(tl.int64)
     if tl.load(wanted + row) == 0:
         return
@@ -107,7 +107,7 @@ def draw_kernel(
 def _tile(
     logits: tl.tensor, start: tl.tensor, vocabulary: tl.tensor, rows: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Loads neighbouring logits as [rows, lanes], and says their places."""
+    """Loads adjacent logits, [rows, lanes], and returns them with their indices."""
     columns = tl.arange(0, _LANES)[None, :]
     places = start + tl.arange(0, rows)[:, None] * _LANES + columns
     return tl.load(logits + places, mask=places < vocabulary, other=float("-inf")), places
@@ -115,9 +115,9 @@ def _tile(
 
 @triton.jit
 def _survey(logits: tl.tensor, vocabulary: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
-    """Returns the largest logit, and how many low bits say nothing about any.
+    """Returns the largest logit, and how many low bits are zero in all logits.
 
-    Logits that were made in half precision differ in their high bits only, which saves half of the
+    Logits that were computed in half precision differ in their high bits only, which halves the
     search.
     """
     max_values = tl.full([_LANES], float("-inf"), tl.float32)
@@ -135,7 +135,7 @@ def _survey(logits: tl.tensor, vocabulary: tl.tensor) -> tuple[tl.tensor, tl.ten
 
 @triton.jit
 def _rank(value: tl.tensor, shift: tl.tensor) -> tl.tensor:
-    """Returns an int64 that orders as floats do, of their bits without the lowest ones."""
+    """Returns an int64 in the order of floats, from their bits without the lowest `shift`."""
     bits = tl.cast(value, tl.float32).to(tl.int32, bitcast=True)
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # a negative float's bits grow as it falls
     return (ordered >> shift).to(tl.int64)
@@ -143,7 +143,7 @@ def _rank(value: tl.tensor, shift: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _highest(rank: tl.tensor, shift: tl.tensor) -> tl.tensor:
-    """Returns the largest float of a rank: any float of a higher rank is above it."""
+    """Returns the largest float of a rank."""
     ordered = (((rank + 1) << shift) - 1).to(tl.int32)
     return (ordered ^ ((ordered >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
 
@@ -159,21 +159,20 @@ def _search(
     shift: tl.tensor,
     weighed: tl.constexpr,
 ) -> tl.tensor:
-    """Finds the largest rank that is cut off, because enough lies above it.
+    """Returns the largest rank to drop, because enough lies above it.
 
     Args:
-        logits: The row's.
-        vocabulary: How many they are.
+        logits: The row's logits.
+        vocabulary: Their number.
         max_logit: The largest.
-        temperature: The temperature; where logits are counted, the scale of the first thresholds.
-        amount: From how much on what lies above is enough: a number of logits, or the share of
-            their probabilities.
-        outside: The largest rank that is cut off already.
-        shift: As `_survey` returns it.
-        weighed: Whether probabilities are added up, or logits counted.
+        temperature: The temperature; if logits are counted, the scale of the first thresholds.
+        amount: What must lie above: a number of logits, or a share of their probabilities.
+        outside: The largest rank that is dropped already.
+        shift: As returned by `_survey`.
+        weighed: Whether to add up probabilities rather than count logits.
     """
     inside = _rank(max_logit, shift)
-    # First thresholds where the answer mostly lies; in between, ranks are about evenly spaced.
+    # The first thresholds are where the answer usually is; later ones are evenly spaced.
     first = outside
     second = _clamp(_rank(max_logit - 12 * temperature, shift), outside, inside - 1)
     third = _clamp(_rank(max_logit - 6 * temperature, shift), outside, inside - 1)
@@ -218,7 +217,7 @@ def _clamp(rank: tl.tensor, minimum: tl.tensor, maximum: tl.tensor) -> tl.tensor
 def _narrow(
     outside: tl.tensor, inside: tl.tensor, rank: tl.tensor, is_inside: tl.tensor
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Narrows a range by what is known of a rank in it."""
+    """Narrows the range by one threshold."""
     outside = tl.where(is_inside, outside, tl.maximum(outside, rank))
     return outside, tl.where(is_inside, tl.minimum(inside, rank), inside)
 
@@ -235,7 +234,7 @@ def _sums_above(
     fourth: tl.tensor,
     weighed: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Returns what lies above four thresholds; never more above a higher one, also when rounded."""
+    """Returns what lies above four thresholds; even rounded, never more above a higher one."""
     sharpness = 1.0 / temperature
     sums_1 = tl.zeros([_LANES], tl.float32)
     sums_2 = tl.zeros([_LANES], tl.float32)
@@ -266,12 +265,12 @@ def _pick(
     """Returns the first token whose cumulative probability exceeds the draw.
 
     Args:
-        logits: The row's.
-        vocabulary: How many they are.
+        logits: The row's logits.
+        vocabulary: Their number.
         max_logit: The largest.
         temperature: The temperature.
-        bound: Only logits above it are left.
-        min_p: Only these have a chance: of at least so much of the likeliest one's.
+        bound: Only logits above it are kept.
+        min_p: Only tokens at least `min_p` times as likely as the most likely one are kept.
         draw: float64, in [0, 1).
     """
     total = tl.zeros([], tl.float64)
@@ -283,7 +282,7 @@ def _pick(
         total += tl.sum(tl.sum(weights, axis=0))
         last = tl.maximum(last, tl.max(tl.max(tl.where(weights > 0, places, 0), axis=0)))
     target = draw * total
-    # The sums are made again, in the same order, up to the part where they exceed the target.
+    # Sum again in the same order, up to the tile where the sum exceeds the target.
     before = tl.zeros([], tl.float64)
     begin = 0
     mass = _mass(logits, begin, vocabulary, max_logit, temperature, bound, min_p, _ROWS)
@@ -300,7 +299,7 @@ def _pick(
     masses = tl.sum(weights, axis=0)
     exceeds = (masses > 0) & (before + tl.cumsum(masses) > target)
     first = tl.min(tl.where(exceeds, tl.sum(places, axis=0), vocabulary))
-    # Where rounding runs past them all, the last token that is left is the one.
+    # If rounding runs past them all, it is the last token that is kept.
     return tl.minimum(first, last)
 
 
@@ -315,9 +314,9 @@ def _weights(
     min_p: tl.tensor,
     rows: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Returns neighbouring tokens' probabilities as shares of the largest one, and their places.
+    """Returns the probabilities of adjacent tokens relative to the largest one, and their indices.
 
-    float64 [rows, lanes], 0 for tokens that are not left or whose logit is not a number.
+    float64 [rows, lanes], 0 for tokens that are dropped or whose logit is NaN.
     """
     values, places = _tile(logits, start, vocabulary, rows)
     weights = tl.exp((values - max_logit) * (1.0 / temperature))
@@ -336,6 +335,6 @@ def _mass(
     min_p: tl.tensor,
     rows: tl.constexpr,
 ) -> tl.tensor:
-    """Adds up what `_weights` returns, float64."""
+    """Returns the sum of `_weights`, float64."""
     weights, _ = _weights(logits, start, vocabulary, max_logit, temperature, bound, min_p, rows)
     return tl.sum(tl.sum(weights, axis=0))

@@ -1,4 +1,4 @@
-"""What stands between matrix products, in one pass each over what they read and write."""
+"""The elementwise operations between matrix products, each fused into one pass over memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _add_and_normalize(
     ADDS: tl.constexpr,
     STEERS: tl.constexpr,
 ) -> None:
-    """One token."""
+    """Processes one token."""
     token = tl.program_id(0).to(tl.int64)
     dims = tl.arange(0, PADDED_SIZE)
     is_dim = dims < SIZE
@@ -58,7 +58,7 @@ def _gate(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """A part of one token."""
+    """Processes a block of one token."""
     token = tl.program_id(0).to(tl.int64)
     dims = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     is_dim = dims < SIZE
@@ -70,12 +70,12 @@ def _gate(
 
 
 def normalize(states: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Returns the root mean square norm of each token, [tokens, size], computed in float32.
+    """Returns the RMSNorm of each token, [tokens, size], computed in float32.
 
     Args:
         states: [tokens, size], contiguous.
         weight: [size].
-        epsilon: What is added to the mean square.
+        epsilon: Added to the mean square.
     """
     normalized = torch.empty_like(states)
     _launch(states, None, None, weight, epsilon, states, normalized)
@@ -96,13 +96,13 @@ def add_and_normalize(
         states: [tokens, size], contiguous: the residual stream.
         added: Of the same shape.
         weight: [size]: the norm's.
-        epsilon: What the norm adds to the mean square.
+        epsilon: The norm's.
         steering: A block's table, [lines, size], and int64 [tokens], each token's line of it, which
             is added as well.
-        out: Of the states' shape: where the new residual stream goes.
+        out: Of the states' shape: where to write the new residual stream.
 
     Returns:
-        The new residual stream and its norm.
+        The new residual stream, and its norm.
     """
     new_states = torch.empty_like(states) if out is None else out
     normalized = torch.empty_like(states)

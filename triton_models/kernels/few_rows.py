@@ -1,8 +1,8 @@
-"""Matrix products of few rows, with what stands before and behind them in the same kernel.
+"""Matrix products of few rows, fused with the operations before and after them.
 
-With one row a step takes as long as reading the weights does, if nothing else is in its way: here
-each program reads some rows of a weight, once, for all tokens of the step. The root mean square of
-the norm before a product is a factor of its result, so it is worked out beside the product.
+With one row the time of a step is bounded by reading the weights: each program reads some rows of a
+weight once, for all tokens of the step. The root mean square of the norm before a product is a
+factor of its result, so it is computed along with the product.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _scaled(
     IN_SIZE: tl.constexpr,
     NORMALIZES: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Loads inputs [rows, 1, block], float32: as they are, and times the norm's weight."""
+    """Loads inputs, float32 [rows, 1, block]: unchanged, and times the norm's weight."""
     is_place = places < IN_SIZE
     mask = (tokens < num_tokens) & is_place
     values = tl.load(inputs + tokens * IN_SIZE + places, mask=mask, other=0.0).to(tl.float32)
@@ -37,7 +37,7 @@ def _scaled(
 
 @triton.jit
 def _weighted(weights: tl.tensor, mask: tl.tensor, scaled: tl.tensor) -> tl.tensor:
-    """Loads weights [1, features, block] and multiplies inputs by them, float32."""
+    """Loads weights, [1, features, block], and multiplies the inputs by them, float32."""
     return tl.load(weights, mask=mask, other=0.0).to(tl.float32) * scaled
 
 
@@ -64,8 +64,8 @@ def _multiply(
     ADDS: tl.constexpr,
     STEERS: tl.constexpr,
 ) -> None:
-    """Some output features of all tokens."""
-    # Of three dimensions from the beginning, so that weights are multiplied where they are loaded.
+    """Computes some output features of all tokens."""
+    # All in three dimensions, so that weights are multiplied in the layout in which they load.
     tokens = tl.arange(0, ROWS)[:, None, None]
     features = (tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS))[None, :, None]
     is_feature = features < num_outputs
@@ -116,7 +116,7 @@ def _gate_up(
     STAGES: tl.constexpr,
     HAS_BIAS: tl.constexpr,
 ) -> None:
-    """Some gated features of all tokens."""
+    """Computes some gated features of all tokens."""
     tokens = tl.arange(0, ROWS)[:, None, None]
     features = (tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS))[None, :, None]
     is_feature = features < num_outputs
@@ -165,12 +165,11 @@ def multiply(
         weight: [out features, in features], contiguous.
         bias: [out features], if there is one.
         blocks: The block sizes.
-        norm: The weight, [in features], and epsilon of a root mean square norm that the inputs go
-            through first.
+        norm: The weight, [in features], and epsilon of an RMSNorm that is applied to the inputs.
         residual: [tokens, out features], contiguous: added to the product.
         steering: A block's table, [lines, out features], and int64 [tokens], each token's line of
             it, which is added as well.
-        out: [tokens, out features], contiguous: where the result goes, in its dtype.
+        out: [tokens, out features], contiguous: where to write the result, in its dtype.
     """
     num_tokens, in_size = inputs.shape
     num_outputs = len(weight)
@@ -209,14 +208,13 @@ def gate_up(
     bias: torch.Tensor | None,
     norm: tuple[torch.Tensor, float],
 ) -> torch.Tensor:
-    """Returns silu(gate) * up of few tokens' norms, [tokens, size].
+    """Returns silu(gate) * up of the normalized inputs of few tokens, [tokens, size].
 
     Args:
         inputs: [tokens, in features], contiguous.
         weight: [2 * size, in features], contiguous: the gates first.
         bias: [2 * size], if there is one.
-        norm: The weight, [in features], and epsilon of the root mean square norm that the inputs go
-            through first.
+        norm: The weight, [in features], and epsilon of the RMSNorm that is applied to the inputs.
     """
     num_tokens, in_size = inputs.shape
     num_outputs = len(weight) // 2

@@ -1,8 +1,8 @@
-"""Penalties for tokens that rows have already: what `sampling.penalize` says, for a whole batch.
+"""Penalties for tokens that have occurred, as in `sampling.penalize`, for a whole batch.
 
-One program per token of the batch, which returns at once where its row is not penalized, so the
-time depends on the penalized rows' lengths only. A row can have a token many times, so its
-program first notes all new values, and writes them when every thread has done so.
+There is one program per row of logits, which returns at once if the row has no penalties, so the
+time depends only on the lengths of penalized rows. A token can occur several times, so a program
+first computes all new values and writes them when all its threads have done so.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def penalize(
     frequency: torch.Tensor,
     presence: torch.Tensor,
 ) -> None:
-    """Lowers the logits of tokens that rows have already, in place; all tensors are contiguous.
+    """Applies penalties to the logits, in place; all tensors are contiguous.
 
-    It waits for nothing, so a CUDA graph can hold it.
+    It does not synchronize, so a CUDA graph can hold it.
 
     Args:
         logits: [tokens, vocabulary], float32.
-        rows: int64 [tokens]: each token's row of the tables.
-        lengths: int64 [tokens]: how many tokens its row has, prompt and answer; 0 changes nothing.
-        tokens: int32 [rows, context]: what they are; what stands behind them is not read.
-        prompt_lengths: int64 [rows]: how many of them are the prompt.
+        rows: int64 [tokens]: the row of the tables for each row of the logits.
+        lengths: int64 [tokens]: the number of tokens of prompt and answer; 0 changes nothing.
+        tokens: int32 [rows, context]: those tokens; later elements are not read.
+        prompt_lengths: int64 [rows]: the number of prompt tokens among them.
         repetition: float32 [rows]; 1 for none.
         frequency: float32 [rows]; 0 for none.
         presence: float32 [rows]; 0 for none.
@@ -73,10 +73,10 @@ def penalize_kernel(
     vocabulary: tl.tensor,
     context: tl.tensor,
 ) -> None:
-    """Penalizes one token's logits; the arguments are `penalize`'s, and room for its notes.
+    """Penalizes one row of logits; the arguments are those of `penalize`, and a buffer for notes.
 
-    The barriers hold the program's threads together: all of them have read, or written, before one
-    goes on. No other program touches these logits.
+    The barriers make all threads of the program finish reading, or writing, before one continues.
+    No other program touches these logits.
     """
     place = tl.program_id(0).to(tl.int64)
     row = tl.load(rows + place)
@@ -102,13 +102,13 @@ def penalize_kernel(
     if each_time != 0.0:
         for start in range(answer, length, _BLOCK):
             targets, _, known = _targets(logits, tokens, start, length)
-            # A token's addends are all the same, so their order does not matter.
+            # All addends of a token are equal, so their order does not matter.
             tl.atomic_add(targets, tl.where(known, -each_time, 0.0), mask=known, sem="relaxed")
         tl.debug_barrier()
     if once != 0.0:
         for start in range(answer, length, _BLOCK):
             targets, ranks, known = _targets(logits, tokens, start, length)
-            # Atomics add behind the cache that other loads may read from.
+            # Atomics bypass the L1 cache, so this load must as well.
             values = tl.load(targets, mask=known, other=0.0, cache_modifier=".cg")
             tl.store(notes + ranks, values - once, mask=known)
         tl.debug_barrier()
@@ -119,7 +119,7 @@ def penalize_kernel(
 def _targets(
     logits: tl.tensor, tokens: tl.tensor, start: tl.tensor, length: tl.tensor
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """Returns where some neighbouring tokens' logits are, their ranks, and whether they exist."""
+    """Returns pointers to adjacent tokens' logits, the tokens' ranks, and whether they exist."""
     ranks = start + tl.arange(0, _BLOCK)
     known = ranks < length
     return logits + tl.load(tokens + ranks, mask=known, other=0), ranks, known
@@ -129,7 +129,7 @@ def _targets(
 def _write_notes(
     logits: tl.tensor, tokens: tl.tensor, notes: tl.tensor, first: tl.tensor, length: tl.tensor
 ) -> None:
-    """Writes what was noted, from the first rank on: for each occurrence of a token the same."""
+    """Writes the notes from the first rank on: all occurrences of a token write the same value."""
     for start in range(first, length, _BLOCK):
         targets, ranks, known = _targets(logits, tokens, start, length)
         tl.store(targets, tl.load(notes + ranks, mask=known, other=0.0), mask=known)
