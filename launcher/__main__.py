@@ -1,7 +1,7 @@
 """`python -m launcher` keeps Triton and the gateway running until Ctrl-C or SIGTERM.
 
 python -m launcher                          both
-python -m launcher triton [ARGUMENT ...]    Triton alone, with more arguments for tritonserver
+python -m launcher triton [ARGUMENT ...]    Triton only, with additional arguments for tritonserver
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def main(arguments: list[str]) -> int:
     if with_gateway and arguments:
         print(_USAGE, file=sys.stderr)
         return 2
-    # A flag, not an exception: an exception out of a signal handler can be lost, or cut short the
-    # stopping that it asks for.
+    # A flag, because an exception from a signal handler can be lost, or interrupt the shutdown.
     interrupted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: interrupted.set())
@@ -86,9 +85,12 @@ def _banner(settings: StackSettings, stack: Stack, *, with_gateway: bool) -> str
 
 
 def _who_reaches(settings: StackSettings, guarded: bool) -> str:
-    who = "all programs on this machine" if settings.triton_on_loopback else "whoever reaches it"
+    if settings.triton_on_loopback:
+        who = "all programs on this machine"
+    else:
+        who = "all clients that can reach it"
     if guarded:
-        return f"for {who} that knows {control.ACCESS_VARIABLE}"
+        return f"for {who} with {control.ACCESS_VARIABLE}"
     return f"for {who}, without API keys or policy"
 
 

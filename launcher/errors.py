@@ -2,8 +2,8 @@
 
 
 class LaunchError(Exception):
-    """The servers cannot run here; the message says why and what to do about it."""
+    """The servers cannot run; the message says why and what to do about it."""
 
 
-class LaunchInterrupted(Exception):  # noqa: N818 - it is no error
-    """Whoever started the servers wants them stopped before they were ready."""
+class LaunchInterrupted(Exception):  # noqa: N818 - it is not an error
+    """The user stopped the servers before they were ready."""

@@ -1,9 +1,8 @@
-"""Whether a Triton's models work, and what is to be done if not.
+"""Checks whether Triton's models work, and decides what to do if not.
 
-Triton's own readiness proves nothing: 2.51 goes on calling a model ready whose process is dead, and
-2.73 says the truth in another way for each part. So every part is asked a question of its own, and
-an idle model generates a token. A model that is at work is not made to queue a token behind its
-users: what it computes meanwhile is proof enough.
+Triton's own readiness is not enough: 2.51 still reports a model as ready whose process is dead, and
+2.73 reports it differently for each model. So every model gets a request, and an idle one generates
+a token. A busy model need not: its progress is proof enough, and a token would queue behind users.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from triton_models.grpc_failures import FailureKind
 from triton_models.tensors import MODELS, PERSONA, STEERED_QWEN
 
 STUCK_SECONDS = 120.0
-"""How long an engine with something to do may show no progress. The longest step, a chunk of a long
-prompt through a large model on a slow processor, takes most of that."""
+"""How long a busy engine may show no progress. The longest step, a chunk of a long prompt through a
+large model on a slow CPU, takes most of that."""
 
 
 class Health(Enum):
@@ -45,7 +44,7 @@ class HealthReport:
     Attributes:
         health: What it says about the models.
         reason: Why, for the log.
-        model: Which step of the ensemble is to blame.
+        model: The model of the ensemble that is at fault.
         began: When the check began, in the clock's seconds.
     """
 
@@ -56,34 +55,34 @@ class HealthReport:
 
 
 class Remedy(Enum):
-    """What to do about it."""
+    """What to do about a failure."""
 
     NOTHING = "nothing"
     RELOAD = "reload"
-    """Unload the model to blame, and load it."""
+    """Unload and load the model at fault."""
     RESTART = "restart"
-    """Start Triton again."""
+    """Restart Triton."""
 
 
 _REMEDIES: dict[Health, tuple[int, Remedy]] = {
-    # Triton calls a process dead that has shown no sign of life for a second, which on a machine
-    # with too much to do can be wrong.
+    # Triton declares a process dead after a second of silence, which is wrong at times on an
+    # overloaded machine.
     Health.DEAD: (2, Remedy.RELOAD),
     Health.FAILING: (3, Remedy.RELOAD),
     Health.STUCK: (1, Remedy.RELOAD),
-    # What 2.73 may say of a dead process as well.
+    # 2.73 may say this of a dead process as well.
     Health.NOT_LOADED: (3, Remedy.RELOAD),
-    # About 20 seconds: its process runs, and its port does not answer.
+    # About 20 seconds: its process runs, but its port does not answer.
     Health.UNREACHABLE: (100, Remedy.RESTART),
 }
-"""After how many looks in a row with the same outcome to act, and how."""
+"""After how many checks in a row with the same outcome to act, and how."""
 
 _BROKEN = frozenset({Health.DEAD, Health.FAILING})
-"""How a dead process shows: once Triton has called it dead, later silence confirms that."""
+"""How a dead process appears: once Triton has declared it dead, later silence confirms that."""
 
 
 class FailureTracker:
-    """Decides from the outcomes of successive looks."""
+    """Counts failed checks in a row and decides on a remedy."""
 
     def __init__(self) -> None:
         self._health = Health.WELL
@@ -91,11 +90,11 @@ class FailureTracker:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last check was no success, so that the next should come soon."""
+        """Whether the last check failed, so that the next one should be soon."""
         return self._health not in HEALTHY
 
     def decide(self, health: Health) -> Remedy:
-        """Returns what to do after one more check; a remedy starts the count anew."""
+        """Returns what to do after one more check; a remedy restarts the count."""
         if {health, self._health} <= _BROKEN:
             if self._health is Health.DEAD:
                 health = Health.DEAD
@@ -111,16 +110,16 @@ class FailureTracker:
 
 
 _PROGRESS = ("generated_tokens", "prompt_tokens", "finished", "cancelled", "failed")
-"""What an engine counts that is at work."""
+"""Counters that grow while an engine works."""
 
 
 class HealthChecker:
-    """Looks at one Triton's models, from one thread.
+    """Checks one Triton's models, from one thread.
 
     Args:
-        calls: Asks them.
-        probe_seconds: How often an idle model generates a token; 0 is once, and after each trouble.
-        clock: Seconds that only rise.
+        calls: Calls Triton.
+        probe_seconds: How often an idle model generates a token; 0 is once, and after each failure.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class HealthChecker:
         self._pieces = -1
 
     def check(self) -> HealthReport:
-        """Asks the parts, and the whole if it is idle: a dead part may leave that hanging."""
+        """Checks each model, then the ensemble if it is idle: a dead model can make that hang."""
         began = self._clock()
         try:
             report = self._check_parts()
@@ -147,7 +146,7 @@ class HealthChecker:
             if error.failure.kind is FailureKind.LATE and self._sends():
                 report = replace(report, health=Health.BUSY)
         if report.health not in HEALTHY:
-            self._proved_at = None  # whatever it is: a token proves that it is over
+            self._proved_at = None  # the next success has to prove itself by a token
         return replace(report, began=began)
 
     def _check_parts(self) -> HealthReport:
@@ -168,16 +167,16 @@ class HealthChecker:
         return HealthReport(Health.BUSY if engine.get("waiting") else Health.WELL)
 
     def _prove(self, now: float) -> None:
-        """Has the ensemble generate a token, if it is time for that."""
+        """Makes the ensemble generate a token, if one is due."""
         again = self._probe_seconds and self._proved_at is not None
         if self._proved_at is None or (again and now - self._proved_at >= self._probe_seconds):
             self._calls.generate_one_token()
             self._proved_at = now
 
     def _sends(self) -> bool:
-        """Whether clients have got anything since the last time that a part was silent.
+        """Whether clients have received anything since the last time that a model was silent.
 
-        Under load even a healthy part may be silent for a while.
+        Under load even a healthy model can be silent for a while.
         """
         try:
             pieces = self._calls.count_pieces()
@@ -192,7 +191,7 @@ _HEALTH_OF_FAILURE = {
     FailureKind.NOT_LOADED: Health.NOT_LOADED,
     FailureKind.UNREACHABLE: Health.UNREACHABLE,
     FailureKind.FULL: Health.BUSY,
-    # Refused with a reason: whatever is wrong with the question, the model is there.
+    # It refused the request with a reason, so the model works.
     FailureKind.INVALID: Health.WELL,
 }
 
@@ -201,7 +200,7 @@ def report_of(error: CallError) -> HealthReport:
     """Returns what a failed call says about the models."""
     model = error.asked if error.asked in MODELS else STEERED_QWEN
     health = _HEALTH_OF_FAILURE.get(error.failure.kind, Health.FAILING)
-    # What the ensemble does wrong is the engine's doing, unless the error names another step.
+    # A failure of the ensemble is attributed to the engine, unless the error names another model.
     if model == PERSONA and health is not Health.NOT_LOADED:
         model = STEERED_QWEN
     if error.failure.model in MODELS:

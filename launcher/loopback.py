@@ -1,4 +1,4 @@
-"""A stack of its own on this machine only, for tests and benchmarks beside whatever else runs."""
+"""A separate stack on loopback ports, for tests and benchmarks beside other servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launcher.supervisor import TICK_SECONDS
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports that nothing listens on."""
+    """Returns free ports."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -26,12 +26,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
-    """Returns settings for a stack on free loopback ports, all of Triton's among them.
+    """Returns settings for a stack on free loopback ports, with Triton's HTTP port.
 
-    Its idle model generates no tokens by itself, which would be among those that are counted.
+    Its idle model generates no probe tokens, which would be counted with the others.
 
     Args:
-        run_folder: Where its logs and records go.
+        run_folder: The folder of its logs and records.
         start_seconds: How long the model may take to load.
     """
     gateway, http, grpc, metrics, status = free_ports(5)
@@ -52,18 +52,18 @@ def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
 
 @contextmanager
 def supervised(*stacks: Stack) -> Iterator[None]:
-    """Looks after stacks until the end, as `python -m launcher` does.
+    """Supervises stacks within the context, as `python -m launcher` does.
 
     Args:
-        *stacks: Running ones, which only this thread of its own touches meanwhile.
+        *stacks: Running stacks, each used by its own thread only meanwhile.
     """
     ended = threading.Event()
 
-    def look_after(stack: Stack) -> None:
+    def supervise(stack: Stack) -> None:
         while not ended.wait(TICK_SECONDS):
             stack.tick()
 
-    threads = [threading.Thread(target=look_after, args=(stack,)) for stack in stacks]
+    threads = [threading.Thread(target=supervise, args=(stack,)) for stack in stacks]
     for thread in threads:
         thread.start()
     try:

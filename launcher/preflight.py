@@ -1,7 +1,7 @@
-"""What is made ready, refused or warned of before the servers start.
+"""Checks and preparations before the servers start.
 
-In a container volumes may belong to root, and where the container starts as root, the servers still
-never run so: folders are given to their user, whom the launcher then becomes for good.
+The servers never run as root. In a container that starts as root, whose volumes may belong to root,
+the launcher gives the folders to another user and then becomes that user for good.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from launcher.settings import ROOT
 from triton_models.settings import DATA_ROOT
 
 _USER_VARIABLE = "SERVE_AS"
-"""The number of the user and group that the launcher becomes where it starts as root."""
+"""The numeric user and group id that the launcher switches to if it starts as root."""
 
 _SET_NO_NEW_PRIVILEGES = 38
 _MIN_SHARED_MEMORY_MIB = 256
 
 
 def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
-    """Gives folders away, drops root's rights, and fetches the model, each where it is asked for.
+    """Changes the owner of folders, drops root, and downloads the model, as configured.
 
     Args:
-        environment: `SERVE_AS`, `FETCH_MODEL`, `ALLOW_ANONYMOUS`, and where the folders are.
-        with_gateway: Whether there is a gateway to be reached.
+        environment: `SERVE_AS`, `FETCH_MODEL`, `ALLOW_ANONYMOUS`, and the folders' variables.
+        with_gateway: Whether the gateway is to be started as well.
 
     Raises:
-        LaunchError: Something is missing that only the operator can give.
+        LaunchError: Something is missing that the operator has to provide.
     """
     if with_gateway:
         _check_keys(environment)
@@ -50,7 +50,7 @@ def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
 
 
 def warnings(environment: Mapping[str, str]) -> list[str]:
-    """Returns what the operator may want to change."""
+    """Returns warnings for the operator."""
     found = []
     kernels = environment.get("TRITON_CACHE_DIR")
     if kernels and not _can_write(Path(kernels)):
@@ -75,7 +75,7 @@ def _check_keys(environment: Mapping[str, str]) -> None:
     if environment.get("ALLOW_ANONYMOUS", "true") != "true" and not keys:
         raise LaunchError(
             "set API_KEYS to the entries that 'persona keys new' prints, as a JSON list (or "
-            "ALLOW_ANONYMOUS=true if whoever finds the address may use it)"
+            "ALLOW_ANONYMOUS=true if anyone who can reach it may use it)"
         )
 
 
@@ -86,7 +86,7 @@ def _written_folders(environment: Mapping[str, str]) -> list[Path]:
 
 def _become(user: int, folders: Iterable[Path]) -> None:
     for folder in folders:
-        # One that cannot be given away is warned of, or refused, by whoever needs it.
+        # If this fails, the check of that folder warns or refuses.
         try:
             folder.mkdir(parents=True, exist_ok=True)
             os.chown(folder, user, user)

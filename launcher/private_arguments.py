@@ -1,10 +1,10 @@
-"""Arguments of a child that no other user of the machine can read.
+"""Arguments of a child process that other users of the machine cannot read.
 
-/proc/PID/cmdline, which `ps` shows, is readable for everybody, and /proc/PID/environ for the same
-user only. A program that takes a secret as an argument and in no other way is given one here that
-lies in its environment: the kernel stops the child before its first instruction, which is when a
-tracer gets hold of it, and the pointers to the arguments, which lie on its stack, are turned to
-strings of the environment. The command line never holds more than a word in their stead.
+/proc/PID/cmdline, which `ps` shows, is readable by everybody, /proc/PID/environ only by the same
+user. For a program that accepts a secret only as an argument, the secret is passed in its
+environment: the child is traced, so that the kernel stops it before its first instruction, and the
+argument pointers on its stack are redirected to strings of the environment. The command line only
+ever has a placeholder.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SHOWN = "(hidden)"
-"""What stands in the list of processes for a private argument."""
+"""The placeholder of a private argument in the process list."""
 
 _TRACE_ME, _DETACH = 0, 17
-# Where proc(5)'s fields stand in /proc/[pid]/stat, counted from the one after the name.
+# The indices of proc(5)'s fields in /proc/[pid]/stat, counted from the one after the name.
 _START_OF_STACK, _START_OF_ENVIRONMENT, _END_OF_ENVIRONMENT = 25, 47, 48
 _WORD = struct.calcsize("P")
 
@@ -30,36 +30,35 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 class PrivacyError(Exception):
-    """This machine does not let a process trace its own child."""
+    """This machine does not allow a process to trace its child."""
 
 
 def variables(arguments: Sequence[str]) -> Mapping[str, str]:
-    """Returns the variables that a child with private arguments has to be started with."""
+    """Returns the environment variables that a child with private arguments needs."""
     return {_variable(index): argument for index, argument in enumerate(arguments)}
 
 
 def trace_me() -> None:
-    """Makes the kernel stop the calling process, a child before its exec, right after that.
+    """Makes the kernel stop the calling process, a child before its exec, right after the exec.
 
-    Where it may not be traced, it is not stopped, which `pass_on` notices.
+    If tracing is not allowed, it is not stopped, which `pass_on` notices.
     """
     _libc.ptrace(_TRACE_ME, 0, None, None)
 
 
 def pass_on(pid: int, arguments: Sequence[str]) -> None:
-    """Gives a child its private arguments, and lets it run.
+    """Passes private arguments to a child, and lets it run.
 
     Args:
-        pid: The child, which has called `trace_me` and has `SHOWN` as often at the end of its
-            arguments, and the arguments' `variables` in its environment. It was started by the
-            calling thread.
+        pid: The child, started by the calling thread. It has called `trace_me`, its last arguments
+            are `SHOWN`, one for each private argument, and its environment has their `variables`.
         arguments: The private arguments.
 
     Raises:
-        PrivacyError: It could not be traced, and runs with arguments that it cannot make use of.
+        PrivacyError: It could not be traced, and runs with the placeholders.
     """
     if "\nTracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
-        raise PrivacyError("the kernel refuses to let a process be traced by its parent")
+        raise PrivacyError("the kernel does not allow a process to be traced by its parent")
     _, status = os.waitpid(pid, 0)
     if not os.WIFSTOPPED(status) or os.WSTOPSIG(status) != signal.SIGTRAP:
         raise PrivacyError(f"the process did not stop before it ran (status {status})")
@@ -79,7 +78,7 @@ def _turn_pointers(pid: int, arguments: Sequence[str]) -> None:
     with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
         memory.seek(start)
         environment = b"\0" + memory.read(end - start)
-        # The stack begins with the number of arguments, and a pointer to each.
+        # The stack begins with the number of arguments and a pointer to each.
         memory.seek(stack)
         (count,) = struct.unpack("P", memory.read(_WORD))
         for index, argument in enumerate(arguments):

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their purpose, and the traces they may leave."""
+"""Child processes that never outlive their parent, and cleanup of what they leave behind."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from launcher import private_arguments
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "persona_"
-"""What the names of all shared memory begin with that a launcher's Triton makes."""
+"""The prefix of the names of all shared memory of a launcher's Triton."""
 
 _STUB = re.compile(r"[^\0]*triton_python_backend_stub\0[^\0]*/(?P<model>\w+)/\d+/model\.py\0")
-"""How Triton's Python backend starts the process of a model."""
+"""The command line of a model's process, as Triton's Python backend starts it."""
 
 _PR_SET_PDEATHSIG = 1
-# Where proc(5)'s fields stand in /proc/[pid]/stat, counted from the one after the name.
+# The indices of proc(5)'s fields in /proc/[pid]/stat, counted from the one after the name.
 _STATE, _GROUP, _START_TIME = 0, 2, 19
 
 
 class ManagedProcess:
-    """A child in a process group of its own, with its output in a file.
+    """A child in its own process group, with its output in a file.
 
     Args:
-        name: What to call it in messages.
+        name: Its name in messages.
         command: The program and its arguments.
         environment: Its environment.
-        log: The file that its output goes to; `None` if it goes where this process's own does.
-        private: More arguments, which other users of the machine cannot read.
+        log: The file for its output; `None` if it inherits this process's output.
+        private: Additional arguments, which other users of the machine cannot read.
 
     Raises:
         PrivacyError: This machine cannot keep arguments private.
@@ -71,7 +71,7 @@ class ManagedProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id, which is also its group's."""
+        """Its process id, which is also that of its group."""
         return self._process.pid
 
     @property
@@ -81,11 +81,11 @@ class ManagedProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """How it ended, or `None`."""
+        """Its exit status, `None` while it runs."""
         return self._process.poll()
 
     def stop(self, patience_seconds: float) -> None:
-        """Asks it to end, and after a while makes it; its children end with it."""
+        """Terminates it, and kills it with its children after `patience_seconds`."""
         if self.running:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -95,7 +95,7 @@ class ManagedProcess:
 
     @property
     def output(self) -> str:
-        """What it has written so far, `""` if that goes to no file."""
+        """Its output so far, `""` if it has no file."""
         return self.log.read_text(errors="replace") if self.log else ""
 
     def last_lines(self, count: int = 15) -> str:
@@ -105,16 +105,15 @@ class ManagedProcess:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a launcher started, written down so that a later one can clean up after it.
+    """A record of what a launcher started, so that a later one can clean up after it.
+
+    Start times are in clock ticks since boot: a process id alone may have been reused.
 
     Attributes:
-        launcher: The launcher's process id, and when it started.
-        leaders: The leader of each process group it started, and when that started.
-        shared_memory_prefix: The names of the shared memory that its Triton makes begin so.
+        launcher: The launcher's process id and start time.
+        leaders: The process id and start time of the leader of each process group it started.
+        shared_memory_prefix: The prefix of the names of its Triton's shared memory.
         gateway_url: Where its gateway listens.
-
-    The starts are in clock ticks since the machine's boot: a process id alone may have been given
-    to another process since.
     """
 
     launcher: tuple[int, int]
@@ -124,15 +123,15 @@ class RunRecord:
 
     @property
     def launcher_runs(self) -> bool:
-        """Whether the launcher still runs."""
+        """Whether the launcher is still running."""
         pid, start = self.launcher
         return process_start(pid) == start
 
     def clean_up(self) -> None:
-        """Ends what a launcher that was killed left running, and nothing else.
+        """Kills the processes that a killed launcher left behind, and no others.
 
-        A group is ours if its leader is. Of a group whose leader has gone, those are ours that name
-        our shared memory, as Triton's Python stubs do.
+        A group belongs to it if its leader does. In a group whose leader has ended, those processes
+        belong to it that name its shared memory, as Triton's Python stubs do.
         """
         for pid, start in self.leaders:
             if process_start(pid) == start:
@@ -152,7 +151,7 @@ class RunRecord:
 
     @staticmethod
     def read(path: Path) -> RunRecord | None:
-        """Reads a record, if there is a sound one."""
+        """Reads a record, `None` if there is no valid one."""
         try:
             fields = json.loads(path.read_text())
             record = RunRecord(
@@ -167,7 +166,7 @@ class RunRecord:
 
 
 def process_start(pid: int) -> int | None:
-    """Returns when a process started, in clock ticks since boot, or `None` if there is none."""
+    """Returns a process's start time in clock ticks since boot, `None` if it does not exist."""
     fields = _stat(pid)
     return int(fields[_START_TIME]) if fields else None
 
@@ -189,7 +188,7 @@ def group_members(group: int) -> list[int]:
 
 
 def stub_models(group: int) -> dict[int, str]:
-    """Returns the models whose Python processes a Triton has, by process.
+    """Returns the models of a Triton's Python processes, by process id.
 
     Args:
         group: Triton's process group.
@@ -199,13 +198,13 @@ def stub_models(group: int) -> dict[int, str]:
 
 
 def model_of_stub(pid: int) -> str | None:
-    """Returns the model that a process is the Python process of, `None` for others."""
+    """Returns the model of a Python process of Triton, `None` for other processes."""
     found = _STUB.match(command_line(pid))
     return found["model"] if found else None
 
 
 def kill_group(group: int, patience_seconds: float = 10.0) -> None:
-    """Ends every process of a group, and waits until the kernel has taken back what they held."""
+    """Kills every process of a group, and waits until the kernel has freed their resources."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
     deadline = time.monotonic() + patience_seconds
@@ -214,16 +213,15 @@ def kill_group(group: int, patience_seconds: float = 10.0) -> None:
 
 
 def hide_shared_memory(prefix: str) -> None:
-    """Takes everybody else's rights to shared memory, through which prompts and answers pass.
+    """Makes shared memory, through which prompts and answers pass, private to its owner.
 
-    Triton's Python backend makes it readable for all, whatever the umask, for each model that it
-    loads.
+    Triton's Python backend makes that of each model readable for everybody, whatever the umask.
 
     Args:
-        prefix: What the names begin with.
+        prefix: The prefix of the names.
     """
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
-        # Its model may have been unloaded since; and everybody may put files, and links, there.
+        # Its model may have been unloaded since; and everybody can create files and links there.
         with contextlib.suppress(OSError):
             file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
@@ -237,11 +235,11 @@ def hide_shared_memory(prefix: str) -> None:
 def remove_unused_shared_memory(prefix: str, group: int) -> None:
     """Removes shared memory that a killed Python process of a running Triton left behind.
 
-    Triton gives the model that it loads again another file.
+    A reloaded model gets a new file.
 
     Args:
-        prefix: What the names begin with.
-        group: Triton's process group; no model of it may be loading.
+        prefix: The prefix of the names.
+        group: Triton's process group; none of its models may be loading.
     """
     commands = [command_line(pid) for pid in group_members(group)]
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
@@ -250,10 +248,10 @@ def remove_unused_shared_memory(prefix: str, group: int) -> None:
 
 
 def remove_shared_memory(prefix: str) -> None:
-    """Removes shared memory that a Triton of ours, now ended, left behind.
+    """Removes shared memory that a Triton left behind which has ended.
 
     Args:
-        prefix: What the names begin with.
+        prefix: The prefix of the names.
     """
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
         path.unlink(missing_ok=True)
@@ -265,7 +263,7 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
 
 
 def command_line(pid: int) -> str:
-    """Returns a process's arguments, each ended by a zero byte; `""` if there is no process."""
+    """Returns a process's arguments, each followed by a zero byte; `""` if it does not exist."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
@@ -273,7 +271,7 @@ def command_line(pid: int) -> str:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Returns the fields of /proc/[pid]/stat after the name, or `None` if there is no process."""
+    """Returns the fields of /proc/[pid]/stat after the name, `None` if it does not exist."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -281,7 +279,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def _die_with_parent() -> None:
-    """Makes the kernel end the child when the launcher dies, even by SIGKILL."""
+    """Makes the kernel terminate the child when the launcher dies, even by SIGKILL."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

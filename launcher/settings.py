@@ -1,4 +1,4 @@
-"""Which addresses and folders the servers use, and how patient their supervisor is."""
+"""The addresses, folders and timeouts of the servers."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """Addresses, folders and patience of one Triton, its supervisor, and one gateway.
+    """Addresses, folders and timeouts of one Triton, its supervisor, and one gateway.
 
     Attributes:
-        gateway_host: The address the gateway listens on.
-        gateway_port: Its port.
-        triton_host: The address Triton listens on; loopback, since the gateway is its front.
+        gateway_host: The address that the gateway listens on.
+        gateway_port: The gateway's port.
+        triton_host: The address that Triton listens on; by default reachable for the gateway only.
         triton_http_port: Triton's HTTP port.
         triton_grpc_port: Triton's gRPC port.
         triton_metrics_port: Triton's Prometheus port.
-        triton_http: Whether Triton listens on its HTTP port. Any web page that a browser on this
-            machine shows can send requests there.
-        triton_server: The server's program, where it is not the wheel's.
-        status_host: The address that the supervisor tells its state on.
+        triton_http: Whether Triton listens on its HTTP port, to which any web page in a browser on
+            this machine can send requests.
+        triton_server: The server's executable, if it is not the wheel's.
+        status_host: The address of the supervisor's status endpoint.
         status_port: Its port.
-        run_folder: Logs, the backends folder and the record of what runs.
-        log_files: Whether the servers' logs are files there; else they go where the supervisor's
-            own do.
+        run_folder: The folder of logs, backends and the record of running processes.
+        log_files: Whether the servers log to files there, rather than to the supervisor's output.
         start_seconds: How long the model may take to load.
-        exit_seconds: How long open answers may go on when Triton is to stop.
-        probe_seconds: How often an idle model generates a token to prove that it can; 0 is once,
-            and again after each trouble.
-        restart_budget: How often in ten minutes a server may be started again.
+        exit_seconds: How long open answers may continue when Triton is to stop.
+        probe_seconds: How often an idle model generates a token to prove that it works; 0 is once,
+            and again after each failure.
+        restart_budget: How often a server may be restarted within ten minutes.
     """
 
     gateway_host: str = "0.0.0.0"
@@ -58,37 +57,37 @@ class StackSettings:
 
     @property
     def gateway_url(self) -> str:
-        """Where this machine reaches the gateway."""
+        """The gateway's URL on this machine."""
         return f"http://{_reached(self.gateway_host, 'localhost')}:{self.gateway_port}"
 
     @property
     def grpc_address(self) -> str:
-        """Where this machine reaches Triton's gRPC."""
+        """The address of Triton's gRPC port on this machine."""
         return f"{_reached(self.triton_host)}:{self.triton_grpc_port}"
 
     @property
     def http_url(self) -> str:
-        """Where this machine reaches Triton's HTTP."""
+        """The URL of Triton's HTTP port on this machine."""
         return f"http://{_reached(self.triton_host)}:{self.triton_http_port}"
 
     @property
     def triton_on_loopback(self) -> bool:
-        """Whether only this machine reaches Triton."""
+        """Whether Triton can be reached from this machine only."""
         return self.triton_host == "localhost" or self.triton_host.startswith(("127.", "::1"))
 
     @property
     def metrics_url(self) -> str:
-        """Where this machine reaches Triton's metrics."""
+        """The URL of Triton's metrics on this machine."""
         return f"http://{_reached(self.triton_host)}:{self.triton_metrics_port}/metrics"
 
     @property
     def status_url(self) -> str:
-        """Where this machine reaches the supervisor."""
+        """The URL of the supervisor's status endpoint on this machine."""
         return f"http://{_reached(self.status_host)}:{self.status_port}"
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports that are listened on, by the variables that choose them."""
+        """The ports in use, by the variables that set them."""
         return {
             variable: getattr(self, field)
             for field, variable in PORT_VARIABLES.items()
@@ -109,7 +108,7 @@ def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSe
     """Reads the settings from environment variables.
 
     Raises:
-        LaunchError: A variable is not what it should be.
+        LaunchError: A variable has an invalid value.
     """
     variables = os.environ if environment is None else environment
     defaults = StackSettings()
@@ -140,17 +139,17 @@ def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSe
 
 
 def check_ports(settings: StackSettings, *, with_gateway: bool = True) -> None:
-    """Makes sure that every port of the servers can be listened on.
+    """Makes sure that all ports of the servers are free.
 
     Args:
-        settings: Which ports.
-        with_gateway: Whether the gateway's is among them.
+        settings: The ports.
+        with_gateway: Whether to check the gateway's port.
 
     Raises:
-        LaunchError: One is taken; the message names the variable that chooses another.
+        LaunchError: One is in use; the message names the variable that sets it.
     """
     for name, port in settings.ports.items():
-        # The supervisor holds its own port already.
+        # The supervisor is listening on its own port already.
         if name == "STATUS_PORT" or (name == "PORT" and not with_gateway):
             continue
         host = settings.gateway_host if name == "PORT" else settings.triton_host
@@ -163,13 +162,13 @@ def check_ports(settings: StackSettings, *, with_gateway: bool = True) -> None:
 
 
 def port_taken(name: str, host: str, port: int, error: OSError) -> LaunchError:
-    """Returns the error for a port that cannot be listened on.
+    """Returns the error for a port that cannot be used.
 
     Args:
-        name: The variable that chooses it.
+        name: The variable that sets it.
         host: The address.
         port: The port.
-        error: What the system says.
+        error: The system's error.
     """
     return LaunchError(
         f"port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or choose "
@@ -178,7 +177,7 @@ def port_taken(name: str, host: str, port: int, error: OSError) -> LaunchError:
 
 
 def _reached(host: str, loopback: str = "127.0.0.1") -> str:
-    """Returns a host as this machine's URLs write it, where it may listen everywhere."""
+    """Returns a host as in URLs on this machine; a wildcard address becomes `loopback`."""
     if host in ("0.0.0.0", "::"):
         return loopback
     return f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Triton under its supervisor, and the gateway beside it: started, kept, stopped."""
+"""Starts, supervises and stops one Triton and one gateway."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from triton_models.model.folder import find_model
 from triton_models.settings import SettingsError, read_settings
 
 GATEWAY_DRAIN_SECONDS = 5
-"""How long the gateway's open answers may go on, where SHUTDOWN_TIMEOUT does not say."""
+"""How long the gateway's open answers may continue, unless SHUTDOWN_TIMEOUT is set."""
 
 _PROBE_SECONDS = 10
 _WAIT_SECONDS = 0.2
 
 PROTECTION = ("API_KEYS", "API_KEYS_FILE", "POLICY_FILE")
-"""The variables by which the gateway does not serve everybody."""
+"""The variables that restrict access to the gateway."""
 
 Say = Callable[[str], None]
 
@@ -39,19 +39,19 @@ class Stack:
 
     Args:
         settings: Addresses and folders.
-        environment: Variables for both servers, on top of this process's own.
+        environment: Variables for both servers, in addition to this process's own.
         say: Takes lines about the progress.
-        interrupted: Set it, from a signal handler say, to end `start` and `watch`.
-        with_gateway: Whether there is a gateway.
-        triton_arguments: More arguments for Triton.
+        interrupted: Ends `start` and `watch` when it is set, for example by a signal handler.
+        with_gateway: Whether to start a gateway.
+        triton_arguments: Additional arguments for Triton.
 
     Attributes:
-        control_key: What Triton asks for before it loads a model, the environment's or a new one.
-        access_key: What it asks for before it generates, `""` if nothing.
-        status: What Triton is doing.
+        control_key: The secret that Triton requires to load a model, from the environment or new.
+        access_key: The secret that it requires to generate, `""` if none.
+        status: The state of Triton.
 
     Raises:
-        LaunchError: A secret cannot be used.
+        LaunchError: A secret is not valid.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class Stack:
 
     @property
     def triton(self) -> ManagedProcess | None:
-        """Triton's running or last process."""
+        """Triton's current or last process."""
         return self._server.process
 
     @property
     def protected_by(self) -> list[str]:
-        """The variables that are set by which the gateway does not serve everybody."""
+        """The variables that are set and restrict access to the gateway."""
         return [name for name in PROTECTION if self._environment.get(name)]
 
     def __enter__(self) -> Stack:
@@ -122,10 +122,10 @@ class Stack:
         self.stop()
 
     def start(self) -> None:
-        """Starts both servers and returns once a real generation has succeeded.
+        """Starts both servers, and returns once a token was generated.
 
         Raises:
-            LaunchError: Something is missing or taken, or a server does not come up.
+            LaunchError: Something is missing or in use, or a server does not start.
             LaunchInterrupted: `interrupted` was set.
         """
         self._make_way()
@@ -144,7 +144,7 @@ class Stack:
         """Starts Triton, and returns once it has generated a token.
 
         Raises:
-            LaunchError: It does not come up.
+            LaunchError: It does not start.
             LaunchInterrupted: `interrupted` was set.
         """
         self._supervisor.start(started=self._write_record)
@@ -165,19 +165,19 @@ class Stack:
         self._write_record()
 
     def watch(self) -> None:
-        """Looks after both servers until `interrupted` is set.
+        """Supervises both servers until `interrupted` is set.
 
         Raises:
-            LaunchError: One of them has ended more often than it may.
+            LaunchError: The restart budget of a server is exhausted.
         """
         while not self._interrupted.wait(TICK_SECONDS):
             self.tick()
 
     def tick(self) -> None:
-        """Looks after both servers once.
+        """Checks both servers once, and repairs or restarts them if necessary.
 
         Raises:
-            LaunchError: One of them has ended more often than it may.
+            LaunchError: The restart budget of a server is exhausted.
         """
         before = self.triton
         self._supervisor.tick()
@@ -193,7 +193,7 @@ class Stack:
             self.start_gateway()
 
     def stop(self) -> None:
-        """Stops both servers and removes what they would leave behind."""
+        """Stops both servers and cleans up after them."""
         if self.gateway:
             self.gateway.stop(self._gateway_exit_seconds())
         self.drain()
@@ -205,18 +205,18 @@ class Stack:
             self._record_path.unlink(missing_ok=True)
 
     def drain(self) -> None:
-        """Has Triton refuse new requests, and waits for the open ones as long as they may take."""
+        """Makes Triton refuse new requests, and waits up to `exit_seconds` for the open ones."""
         self._supervisor.drain()
 
     def _gateway_exit_seconds(self) -> float:
         text = self._environment.get("SHUTDOWN_TIMEOUT") or str(GATEWAY_DRAIN_SECONDS)
         try:
             return float(text) + 5
-        except ValueError:  # which the gateway has refused
+        except ValueError:  # the gateway has refused it and ended
             return 0.0
 
     def _make_way(self) -> None:
-        """Cleans up after a launcher that was killed, and refuses to start beside a living one."""
+        """Cleans up after a killed launcher, and refuses to start beside a running one."""
         record = RunRecord.read(self._record_path)
         if record is None:
             return
@@ -250,7 +250,7 @@ class Stack:
     def _wait_for_gateway(self) -> None:
         url = f"{self.settings.gateway_url}/health/ready"
         deadline = time.monotonic() + self.settings.start_seconds
-        # Not through a proxy that the environment may name: the server is on this machine.
+        # Without the environment's proxies, since the server is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while time.monotonic() < deadline:
             assert self.gateway
@@ -260,7 +260,7 @@ class Stack:
                 with opener.open(url, timeout=_PROBE_SECONDS) as answer:
                     if answer.status == 200:
                         return
-            except OSError:  # urllib's errors are among them
+            except OSError:  # includes urllib's errors
                 pass
             if self._interrupted.wait(_WAIT_SECONDS):
                 raise LaunchInterrupted

@@ -1,4 +1,4 @@
-"""What the supervisor says about itself: to people, to orchestrators and to Prometheus."""
+"""The supervisor's status endpoint, for people, orchestrators and Prometheus."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from launcher.settings import port_taken
 
 
 class State(Enum):
-    """What Triton is doing, as far as the supervisor knows."""
+    """The state of Triton, as known to the supervisor."""
 
     STARTING = "starting"
     READY = "ready"
     BUSY = "busy"
-    """Everything answers, and requests wait for a place in the batch."""
+    """It serves, and requests are waiting for a row of the batch."""
     RELOADING = "reloading"
     """A model's process is being replaced."""
     RESTARTING = "restarting"
-    """Triton itself is."""
+    """Triton itself is being restarted."""
     DRAINING = "draining"
-    """New requests are refused, open ones are answered."""
+    """New requests are refused, open ones are completed."""
     STOPPED = "stopped"
     FAILED = "failed"
     """The supervisor has given up."""
@@ -39,14 +39,14 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is known at a moment.
+    """The status at one moment.
 
     Attributes:
-        state: What Triton is doing.
-        reason: Why, in a sentence, `""` where that is plain.
-        since_seconds: For how long.
-        reloads: How often a model was loaded again.
-        restarts: How often Triton was started again.
+        state: The state of Triton.
+        reason: Why, in a sentence; `""` if there is nothing to explain.
+        since_seconds: For how many seconds it has been in this state.
+        reloads: How often a model was reloaded.
+        restarts: How often Triton was restarted.
     """
 
     state: str
@@ -57,10 +57,10 @@ class Snapshot:
 
 
 class SupervisorStatus:
-    """The state and its history; all threads may read and change it.
+    """The state of Triton and its history; thread-safe.
 
     Args:
-        clock: Seconds that only rise.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -74,11 +74,11 @@ class SupervisorStatus:
 
     @property
     def state(self) -> State:
-        """What Triton is doing."""
+        """The state of Triton."""
         return self._state
 
     def become(self, state: State, reason: str = "") -> None:
-        """Changes the state; a reload or restart that begins is counted."""
+        """Changes the state, and counts reloads and restarts."""
         with self._lock:
             if state is not self._state:
                 self._since = self._clock()
@@ -87,14 +87,14 @@ class SupervisorStatus:
             self._state, self._reason = state, reason
 
     def snapshot(self) -> Snapshot:
-        """Returns all of it, from one moment."""
+        """Returns a consistent snapshot."""
         with self._lock:
             seconds = round(self._clock() - self._since, 3)
             return Snapshot(self._state.value, self._reason, seconds, self._reloads, self._restarts)
 
 
 def prometheus_text(snapshot: Snapshot) -> str:
-    """Returns the state as Prometheus reads it."""
+    """Returns the status in Prometheus' text format."""
     states = [
         f'persona_supervisor_state{{state="{state.value}"}} {int(state.value == snapshot.state)}'
         for state in State
@@ -129,16 +129,16 @@ def answer_to(path: str, status: SupervisorStatus) -> tuple[int, str, str]:
         return (503 if state is State.FAILED else 200), _JSON, body
     if path == "/ready":
         return (200 if state in SERVING else 503), _JSON, body
-    return 404, _TEXT, "there are /live, /ready, /status and /metrics\n"
+    return 404, _TEXT, "unknown path: use /live, /ready, /status or /metrics\n"
 
 
 class StatusServer:
-    """Answers on the status port, from the first moment to the last. Use it as a context manager.
+    """Answers on the status port until it is closed.
 
     Args:
         host: The address to listen on.
         port: The port.
-        status: What to tell.
+        status: The status to report.
 
     Raises:
         LaunchError: The port cannot be used.
@@ -147,7 +147,7 @@ class StatusServer:
     def __init__(self, host: str, port: int, status: SupervisorStatus) -> None:
         class Handler(BaseHTTPRequestHandler):
             timeout = 5  # seconds for a request to arrive
-            protocol_version = "HTTP/1.0"  # a connection for each: nobody holds a thread
+            protocol_version = "HTTP/1.0"  # no keep-alive, which would occupy a thread
 
             def do_GET(self) -> None:
                 code, kind, body = answer_to(self.path.partition("?")[0], status)
@@ -159,7 +159,7 @@ class StatusServer:
                 self.wfile.write(data)
 
             def log_message(self, *_: object) -> None:
-                """Says nothing: probes come every few seconds."""
+                """Logs nothing: probes arrive every few seconds."""
 
         try:
             self._server = (_Server6 if ":" in host else _Server)((host, port), Handler)
@@ -178,7 +178,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Says nothing of clients that go away while they are answered."""
+        """Ignores clients that disconnect early."""
 
 
 class _Server6(_Server):

@@ -1,8 +1,8 @@
-"""Keeps one Triton serving: starts it, looks at it, repairs it, drains it.
+"""Keeps one Triton serving: starts it, checks it, repairs it, drains it.
 
-Nobody else loads or unloads its models. What ends shows at once in the list of processes; what only
-fails or hangs shows when it is asked (`health.py`), which a thread of its own does, since a dead
-part may take its time to answer.
+Nothing else loads or unloads its models. A process that ends is noticed at once in the process
+list; one that fails or hangs is noticed by health checks (`health.py`) in a separate thread, since
+a dead model can be slow to answer.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ _START_CHECK_SECONDS = 0.1
 _DRAIN_POLL_SECONDS = 0.2
 _BUDGET_SECONDS = 600.0
 _MAX_BACKOFF_SECONDS = 30.0
-"""The longest pause before a server is started again that did not come up the last times."""
-
+"""The longest pause before the next attempt to start a server that failed to start."""
 
 _STARTING = (State.STARTING, State.RESTARTING)
 _COMING_UP = (Health.UNREACHABLE, Health.NOT_LOADED)
 
 
 class CrashBudget:
-    """How often something may be started again before that is given up.
+    """Limits how often something may be restarted.
 
     Args:
-        maximum: How often in ten minutes.
-        clock: Seconds that only rise.
+        maximum: How often within ten minutes.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +49,7 @@ class CrashBudget:
         self._spent: deque[float] = deque()
 
     def spend(self) -> bool:
-        """Takes one out; says whether there was one."""
+        """Counts one restart; false if the budget is exhausted."""
         now = self._clock()
         while self._spent and now - self._spent[0] > _BUDGET_SECONDS:
             self._spent.popleft()
@@ -83,7 +82,7 @@ class HealthThread:
         self._hurry.set()
 
     def reports(self) -> list[HealthReport]:
-        """Returns what was found since the last time, and wants more."""
+        """Returns the reports since the last call, and requests the next check."""
         self._wanted.set()
         found = []
         while not self._reports.empty():
@@ -108,20 +107,20 @@ class HealthThread:
         began = time.monotonic()
         try:
             return self._checker.check()
-        except Exception as error:  # a thread that died would let the server go unwatched
+        except Exception as error:  # if the thread died, the server would not be supervised
             return HealthReport(Health.FAILING, f"the health check failed: {error!r}", began=began)
 
 
 class Supervisor:
-    """Looks after one Triton from one thread, which calls `tick` all the time.
+    """Supervises one Triton from one thread, which calls `tick` all the time.
 
     Args:
         server: The server.
-        calls: Asks it.
-        status: What is told of it.
-        settings: Its patience.
+        calls: Calls the server.
+        status: The status to update.
+        settings: The timeouts.
         say: Takes lines about what happens.
-        interrupted: Ends what takes long.
+        interrupted: Ends waiting when it is set.
     """
 
     def __init__(
@@ -150,11 +149,11 @@ class Supervisor:
         """Starts Triton, and returns once it has generated a token.
 
         Args:
-            started: Called when its process is there.
+            started: Called once its process exists.
 
         Raises:
-            LaunchError: It does not come up.
-            LaunchInterrupted: It was not to be waited for any longer.
+            LaunchError: It does not start.
+            LaunchInterrupted: `interrupted` was set.
         """
         self._launch()
         started()
@@ -168,10 +167,10 @@ class Supervisor:
             self.tick()
 
     def tick(self) -> None:
-        """Looks after Triton once, which takes no time unless there is something to repair.
+        """Checks Triton once; this returns at once unless there is something to repair.
 
         Raises:
-            LaunchError: It has ended, or does not come up, more often than it may.
+            LaunchError: The restart budget is exhausted.
         """
         if not self._server.running:
             assert self._server.process
@@ -182,21 +181,21 @@ class Supervisor:
             self._consider_reports()
 
     def drain(self) -> None:
-        """Has new requests refused, and waits for the open ones as long as they may take.
+        """Makes Triton refuse new requests, and waits up to `exit_seconds` for the open ones.
 
-        From SIGTERM on, Triton 2.51 refuses the steps that an open answer of the ensemble still has
-        to take: its stream gets nothing more, not even an error. So the ensemble is unloaded first,
-        which refuses new requests (a gateway sends them elsewhere) and leaves open ones alone.
+        After SIGTERM, Triton 2.51 refuses the remaining steps of an open request to the ensemble:
+        its stream gets nothing more, not even an error. So the ensemble is unloaded first, which
+        refuses new requests (a gateway sends them to another server) and leaves open ones alone.
         """
         if self._status.state not in SERVING:
             return
         self._status.become(State.DRAINING)
         if not self._server.running or self._server.dead_models():
-            return  # nobody will answer what is open
+            return  # open requests cannot be completed
         deadline = time.monotonic() + self._settings.exit_seconds
         try:
             self._calls.unload(PERSONA)
-            # Twice: a request that was on its way from the tokenizer is counted a moment later.
+            # Twice, since a request on its way from the tokenizer is counted a moment later.
             idle = 0
             while idle < 2:
                 idle = 0 if (count := self._calls.count_open()) else idle + 1
@@ -208,11 +207,11 @@ class Supervisor:
                     return
                 time.sleep(_DRAIN_POLL_SECONDS)
         except (CallError, OSError) as error:
-            # Nothing to wait for: the model is dead, or was never there.
+            # There is nothing to wait for: the model is dead or was never loaded.
             self._say(f"warning: Triton cannot be drained: {error}")
 
     def stop(self) -> None:
-        """Ends Triton."""
+        """Stops Triton."""
         if self._health_thread:
             self._health_thread.end()
         self._server.stop()
@@ -226,7 +225,7 @@ class Supervisor:
     def _consider_reports(self) -> None:
         assert self._health_thread
         for report in self._health_thread.reports():
-            # What was asked before a repair says nothing about what came of it.
+            # A check that began before the last repair says nothing about its success.
             if report.began >= self._settled_at:
                 self._consider(report)
 
@@ -254,10 +253,10 @@ class Supervisor:
             seconds = time.monotonic() - self._started_at
             self._say(f"Triton serves after {seconds:.1f} s")
         self._status.become(state, report.reason)
-        self._server.look_after_stubs()
+        self._server.update_stubs()
 
     def _wait_for_start(self, report: HealthReport) -> None:
-        """Gives a server that starts the time that it may take."""
+        """Gives a server up to `start_seconds` to start."""
         seconds = self._settings.start_seconds
         if time.monotonic() - self._started_at <= seconds:
             return
@@ -275,20 +274,20 @@ class Supervisor:
             if model != PERSONA:
                 self._unload(model)
                 self._calls.load(model, self._settings.start_seconds, self._interrupted)
-            # A step that is loaded brings the ensemble back, unless that was unloaded, too.
+            # Loading a model brings the ensemble back, unless that was unloaded as well.
             self._calls.load(PERSONA, self._settings.start_seconds, self._interrupted)
         except CallError as error:
             if not self._interrupted.is_set():
                 self._restart(f"{model} cannot be loaded again: {error}")
             return
         self._server.clear_up()
-        self._server.look_after_stubs()
+        self._server.update_stubs()
         self._settled_at = time.monotonic()
         self._health_thread.pause_seconds = _START_CHECK_SECONDS
         self._health_thread.check_now()
 
     def _unload(self, model: str) -> None:
-        """Unloads a model; one that is not loaded cannot be, which is no matter."""
+        """Unloads a model, if it is loaded."""
         with suppress(CallError):
             self._calls.unload(model)
 

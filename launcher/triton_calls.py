@@ -1,4 +1,4 @@
-"""What the supervisor asks of Triton over gRPC, and has it do."""
+"""The supervisor's calls to Triton: health checks, and loading and unloading of models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.1
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
-    # A restarted server is to be found soon; the default grows to two minutes.
+    # To find a restarted server soon; the default backoff grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
@@ -35,8 +35,8 @@ class CallError(Exception):
     """A call failed.
 
     Attributes:
-        failure: What that says about the server.
-        asked: The model that was asked, `""` if it was Triton itself.
+        failure: What it says about the server.
+        asked: The model that was called, `""` if it was Triton itself.
     """
 
     def __init__(self, failure: Failure, asked: str, reason: str) -> None:
@@ -46,13 +46,13 @@ class CallError(Exception):
 
 
 class TritonCalls:
-    """Asks one Triton, and loads and unloads its models. All threads may use it.
+    """Calls one Triton, and loads and unloads its models; thread-safe.
 
     Args:
         address: Host and port of its gRPC endpoint.
-        metrics_url: Its metrics.
-        control_key: What it asks for before it loads or unloads anything.
-        access_key: What it asks for before it generates, `""` if nothing.
+        metrics_url: The URL of its metrics.
+        control_key: The secret that it requires to load or unload a model.
+        access_key: The secret that it requires to generate, `""` if none.
 
     Attributes:
         address: Host and port of its gRPC endpoint.
@@ -66,15 +66,15 @@ class TritonCalls:
         self.address = address
         self._metrics_url = metrics_url
         self._control = ((control.GRPC_HEADER, control_key),)
-        # Makes Triton end a stream with a real status code instead of a message inside it.
+        # Makes Triton end a failed stream with a status code instead of a message inside it.
         self._access = (("triton_grpc_error", "true"), *control.access_metadata(access_key))
 
     def close(self) -> None:
-        """Closes the connection; calls that are under way fail."""
+        """Closes the connection; calls in progress fail."""
         self._channel.close()
 
     def describe_engine(self) -> dict[str, Any]:
-        """Returns what the engine says about itself, without waiting for a place in its batch.
+        """Returns the engine's description, without waiting for a row of its batch.
 
         Raises:
             CallError: It does not answer.
@@ -88,16 +88,16 @@ class TritonCalls:
         return engine
 
     def check_steps(self) -> None:
-        """Asks the tokenizer and the detokenizer, past the ensemble.
+        """Calls the tokenizer and the detokenizer directly.
 
         Raises:
-            CallError: One does not answer.
+            CallError: One of them does not answer.
         """
         for model, question in STEP_QUESTIONS.items():
             self._ask(model, question)
 
     def generate_one_token(self) -> None:
-        """Has the ensemble generate a token.
+        """Makes the ensemble generate a token.
 
         Raises:
             CallError: It did not.
@@ -105,10 +105,10 @@ class TritonCalls:
         self._ask(tensors.PERSONA, ONE_TOKEN)
 
     def count_pieces(self) -> int:
-        """Returns how many pieces of answers have gone to clients, as Triton itself counts them.
+        """Returns how many chunks of answers were sent to clients, as Triton counts them.
 
         Raises:
-            CallError: Triton cannot be asked.
+            CallError: Triton does not answer.
         """
         request = service_pb2.ModelStatisticsRequest(name=tensors.DETOKENIZER)
         try:
@@ -118,12 +118,12 @@ class TritonCalls:
         return sum(int(model.inference_count) for model in answer.model_stats)
 
     def count_open(self) -> int:
-        """Returns how many requests the engines of all instances compute or have waiting.
+        """Returns the number of running and waiting requests of all instances.
 
         Raises:
             OSError: The metrics cannot be read.
         """
-        # Not through a proxy that the environment may name: the server is on this machine.
+        # Without the environment's proxies, since the server is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(self._metrics_url, timeout=ASK_SECONDS) as answer:
             lines = answer.read().decode().splitlines()
@@ -133,7 +133,7 @@ class TritonCalls:
     def unload(self, model: str) -> None:
         """Unloads a model, which ends its Python process.
 
-        Loading alone does nothing to a model that Triton believes to be loaded.
+        Loading alone has no effect on a model that Triton considers loaded.
 
         Raises:
             CallError: Triton refuses.
@@ -147,12 +147,12 @@ class TritonCalls:
             raise _error_of(error, "") from None
 
     def load(self, model: str, seconds: float, interrupted: threading.Event) -> None:
-        """Loads a model, with all it needs, if it is not loaded.
+        """Loads a model and the models that it needs, unless they are loaded.
 
         Args:
-            model: One of `tensors.MODELS`; the ensemble waits for a step to be loaded again.
-            seconds: How long it may take.
-            interrupted: Gives up when it is set.
+            model: One of `tensors.MODELS`.
+            seconds: The timeout.
+            interrupted: Cancels the call when it is set.
 
         Raises:
             CallError: Triton refuses, or the model does not load.

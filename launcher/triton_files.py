@@ -1,4 +1,4 @@
-"""Where the Triton server is, and the folder of backends that it needs."""
+"""Finds the Triton server, and assembles the backends folder that it needs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from launcher.errors import LaunchError
 
 @dataclass(frozen=True, slots=True)
 class TritonFiles:
-    """The parts of the server that the nvidia-pytriton wheel carries.
+    """The parts of the server in the nvidia-pytriton wheel.
 
     Attributes:
         executable: The server.
-        libraries: The folder of the shared libraries it needs.
+        libraries: The folder of the shared libraries that it needs.
         python_backend: The Python backend, without a stub.
         stub: The Python backend's stub for the running Python.
     """
@@ -33,7 +33,7 @@ class TritonFiles:
 
 
 def find_triton() -> TritonFiles:
-    """Finds the server in the running environment.
+    """Finds the server in the current Python environment.
 
     Raises:
         LaunchError: The wheel is not installed, or has no stub for the running Python.
@@ -63,10 +63,10 @@ def find_triton() -> TritonFiles:
 
 
 def assemble_backends(files: TritonFiles, folder: Path) -> None:
-    """Fills a folder as `--backend-directory` wants it: the Python backend with its stub beside.
+    """Fills a folder for `--backend-directory`: the Python backend with its stub.
 
-    The folder is made anew, since files of an old one may still be in use by a process that is
-    being killed, and cannot be written then.
+    The folder is created anew, since files of an old one may still be in use by a process that is
+    being killed, and could not be overwritten.
 
     Raises:
         LaunchError: The folder cannot be written.
@@ -82,10 +82,10 @@ def assemble_backends(files: TritonFiles, folder: Path) -> None:
 
 
 def library_path(files: TritonFiles) -> str:
-    """Returns an `LD_LIBRARY_PATH` on which the server and the stub find what they need.
+    """Returns an `LD_LIBRARY_PATH` with the libraries that the server and the stub need.
 
     Raises:
-        LaunchError: A library is missing; without libpython, for one, no model would load.
+        LaunchError: A library is missing; without libpython, for example, no model would load.
     """
     folders = [str(files.libraries)]
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
@@ -98,7 +98,7 @@ def library_path(files: TritonFiles) -> str:
         except OSError as error:
             version = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise LaunchError(
-                f"{name} is missing, which Triton's Python backend loads. On Debian and Ubuntu: "
+                f"{name} is missing, which Triton's Python backend needs. On Debian and Ubuntu: "
                 f"apt-get install libpython{version}. With pyenv: build Python with "
                 "PYTHON_CONFIGURE_OPTS=--enable-shared"
             ) from error
@@ -109,7 +109,7 @@ def library_path(files: TritonFiles) -> str:
 
 
 def _check_dependencies(files: TritonFiles, path: str) -> None:
-    """Makes sure that the loader finds every library that the server needs.
+    """Makes sure that the dynamic linker finds every library that the server needs.
 
     Raises:
         LaunchError: One is missing; the message names it.

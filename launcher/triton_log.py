@@ -1,4 +1,4 @@
-"""Why Triton could not load a model, out of its log."""
+"""Extracts from Triton's log why it could not load a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _FAILURE = re.compile(r"failed to load '(\w+)' version \d+: \w+: (?:\w+: )?(.*?)
 
 
 def load_failures(log: str) -> list[str]:
-    """Returns one line for each different reason that a model was not loaded for.
+    """Returns one line for each distinct reason why a model failed to load.
 
     Args:
         log: Triton's log, in its default format.

@@ -1,4 +1,4 @@
-"""The Triton server: its command, its process, and the traces that it may leave."""
+"""The Triton server: its command, its process, and cleanup of what it leaves behind."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from launcher.triton_log import load_failures
 from triton_models import control
 
 EXIT_SECONDS = 15
-"""How long Triton waits by itself for what is open when it is told to stop."""
+"""How long Triton itself waits for open requests when it is told to stop."""
 
 _KILL_SECONDS = EXIT_SECONDS + 5
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
-"""Makes large allocations ask for huge pages: a CPU's step reads every weight once, and takes a
-twentieth less time where it finds them in pages of 2 MiB. Only malloc's first arena grows in one
-piece, as that takes."""
+"""Makes malloc request huge pages for large allocations: a step on a CPU reads every weight once,
+and takes a twentieth less time with pages of 2 MiB. They need contiguous growth, which only
+malloc's first arena has."""
 
 
 class TritonServer:
@@ -38,15 +38,15 @@ class TritonServer:
 
     Args:
         settings: Addresses and folders.
-        environment: Its variables.
-        prefix: What the names of its shared memory begin with.
-        control_key: What it asks for before it loads a model.
-        access_key: What it asks for before it generates, `""` if nothing.
-        arguments: More of them for the server.
+        environment: Its environment variables.
+        prefix: The prefix of the names of its shared memory.
+        control_key: The secret that it requires to load a model.
+        access_key: The secret that it requires to generate, `""` if none.
+        arguments: Additional arguments for the server.
         say: Takes warnings.
 
     Attributes:
-        process: The running or last one.
+        process: The current or last process.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class TritonServer:
 
     @property
     def running(self) -> bool:
-        """Whether there is a process that has not ended."""
+        """Whether its process is running."""
         return self.process is not None and self.process.running
 
     def start(self) -> ManagedProcess:
         """Starts it, without waiting for its models.
 
         Raises:
-            LaunchError: Something that it needs is missing.
+            LaunchError: A part of the server is missing.
         """
         program, environment = self._program()
         settings = self._settings
@@ -114,28 +114,28 @@ class TritonServer:
         return self.process
 
     def stop(self, patience_seconds: float = _KILL_SECONDS) -> None:
-        """Asks it to end, after a while makes it, and removes what it would leave behind."""
+        """Terminates it, kills it after `patience_seconds`, and cleans up after it."""
         if self.process:
             self.process.stop(patience_seconds)
             remove_shared_memory(self._prefix)
 
-    def look_after_stubs(self) -> None:
-        """Learns which Python processes there are, and hides the shared memory of new ones."""
+    def update_stubs(self) -> None:
+        """Updates the list of Python processes, and hides the shared memory of new ones."""
         hide_shared_memory(self._prefix)
         if self.process:
             self._stubs = stub_models(self.process.pid)
 
     def clear_up(self) -> None:
-        """Removes what models left behind that were killed; none may be loading."""
+        """Cleans up after models whose process was killed; no model may be loading."""
         if self.process:
             remove_unused_shared_memory(self._prefix, self.process.pid)
 
     def dead_models(self) -> list[str]:
-        """Returns the models whose Python processes have ended since they were last learned of."""
+        """Returns the models whose Python process has ended since the last update."""
         return sorted({model for pid, model in self._stubs.items() if not runs(pid)})
 
     def failure(self) -> LaunchError:
-        """Returns why it has ended, as far as its log says."""
+        """Returns the reason why it has ended, from its log."""
         assert self.process
         process = self.process
         if failures := load_failures(process.output):
@@ -144,10 +144,10 @@ class TritonServer:
         return ended(process)
 
     def _program(self) -> tuple[list[str], dict[str, str]]:
-        """Returns the program with what depends on where it is from, and its environment."""
+        """Returns the executable with its own arguments, and its environment."""
         # The stub runs the first python3 on PATH, so that must be this environment's.
         path = f"{Path(sys.executable).parent}:{self._environment.get('PATH', '')}"
-        # Triton makes an instance for each GPU that it sees, whatever DEVICE says.
+        # Triton starts an instance on each visible GPU, whatever DEVICE says.
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._environment.get("DEVICE") == "cpu" else {}
         environment = {
             "GLIBC_TUNABLES": HUGE_PAGES,
@@ -177,10 +177,10 @@ class TritonServer:
 
 
 def log_file(settings: StackSettings, name: str) -> Path | None:
-    """Returns where a server's log goes, `None` if that is no file.
+    """Returns the path of a server's log, `None` if logs are not written to files.
 
     Raises:
-        LaunchError: Its folder cannot be made.
+        LaunchError: Its folder cannot be created.
     """
     if not settings.log_files:
         return None
@@ -188,12 +188,12 @@ def log_file(settings: StackSettings, name: str) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LaunchError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        raise LaunchError(f"the folder {folder} cannot be created: {error.strerror}") from error
     return folder / name
 
 
 def ended(process: ManagedProcess) -> LaunchError:
-    """Returns the error for a server that has ended by itself."""
+    """Returns the error for a server that has ended unexpectedly."""
     message = f"{process.name} ended with status {process.exit_status}"
     if process.log:
         message += f"; the end of {process.log}:\n{process.last_lines()}"

@@ -136,7 +136,7 @@ def test_nobody_generates_past_keys_and_policy_without_a_secret(settings: StackS
     )
     try:
         launcher.wait_until_ready()
-        assert "for all programs on this machine that knows TRITON_ACCESS_KEY)" in launcher.text()
+        assert "for all programs on this machine with TRITON_ACCESS_KEY)" in launcher.text()
         assert "web pages" not in launcher.text()
         body = {"text_input": "Hi", "max_tokens": 1}
         refused = httpx.post(f"{settings.http_url}/v2/models/persona/generate", json=body)

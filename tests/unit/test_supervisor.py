@@ -42,7 +42,7 @@ class Server:
         self.running = False
         self.stops += 1
 
-    def look_after_stubs(self) -> None:
+    def update_stubs(self) -> None:
         self.dead = []
 
     def clear_up(self) -> None:
