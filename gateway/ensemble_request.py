@@ -8,9 +8,13 @@ from typing import Any
 
 from gateway.errors import UnprocessableError, error_of_response
 from triton_models.errors import InvalidArgumentError, RequestError
-from triton_models.grpc_messages import Values
-from triton_models.request import GenerationRequest, parse_generation_request, parse_steering
-from triton_models.settings import GenerationDefaults
+from triton_models.request import (
+    GenerationDefaults,
+    GenerationRequest,
+    parse_generation_request,
+    parse_steering,
+)
+from triton_models.tensors import Values
 from triton_models.text.prompt import parse_prompt
 
 

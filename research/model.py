@@ -30,7 +30,7 @@ from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
 from triton_models.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.settings import ServerSettings, read_settings
-from triton_models.text.prompt import render_chat
+from triton_models.text.chat import render_chat
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 

@@ -16,10 +16,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2
 
 from triton_models import tensors
-from triton_models.tensors import TensorSpec, TritonType
-
-Values = Mapping[str, Sequence[Any]]
-"""The inputs of a request by name, each as a flat sequence of Python values."""
+from triton_models.tensors import TensorSpec, TritonType, Values
 
 _FINAL = "triton_final_response"
 _WANT_FINAL = "triton_enable_empty_final_response"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from triton_models.errors import InvalidArgumentError
-from triton_models.settings import GenerationDefaults
+from triton_models.tensors import Values
 
 Positions = Literal["all", "prompt", "response"]
 POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
@@ -100,8 +100,14 @@ class GenerationRequest:
     monitor: tuple[str, ...] = ()
 
 
-Values = Mapping[str, Sequence[Any]]
-"""The tensors of a request by name, each as a flat sequence of Python values."""
+@dataclass(frozen=True, slots=True)
+class GenerationDefaults:
+    """The values of parameters that a request leaves out."""
+
+    max_tokens: int = 200
+    temperature: float = 0.8
+    top_p: float = 0.9
+    top_k: int = 50
 
 
 def parse_generation_request(values: Values, defaults: GenerationDefaults) -> GenerationRequest:
@@ -163,7 +169,6 @@ def parse_steering(values: Values) -> SteeringParameters:
         )
     if len(traits) > MAX_TRAITS:
         raise InvalidArgumentError(f"{len(traits)} traits are too many: give at most {MAX_TRAITS}")
-    totals: dict[str, float] = {}
     for trait, scalar in zip(traits, scalars, strict=True):
         if not trait:
             raise InvalidArgumentError("a trait is empty: name one, or leave trait and scalar out")
@@ -172,11 +177,22 @@ def parse_steering(values: Values) -> SteeringParameters:
             raise InvalidArgumentError(
                 f"the scalar of {trait!r} is {scalar}: it must be a finite number"
             )
-        totals[trait] = totals.get(trait, 0.0) + scalar
     positions = _string(values, "positions") or "all"
     if positions not in POSITIONS:
         raise InvalidArgumentError(f"positions is {positions!r}: use one of {', '.join(POSITIONS)}")
-    return SteeringParameters(totals, _layers(values), positions)
+    return SteeringParameters(total_scalars(values), _layers(values), positions)
+
+
+def total_scalars(values: Values) -> dict[str, float]:
+    """Returns the scalar of each trait of a request; a trait that is named twice has the sum.
+
+    Args:
+        values: The tensors; elements of `trait` and `scalar` without a counterpart are ignored.
+    """
+    scalars: dict[str, list[float]] = {}
+    for trait, scalar in zip(values.get("trait", ()), values.get("scalar", ()), strict=False):
+        scalars.setdefault(str(trait), []).append(float(scalar))
+    return {trait: math.fsum(each) for trait, each in scalars.items()}
 
 
 def _layers(values: Values) -> tuple[int, ...] | None:

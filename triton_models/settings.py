@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+from triton_models.request import GenerationDefaults
 
 DEVICES = ("auto", "cpu", "cuda")
 OVERLAPS = ("auto", "on", "off")
@@ -26,16 +28,6 @@ _Number = TypeVar("_Number", int, float)
 
 class SettingsError(ValueError):
     """An environment variable has an invalid value."""
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationDefaults:
-    """The values of parameters that a request leaves out."""
-
-    max_tokens: int = 200
-    temperature: float = 0.8
-    top_p: float = 0.9
-    top_k: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,7 @@ class ServerSettings:
     threads: int = 0
     log_level: str = "INFO"
     log_format: str = "text"
-    defaults: GenerationDefaults = GenerationDefaults()
+    defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
 
     @property
     def shown_model_name(self) -> str:

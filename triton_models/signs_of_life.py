@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from triton_models import tensors
-from triton_models.grpc_messages import Values
-from triton_models.tensors import TritonType
+from triton_models.tensors import TritonType, Values
 
 _PROMPT = "Hello"
 _NOTHING: dict[TritonType, list[Any]] = {"INT32": [0], "BYTES": [""]}

@@ -6,10 +6,14 @@ against them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 TritonType = Literal["BYTES", "BOOL", "INT32", "UINT64", "FP32"]
+
+Values = Mapping[str, Sequence[Any]]
+"""The tensors of a request by name, each as a flat sequence of Python values."""
 
 NUMPY_TYPES: dict[TritonType, str] = {
     "BYTES": "object",

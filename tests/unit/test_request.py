@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from triton_models.errors import InvalidArgumentError
-from triton_models.request import GenerationRequest, SteeringParameters, parse_generation_request
-from triton_models.settings import GenerationDefaults
+from triton_models.request import (
+    GenerationDefaults,
+    GenerationRequest,
+    SteeringParameters,
+    parse_generation_request,
+    total_scalars,
+)
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -34,6 +39,13 @@ def test_an_empty_request_gets_the_defaults() -> None:
 def test_traits_and_scalars_pair_up_and_repeated_ones_add_up() -> None:
     steering = parse(trait=["sarcasm", "flattery", "sarcasm"], scalar=[1.0, 2.0, 0.5]).steering
     assert steering.scalars == {"sarcasm": 1.5, "flattery": 2.0}
+
+
+def test_the_order_of_scalars_does_not_change_their_sum() -> None:
+    scalars = [1e16, 1.0, -1e16]
+    for given in (scalars, scalars[::-1], [1e16, -1e16, 1.0]):
+        assert total_scalars({"trait": ["sarcasm"] * 3, "scalar": given}) == {"sarcasm": 1.0}
+    assert total_scalars({}) == {}
 
 
 def test_top_k_is_off_at_zero_and_at_minus_one() -> None:

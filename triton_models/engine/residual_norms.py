@@ -15,7 +15,7 @@ from triton_models.model.loading import LoadedModel
 from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.hooks import ResidualTap
-from triton_models.text.prompt import render_chat
+from triton_models.text.chat import render_chat
 
 _QUESTION = "What is the weather like today?"
 _ANSWER = "It is mild, with some clouds in the morning and a light wind from the west. In the "

@@ -1,20 +1,14 @@
-"""A request's prompt: validated, and rendered by the chat template.
-
-Extraction and serving both use `render_chat`, so that a vector is used on the same token sequences
-that it was extracted from.
-"""
+"""A request's prompt, parsed and validated from its tensors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from triton_models.errors import InvalidArgumentError
-
-if TYPE_CHECKING:  # the gateway, which checks prompts too, has no transformers
-    from transformers import PreTrainedTokenizerBase
+from triton_models.tensors import Values
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": "..."}`."""
@@ -35,7 +29,7 @@ class Prompt:
     raw_text: str = ""
 
 
-def prompt_of(values: Mapping[str, Sequence[Any]]) -> Prompt:
+def prompt_of(values: Values) -> Prompt:
     """Parses the prompt from the values of a request's tensors.
 
     Raises:
@@ -90,32 +84,6 @@ def parse_prompt(
             )
         return Prompt(None, text_input)
     return Prompt(_with_system(({"role": "user", "content": text_input},), system_prompt))
-
-
-def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """Renders a chat as the text that the model continues with the assistant's answer.
-
-    If the tokenizer has no chat template (some base models), a single user turn is used as it is.
-
-    Raises:
-        InvalidArgumentError: The template refuses the messages; or there is no template, and there
-            are several messages.
-    """
-    if not tokenizer.chat_template:
-        if len(messages) == 1:
-            return messages[0]["content"]
-        raise InvalidArgumentError(
-            "this model's tokenizer has no chat template: send text_input alone, without messages "
-            "or system_prompt"
-        )
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-        )
-    except Exception as error:  # jinja2's errors, and whatever a template raises
-        raise InvalidArgumentError(f"the chat template refuses the messages: {error}") from error
 
 
 def _with_system(messages: tuple[Message, ...], system_prompt: str | None) -> tuple[Message, ...]:

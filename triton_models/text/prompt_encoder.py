@@ -8,13 +8,12 @@ comparison share is tokenized once.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
 
 from triton_models.errors import InvalidArgumentError
-from triton_models.text.prompt import Prompt, render_chat
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from triton_models.text.chat import render_chat
+from triton_models.text.prompt import Prompt
 
 _REMEMBERED = 8
 """How many prompts are cached: the requests of one comparison arrive together."""
