@@ -25,6 +25,7 @@ from benchmarks.contenders.engine import GREEDY, EngineAlone, make_request
 from benchmarks.host import LettersOf
 from benchmarks.shapes import NUM_TRAITS, trait_name
 from benchmarks.workload import Prompts, Workload, random_prompts, steering_of
+from triton_models.contract.request import SamplingParameters
 from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import ToHost
@@ -35,7 +36,6 @@ from triton_models.model.architecture import Architecture
 from triton_models.model.attention import WholeSequences
 from triton_models.model.linear import NumberFormat
 from triton_models.model.transformer import ForwardContext, Transformer
-from triton_models.request import SamplingParameters
 from triton_models.settings import ServerSettings
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
@@ -25,7 +26,6 @@ from triton_models.engine.sequence import TokenChunk
 from triton_models.model.architecture import Architecture
 from triton_models.model.linear import NumberFormat
 from triton_models.model.transformer import Transformer
-from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.registry import VectorRegistry

@@ -26,7 +26,7 @@ from launcher.loopback import loopback_settings, supervised
 from launcher.processes import stub_models
 from launcher.stack import Stack
 from launcher.supervisor import TICK_SECONDS
-from triton_models.tensors import STEERED_QWEN
+from triton_models.contract.tensors import STEERED_QWEN
 
 STREAMS = 16
 TOKENS = 100

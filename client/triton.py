@@ -27,7 +27,8 @@ from persona_client.errors import (
 )
 from persona_client.protocol import Options
 from persona_client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
-from triton_models import control, tensors
+from triton_models import control
+from triton_models.contract import tensors
 from triton_models.grpc_failures import FailureKind, failure_of
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.errors import UnprocessableError, error_of_response
-from triton_models.errors import InvalidArgumentError, RequestError
-from triton_models.request import (
+from triton_models.contract.errors import InvalidArgumentError, RequestError
+from triton_models.contract.prompt import parse_prompt
+from triton_models.contract.request import (
     GenerationDefaults,
     GenerationRequest,
     parse_generation_request,
     parse_steering,
 )
-from triton_models.tensors import Values
-from triton_models.text.prompt import parse_prompt
+from triton_models.contract.tensors import Values
 
 
 @dataclass(frozen=True, slots=True)

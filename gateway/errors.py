@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import grpc
 
-from triton_models.errors import ErrorCode
+from triton_models.contract.errors import ErrorCode
+from triton_models.contract.tensors import PERSONA
 from triton_models.grpc_failures import FailureKind, failure_of
-from triton_models.tensors import PERSONA
 
 CLIENT_CLOSED = 499
 """The status of an answer that no client sees: it tells the log that there was nobody to answer."""

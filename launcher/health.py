@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Any
 
 from launcher.triton_calls import CallError, TritonCalls
+from triton_models.contract.tensors import MODELS, PERSONA, STEERED_QWEN
 from triton_models.grpc_failures import FailureKind
-from triton_models.tensors import MODELS, PERSONA, STEERED_QWEN
 
 STUCK_SECONDS = 120.0
 """How long a busy engine may show no progress. The longest step, a chunk of a long prompt through a

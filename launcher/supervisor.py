@@ -20,7 +20,7 @@ from launcher.settings import StackSettings
 from launcher.status import SERVING, State, SupervisorStatus
 from launcher.triton_calls import CallError, TritonCalls
 from launcher.triton_server import TritonServer
-from triton_models.tensors import PERSONA
+from triton_models.contract.tensors import PERSONA
 
 TICK_SECONDS = 0.05
 _CHECK_SECONDS = 1.0

@@ -11,12 +11,13 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from triton_models import control, tensors
-from triton_models.errors import ErrorCode
+from triton_models import control
+from triton_models.contract import tensors
+from triton_models.contract.errors import ErrorCode
+from triton_models.contract.tensors import Values
 from triton_models.grpc_failures import Failure, FailureKind, failure_of
 from triton_models.grpc_messages import Chunk, decode_response, encode_request
 from triton_models.signs_of_life import ENGINE_QUESTION, ONE_TOKEN, STEP_QUESTIONS
-from triton_models.tensors import Values
 
 ASK_SECONDS = 2.0
 _CONTROL_SECONDS = 10.0

@@ -8,8 +8,8 @@ from persona_research.evaluation.trait_evaluation import EvaluationError
 from persona_research.extraction import ExtractionError
 from persona_research.judges.judge import JudgeError
 from persona_research.model import AnswerFailedError
+from triton_models.contract.errors import RequestError
 from triton_models.engine.kv_size import KVCacheTooSmallError
-from triton_models.errors import RequestError
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.settings import SettingsError
 from triton_models.vectors.persona_vector import VectorFileError

@@ -22,13 +22,13 @@ from persona_research import plain_pass
 from persona_research.plain_pass import Pair
 from persona_research.progress import OnDone, digest, ignore_progress
 from persona_research.residuals import ResidualMeans
+from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.engine.build import assemble_engine, load_runnable
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.sequence import Sequence as EngineSequence
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
-from triton_models.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.settings import ServerSettings, read_settings
 from triton_models.text.chat import render_chat
 from triton_models.vectors.persona_vector import PersonaVector

@@ -1,6 +1,7 @@
-"""What the models of the Triton model repository are made of.
+"""The implementation of the Triton models in `model_repository`.
 
-Data flows one way: `prompt` and `request` turn tensors into validated values, `text` turns a
-prompt into tokens, `engine` turns tokens into tokens with the `model` under the `steering` that
-`vectors` hold, and `adapters` speak Triton's Python-backend API at both ends.
+Data flows one way: `contract` turns tensors into validated requests and prompts, `text` turns
+prompts into tokens, `engine` generates tokens with the `model`, steered by `steering` with the
+`vectors`, and `adapters` connect both ends to Triton's Python backend. `grpc_messages`,
+`grpc_failures` and `control` are for programs that call Triton.
 """

@@ -15,8 +15,8 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2
 
-from triton_models import tensors
-from triton_models.tensors import TensorSpec, TritonType, Values
+from triton_models.contract import tensors
+from triton_models.contract.tensors import TensorSpec, TritonType, Values
 
 _FINAL = "triton_final_response"
 _WANT_FINAL = "triton_enable_empty_final_response"

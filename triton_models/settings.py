@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from triton_models.request import GenerationDefaults
+from triton_models.contract.request import GenerationDefaults
 
 DEVICES = ("auto", "cpu", "cuda")
 OVERLAPS = ("auto", "on", "off")

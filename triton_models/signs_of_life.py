@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from triton_models import tensors
-from triton_models.tensors import TritonType, Values
+from triton_models.contract import tensors
+from triton_models.contract.tensors import TritonType, Values
 
 _PROMPT = "Hello"
 _NOTHING: dict[TritonType, list[Any]] = {"INT32": [0], "BYTES": [""]}

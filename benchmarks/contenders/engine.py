@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from benchmarks.workload import Prompts, Steered, StreamSteering, Workload, steering_of
+from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, TokenChunk
-from triton_models.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.settings import ServerSettings
 
 MAX_BATCH_ROWS = 256

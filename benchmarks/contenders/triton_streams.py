@@ -16,7 +16,7 @@ from tritonclient import grpc as triton_grpc
 from benchmarks.contenders.engine import StreamFailedError
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.workload import Prompts, Steered, Workload, prompt_text, steering_of
-from triton_models import tensors
+from triton_models.contract import tensors
 
 STREAM_SECONDS = 600.0
 """How long a stream may stay silent."""

@@ -22,7 +22,7 @@ from benchmarks.scenarios.options import Options, run_rounds
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from launcher.loopback import loopback_settings
 from launcher.stack import Stack
-from triton_models import tensors
+from triton_models.contract import tensors
 
 ENGINE, TRITON, ENSEMBLE, GATEWAY = "engine alone", "Triton", "ensemble", "gateway"
 

@@ -9,8 +9,8 @@ from gateway.api.request_bodies import BaselineRequest, GenerateRequest, Steerin
 from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import UnprocessableError
 from gateway.settings import Settings
-from triton_models.request import GenerationDefaults
-from triton_models.tensors import TEXT_INPUT
+from triton_models.contract.request import GenerationDefaults
+from triton_models.contract.tensors import TEXT_INPUT
 
 _SAME_NAME = (
     "system_prompt",

@@ -13,7 +13,7 @@ from pydantic import (
     JsonValue,
 )
 
-from triton_models.request import (
+from triton_models.contract.request import (
     MAX_LAYERS,
     MAX_STOP_WORD_BYTES,
     MAX_TOP_LOGPROBS,

@@ -27,7 +27,7 @@ from gateway.api.field_types import (
     UInt64,
     shown_range,
 )
-from triton_models.request import (
+from triton_models.contract.request import (
     MAX_STOP_WORDS,
     MAX_TRAITS,
 )

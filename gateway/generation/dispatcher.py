@@ -19,7 +19,7 @@ from gateway.request_record import Observer, RequestRecord, current_request
 from gateway.triton.attempt import Attempt, Engine
 from gateway.triton.server import ASK_TIMEOUT, TritonServer
 from gateway.triton.servers import TritonServers
-from triton_models import tensors
+from triton_models.contract import tensors
 from triton_models.grpc_messages import Encoded, encode_request
 
 T = TypeVar("T")

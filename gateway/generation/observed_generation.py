@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import GatewayError
 from gateway.request_record import GenerationRecord, Observer, RequestRecord
-from triton_models import tensors
+from triton_models.contract import tensors
 from triton_models.grpc_messages import Chunk
 
 _TEXTS = frozenset(

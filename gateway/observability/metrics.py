@@ -18,7 +18,7 @@ from gateway import __version__
 from gateway.errors import GatewayError, OverloadedError, ShutdownError, UnavailableError
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers
 from gateway.request_record import GenerationRecord, Observer, RequestRecord
-from triton_models.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
+from triton_models.contract.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 
 METRICS_PATH = "/metrics"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -12,7 +12,7 @@ from gateway.caller import Role
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import WatchedFile, parse_json
 from gateway.settings import Settings
-from triton_models.tensors import Values
+from triton_models.contract.tensors import Values
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:

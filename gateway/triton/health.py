@@ -30,8 +30,8 @@ from gateway.errors import (
 )
 from gateway.triton.server import TritonServer
 from gateway.triton.shared_findings import SharedFindings
+from triton_models.contract.tensors import PERSONA, STEERED_QWEN
 from triton_models.signs_of_life import STEP_QUESTIONS
-from triton_models.tensors import PERSONA, STEERED_QWEN
 
 _logger = logging.getLogger(__name__)
 

@@ -22,9 +22,10 @@ from gateway.errors import (
 from gateway.observability.metrics import GatewayMetrics
 from gateway.triton.attempt import Attempt
 from gateway.triton.stream import TritonStream
-from triton_models import control, tensors
+from triton_models import control
+from triton_models.contract import tensors
+from triton_models.contract.tensors import Values
 from triton_models.grpc_messages import Chunk, encode_request
-from triton_models.tensors import Values
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),

@@ -22,7 +22,8 @@ from launcher.stack import Stack
 from persona_client import NotAllowedError, PersonaClient
 from persona_client.triton import TritonPersonaClient
 from tests.e2e.conftest import ONE_THREAD, START_SECONDS
-from triton_models import control, tensors
+from triton_models import control
+from triton_models.contract import tensors
 
 KEY = "the-secret-of-those-who-may-infer"
 PROMPT = {"text_input": "Hi", "max_tokens": 1}

@@ -29,10 +29,10 @@ from persona_research.judges import JudgeError
 from persona_research.judges.endpoint import _reply
 from persona_research.judges.rubric import parse_score
 from tests.fuzz import http_bodies
-from triton_models import tensors
-from triton_models.errors import RequestError
-from triton_models.request import GenerationDefaults, parse_generation_request
-from triton_models.text.prompt import prompt_of
+from triton_models.contract import tensors
+from triton_models.contract.errors import RequestError
+from triton_models.contract.prompt import prompt_of
+from triton_models.contract.request import GenerationDefaults, parse_generation_request
 from triton_models.vectors.formats import VECTOR_SUFFIXES, encode_vector, read_vector_bytes
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 

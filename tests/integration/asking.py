@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import TokenChunk
-from triton_models.request import GenerationRequest, SamplingParameters
 
 GREEDY = SamplingParameters(temperature=0.0)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import CONTEXT_LENGTH
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.kv_room import Extent
 from triton_models.engine.launched_step import SampledToken
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
@@ -16,7 +17,6 @@ from triton_models.engine.scheduler import Plan, Slice
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import FIRST_SLOT
 from triton_models.model.loading import LoadedModel
-from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
 NUM_ROWS = 6

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from tests.integration.stepping import NUM_ROWS, ROOM, make_runner, plan_of
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.decode_graphs import batch_sizes
 from triton_models.engine.kv_room import Extent
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import FIRST_SLOT
 from triton_models.model.loading import LoadedModel, load_model
-from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
 
@@ -167,8 +167,8 @@ def test_replayed_steps_give_the_tokens_of_plain_ones(
 ) -> None:
     from tests.integration.asking import GREEDY, ask
     from tests.integration.test_engine_against_generate import STEERINGS
+    from triton_models.contract.request import GenerationRequest
     from triton_models.engine.build import build_engine
-    from triton_models.request import GenerationRequest
 
     answers = []
     for cuda_graphs in (True, False):

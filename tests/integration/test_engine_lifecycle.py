@@ -16,17 +16,17 @@ import torch
 
 from tests.conftest import make_vectors
 from tests.integration.asking import GREEDY, Answer, Hold, ask, standing
-from triton_models.engine.build import build_engine
-from triton_models.engine.engine import Engine
-from triton_models.engine.forward_pass import HookedForward
-from triton_models.engine.sequence import FinishReason, TokenChunk
-from triton_models.errors import (
+from triton_models.contract.errors import (
     EngineUnavailableError,
     ErrorCode,
     InvalidArgumentError,
     QueueFullError,
 )
-from triton_models.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.engine.build import build_engine
+from triton_models.engine.engine import Engine
+from triton_models.engine.forward_pass import HookedForward
+from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta
 

@@ -30,13 +30,13 @@ from transformers import (
 from tests.conftest import make_tokenizer
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
+from triton_models.contract.request import GenerationRequest, SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.model.architecture import read_architecture
 from triton_models.model.attention import WholeSequences
 from triton_models.model.errors import UnsupportedModelError
 from triton_models.model.loading import load_model
 from triton_models.model.transformer import ForwardContext
-from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import write_vector
 from triton_models.vectors.persona_vector import PersonaVector

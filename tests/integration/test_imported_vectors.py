@@ -15,9 +15,9 @@ import torch
 
 from tests.conftest import NUM_LAYERS, make_model
 from tests.integration.asking import GREEDY, ask
+from triton_models.contract.request import GenerationRequest, SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import encode_vector, read_vector, write_vector
 

@@ -10,9 +10,9 @@ from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
+from triton_models.contract.errors import TraitNotFoundError
+from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.engine.engine import Engine
-from triton_models.errors import TraitNotFoundError
-from triton_models.request import GenerationRequest, SamplingParameters, SteeringParameters
 
 PROMPT = list(range(40, 60))
 MODEL = make_model()

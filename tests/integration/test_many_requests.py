@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_engine_against_generate import STEERINGS
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
-from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.settings import ServerSettings
 
 NUM_REQUESTS = 10_000

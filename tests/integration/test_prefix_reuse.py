@@ -11,9 +11,9 @@ from tests.conftest import make_model
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import deltas
+from triton_models.contract.request import GenerationRequest, SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.request import GenerationRequest, SteeringParameters
 from triton_models.settings import ServerSettings
 
 PROMPT = [(11 * i + 5) % 256 for i in range(60)]

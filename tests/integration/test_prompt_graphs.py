@@ -21,6 +21,7 @@ from tests.conftest import CONTEXT_LENGTH
 from tests.integration.stepping import NUM_ROWS, ROOM, make_runner, make_sequence, plan_of
 from tests.integration.test_attention_in_place import documented_attention
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, loaded, replay_itself
+from triton_models.contract.request import GenerationRequest, Positions, SamplingParameters
 from triton_models.engine import model_runner, prompt_graphs
 from triton_models.engine.choose_forward import Kernels
 from triton_models.engine.forward_pass import HookedForward
@@ -32,7 +33,6 @@ from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import FinishReason, Sequence
 from triton_models.model import attention
 from triton_models.model.attention import FIRST_SLOT
-from triton_models.request import GenerationRequest, Positions, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.readout import Readout
 

@@ -12,7 +12,7 @@ from transformers import Qwen2ForCausalLM
 
 from persona_research.model import AnswerFailedError, AnswerRequest, ResearchModel
 from tests.conftest import NUM_LAYERS, make_vectors
-from triton_models.errors import EngineUnavailableError, TraitNotFoundError
+from triton_models.contract.errors import EngineUnavailableError, TraitNotFoundError
 from triton_models.vectors.persona_vector import PersonaVector
 
 PAIRS = [

@@ -19,8 +19,8 @@ from gateway.observability.metrics import GatewayMetrics
 from gateway.protection.protection import Protection
 from gateway.settings import Settings
 from gateway.triton.stream import TritonStream
+from triton_models.contract.tensors import Values
 from triton_models.grpc_messages import Chunk
-from triton_models.tensors import Values
 
 USER = "persona_key-of-a-user-0123456789abcdef"
 ADMIN = "persona_key-of-an-admin-0123456789abcdef"

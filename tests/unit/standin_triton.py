@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from triton_models import control, tensors
+from triton_models import control
+from triton_models.contract import tensors
 
 CONTROL_KEY = "c" * 40
 ACCESS_KEY = "a" * 40

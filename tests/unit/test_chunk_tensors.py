@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from tests.conftest import make_tokenizer
-from triton_models import tensors
 from triton_models.adapters.chunk_tensors import chunk_values
+from triton_models.contract import tensors
+from triton_models.contract.errors import ErrorCode
 from triton_models.engine.sequence import FinishReason, TokenChunk, TokenLogprobs
-from triton_models.errors import ErrorCode
 from triton_models.text.logprobs import logprobs_json
 from triton_models.text.token_bytes import TokenBytes
 

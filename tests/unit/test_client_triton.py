@@ -6,7 +6,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from persona_client import errors, triton
-from triton_models import tensors
+from triton_models.contract import tensors
 
 
 def test_options_become_the_inputs_of_the_contract() -> None:

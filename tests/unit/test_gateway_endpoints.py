@@ -29,7 +29,7 @@ from gateway.triton.attempt import Attempt
 from gateway.triton.server import TritonServer
 from gateway.triton.servers import TritonServers
 from gateway.triton_addresses import TritonAddresses
-from triton_models.request import GenerationDefaults
+from triton_models.contract.request import GenerationDefaults
 
 DEADLINES = Deadlines(first=60, between=20, total=300)
 

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from gateway import errors
-from triton_models.errors import ErrorCode
+from triton_models.contract.errors import ErrorCode
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from gateway import errors
 from gateway.triton.health import Condition, HealthWatch, check_readiness, finding_of
 from gateway.triton.server import TritonServer
 from gateway.triton.shared_findings import SharedFindings
-from triton_models.tensors import PERSONA, STEERED_QWEN, TOKENIZER
+from triton_models.contract.tensors import PERSONA, STEERED_QWEN, TOKENIZER
 
 INTERVAL = 0.001
 

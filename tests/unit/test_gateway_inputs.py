@@ -11,7 +11,7 @@ from gateway.api.ensemble_requests import request_of
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.errors import UnprocessableError
 from gateway.settings import Settings
-from triton_models import tensors
+from triton_models.contract import tensors
 
 STEERED: dict[str, Any] = {"prompt": "hi", "trait": "sarcasm", "scalar": 2}
 

@@ -36,11 +36,11 @@ from gateway.request_record import Observer, RequestRecord
 from gateway.settings import Settings
 from tests.otlp_collector import attributes_of, collector
 from triton_models.adapters.chunk_tensors import chunk_values
+from triton_models.contract.request import GenerationDefaults
+from triton_models.contract.tensors import Values
 from triton_models.engine.sequence import TokenChunk
 from triton_models.engine.timeline import Phases, RequestTimeline
 from triton_models.grpc_messages import Chunk
-from triton_models.request import GenerationDefaults
-from triton_models.tensors import Values
 
 NOBODY_LISTENS = "127.0.0.1:9"
 SECRET = "a secret prompt"

@@ -19,7 +19,7 @@ from gateway.protection.configuration import ConfigurationError
 from gateway.protection.policy import parse_policy
 from launcher.settings import ROOT
 from tests.unit.protection_gateway import ADMIN, KEYS, USER, bearer, running
-from triton_models.request import GenerationDefaults
+from triton_models.contract.request import GenerationDefaults
 from triton_models.settings import DATA_ROOT
 
 POLICY: dict[str, Any] = {

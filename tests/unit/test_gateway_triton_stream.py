@@ -12,9 +12,9 @@ from tritonclient.grpc import service_pb2_grpc
 from gateway.errors import DeadlineError, UnreachableError
 from gateway.triton.stream import TritonStream
 from tests.unit.standin_triton import OLD, standin_triton
+from triton_models.contract.tensors import PERSONA
 from triton_models.grpc_messages import encode_request
 from triton_models.signs_of_life import ONE_TOKEN
-from triton_models.tensors import PERSONA
 
 
 class Call:

@@ -10,7 +10,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from triton_models import tensors
+from triton_models.contract import tensors
 from triton_models.grpc_messages import Chunk, decode_response, encode_request
 
 ONE_OF_EACH: dict[str, list[Any]] = {

@@ -9,8 +9,8 @@ import pytest
 
 from launcher.health import STUCK_SECONDS, FailureTracker, Health, HealthChecker, Remedy, report_of
 from launcher.triton_calls import CallError, TritonCalls
+from triton_models.contract.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
 from triton_models.grpc_failures import Failure, FailureKind
-from triton_models.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
 
 WELL, BUSY, DEAD = Health.WELL, Health.BUSY, Health.DEAD
 FAILING, STUCK = Health.FAILING, Health.STUCK

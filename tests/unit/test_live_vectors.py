@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from triton_models.request import SteeringParameters
+from triton_models.contract.request import SteeringParameters
 from triton_models.steering.recommended_range import range_warnings
 from triton_models.vectors import folder_look
 from triton_models.vectors.folder_look import take_look

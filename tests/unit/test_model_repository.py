@@ -1,4 +1,4 @@
-"""Each config.pbtxt declares just the tensors that `triton_models.tensors` defines."""
+"""Each config.pbtxt declares just the tensors that `triton_models.contract.tensors` defines."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from triton_models import tensors
-from triton_models.tensors import TensorSpec
+from triton_models.contract import tensors
+from triton_models.contract.tensors import TensorSpec
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 TYPE_NAMES = {"BYTES": "TYPE_STRING"}

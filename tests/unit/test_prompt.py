@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import make_tokenizer
-from triton_models.errors import InvalidArgumentError
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.prompt import Prompt, prompt_of
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import read_settings
 from triton_models.text.chat import render_chat
-from triton_models.text.prompt import Prompt, prompt_of
 from triton_models.text.prompt_encoder import PromptEncoder
 
 USER = {"role": "user", "content": "hi"}

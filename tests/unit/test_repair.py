@@ -24,8 +24,8 @@ from tests.unit.standin_triton import (
     standin_triton,
 )
 from tests.unit.test_supervisor import Server
+from triton_models.contract.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
 from triton_models.grpc_failures import FailureKind
-from triton_models.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
 
 PATIENCE_SECONDS = 60.0
 

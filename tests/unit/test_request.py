@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from triton_models.errors import InvalidArgumentError
-from triton_models.request import (
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.request import (
     GenerationDefaults,
     GenerationRequest,
     SteeringParameters,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from triton_models.adapters.request_log import log_end, log_refusal
+from triton_models.contract.errors import ErrorCode, TraitNotFoundError
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.timeline import Phases
-from triton_models.errors import ErrorCode, TraitNotFoundError
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:

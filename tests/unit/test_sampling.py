@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LogitsProcessorList, MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.sampling import (
     MIN_TEMPERATURE,
     Penalties,
@@ -22,7 +23,6 @@ from triton_models.engine.sampling import (
 )
 from triton_models.engine.sampling_table import SamplingTable
 from triton_models.engine.sequence import Sequence
-from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
 CPU = torch.device("cpu")

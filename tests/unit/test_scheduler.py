@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.rows import RowPool
 from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk, TokenLogprobs
-from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 
 

@@ -15,8 +15,8 @@ from launcher.status import State, SupervisorStatus
 from launcher.supervisor import CrashBudget, Supervisor
 from launcher.triton_calls import CallError, TritonCalls
 from launcher.triton_server import TritonServer
+from triton_models.contract.tensors import DETOKENIZER, PERSONA, STEERED_QWEN
 from triton_models.grpc_failures import Failure, FailureKind
-from triton_models.tensors import DETOKENIZER, PERSONA, STEERED_QWEN
 
 
 class Process:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from triton_models.errors import InvalidArgumentError, TraitNotFoundError
-from triton_models.request import SteeringParameters
+from triton_models.contract.errors import InvalidArgumentError, TraitNotFoundError
+from triton_models.contract.request import SteeringParameters
 from triton_models.steering.delta import resolve_steering
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError

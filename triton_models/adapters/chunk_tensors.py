@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from triton_models import tensors
+from triton_models.contract import tensors
 from triton_models.engine.sequence import TokenChunk, TokenLogprobs
 from triton_models.engine.timeline import Phases
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from triton_models import tensors
 from triton_models.adapters.tensor_io import build_tensors, read_values
+from triton_models.contract import tensors
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import read_settings
 from triton_models.text.logprobs import logprobs_json

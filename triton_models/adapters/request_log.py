@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 
+from triton_models.contract.errors import RequestError
 from triton_models.engine.sequence import FinishReason, TokenChunk
-from triton_models.errors import RequestError
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from triton_models import tensors
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.adapters.tensor_io import build_tensors
+from triton_models.contract import tensors
 from triton_models.engine.sequence import TokenChunk
 
 logger = logging.getLogger(__name__)

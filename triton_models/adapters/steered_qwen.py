@@ -15,18 +15,18 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from triton_models import tensors
 from triton_models.adapters.description import describe
 from triton_models.adapters.instance import metric_labels, settings_of_instance
 from triton_models.adapters.metrics import MetricsMirror, MetricsThread
 from triton_models.adapters.request_log import log_end, log_refusal
 from triton_models.adapters.response_sender import ResponseStream, SenderThread
 from triton_models.adapters.tensor_io import read_values, refuse_parameters
+from triton_models.contract import tensors
+from triton_models.contract.errors import ErrorCode, InvalidArgumentError, RequestError
+from triton_models.contract.request import parse_generation_request
 from triton_models.engine.build import build_engine
 from triton_models.engine.sequence import Emit, FinishReason, Sequence, TokenChunk
-from triton_models.errors import ErrorCode, InvalidArgumentError, RequestError
 from triton_models.logs import configure_logging
-from triton_models.request import parse_generation_request
 from triton_models.settings import read_settings
 
 logger = logging.getLogger(__name__)

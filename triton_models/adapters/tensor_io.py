@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_models.errors import ErrorCode, InvalidArgumentError, RequestError
-from triton_models.tensors import NUMPY_TYPES, TensorSpec
+from triton_models.contract.errors import ErrorCode, InvalidArgumentError, RequestError
+from triton_models.contract.tensors import NUMPY_TYPES, TensorSpec
 
 TRITON_PARAMETER_PREFIX = "triton_"
 """The prefix of the parameters that Triton itself reads."""

@@ -11,18 +11,18 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from triton_models import tensors
 from triton_models.adapters.tensor_io import (
     build_tensors,
     read_values,
     refuse_parameters,
     triton_error,
 )
-from triton_models.errors import RequestError
+from triton_models.contract import tensors
+from triton_models.contract.errors import RequestError
+from triton_models.contract.prompt import prompt_of
+from triton_models.contract.request import parse_generation_request
 from triton_models.model.folder import find_model, load_tokenizer
-from triton_models.request import parse_generation_request
 from triton_models.settings import read_settings
-from triton_models.text.prompt import prompt_of
 from triton_models.text.prompt_encoder import PromptEncoder
 
 logger = logging.getLogger(__name__)

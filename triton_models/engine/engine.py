@@ -16,6 +16,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
+from triton_models.contract.errors import (
+    EngineUnavailableError,
+    ErrorCode,
+    QueueFullError,
+)
+from triton_models.contract.request import GenerationRequest
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import LaunchedStep
 from triton_models.engine.model_runner import ModelRunner
@@ -25,12 +31,6 @@ from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import Emit, FinishReason, Sequence, TokenChunk, TokenLogprobs
 from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
 from triton_models.engine.threads import name_thread
-from triton_models.errors import (
-    EngineUnavailableError,
-    ErrorCode,
-    QueueFullError,
-)
-from triton_models.request import GenerationRequest
 from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.registry import VectorRegistry

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
-from triton_models.errors import InvalidArgumentError
-from triton_models.request import GenerationRequest
 from triton_models.steering.delta import resolve_steering
 from triton_models.steering.readout import resolve_readout
 from triton_models.steering.recommended_range import range_warnings

@@ -7,12 +7,12 @@ import math
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.scheduler import Scheduler
 from triton_models.engine.sequence import Sequence
 from triton_models.model.loading import LoadedModel
-from triton_models.request import GenerationRequest, SamplingParameters
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.hooks import ResidualTap
 from triton_models.text.chat import render_chat

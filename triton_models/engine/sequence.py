@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from triton_models.contract.errors import ErrorCode
+from triton_models.contract.request import GenerationRequest
 from triton_models.engine.kv_room import Content, Extent
 from triton_models.engine.timeline import Phases, RequestTimeline
-from triton_models.errors import ErrorCode
-from triton_models.request import GenerationRequest
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.readout import Readout
 from triton_models.text.answer_stream import AnswerStream, Release

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from triton_models.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
+from triton_models.contract.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import FinishReason, Sequence
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from triton_models.errors import InvalidArgumentError
+from triton_models.contract.errors import InvalidArgumentError
 from triton_models.vectors.registry import VectorRegistry
 
 

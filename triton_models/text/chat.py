@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from triton_models.errors import InvalidArgumentError
-from triton_models.text.prompt import Message
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.prompt import Message
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:

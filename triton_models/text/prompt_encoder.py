@@ -11,9 +11,9 @@ from collections import OrderedDict
 
 from transformers import PreTrainedTokenizerBase
 
-from triton_models.errors import InvalidArgumentError
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.prompt import Prompt
 from triton_models.text.chat import render_chat
-from triton_models.text.prompt import Prompt
 
 _REMEMBERED = 8
 """How many prompts are cached: the requests of one comparison arrive together."""

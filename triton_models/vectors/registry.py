@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from triton_models.errors import TraitNotFoundError
+from triton_models.contract.errors import TraitNotFoundError
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 MAX_METADATA_BYTES = 2**18

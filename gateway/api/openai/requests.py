@@ -25,7 +25,7 @@ from gateway.api.field_types import (
 )
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.request_bodies import Sampling, Steering, TraitScalar
-from triton_models.request import MAX_TRAIT_CHARS, MAX_TRAITS
+from triton_models.contract.request import MAX_TRAIT_CHARS, MAX_TRAITS
 
 _MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)
 """Characters of a model's name, which may hold traits and scalars."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from triton_models.errors import InvalidArgumentError
-from triton_models.tensors import Values
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.tensors import Values
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": "..."}`."""

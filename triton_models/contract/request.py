@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from triton_models.errors import InvalidArgumentError
-from triton_models.tensors import Values
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.tensors import Values
 
 Positions = Literal["all", "prompt", "response"]
 POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
