@@ -16,7 +16,7 @@ from triton_models.contract import tensors
 from triton_models.contract.errors import ErrorCode
 from triton_models.contract.tensors import Values
 from triton_models.grpc_failures import Failure, FailureKind, failure_of
-from triton_models.grpc_messages import Chunk, decode_response, encode_request
+from triton_models.grpc_messages import TritonChunk, decode_response, encode_request
 from triton_models.signs_of_life import ENGINE_QUESTION, ONE_TOKEN, STEP_QUESTIONS
 
 ASK_SECONDS = 2.0
@@ -169,9 +169,9 @@ class TritonCalls:
         if error := call.exception() if not call.cancelled() else None:
             raise _error_of(error, "")
 
-    def _ask(self, model: str, values: Values) -> Chunk:
+    def _ask(self, model: str, values: Values) -> TritonChunk:
         request = encode_request(model, uuid.uuid4().hex, values)
-        answer = Chunk()
+        answer = TritonChunk()
         try:
             responses = self._stub.ModelStreamInfer(
                 iter((request,)), timeout=ASK_SECONDS, metadata=self._access

@@ -104,7 +104,7 @@ def _add_input(request: Any, spec: TensorSpec, value: Sequence[Any], encoded: En
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class TritonChunk:
     """One response of a model: a chunk of an answer, or all of it.
 
     Attributes:
@@ -142,9 +142,9 @@ class Chunk:
         """Whether it has content for a reader: text, or the logprob of a token without text."""
         return bool(self.text or self.logprobs)
 
-    def followed_by(self, later: Chunk) -> Chunk:
+    def followed_by(self, later: TritonChunk) -> TritonChunk:
         """Returns this chunk and the next one as one."""
-        return Chunk(
+        return TritonChunk(
             text=self.text + later.text,
             finish_reason=later.finish_reason or self.finish_reason,
             num_input_tokens=max(self.num_input_tokens, later.num_input_tokens),
@@ -174,7 +174,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 """Parsers of the fields that are JSON."""
 
 
-def decode_response(response: Any) -> Chunk:
+def decode_response(response: Any) -> TritonChunk:
     """Decodes a `ModelInferResponse`; a response with only a final flag is an empty chunk."""
     fields: dict[str, Any] = {}
     for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
@@ -182,4 +182,4 @@ def decode_response(response: Any) -> Chunk:
         if field is not None and data:
             value = _DECODERS[output.datatype](data)[0]
             fields[field] = _READERS[field](value) if field in _READERS else value
-    return Chunk(**fields, final=response.parameters[_FINAL].bool_param)
+    return TritonChunk(**fields, final=response.parameters[_FINAL].bool_param)

@@ -14,7 +14,7 @@ from gateway.api.rest_answer import RestAnswer
 from gateway.errors import GatewayError, InvalidRequestError, UnknownTraitError
 from gateway.generation.generation import Generation
 from gateway.http.server_sent_events import format_event
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 A = TypeVar("A", bound=OneAnswer)
 
@@ -62,7 +62,7 @@ class ComparedGeneration(Generic[A]):
         """What there is to log about it."""
         return self._answer.log_fields
 
-    async def news(self) -> AsyncGenerator[tuple[ComparedGeneration[A], Chunk | None], None]:
+    async def news(self) -> AsyncGenerator[tuple[ComparedGeneration[A], TritonChunk | None], None]:
         """Yields itself with each of its pieces, and with `None` when it has ended or failed."""
         try:
             async with aclosing(self._answer.chunks(self.generation)) as chunks:
@@ -72,7 +72,7 @@ class ComparedGeneration(Generic[A]):
             self.error = error
         yield self, None
 
-    def piece_event(self, chunk: Chunk) -> bytes:
+    def piece_event(self, chunk: TritonChunk) -> bytes:
         """Returns the event for a piece of it."""
         return format_event("chunk", {"index": self.index, **self._answer.piece(chunk)})
 
@@ -168,12 +168,12 @@ class Comparison(Generic[A]):
 
     async def _news(
         self,
-    ) -> AsyncGenerator[tuple[ComparedGeneration[A] | None, Chunk | None], None]:
+    ) -> AsyncGenerator[tuple[ComparedGeneration[A] | None, TritonChunk | None], None]:
         """Yields the branches' news, and one without a branch when patience has ended."""
         self._log_fields.update(answers=len(self._branches), finish_reason="abandoned")
-        sources: list[AsyncGenerator[tuple[ComparedGeneration[A] | None, Chunk | None], None]] = [
-            branch.news() for branch in self._branches
-        ]
+        sources: list[
+            AsyncGenerator[tuple[ComparedGeneration[A] | None, TritonChunk | None], None]
+        ] = [branch.news() for branch in self._branches]
         running = len(sources)
         try:
             async with aclosing(merged([*sources, self._patience()])) as news:

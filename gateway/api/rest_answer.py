@@ -11,7 +11,7 @@ from gateway.api.response_bodies import GenerateResponse
 from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.server_sent_events import format_event
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 
 @dataclass
@@ -31,9 +31,9 @@ class RestAnswer:
     logprobs: bool = False
     _texts: list[str] = field(default_factory=list)
     _logprobs: list[Any] = field(default_factory=list)
-    _last: Chunk = field(default_factory=Chunk)
+    _last: TritonChunk = field(default_factory=TritonChunk)
 
-    async def chunks(self, generation: Generation) -> AsyncGenerator[Chunk, None]:
+    async def chunks(self, generation: Generation) -> AsyncGenerator[TritonChunk, None]:
         """Yields the answer's pieces as it takes them in.
 
         Raises:
@@ -90,7 +90,7 @@ class RestAnswer:
         self._note(error)
         return format_event("error", self.failure(error))
 
-    def piece(self, chunk: Chunk) -> dict[str, Any]:
+    def piece(self, chunk: TritonChunk) -> dict[str, Any]:
         """Returns what a `chunk` event says."""
         data = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
         return {**data, "logprobs": chunk.logprobs} if self.logprobs else data
@@ -115,7 +115,7 @@ class RestAnswer:
         failed = {"success": False, "error": error.message, "finish_reason": "error"}
         return {**self.response().model_dump(), **failed, "code": error.code}
 
-    def _add(self, chunk: Chunk) -> None:
+    def _add(self, chunk: TritonChunk) -> None:
         self._texts.append(chunk.text)
         self._logprobs.extend(chunk.logprobs)
         self._last = chunk

@@ -19,7 +19,7 @@ from gateway.errors import (
     error_of_response,
 )
 from gateway.triton.attempt import Attempt, Engine
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 _logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class GenerationObserver(Protocol):
     def began(self) -> None:
         """It is being sent."""
 
-    def received(self, chunk: Chunk) -> None:
+    def received(self, chunk: TritonChunk) -> None:
         """A response has come, whether or not anybody has read the one before it."""
 
     def ended(self, error: BaseException | None) -> None:
@@ -134,7 +134,7 @@ class Generation:
         self._has_pieces = False
         self._has_ended = False
         self._has_left = False
-        self._pending: Chunk | None = None
+        self._pending: TritonChunk | None = None
         self._failure: GatewayError | None = None
         self._news = asyncio.Event()
         self._attempt: Attempt
@@ -171,7 +171,7 @@ class Generation:
         else:
             self._sender.spawn(self._abandon(attempt))
 
-    async def __aiter__(self) -> AsyncIterator[Chunk]:
+    async def __aiter__(self) -> AsyncIterator[TritonChunk]:
         """Yields the pieces; the last one has a `finish_reason`.
 
         Raises:
@@ -227,7 +227,7 @@ class Generation:
         except GatewayError as error:
             return attempt.interruption or error
 
-    def _take(self, chunk: Chunk) -> None:
+    def _take(self, chunk: TritonChunk) -> None:
         """Keeps a piece for the reader.
 
         Raises:

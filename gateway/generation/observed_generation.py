@@ -9,7 +9,7 @@ from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import GatewayError
 from gateway.request_record import GenerationRecord, Observer, RequestRecord
 from triton_models.contract import tensors
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 _TEXTS = frozenset(
     {*(spec.name for spec in tensors.PROMPT_INPUTS), "stop_words", "sampling_parameters"}
@@ -62,7 +62,7 @@ class ObservedGeneration:
         for observer in self._observers:
             observer.generation_began(record)
 
-    def received(self, chunk: Chunk) -> None:
+    def received(self, chunk: TritonChunk) -> None:
         """Notes a response, when it comes rather than when somebody reads it."""
         record = self._record
         if self._over:

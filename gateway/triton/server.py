@@ -25,7 +25,7 @@ from gateway.triton.stream import TritonStream
 from triton_models import control
 from triton_models.contract import tensors
 from triton_models.contract.tensors import Values
-from triton_models.grpc_messages import Chunk, encode_request
+from triton_models.grpc_messages import TritonChunk, encode_request
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -134,7 +134,7 @@ class TritonServer:
         self._outage = None
         self._doubted_at = None
 
-    async def ask(self, model: str, request_id: str, values: Values, timeout: float) -> Chunk:
+    async def ask(self, model: str, request_id: str, values: Values, timeout: float) -> TritonChunk:
         """Returns the one response to a request.
 
         Args:
@@ -150,7 +150,7 @@ class TritonServer:
         stream = TritonStream(self.stub, request, timeout, self._access)
         try:
             await stream.open()
-            answer = Chunk()
+            answer = TritonChunk()
             while (chunk := await stream.read(timeout)) is not None:
                 answer = answer.followed_by(chunk)
             return answer

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from gateway.errors import DeadlineError, GatewayError, error_of_grpc
-from triton_models.grpc_messages import Chunk, decode_response
+from triton_models.grpc_messages import TritonChunk, decode_response
 
 # Makes Triton end the stream with a real status code instead of a bare message inside it.
 _METADATA = (("triton_grpc_error", "true"),)
@@ -61,7 +61,7 @@ class TritonStream:
         finally:
             self._opener = None
 
-    async def read(self, timeout: float) -> Chunk | None:
+    async def read(self, timeout: float) -> TritonChunk | None:
         """Returns the next response, or `None` after the last.
 
         Cancelling this coroutine cancels the stream (gRPC's own rule), so readers that may be

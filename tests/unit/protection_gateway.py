@@ -20,13 +20,13 @@ from gateway.protection.protection import Protection
 from gateway.settings import Settings
 from gateway.triton.stream import TritonStream
 from triton_models.contract.tensors import Values
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 USER = "persona_key-of-a-user-0123456789abcdef"
 ADMIN = "persona_key-of-an-admin-0123456789abcdef"
 PROMPT_TOKENS = 10
 ANSWER_TOKENS = 5
-ANSWER = Chunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
+ANSWER = TritonChunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
 TRAITS = ("flattery", "maliciousness", "sarcasm")
 
 
@@ -63,7 +63,7 @@ class _Stream:
 
     ended = True
 
-    def __init__(self, log: list[Values], values: Values, answer: Chunk) -> None:
+    def __init__(self, log: list[Values], values: Values, answer: TritonChunk) -> None:
         self._log = log
         self._values = values
         self._answer = answer
@@ -72,7 +72,7 @@ class _Stream:
     async def open(self) -> None:
         self._log.append(self._values)
 
-    async def read(self, timeout: float) -> Chunk | None:
+    async def read(self, timeout: float) -> TritonChunk | None:
         self._left -= 1
         if self._left:
             return self._answer

@@ -12,10 +12,10 @@ from gateway.errors import DeadlineError, GatewayError, ModelDeadError, Unreacha
 from gateway.generation.generation import Deadlines, Generation
 from gateway.triton.attempt import Attempt, Engine
 from gateway.triton.stream import TritonStream
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
-HELLO = Chunk(text="Hel", num_output_tokens=1, num_input_tokens=4)
-LO = Chunk(
+HELLO = TritonChunk(text="Hel", num_output_tokens=1, num_input_tokens=4)
+LO = TritonChunk(
     text="lo",
     num_output_tokens=2,
     num_input_tokens=4,
@@ -28,8 +28,8 @@ LO = Chunk(
 class ScriptedStream:
     """Says what a test tells it to, in the place of a `TritonStream`."""
 
-    def __init__(self, *responses: Chunk | GatewayError) -> None:
-        self.responses: asyncio.Queue[Chunk | GatewayError | None] = asyncio.Queue()
+    def __init__(self, *responses: TritonChunk | GatewayError) -> None:
+        self.responses: asyncio.Queue[TritonChunk | GatewayError | None] = asyncio.Queue()
         for response in responses:
             self.responses.put_nowait(response)
         self.ended = False
@@ -39,7 +39,7 @@ class ScriptedStream:
     async def open(self) -> None:
         pass
 
-    async def read(self, timeout: float) -> Chunk | None:
+    async def read(self, timeout: float) -> TritonChunk | None:
         if self.ended:
             return None
         self.timeouts.append(timeout)
@@ -72,7 +72,7 @@ class ScriptedEngine:
         self.stops.append(request_id)
         if len(self.stops) <= self.misses:
             return False
-        self.stream.responses.put_nowait(Chunk(finish_reason="cancelled", final=True))
+        self.stream.responses.put_nowait(TritonChunk(finish_reason="cancelled", final=True))
         return True
 
     def closed(self, attempt: Attempt) -> None:
@@ -130,7 +130,7 @@ class Unwatched:
     def began(self) -> None:
         pass
 
-    def received(self, chunk: Chunk) -> None:
+    def received(self, chunk: TritonChunk) -> None:
         pass
 
     def ended(self, error: BaseException | None) -> None:
@@ -140,7 +140,9 @@ class Unwatched:
 DEADLINES = Deadlines(first=60, between=20, total=300)
 
 
-def make(*responses: Chunk | GatewayError, misses: int = 0) -> tuple[Generation, ScriptedEngine]:
+def make(
+    *responses: TritonChunk | GatewayError, misses: int = 0
+) -> tuple[Generation, ScriptedEngine]:
     engine = ScriptedEngine(ScriptedStream(*responses), misses)
     generation, engine.sender = make_of(engine)
     return generation, engine
@@ -175,6 +177,6 @@ class LoopClock:
         monkeypatch.setattr(loop, "time", lambda: self.now)
 
 
-async def read_all(generation: Generation) -> list[Chunk]:
+async def read_all(generation: Generation) -> list[TritonChunk]:
     async with generation:
         return [chunk async for chunk in generation]

@@ -28,7 +28,7 @@ from tests.unit.scripted_generation import (
     all_wait,
     make,
 )
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 READOUT = {"sarcasm": {"1": 2.0, "2": 4.0}}
 
@@ -94,7 +94,7 @@ async def test_a_defect_in_one_source_is_raised_and_closes_the_others() -> None:
 
 
 def branches(
-    *scripts: tuple[Chunk | GatewayError, ...],
+    *scripts: tuple[TritonChunk | GatewayError, ...],
 ) -> tuple[list[ComparedGeneration[OneAnswer]], list[ScriptedEngine]]:
     made = [make(*script) for script in scripts]
     numbered = enumerate(generation for generation, _ in made)

@@ -25,7 +25,7 @@ from tests.unit.scripted_generation import (
     make,
     read_all,
 )
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 
 async def test_pieces_come_in_order_and_nothing_is_stopped_after_the_last() -> None:
@@ -133,20 +133,22 @@ async def test_a_dead_model_ends_the_generation_and_is_not_asked_to_stop_it() ->
 
 async def test_an_error_inside_an_answer_is_raised() -> None:
     generation, _ = make(
-        Chunk(finish_reason="error", error="unknown trait", error_code="not_found", final=True)
+        TritonChunk(
+            finish_reason="error", error="unknown trait", error_code="not_found", final=True
+        )
     )
     with pytest.raises(UnknownTraitError, match="unknown trait"):
         await read_all(generation)
 
 
 async def test_a_generation_that_somebody_else_stopped_is_an_error() -> None:
-    generation, _ = make(HELLO, Chunk(finish_reason="cancelled", final=True))
+    generation, _ = make(HELLO, TritonChunk(finish_reason="cancelled", final=True))
     with pytest.raises(UnavailableError):
         await read_all(generation)
 
 
 async def test_an_answer_without_an_end_is_an_error() -> None:
-    generation, _ = make(Chunk(text="x", final=True))
+    generation, _ = make(TritonChunk(text="x", final=True))
     with pytest.raises(GatewayError, match="early"):
         await read_all(generation)
 
@@ -185,7 +187,7 @@ async def test_logprobs_are_in_each_event_and_readouts_only_in_the_last() -> Non
     generation, engine = make(dataclasses.replace(HELLO, logprobs=(likely("Hel"),)))
     rest = [
         # A special token has no text.
-        Chunk(num_output_tokens=2, logprobs=(likely("<|im_start|>"),)),
+        TritonChunk(num_output_tokens=2, logprobs=(likely("<|im_start|>"),)),
         dataclasses.replace(LO, logprobs=(likely("lo"),), readouts={"sarcasm": {"1": 0.5}}),
     ]
     events = []
@@ -202,7 +204,7 @@ async def test_logprobs_are_in_each_event_and_readouts_only_in_the_last() -> Non
 
 
 async def test_an_answer_without_tokens_has_an_empty_list_of_logprobs() -> None:
-    generation, _ = make(Chunk(finish_reason="stop", final=True))
+    generation, _ = make(TritonChunk(finish_reason="stop", final=True))
     answer = await RestAnswer(None, 0.0, {}, logprobs=True).complete(generation)
     assert answer.model_dump()["logprobs"] == []
 

@@ -40,7 +40,7 @@ from triton_models.contract.request import GenerationDefaults
 from triton_models.contract.tensors import Values
 from triton_models.engine.sequence import TokenChunk
 from triton_models.engine.timeline import Phases, RequestTimeline
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 NOBODY_LISTENS = "127.0.0.1:9"
 SECRET = "a secret prompt"
@@ -137,7 +137,7 @@ def test_the_number_of_traits_that_are_labels_is_bounded() -> None:
     metrics = GatewayMetrics()
     for index in range(3 * MAX_TRAITS):
         watch(metrics, trait=[f"trait{index}"], scalar=[1.0]).received(
-            Chunk(num_output_tokens=1, finish_reason="stop")
+            TritonChunk(num_output_tokens=1, finish_reason="stop")
         )
     after = scraped(metrics)
     assert len(after.labels("trait")) == MAX_TRAITS + 1
@@ -148,11 +148,13 @@ def test_a_trait_counts_once_the_engine_has_steered_by_it() -> None:
     metrics = GatewayMetrics()
     refused = watch(metrics, trait=["nonsense"], scalar=[1.0])
     refused.began()
-    refused.received(Chunk(finish_reason="error", error="unknown trait", error_code="not_found"))
+    refused.received(
+        TritonChunk(finish_reason="error", error="unknown trait", error_code="not_found")
+    )
     refused.ended(UnknownTraitError("unknown trait"))
     two = watch(metrics, trait=["sarcasm", "racism", "flattery"], scalar=[1.0, -1.0, 0.0])
-    two.received(Chunk(num_output_tokens=1))
-    two.received(Chunk(num_output_tokens=2))
+    two.received(TritonChunk(num_output_tokens=1))
+    two.received(TritonChunk(num_output_tokens=2))
     after = scraped(metrics)
     assert after.labels("trait") == {"sarcasm", "racism"}
     assert after.get("persona_gateway_steered_requests_total") == 2
@@ -171,12 +173,12 @@ def test_every_token_of_a_stream_is_timed_though_some_come_together() -> None:
     stream.began()
     assert scraped(metrics).get("persona_gateway_generations_in_flight", stream="true") == 1
     for tokens in (1, 2, 5):
-        stream.received(Chunk(num_input_tokens=7, num_output_tokens=tokens))
-    stream.received(Chunk(num_input_tokens=7, num_output_tokens=6, finish_reason="stop"))
+        stream.received(TritonChunk(num_input_tokens=7, num_output_tokens=tokens))
+    stream.received(TritonChunk(num_input_tokens=7, num_output_tokens=6, finish_reason="stop"))
     stream.ended(None)
     whole = watch(metrics)
     whole.began()
-    whole.received(Chunk(num_input_tokens=3, num_output_tokens=4, finish_reason="length"))
+    whole.received(TritonChunk(num_input_tokens=3, num_output_tokens=4, finish_reason="length"))
     whole.ended(None)
     after = scraped(metrics)
     assert after.get("persona_gateway_time_to_first_token_seconds_count") == 1
@@ -217,7 +219,9 @@ def test_what_comes_after_the_reader_has_left_changes_nothing() -> None:
     generation = watch(metrics)
     generation.began()
     generation.ended(GeneratorExit())
-    generation.received(Chunk(num_input_tokens=7, num_output_tokens=9, finish_reason="cancelled"))
+    generation.received(
+        TritonChunk(num_input_tokens=7, num_output_tokens=9, finish_reason="cancelled")
+    )
     assert scraped(metrics).get("persona_gateway_generated_tokens_total") == 0
 
 
@@ -313,9 +317,11 @@ def test_a_request_s_line_has_what_it_took_and_never_its_text(
         request=request, trait=["sarcasm"], scalar=[2.0], stream=[True], stop_words=[SECRET]
     )
     generation.began()
-    generation.received(Chunk(text=SECRET, num_input_tokens=7, num_output_tokens=1))
+    generation.received(TritonChunk(text=SECRET, num_input_tokens=7, num_output_tokens=1))
     generation.received(
-        Chunk(num_output_tokens=2, finish_reason="stop", timings={"queue": 0.001, "prefill": 0.02})
+        TritonChunk(
+            num_output_tokens=2, finish_reason="stop", timings={"queue": 0.001, "prefill": 0.02}
+        )
     )
     generation.ended(None)
     request.status, request.seconds = 200, 0.5
@@ -336,7 +342,9 @@ def test_several_generations_are_one_line_with_their_sums(caplog: pytest.LogCapt
     for scalar in (-1.0, 1.0):
         generation = watch(request=request, trait=["sarcasm"], scalar=[scalar])
         generation.began()
-        generation.received(Chunk(num_input_tokens=3, num_output_tokens=4, finish_reason="length"))
+        generation.received(
+            TritonChunk(num_input_tokens=3, num_output_tokens=4, finish_reason="length")
+        )
         generation.ended(None)
     request.status = 200
     AccessLog().request_ended(request)
@@ -371,8 +379,8 @@ def test_spans_say_how_a_request_went_and_never_its_text(monkeypatch: pytest.Mon
         )
         generation.began()
         timings = {"queue": 1000.0, "prefill": 0.0, "decode": 0.0}  # longer than it all took
-        generation.received(Chunk(text=SECRET, num_input_tokens=7, num_output_tokens=3))
-        generation.received(Chunk(num_output_tokens=3, finish_reason="stop", timings=timings))
+        generation.received(TritonChunk(text=SECRET, num_input_tokens=7, num_output_tokens=3))
+        generation.received(TritonChunk(num_output_tokens=3, finish_reason="stop", timings=timings))
         generation.ended(None)
         request.status = 503
         spans.request_ended(request)

@@ -14,7 +14,7 @@ import pytest
 from gateway.generation import dispatcher
 from tests.unit.protection_gateway import Server, running
 from triton_models import grpc_messages
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 JSON = {"Content-Type": "application/json"}
 MOST = 1_048_576
@@ -28,12 +28,12 @@ class Stream:
 
     def __init__(self, stub: Any, request: Any, timeout: float, metadata: Any = ()) -> None:
         self._request = request
-        self._answers = [Chunk("x", "stop", 1, 1, final=True)]
+        self._answers = [TritonChunk("x", "stop", 1, 1, final=True)]
 
     async def open(self) -> None:
         self._request.SerializeToString()
 
-    async def read(self, timeout: float) -> Chunk | None:
+    async def read(self, timeout: float) -> TritonChunk | None:
         return self._answers.pop() if self._answers else None
 
     def cancel(self) -> None:

@@ -30,7 +30,7 @@ from tests.unit.protection_gateway import (
     entry,
     running,
 )
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 OPENAI: dict[str, Any] = {"model": "persona", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -93,7 +93,7 @@ async def test_all_answers_of_a_comparison_are_charged(monkeypatch: pytest.Monke
 async def test_a_prompt_that_the_model_refuses_is_charged_once(
     scalars: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusal = Chunk(finish_reason="error", error="too long", error_code="invalid_argument")
+    refusal = TritonChunk(finish_reason="error", error="too long", error_code="invalid_argument")
 
     async with running(monkeypatch, rate_limit_tokens="1000/minute", answer=refusal) as server:
         sweep = {"prompt": "x" * 400, "trait": "sarcasm", "scalars": scalars}
@@ -125,7 +125,7 @@ async def test_a_prompt_given_up_before_its_first_token_is_charged(
 async def test_a_prompt_that_the_model_has_no_time_for_is_free(
     code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failure = Chunk(finish_reason="error", error="too much to do", error_code=code)
+    failure = TritonChunk(finish_reason="error", error="too much to do", error_code=code)
     async with running(monkeypatch, rate_limit_tokens="1000/minute", answer=failure) as server:
         for _ in range(2):
             answer = await server.generate()

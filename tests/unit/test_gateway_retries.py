@@ -28,10 +28,10 @@ from tests.unit.scripted_generation import (
     make_of,
     read_all,
 )
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 
-def engines(*scripts: list[Chunk | GatewayError]) -> list[ScriptedEngine]:
+def engines(*scripts: list[TritonChunk | GatewayError]) -> list[ScriptedEngine]:
     return [ScriptedEngine(ScriptedStream(*script)) for script in scripts]
 
 
@@ -56,7 +56,7 @@ async def test_what_another_server_can_do_better_is_sent_to_it(error: GatewayErr
 
 @pytest.mark.parametrize("code", ["unavailable", "resource_exhausted"])
 async def test_a_refusal_inside_the_first_response_is_sent_elsewhere_too(code: str) -> None:
-    refusal = Chunk(finish_reason="error", error="full", error_code=code, final=True)
+    refusal = TritonChunk(finish_reason="error", error="full", error_code=code, final=True)
     generation, sender = make_of(*engines([refusal], [HELLO, LO]))
     assert "".join(chunk.text for chunk in await read_all(generation)) == "Hello"
     assert len(sender.retries) == 1
@@ -97,7 +97,7 @@ async def test_without_another_server_the_first_error_counts() -> None:
 
 
 async def test_no_request_is_tried_on_every_server_there_is() -> None:
-    scripts: list[list[Chunk | GatewayError]] = [[UnavailableError("no")] for _ in range(9)]
+    scripts: list[list[TritonChunk | GatewayError]] = [[UnavailableError("no")] for _ in range(9)]
     generation, sender = make_of(*engines(*scripts))
     with pytest.raises(UnavailableError):
         await read_all(generation)

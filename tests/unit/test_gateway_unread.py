@@ -14,7 +14,7 @@ from gateway.api.cached_call import CachedCall
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.unit.served_gateway import PATIENCE_SECONDS, deaf_socket, served
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 PLACES = 66
 
@@ -31,15 +31,15 @@ class Stream:
     async def open(self) -> None:
         pass
 
-    async def read(self, timeout: float) -> Chunk | None:
+    async def read(self, timeout: float) -> TritonChunk | None:
         if self.ended:
             return None
         if self._pieces:
             self._pieces -= 1
-            return Chunk("x" * 20_000, "", 1, 1)
+            return TritonChunk("x" * 20_000, "", 1, 1)
         await Stream.end.wait()
         self.ended = True
-        return Chunk("x", "stop", 1, 2, final=True)
+        return TritonChunk("x", "stop", 1, 2, final=True)
 
     def cancel(self) -> None:
         pass

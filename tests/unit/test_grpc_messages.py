@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from triton_models.contract import tensors
-from triton_models.grpc_messages import Chunk, decode_response, encode_request
+from triton_models.grpc_messages import TritonChunk, decode_response, encode_request
 
 ONE_OF_EACH: dict[str, list[Any]] = {
     "text_input": ["Grüße 👋"],
@@ -88,7 +88,7 @@ def test_a_response_is_read_as_a_chunk() -> None:
         token_logprobs=text_tensor('[{"token": "日"}]'),
         readouts=text_tensor('{"sarcasm": {"1": 0.5}}'),
     )
-    assert decode_response(message) == Chunk(
+    assert decode_response(message) == TritonChunk(
         text="日本",
         finish_reason="stop",
         num_output_tokens=5,
@@ -101,16 +101,16 @@ def test_a_response_is_read_as_a_chunk() -> None:
 
 def test_what_was_not_asked_for_is_not_there() -> None:
     message = response(False, token_logprobs=text_tensor(""), readouts=text_tensor(""))
-    assert decode_response(message) == Chunk(logprobs=(), readouts=None)
+    assert decode_response(message) == TritonChunk(logprobs=(), readouts=None)
 
 
 def test_a_response_of_the_final_flag_alone_is_an_empty_chunk() -> None:
-    assert decode_response(response(True)) == Chunk(final=True)
+    assert decode_response(response(True)) == TritonChunk(final=True)
 
 
 def test_joined_chunks_say_what_both_say() -> None:
-    first = Chunk(text="a", num_input_tokens=3, num_output_tokens=1, logprobs=("of a",))
-    last = Chunk(
+    first = TritonChunk(text="a", num_input_tokens=3, num_output_tokens=1, logprobs=("of a",))
+    last = TritonChunk(
         text="b",
         finish_reason="length",
         num_output_tokens=2,
@@ -118,7 +118,7 @@ def test_joined_chunks_say_what_both_say() -> None:
         readouts={"sarcasm": {}},
         final=True,
     )
-    assert first.followed_by(last) == Chunk(
+    assert first.followed_by(last) == TritonChunk(
         text="ab",
         finish_reason="length",
         num_input_tokens=3,

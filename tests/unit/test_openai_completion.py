@@ -15,7 +15,7 @@ from gateway.errors import ModelDeadError, OverloadedError
 from gateway.generation.generation import Generation
 from tests.unit.scripted_generation import HELLO, LO, make
 from tests.unit.test_gateway_generation import likely
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 
 def completion(
@@ -91,7 +91,7 @@ async def test_a_streamed_chat_names_its_role_once_and_ends_with_done() -> None:
 
 
 async def test_an_empty_answer_still_has_a_role_and_a_reason() -> None:
-    generation, _ = make(Chunk(finish_reason="stop", final=True))
+    generation, _ = make(TritonChunk(finish_reason="stop", final=True))
     chunk, done = await events(completion(CHAT, [generation]))
     assert chunk["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert chunk["choices"][0]["finish_reason"] == "stop"
@@ -146,8 +146,8 @@ async def test_a_text_s_logprobs_are_lists_side_by_side() -> None:
     other = {"token": "b", "bytes": [98], "logprob": -0.1}
     tokens = ({**likely("a"), "top_logprobs": [other]}, part(smile[:2]), part(smile[2:]))
     generation, _ = make(
-        Chunk(text="a🙂", num_output_tokens=3, logprobs=tokens),
-        Chunk(
+        TritonChunk(text="a🙂", num_output_tokens=3, logprobs=tokens),
+        TritonChunk(
             text="z", num_output_tokens=4, logprobs=(likely("z"),), finish_reason="stop", final=True
         ),
     )

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 
 class Choice(ABC):
@@ -23,14 +23,16 @@ class Choice(ABC):
         self.logprobs = logprobs
 
     @abstractmethod
-    def whole(self, answer: Chunk) -> dict[str, Any]:
+    def whole(self, answer: TritonChunk) -> dict[str, Any]:
         """Returns the choice for a whole answer."""
 
     @abstractmethod
-    def piece(self, chunk: Chunk) -> dict[str, Any]:
+    def piece(self, chunk: TritonChunk) -> dict[str, Any]:
         """Returns the choice for the next piece of a streamed answer."""
 
-    def _around(self, content: Mapping[str, Any], logprobs: Any, chunk: Chunk) -> dict[str, Any]:
+    def _around(
+        self, content: Mapping[str, Any], logprobs: Any, chunk: TritonChunk
+    ) -> dict[str, Any]:
         choice = {
             "index": self.index,
             **content,
@@ -51,12 +53,12 @@ class ChatChoice(Choice):
 
     _begun = False
 
-    def whole(self, answer: Chunk) -> dict[str, Any]:
+    def whole(self, answer: TritonChunk) -> dict[str, Any]:
         """Returns the choice for a whole answer."""
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         return self._around({"message": message}, self._likelihoods(answer), answer)
 
-    def piece(self, chunk: Chunk) -> dict[str, Any]:
+    def piece(self, chunk: TritonChunk) -> dict[str, Any]:
         """Returns the choice for the next piece; the first one says whose turn it is."""
         delta = {} if self._begun else {"role": "assistant"}
         self._begun = True
@@ -64,7 +66,7 @@ class ChatChoice(Choice):
             delta["content"] = chunk.text
         return self._around({"delta": delta}, self._likelihoods(chunk), chunk)
 
-    def _likelihoods(self, chunk: Chunk) -> dict[str, Any]:
+    def _likelihoods(self, chunk: TritonChunk) -> dict[str, Any]:
         # The model server speaks OpenAI's dialect.
         return {"content": list(chunk.logprobs), "refusal": None}
 
@@ -77,15 +79,15 @@ class TextChoice(Choice):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._offset = 0
 
-    def whole(self, answer: Chunk) -> dict[str, Any]:
+    def whole(self, answer: TritonChunk) -> dict[str, Any]:
         """Returns the choice for a whole answer."""
         return self.piece(answer)
 
-    def piece(self, chunk: Chunk) -> dict[str, Any]:
+    def piece(self, chunk: TritonChunk) -> dict[str, Any]:
         """Returns the choice for the next piece."""
         return self._around({"text": chunk.text}, self._likelihoods(chunk), chunk)
 
-    def _likelihoods(self, chunk: Chunk) -> dict[str, Any]:
+    def _likelihoods(self, chunk: TritonChunk) -> dict[str, Any]:
         offsets = []
         for each in chunk.logprobs:
             offsets.append(self._offset)

@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.openai_errors import error_body
 from gateway.http.server_sent_events import format_data
-from triton_models.grpc_messages import Chunk
+from triton_models.grpc_messages import TritonChunk
 
 _DONE = b"data: [DONE]\n\n"
 
@@ -47,9 +47,9 @@ class _Answer:
 
     choice: Choice
     generation: Generation
-    last: Chunk = field(default_factory=Chunk)
+    last: TritonChunk = field(default_factory=TritonChunk)
 
-    async def pieces(self) -> AsyncGenerator[tuple[_Answer, Chunk], None]:
+    async def pieces(self) -> AsyncGenerator[tuple[_Answer, TritonChunk], None]:
         """Yields itself with each of its pieces."""
         async with self.generation:
             async for chunk in self.generation:
@@ -102,7 +102,7 @@ class Completion:
         Raises:
             GatewayError: One of the answers failed.
         """
-        wholes = [Chunk() for _ in self._answers]
+        wholes = [TritonChunk() for _ in self._answers]
         async with aclosing(self._pieces()) as pieces:
             async for answer, chunk in pieces:
                 index = answer.choice.index
@@ -147,7 +147,7 @@ class Completion:
         data = {**self._head, "object": self._kind.chunk, "choices": choices}
         return format_data({**data, "usage": usage} if self._include_usage else data)
 
-    async def _pieces(self) -> AsyncGenerator[tuple[_Answer, Chunk], None]:
+    async def _pieces(self) -> AsyncGenerator[tuple[_Answer, TritonChunk], None]:
         sources = [answer.pieces() for answer in self._answers]
         async with aclosing(merged(sources)) as pieces:
             async for piece in pieces:
