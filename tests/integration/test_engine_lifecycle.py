@@ -96,7 +96,7 @@ def test_a_cancelled_request_leaves_the_others_alone(engine: Engine) -> None:
 def test_past_the_bound_a_request_is_refused_at_once(engine: Engine) -> None:
     with standing(engine):
         answers = [ask(engine, LONG, PROMPT, "full") for _ in range(45)]
-        with pytest.raises(QueueFullError, match="45 are the most; try again later"):
+        with pytest.raises(QueueFullError, match="the maximum is 45; try again later"):
             engine.submit(LONG, PROMPT, lambda _: None)
     engine.cancel_by_id("full", lambda _: None)
     for answer in answers:

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import NUM_LAYERS, make_vectors
 from tests.integration.asking import GREEDY, Answer, ask
 from triton_models.adapters.description import describe_traits
-from triton_models.contract.errors import TraitNotFoundError
+from triton_models.contract.errors import TraitNotLoadedError
 from triton_models.contract.request import GenerationRequest, SteeringParameters
 from triton_models.engine.build import BuiltEngine, build_engine
 from triton_models.engine.sequence import FinishReason, TokenChunk
@@ -73,7 +73,7 @@ def test_a_running_request_keeps_its_vector_and_the_next_gets_the_new_one(
 
     (tmp_path / "flattery.json").unlink()
     until(lambda: not built.registry.current().vectors)
-    with pytest.raises(TraitNotFoundError):
+    with pytest.raises(TraitNotLoadedError):
         built.engine.submit(STEERED, PROMPT, lambda _: None)
 
 

@@ -10,7 +10,7 @@ from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
-from triton_models.contract.errors import TraitNotFoundError
+from triton_models.contract.errors import TraitNotLoadedError
 from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.engine.engine import Engine
 
@@ -82,5 +82,5 @@ def test_an_answer_of_one_token_has_no_readout(engine: Engine) -> None:
 
 
 def test_an_unknown_trait_cannot_be_monitored(engine: Engine) -> None:
-    with pytest.raises(TraitNotFoundError, match="boldness"):
+    with pytest.raises(TraitNotLoadedError, match="boldness"):
         engine.submit(GenerationRequest(monitor=("boldness",)), PROMPT, lambda _: None)

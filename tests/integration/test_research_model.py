@@ -12,7 +12,7 @@ from transformers import Qwen2ForCausalLM
 
 from persona_research.model import AnswerFailedError, AnswerRequest, ResearchModel
 from tests.conftest import NUM_LAYERS, make_vectors
-from triton_models.contract.errors import EngineUnavailableError, TraitNotFoundError
+from triton_models.contract.errors import EngineUnavailableError, TraitNotLoadedError
 from triton_models.vectors.persona_vector import PersonaVector
 
 PAIRS = [
@@ -146,7 +146,7 @@ def test_leaving_early_leaves_the_model_usable(model: ResearchModel) -> None:
 
 def test_an_unknown_trait_is_an_error_and_leaves_the_model_usable(model: ResearchModel) -> None:
     requests = [AnswerRequest([5]), AnswerRequest([5], {"nobody": 1.0})]
-    with pytest.raises(TraitNotFoundError):
+    with pytest.raises(TraitNotLoadedError):
         model.answers(requests)
     assert len(model.answers(requests[:1])) == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from triton_models.adapters.request_log import log_end, log_refusal
-from triton_models.contract.errors import ErrorCode, TraitNotFoundError
+from triton_models.contract.errors import ErrorCode, TraitNotLoadedError
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.timeline import Phases
 
@@ -21,7 +21,7 @@ def test_a_refusal_has_the_id_the_code_and_a_reason_of_bounded_length(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="triton_models")
-    log_refusal("order/1", TraitNotFoundError("unknown trait " + "x" * 10_000))
+    log_refusal("order/1", TraitNotLoadedError("unknown trait " + "x" * 10_000))
     (line,) = lines(caplog)
     assert (line["request_id"], line["code"]) == ("order/1", "not_found")
     assert line["reason"].startswith("unknown trait xxx")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from triton_models.contract.errors import InvalidArgumentError, TraitNotFoundError
+from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
 from triton_models.contract.request import SteeringParameters
 from triton_models.steering.delta import resolve_steering
 from triton_models.vectors.formats import read_vector, write_vector
@@ -120,7 +120,7 @@ def test_the_registry_keeps_what_fits_and_says_why_the_rest_does_not(tmp_path: P
 def test_without_a_usable_vector_an_unknown_trait_says_why(tmp_path: Path) -> None:
     def message() -> str:
         found = VectorFolder(tmp_path / "v", ModelFit("m", 9, 36)).refresh()
-        with pytest.raises(TraitNotFoundError) as raised:
+        with pytest.raises(TraitNotLoadedError) as raised:
             found.get("sarcasm")
         return raised.value.message
 
@@ -140,7 +140,7 @@ def test_several_traits_are_summed_and_rounded_once() -> None:
 def test_scalar_zero_steers_by_nothing_but_its_trait_must_exist() -> None:
     vectors = registry(a={1: [1.0, 1.0]})
     assert not resolve_steering(SteeringParameters({"a": 0.0}), vectors, torch.float32).blocks
-    with pytest.raises(TraitNotFoundError, match="unknown trait 'b': the traits are a"):
+    with pytest.raises(TraitNotLoadedError, match="unknown trait 'b': the traits are a"):
         resolve_steering(SteeringParameters({"b": 0.0}), vectors, torch.float32)
 
 

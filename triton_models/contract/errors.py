@@ -45,7 +45,7 @@ class InvalidArgumentError(RequestError):
     code = ErrorCode.INVALID_ARGUMENT
 
 
-class TraitNotFoundError(RequestError):
+class TraitNotLoadedError(RequestError):
     """The request names a trait for which no vector is loaded."""
 
     code = ErrorCode.NOT_FOUND

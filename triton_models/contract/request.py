@@ -224,7 +224,7 @@ def _monitor(values: Values) -> tuple[str, ...]:
 def _check_trait_length(trait: str) -> None:
     if len(trait) > MAX_TRAIT_CHARS:
         raise InvalidArgumentError(
-            f"a trait's name has {len(trait)} characters: {MAX_TRAIT_CHARS} are the most"
+            f"a trait's name has {len(trait)} characters: the maximum is {MAX_TRAIT_CHARS}"
         )
 
 
@@ -239,7 +239,7 @@ def _stop_words(values: Values) -> tuple[str, ...]:
             raise InvalidArgumentError("a stop word is empty: leave it out, or give it text")
         if len(word.encode()) > MAX_STOP_WORD_BYTES:
             raise InvalidArgumentError(
-                f"a stop word has {len(word.encode())} bytes: {MAX_STOP_WORD_BYTES} are the most"
+                f"a stop word has {len(word.encode())} bytes: the maximum is {MAX_STOP_WORD_BYTES}"
             )
     return tuple(dict.fromkeys(words))
 

@@ -129,7 +129,7 @@ class Engine:
 
         Raises:
             InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.
-            TraitNotFoundError: A trait to steer or to monitor has no vector.
+            TraitNotLoadedError: A trait to steer or to monitor has no vector.
             QueueFullError: Too many requests are waiting already.
             EngineUnavailableError: The engine is stopping or dead.
         """
@@ -148,7 +148,7 @@ class Engine:
             if self._num_open >= room:
                 raise QueueFullError(
                     f"the server is busy: {self._num_open} requests are running or waiting, and "
-                    f"{room} are the most; try again later"
+                    f"the maximum is {room}; try again later"
                 )
             self._num_open += 1
             self._recorder.submitted(sequence)

@@ -81,7 +81,7 @@ def new_sequence(
 
     Raises:
         InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.
-        TraitNotFoundError: A trait to steer or to monitor has no vector.
+        TraitNotLoadedError: A trait to steer or to monitor has no vector.
     """
     max_tokens = limits.max_tokens(request, prompt_ids)
     delta = resolve_steering(request.steering, registry, limits.dtype)

@@ -56,7 +56,7 @@ def resolve_steering(
         dtype: The model's dtype.
 
     Raises:
-        TraitNotFoundError: A trait has no vector.
+        TraitNotLoadedError: A trait has no vector.
         InvalidArgumentError: A vector lacks a layer; or a scalar is so large or so small that its
             delta cannot be represented, which would steer wrongly or not at all.
     """

@@ -61,7 +61,7 @@ def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout 
         registry: The loaded vectors.
 
     Raises:
-        TraitNotFoundError: A trait has no vector.
+        TraitNotLoadedError: A trait has no vector.
         InvalidArgumentError: A vector is zero, so that it has no direction.
     """
     names, blocks, directions = [], [], []

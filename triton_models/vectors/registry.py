@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from triton_models.contract.errors import TraitNotFoundError
+from triton_models.contract.errors import TraitNotLoadedError
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 MAX_METADATA_BYTES = 2**18
@@ -56,11 +56,11 @@ class VectorRegistry:
         """Returns a trait's vector.
 
         Raises:
-            TraitNotFoundError: The trait is unknown; the message lists the known ones.
+            TraitNotLoadedError: The trait is unknown; the message lists the known ones.
         """
         vector = self.vectors.get(trait)
         if vector is None:
-            raise TraitNotFoundError(f"unknown trait {trait!r}: {self._known_traits()}")
+            raise TraitNotLoadedError(f"unknown trait {trait!r}: {self._known_traits()}")
         return vector
 
     def _known_traits(self) -> str:
