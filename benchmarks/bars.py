@@ -55,5 +55,5 @@ class Bar:
 
 
 def bars_apply(shape: str, dtype: str, device: str) -> bool:
-    """Whether there are bars for a model on a device at all."""
+    """Whether any bars are set for a model on a device."""
     return (shape, dtype, device) == (BAR_SHAPE, BAR_DTYPE, "cpu")

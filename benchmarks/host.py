@@ -60,7 +60,7 @@ class LettersOf(TokenBytes):
     """Each token is a letter, as most of a real tokenizer's are whole characters.
 
     Args:
-        vocabulary_size: How many tokens there are.
+        vocabulary_size: The number of tokens.
     """
 
     def __init__(self, vocabulary_size: int) -> None:

@@ -53,7 +53,7 @@ class Clients:
 
     Args:
         port: The gateway's.
-        number: How many of them there are.
+        number: How many at the same time.
     """
 
     def __init__(self, port: int, number: int = STREAMS) -> None:

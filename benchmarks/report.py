@@ -112,7 +112,7 @@ def delivery_table(deliveries: Sequence[Delivery]) -> Table:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Returns a number with so many digits after the point, or a dash where there is none."""
+    """Returns a number with so many digits after the point, or a dash for `None`."""
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 

@@ -83,7 +83,7 @@ def warm_up(
 def interleave(
     contenders: Sequence[Contender], workload: Workload, rounds: int, say: Say
 ) -> list[Sample]:
-    """Measures contenders in turn, each with prompts that nobody has had before.
+    """Measures contenders in turn, each with prompts that were not used before.
 
     Each round begins with another contender: none always comes after the same one.
 

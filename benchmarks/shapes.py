@@ -223,7 +223,7 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    # What is left out is added when it is loaded: an end of answers past the model's vocabulary.
+    # Missing entries would be filled in on load: an end of answers past the model's vocabulary.
     config |= dict.fromkeys(("eos_token", "pad_token", "unk_token"))
     path.write_text(json.dumps(config) + "\n", encoding="utf-8")
 

@@ -18,7 +18,7 @@ from persona_research.progress import AnswerStore, progress_bar
 
 Pole = Literal["positive", "negative"]
 
-MOST_BACKUPS = 1000
+MAX_BACKUPS = 1000
 
 
 class CandidateError(Exception):
@@ -172,7 +172,7 @@ def keep_best(path: Path, ranking: Ranking, count: int) -> Path:
 
 
 def _back_up(path: Path, content: bytes) -> Path:
-    for number in range(1, MOST_BACKUPS + 1):
+    for number in range(1, MAX_BACKUPS + 1):
         backup = path.with_name(f"{path.name}.{number}.bak")
         try:
             with backup.open("xb") as file:
@@ -180,4 +180,4 @@ def _back_up(path: Path, content: bytes) -> Path:
         except FileExistsError:
             continue
         return backup
-    raise CandidateError(f"{path.name} has {MOST_BACKUPS} backups: remove some")
+    raise CandidateError(f"{path.name} has {MAX_BACKUPS} backups: remove some")

@@ -25,9 +25,9 @@ DEFINITION_SUFFIX = "_trait.json"
 CANDIDATES_PREFIX = "candidate_"
 """What the name of a file of candidate prompts begins with."""
 
-LONGEST_CUE = 200
-MOST_CUES = 200
-MOST_OPEN_REPEATS = 2
+MAX_CUE_LENGTH = 200
+MAX_CUES = 200
+MAX_UNBOUNDED_REPEATS = 2
 """Unbounded repetitions in one cue: each multiplies the time by the sentence's length."""
 
 _NEGATIVE_NAME = "helpful"
@@ -240,8 +240,8 @@ def _cues(document: Mapping[str, Any]) -> Cues | None:
         raise TraitDefinitionError("cues must be an object with positive and negative")
     poles = [_texts(cues, pole) for pole in ("positive", "negative")]
     for pole in poles:
-        if len(pole) > MOST_CUES:
-            raise TraitDefinitionError(f"cues has more than {MOST_CUES} of one pole")
+        if len(pole) > MAX_CUES:
+            raise TraitDefinitionError(f"cues has more than {MAX_CUES} of one pole")
         for cue in pole:
             _check_cue(cue)
     return Cues(*poles)
@@ -254,8 +254,8 @@ def _check_cue(cue: str) -> None:
     repeated group, a back reference, or more than a few unbounded repetitions.
     """
     shown = cue if len(cue) <= 60 else f"{cue[:60]}..."
-    if len(cue) > LONGEST_CUE:
-        raise TraitDefinitionError(f"the cue {shown!r} is longer than {LONGEST_CUE} characters")
+    if len(cue) > MAX_CUE_LENGTH:
+        raise TraitDefinitionError(f"the cue {shown!r} is longer than {MAX_CUE_LENGTH} characters")
     try:
         re.compile(cue)
     except (re.error, RecursionError, OverflowError) as error:
@@ -267,7 +267,7 @@ def _check_cue(cue: str) -> None:
     bare = re.sub(r"\[\^?\]?[^\]]*\]", "_", re.sub(r"\\.", "_", cue))
     if re.search(r"\)[*+{]", bare):
         raise TraitDefinitionError(f"the cue {shown!r} repeats a group, which can take for ever")
-    if len(re.findall(r"[*+]|\{\d*,?\d*\}", bare)) > MOST_OPEN_REPEATS:
+    if len(re.findall(r"[*+]|\{\d*,?\d*\}", bare)) > MAX_UNBOUNDED_REPEATS:
         raise TraitDefinitionError(
-            f"the cue {shown!r} has more than {MOST_OPEN_REPEATS} repetitions"
+            f"the cue {shown!r} has more than {MAX_UNBOUNDED_REPEATS} repetitions"
         )

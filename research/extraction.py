@@ -175,7 +175,7 @@ def extract(
 
 
 def counts(answers: Sequence[JudgedAnswer]) -> dict[str, int]:
-    """How many answers of a pole there are, count, do not count, and have no score."""
+    """The numbers of a pole's answers: generated, kept, dropped, and without a score."""
     kept = sum(each.kept for each in answers)
     return {
         "generated": len(answers),
@@ -186,7 +186,7 @@ def counts(answers: Sequence[JudgedAnswer]) -> dict[str, int]:
 
 
 def default_layers(norms: dict[int, float], residual_norms: dict[int, float]) -> tuple[int, ...]:
-    """Chooses the block to steer when nobody has measured which steers best.
+    """Chooses the block to steer where none was measured to steer best.
 
     Early blocks hold words more than meaning, and late ones leave the model no room to act on what
     is added: of the middle third, it is the block whose vector is largest beside its residual.

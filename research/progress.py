@@ -38,7 +38,7 @@ def progress_bar(title: str, total: int, quiet: bool = False) -> Iterator[OnDone
 
     Args:
         title: What is being done.
-        total: How many things there are to do.
+        total: The number of things to do.
         quiet: Show nothing.
     """
     if quiet:
@@ -102,7 +102,7 @@ class AnswerStore:
         self.close()
 
     def __len__(self) -> int:
-        """How many answers there are."""
+        """The number of stored answers."""
         return len(self._answers)
 
     def answer(self, key: str) -> StoredAnswer | None:

@@ -13,7 +13,7 @@ from benchmarks.measurement import Measurement, Timeline, measure, one_after_ano
 from benchmarks.shapes import BenchmarkModel
 from benchmarks.workload import Prompts, Steered, Workload, steering_of
 
-MOST_REQUESTS_ALONE = 2
+MAX_REQUESTS_ALONE = 2
 """How many requests are served one after another: the rate of more would be the same."""
 
 _PADDING = 0
@@ -51,7 +51,7 @@ class OneAtATime:
 
     def requests_served(self, workload: Workload) -> int:
         """Returns how many of a workload's requests a run computes: the first few."""
-        return min(workload.streams, MOST_REQUESTS_ALONE)
+        return min(workload.streams, MAX_REQUESTS_ALONE)
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload's first requests, and says what serving all of them delivers."""

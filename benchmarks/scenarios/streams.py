@@ -13,7 +13,7 @@ from benchmarks.contenders.contender import ComputingIn, Contender
 from benchmarks.contenders.engine import EngineAlone, running_engine
 from benchmarks.contenders.steering import read_vectors
 from benchmarks.contenders.transformers_generate import (
-    MOST_REQUESTS_ALONE,
+    MAX_REQUESTS_ALONE,
     OneAtATime,
     StaticBatch,
     load_as_usual,
@@ -30,7 +30,7 @@ ENGINE = "engine"
 NOTES = (
     "engine: each stream is steered in a way of its own; one at a time likewise; static batch and "
     "llama.cpp can steer only all streams in the same way.",
-    f"one at a time: the rate of {MOST_REQUESTS_ALONE} requests at most, which does not depend on "
+    f"one at a time: the rate of {MAX_REQUESTS_ALONE} requests at most, which does not depend on "
     "how many wait; its first token is that of the middle of the queue.",
     "at most: the ratio end to end of an engine that computes everything at the machine's rates.",
 )

@@ -67,7 +67,7 @@ def bodies() -> dict[str, tuple[str, bytes]]:
         "true for a number": (GENERATE, _json({**_GOOD, "scalar": True})),
         "tokens below one": (GENERATE, _json({**_GOOD, "max_tokens": 0})),
         "tokens beyond all": (GENERATE, _json({**_GOOD, "max_tokens": 10**9})),
-        "layers that there are not": (GENERATE, _json({**_GOOD, "layers": [99]})),
+        "unknown layers": (GENERATE, _json({**_GOOD, "layers": [99]})),
         "many stop strings": (GENERATE, _json({**_GOOD, "stop": ["x"] * 5000})),
         "no steerings": ("/api/v1/compare", _json({"prompt": "Hi", "steerings": []})),
         "many steerings": (

@@ -13,8 +13,8 @@ GRACE_SECONDS = 5.0
 """How long after the servers answer again a request may still feel a fault: each gateway looks at
 its server's health once a second, and believes its own probe for three."""
 
-MOST_KEPT = 20_000
-"""Failures that are remembered one by one; more of them are lost, which shows as a loss."""
+MAX_KEPT = 20_000
+"""How many failures are remembered one by one; any further one counts as a loss."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Ledger:
         if verdict.outcome is Outcome.LOST:
             self._lose(entry)
         elif verdict.outcome is Outcome.FAILED:
-            if len(self._failures) < MOST_KEPT:
+            if len(self._failures) < MAX_KEPT:
                 self._failures.append(entry)
             else:
                 self._lose(entry)
@@ -125,5 +125,5 @@ class Ledger:
         )
 
     def _lose(self, entry: Entry) -> None:
-        if len(self.losses) < MOST_KEPT:
+        if len(self.losses) < MAX_KEPT:
             self.losses.append(entry)

@@ -1,4 +1,4 @@
-"""What the kernel says about processes: which there are, and what each holds."""
+"""The running processes and what each holds, as the kernel reports it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def holding(process: Process) -> Holding | None:
 
 
 def shared_memory(pattern: str) -> tuple[int, int]:
-    """Returns how many files of shared memory there are, and their bytes in use."""
+    """Returns the number of files of shared memory, and their bytes in use."""
     count = size = 0
     for path in Path("/dev/shm").glob(pattern):
         with contextlib.suppress(OSError):

@@ -147,7 +147,7 @@ class Servers:
 
     @property
     def logs(self) -> list[Path]:
-        """All files that the servers write and nobody shortens."""
+        """All log files of the servers; none is ever truncated."""
         return sorted([*self.folder.glob("*.log"), *self.folder.glob("run/logs/*")])
 
     async def __aenter__(self) -> Servers:

@@ -42,9 +42,9 @@ anew."""
 SETTLED_SECONDS = 60.0
 """How long a process is left to load and to fill what it keeps before its growth counts."""
 
-SHORTEST_SECONDS = 30.0
-FEWEST_SAMPLES = 6
-"""What is judged has to have: of less nothing is said."""
+MIN_SECONDS = 30.0
+MIN_SAMPLES = 6
+"""How long, and by how many samples, a process must be watched to be judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Growth:
         descriptors: By how many.
         threads: By how many.
         threads_allowed: By how many its threads may grow.
-        judged: Whether there are samples enough to say so.
+        judged: Whether there are enough samples to say so.
     """
 
     role: str
@@ -204,7 +204,7 @@ def judged_growth(
     since = max((start + end) / 2, start + SETTLED_SECONDS)
     half = [sample for sample in samples if sample.seconds >= since] or [samples[-1]]
     known = Growth(role, pid, end - start, half[0].holding, half[-1].holding)
-    if end - half[0].seconds < SHORTEST_SECONDS or len(half) < FEWEST_SAMPLES:
+    if end - half[0].seconds < MIN_SECONDS or len(half) < MIN_SAMPLES:
         return known
     return Growth(
         known.role,

@@ -28,7 +28,7 @@ class ExtractionRun:
     """What to extract.
 
     Attributes:
-        traits: Names of traits defined in `prompts`, or files; empty is all there are.
+        traits: Names of traits defined in `prompts`, or files; empty takes every definition there.
         prompts: The folder of definitions.
         output: The folder for the vectors.
         runs: The folder for reports, and for answers that a later run takes up.

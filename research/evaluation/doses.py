@@ -41,7 +41,7 @@ class Dose:
 
     Attributes:
         scalar: The strength; 0 is unsteered.
-        answers: How many answers there are.
+        answers: The number of answers.
         unscored: How many of them the judge gave no score; the score leaves them out.
         score: Mean trait score, 0 to 100.
         perplexity: Perplexity per token for the unsteered model.

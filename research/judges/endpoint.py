@@ -23,7 +23,7 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 DEFAULT_URL = "https://api.openai.com/v1"
 
 _RETRIED = frozenset((408, 409, 429, 500, 502, 503, 504))
-_LONGEST_WAIT = 60.0
+_MAX_WAIT_SECONDS = 60.0
 _REPLY_TOKENS = 16
 
 
@@ -112,7 +112,7 @@ class OpenAIJudge:
     def _wait(self, attempt: int, asked: float) -> float:
         """Seconds to wait; spread, so that concurrent requests do not all come back at once."""
         backoff = self._first_wait * 2.0 ** (attempt - 1) * random.uniform(0.75, 1.25)
-        return min(max(backoff, asked), _LONGEST_WAIT)
+        return min(max(backoff, asked), _MAX_WAIT_SECONDS)
 
     def _request(self, prompt: str) -> dict[str, Any]:
         return {

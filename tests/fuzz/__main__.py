@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-MOST_KEPT = 40
+MAX_KEPT = 40
 """Inputs of a target in the corpus, of all lengths, of those that reached anything new."""
 
 SECONDS_EACH = 10
@@ -73,7 +73,7 @@ def _look_for_trouble(target: Any, seconds: int) -> bool:
             for path in (CORPUS / target.name).glob(f"{REACHED}*"):
                 path.unlink()
             reached = sorted(tried.iterdir(), key=lambda each: each.stat().st_size)
-            for path in reached[:: len(reached) // MOST_KEPT + 1]:
+            for path in reached[:: len(reached) // MAX_KEPT + 1]:
                 _keep(target, REACHED, path.read_bytes())
         return status == 0
 

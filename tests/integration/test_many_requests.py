@@ -19,7 +19,7 @@ from triton_models.settings import ServerSettings
 
 NUM_REQUESTS = 10_000
 WARM_UP = 2_000
-MOST_OPEN = 40
+MAX_OPEN = 40
 GROWTH_ALLOWED = 32 * 2**20
 """Allocators settle slowly: 20,000 requests grew by 27 MiB, the last 2,500 of them by 0.4."""
 
@@ -31,7 +31,7 @@ class Traffic:
         self._engine = engine
         self._random = random.Random(0)
         self._lock = threading.Lock()
-        self._places = threading.Semaphore(MOST_OPEN)
+        self._places = threading.Semaphore(MAX_OPEN)
         self.last_chunks = dict.fromkeys(FinishReason, 0)
 
     def send(self, count: int) -> None:
@@ -39,9 +39,9 @@ class Traffic:
         for _ in range(count):
             self._places.acquire()
             self._send_one()
-        for _ in range(MOST_OPEN):
+        for _ in range(MAX_OPEN):
             self._places.acquire()
-        for _ in range(MOST_OPEN):
+        for _ in range(MAX_OPEN):
             self._places.release()
 
     def _send_one(self) -> None:
