@@ -20,7 +20,8 @@ from benchmarks.soak.processes import shared_memory
 from benchmarks.soak.report import Report
 from benchmarks.soak.rotation import rotate
 from benchmarks.soak.servers import DEADLINE_SECONDS, START_SECONDS, Servers
-from benchmarks.soak.traffic import Traffic, User, known_answers
+from benchmarks.soak.traffic import Traffic, known_answers
+from benchmarks.soak.user import User
 from benchmarks.soak.watch import DESCRIPTORS_ALLOWED, MIB, Watch
 from triton_models.vectors.formats import encode_vector, read_vector
 
