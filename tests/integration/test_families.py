@@ -228,11 +228,11 @@ def test_configurations_of_before_transformers_5_are_read_alike(tmp_path: Path) 
         ({"num_attention_heads": 0}, "config.json is broken"),
         ({"hidden_size": 1e999}, "config.json is broken"),
         ({"num_key_value_heads": 4}, "6 query heads, 4 key/value heads"),
-        ({"head_dim": 7}, "of the size 7"),
+        ({"head_dim": 7}, "head size 7"),
         ({"max_position_embeddings": 0}, "config.json is broken"),
         ({"rope_parameters": "yarn"}, "config.json is broken"),
         ({"rope_parameters": {"rope_type": "linear", "factor": -2}}, "usable 'factor'"),
-        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "kind of block"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "kinds of block"),
     ],
 )
 def test_what_is_not_computed_is_refused_by_name(

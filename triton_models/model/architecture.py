@@ -227,7 +227,7 @@ def _rotary_of(config: Mapping[str, Any], max_positions: int) -> Rotary:
         if not isinstance(scaling.get(need), (int, float)) or scaling[need] <= 0:
             raise _RefusedError(f"has the rotary embedding {kind!r} without a usable {need!r}")
     if any(isinstance(value, dict) for value in scaling.values()):
-        raise _RefusedError("has different rotary embeddings for different blocks")
+        raise _RefusedError("has different rotary embeddings for different kinds of block")
     theta = float(given.get("rope_theta") or config.get("rope_theta") or 10_000.0)
     return Rotary(kind, theta, scaling)
 
