@@ -22,7 +22,7 @@ from benchmarks.roofline import measure_rates
 from benchmarks.rounds import Say
 from benchmarks.scenarios.options import Options
 from benchmarks.shapes import DTYPES, SHAPES, default_cache, make_model_folder
-from launcher.triton_server import HUGE_PAGES
+from launcher.triton_process import HUGE_PAGES
 from triton_models.engine.threads import in_short_lived_thread
 
 _WIDTH = 120

@@ -16,7 +16,7 @@ from launcher.settings import StackSettings, check_ports
 from launcher.status import StatusServer, SupervisorStatus
 from launcher.supervisor import TICK_SECONDS, CrashBudget, Supervisor
 from launcher.triton_calls import TritonCalls
-from launcher.triton_server import TritonServer, ended, log_file
+from launcher.triton_process import TritonProcess, ended, log_file
 from triton_models import control
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.model.folder import find_model
@@ -75,7 +75,7 @@ class Stack:
             self.access_key = control.new_key()
         self._record_path = settings.run_folder / "stack.json"
         self._prefix = f"{PREFIX}{os.getpid()}_{settings.triton_grpc_port}_"
-        self._server = TritonServer(
+        self._server = TritonProcess(
             settings,
             self._environment,
             self._prefix,

@@ -19,7 +19,7 @@ from launcher.health import HEALTHY, FailureTracker, Health, HealthChecker, Heal
 from launcher.settings import StackSettings
 from launcher.status import SERVING, State, SupervisorStatus
 from launcher.triton_calls import CallError, TritonCalls
-from launcher.triton_server import TritonServer
+from launcher.triton_process import TritonProcess
 from triton_models.contract.tensors import PERSONA
 
 TICK_SECONDS = 0.05
@@ -125,7 +125,7 @@ class Supervisor:
 
     def __init__(
         self,
-        server: TritonServer,
+        server: TritonProcess,
         calls: TritonCalls,
         status: SupervisorStatus,
         settings: StackSettings,

@@ -33,7 +33,7 @@ and takes a twentieth less time with pages of 2 MiB. They need contiguous growth
 malloc's first arena has."""
 
 
-class TritonServer:
+class TritonProcess:
     """Triton with this project's models, one process after another.
 
     Args:

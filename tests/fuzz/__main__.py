@@ -49,7 +49,7 @@ def main() -> int:
 
 def _look_for_trouble(target: Any, seconds: int) -> bool:
     """Returns whether all inputs of some minutes went well; keeps those that reach most."""
-    from tests.fuzz.targets import CORPUS, LONGEST
+    from tests.fuzz.targets import CORPUS, MAX_LENGTH
 
     with tempfile.TemporaryDirectory() as temporary:
         tried = Path(temporary, "tried")
@@ -60,7 +60,7 @@ def _look_for_trouble(target: Any, seconds: int) -> bool:
         words.write_text(_dictionary(target.seeds))
         limits = [
             f"-dict={words}",
-            f"-max_len={LONGEST}",
+            f"-max_len={MAX_LENGTH}",
             f"-timeout={SECONDS_EACH}",
             f"-rss_limit_mb={MEMORY_MIB}",
             f"-artifact_prefix={temporary}/found-",

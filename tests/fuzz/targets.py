@@ -37,7 +37,7 @@ from triton_models.vectors.formats import VECTOR_SUFFIXES, encode_vector, read_v
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 CORPUS = Path(__file__).with_name("corpus")
-LONGEST = 4096
+MAX_LENGTH = 4096
 """Bytes of an input: short ones find what can be found, and faster."""
 
 

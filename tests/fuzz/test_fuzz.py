@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.targets import LONGEST, TARGETS, Target
+from tests.fuzz.targets import MAX_LENGTH, TARGETS, Target
 
 few = settings(
     max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
@@ -35,7 +35,7 @@ def test_damaged_inputs(target: Target, data: st.DataObject) -> None:
         place = data.draw(st.integers(0, len(content)))
         removed = data.draw(st.integers(0, 8))
         content[place : place + removed] = data.draw(st.binary(max_size=8) | PIECES)
-    target.run(bytes(content[:LONGEST]))
+    target.run(bytes(content[:MAX_LENGTH]))
 
 
 PIECES = st.sampled_from(

@@ -17,7 +17,7 @@ from triton_models import grpc_messages
 from triton_models.grpc_messages import TritonChunk
 
 JSON = {"Content-Type": "application/json"}
-MOST = 1_048_576
+MAX_BYTES = 1_048_576
 EMOJI = "\U0001f600"
 
 
@@ -68,7 +68,7 @@ async def longest_pause(work: Callable[[], Any]) -> float:
 
 def filled(prefix: str, item: str, suffix: str) -> bytes:
     """Returns as many items, between commas, as a body can hold."""
-    number = (MOST - len(prefix) - len(suffix)) // (len(item.encode()) + 1)
+    number = (MAX_BYTES - len(prefix) - len(suffix)) // (len(item.encode()) + 1)
     return (prefix + ",".join([item] * number) + suffix).encode()
 
 
@@ -111,13 +111,13 @@ HOSTILE = {
             "]}]}",
         ),
     ),
-    "depth": (GENERATE, b"[" * MOST),
-    "depth of objects": (GENERATE, b'{"a":' * (MOST // 5)),
-    "an integer": (GENERATE, b'{"scalar":' + b"9" * (MOST - 20) + b"}"),
+    "depth": (GENERATE, b"[" * MAX_BYTES),
+    "depth of objects": (GENERATE, b'{"a":' * (MAX_BYTES // 5)),
+    "an integer": (GENERATE, b'{"scalar":' + b"9" * (MAX_BYTES - 20) + b"}"),
     "integers": (GENERATE, filled('{"layers":[', "9" * 4300, "]}")),
     "integers to echo": (GENERATE, b'{"max_tokens":' + b"9" * 4300 + b',"prompt":1}'),
-    "a float": (GENERATE, b'{"scalar":1.' + b"9" * (MOST - 20) + b"}"),
-    "quotation marks": (GENERATE, b'{"prompt":"' + b'\\"' * (MOST // 2 - 20) + b'"}'),
+    "a float": (GENERATE, b'{"scalar":1.' + b"9" * (MAX_BYTES - 20) + b"}"),
+    "quotation marks": (GENERATE, b'{"prompt":"' + b'\\"' * (MAX_BYTES // 2 - 20) + b'"}'),
     "a trait's name": (GENERATE, b'{"prompt":"x","scalar":1,"trait":"%s"}' % (b"t" * 1_000_000)),
     "a field's name": (CHAT, b'{"%s":1}' % (b"t" * 1_000_000)),
     "a model's name": (CHAT, b'{"messages":[],"model":"%s"}' % (b"," * 1_000_000)),
@@ -147,7 +147,7 @@ async def test_no_body_holds_the_loop_much_longer_than_an_ordinary_one(
     name: str, server: Server
 ) -> None:
     path, content = HOSTILE[name]
-    assert len(content) <= MOST
+    assert len(content) <= MAX_BYTES
     answers: list[httpx.Response] = []
 
     async def ask(path: str, content: bytes) -> None:

@@ -331,14 +331,14 @@ async def test_changes_without_a_valid_key_are_written_down(
 
 
 NAME = "t" * 1_000_000
-LONGEST_NAME = "t" * 256
+MAX_NAME = "t" * 256
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
         ("/api/v1/generate", {"prompt": "x", "trait": NAME, "scalar": 99}),
-        ("/api/v1/generate", {"prompt": "x", "trait": LONGEST_NAME, "scalar": 99}),
+        ("/api/v1/generate", {"prompt": "x", "trait": MAX_NAME, "scalar": 99}),
         ("/api/v1/generate", {"prompt": "x", "trait": "t", "scalar": 1, "monitor": [NAME]}),
         ("/api/v1/generate", {"prompt": "x", "trait": "t", "scalar": 1, NAME: 1}),
         ("/api/v1/generate", {"prompt": "x", "trait": "t", "scalar": 1, "positions": NAME}),
@@ -349,7 +349,7 @@ LONGEST_NAME = "t" * 256
             "/v1/chat/completions",
             {
                 "messages": [{"role": "user", "content": "x"}],
-                "model": f"persona:{LONGEST_NAME}=99",
+                "model": f"persona:{MAX_NAME}=99",
             },
         ),
         (

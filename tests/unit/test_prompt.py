@@ -112,18 +112,18 @@ class CountingTokenizer:
         return self._tokenizer(text, **options)
 
 
-MOST = 100
+MAX_TOKENS = 100
 
 
 @pytest.mark.parametrize("text", ["\U0001f600" * 199_990, "a" * 200_000, "word " * 40_000])
 def test_a_prompt_that_is_far_too_long_is_refused_by_its_beginning_and_once(text: str) -> None:
     tokenizer: Any = CountingTokenizer()
-    encoder = PromptEncoder(tokenizer, MOST)
+    encoder = PromptEncoder(tokenizer, MAX_TOKENS)
     for _ in range(33):
         with pytest.raises(InvalidArgumentError, match=r"more than 100 tokens.*MAX_CONTEXT"):
             encoder.encode(parse(text, raw=True))
     # A token of the demo's is no longer than a word; twice as much is the most that is looked at.
-    assert tokenizer.characters < 33 * MOST
+    assert tokenizer.characters < 33 * MAX_TOKENS
 
 
 @pytest.mark.parametrize("length", [1, 356, 357, 358, 714, 715, 1400])
@@ -132,8 +132,8 @@ def test_a_prompt_is_tokenized_as_a_whole_however_it_is_looked_at(length: int) -
     text = ("sarcasm is a kind of humour that the others do not always like " * 40)[:length]
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     # The longest of these is looked at in three steps, and is within what the engine decides.
-    assert len(ids) <= MOST + 256
-    assert PromptEncoder(tokenizer, MOST).encode(parse(text, raw=True)) == ids
+    assert len(ids) <= MAX_TOKENS + 256
+    assert PromptEncoder(tokenizer, MAX_TOKENS).encode(parse(text, raw=True)) == ids
 
 
 def test_the_answers_of_a_comparison_are_tokenized_once() -> None:

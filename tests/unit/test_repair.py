@@ -14,7 +14,7 @@ from launcher.settings import StackSettings
 from launcher.status import SERVING, SupervisorStatus
 from launcher.supervisor import Supervisor
 from launcher.triton_calls import CallError, TritonCalls
-from launcher.triton_server import TritonServer
+from launcher.triton_process import TritonProcess
 from tests.unit.standin_triton import (
     ACCESS_KEY,
     CONTROL_KEY,
@@ -39,7 +39,7 @@ class Rig:
         self.server, self.status = Server(), SupervisorStatus()
         settings = StackSettings(probe_seconds=0.0)
         self.supervisor = Supervisor(
-            cast(TritonServer, self.server),
+            cast(TritonProcess, self.server),
             self.calls,
             self.status,
             settings,

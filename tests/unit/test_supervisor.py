@@ -14,7 +14,7 @@ from launcher.settings import StackSettings
 from launcher.status import State, SupervisorStatus
 from launcher.supervisor import CrashBudget, Supervisor
 from launcher.triton_calls import CallError, TritonCalls
-from launcher.triton_server import TritonServer
+from launcher.triton_process import TritonProcess
 from triton_models.contract.tensors import DETOKENIZER, PERSONA, STEERED_QWEN
 from triton_models.grpc_failures import Failure, FailureKind
 
@@ -103,7 +103,7 @@ class Rig:
         self.interrupted = threading.Event()
         settings = StackSettings(restart_budget=budget, exit_seconds=0.0)
         self.supervisor = Supervisor(
-            cast(TritonServer, self.server),
+            cast(TritonProcess, self.server),
             cast(TritonCalls, self.calls),
             self.status,
             settings,

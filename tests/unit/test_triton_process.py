@@ -15,7 +15,7 @@ from launcher.errors import LaunchError
 from launcher.private_arguments import PrivacyError
 from launcher.processes import SHARED_MEMORY, remove_unused_shared_memory
 from launcher.settings import StackSettings
-from launcher.triton_server import TritonServer
+from launcher.triton_process import TritonProcess
 from triton_models import control
 
 KEY = "k" * 40
@@ -48,7 +48,7 @@ def started(
     **changes: Any,
 ) -> Process:
     settings = StackSettings(run_folder=folder, triton_http=triton_http, **changes)
-    server = TritonServer(settings, os.environ, "persona_test_", KEY, access_key, (), said.append)
+    server = TritonProcess(settings, os.environ, "persona_test_", KEY, access_key, (), said.append)
     process = server.start()
     assert isinstance(process, Process)
     return process
@@ -56,7 +56,7 @@ def started(
 
 @pytest.fixture(autouse=True)
 def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.triton_server.ManagedProcess", Process)
+    monkeypatch.setattr("launcher.triton_process.ManagedProcess", Process)
 
 
 def test_control_takes_the_operator_s_key_as_a_private_argument(tmp_path: Path) -> None:
