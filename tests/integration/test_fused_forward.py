@@ -134,7 +134,7 @@ def test_sampling_kernels_that_are_wrong_are_found_out(monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patched:
         patched.setattr(draw_from_all, "draw_from_all", drawing_the_other_way)
-        assert "what is drawn" in sampling_disagreement(model)
+        assert "sampling from the whole vocabulary" in sampling_disagreement(model)
     monkeypatch.setattr(penalties, "penalize", lambda *_: None)
     assert "penalties differ" in sampling_disagreement(model)
 
