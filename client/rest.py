@@ -1,10 +1,11 @@
+# Made by scripts/make_sync_client.py from rest_async.py: change that one instead.
 """The synchronous client of the gateway."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
@@ -82,7 +83,8 @@ class Stream(Generic[Item, W]):
             attempts = self._retries.begin()
             while True:
                 try:
-                    yield from self._attempt()
+                    with closing(self._attempt()) as items:
+                        yield from items
                     return
                 except PersonaError as error:
                     if self._reader.begun:
@@ -91,7 +93,7 @@ class Stream(Generic[Item, W]):
                 self.close()
                 time.sleep(pause)
 
-    def _attempt(self) -> Iterator[Item]:
+    def _attempt(self) -> Generator[Item, None, None]:
         self._reader = self._call.reader()
         request = self._http.stream("POST", self._call.path, json=self._call.body)
         try:
@@ -120,7 +122,7 @@ class CompletionStream(Stream[Chunk, Completion]):
 
 
 class PersonaClient:
-    """Talks to a gateway. Thread-safe; also a context manager that closes its connections.
+    """Talks to a gateway from any number of threads; a context manager that closes its connections.
 
     A call that the server refuses because it is full or not ready, or whose connection fails before
     there is anything of the answer, is made again after a pause.

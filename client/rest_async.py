@@ -1,4 +1,4 @@
-"""The asynchronous client of the gateway: as `persona_client.rest`, awaited."""
+"""The asynchronous client of the gateway."""
 
 from __future__ import annotations
 
@@ -177,11 +177,29 @@ class AsyncPersonaClient:
         scalar: float,
         **options: Unpack[protocol.Options],
     ) -> Completion:
-        """As `PersonaClient.generate`."""
+        """Answers a prompt under steering.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            trait: The trait to steer.
+            scalar: How strongly: above 0 for more of the trait, below for less.
+            **options: See `protocol.Options`.
+
+        Raises:
+            PersonaError: The call failed.
+        """
         return await self._call(calls.generation(prompt, trait, scalar, options))
 
     async def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
-        """As `PersonaClient.baseline`."""
+        """Answers a prompt without steering.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            **options: See `protocol.Options`.
+
+        Raises:
+            PersonaError: The call failed.
+        """
         return await self._call(calls.generation(prompt, None, 0.0, options))
 
     def stream(
@@ -192,7 +210,14 @@ class AsyncPersonaClient:
         scalar: float = 0.0,
         **options: Unpack[protocol.Options],
     ) -> AsyncCompletionStream:
-        """As `PersonaClient.stream`."""
+        """Answers a prompt piece by piece, steered if a trait is named.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            trait: The trait to steer, or `None` for a baseline.
+            scalar: How strongly.
+            **options: See `protocol.Options`.
+        """
         call = calls.generation_stream(prompt, trait, scalar, options)
         return AsyncCompletionStream(self._http, self._retries, call)
 
@@ -204,7 +229,17 @@ class AsyncPersonaClient:
         baseline: bool = True,
         **options: Unpack[protocol.Sampling],
     ) -> Comparison:
-        """As `PersonaClient.compare`."""
+        """Answers a prompt under several steerings at once.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            steerings: What to steer each answer by; scalars by trait are enough.
+            baseline: Whether to answer without steering, too.
+            **options: See `protocol.Sampling`.
+
+        Raises:
+            PersonaError: The call failed. If only some answers did, they say so themselves.
+        """
         return await self._call(calls.comparison(prompt, steerings, baseline, options))
 
     def compare_stream(
@@ -215,7 +250,14 @@ class AsyncPersonaClient:
         baseline: bool = True,
         **options: Unpack[protocol.Sampling],
     ) -> AsyncStream[AnswerChunk | ComparedAnswer, Comparison]:
-        """As `PersonaClient.compare_stream`."""
+        """Answers as `compare`, piece by piece: pieces as they come, each answer when it ends.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            steerings: What to steer each answer by; scalars by trait are enough.
+            baseline: Whether to answer without steering, too.
+            **options: See `protocol.Sampling`.
+        """
         call = calls.comparison_stream(prompt, steerings, baseline, options)
         return AsyncStream(self._http, self._retries, call)
 
@@ -228,7 +270,18 @@ class AsyncPersonaClient:
         scores: bool = False,
         **options: Unpack[protocol.Options],
     ) -> Sweep:
-        """As `PersonaClient.sweep`."""
+        """Answers a prompt at several strengths of a trait at once.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            trait: The trait to steer.
+            scalars: How strongly.
+            scores: Whether to read how far each answer points along the trait.
+            **options: See `protocol.Options`.
+
+        Raises:
+            PersonaError: The call failed. If only some answers did, they say so themselves.
+        """
         return await self._call(calls.sweep(prompt, trait, scalars, scores, options))
 
     def sweep_stream(
@@ -240,16 +293,33 @@ class AsyncPersonaClient:
         scores: bool = False,
         **options: Unpack[protocol.Options],
     ) -> AsyncStream[AnswerChunk | SweptAnswer, Sweep]:
-        """As `PersonaClient.sweep_stream`."""
+        """Answers as `sweep`, piece by piece: pieces as they come, each answer when it ends.
+
+        Args:
+            prompt: The prompt; `None` when `messages` is among the options.
+            trait: The trait to steer.
+            scalars: How strongly.
+            scores: Whether to read how far each answer points along the trait.
+            **options: See `protocol.Options`.
+        """
         call = calls.sweep_stream(prompt, trait, scalars, scores, options)
         return AsyncStream(self._http, self._retries, call)
 
     async def traits(self) -> dict[str, Trait]:
-        """As `PersonaClient.traits`."""
+        """Returns the server's traits by name.
+
+        Raises:
+            PersonaError: The call failed.
+        """
         return await self._call(calls.traits())
 
     async def trait(self, name: str) -> Trait:
-        """As `PersonaClient.trait`."""
+        """Returns one trait.
+
+        Raises:
+            NotFoundError: There is no such trait.
+            PersonaError: The call failed.
+        """
         return await self._call(calls.trait(name))
 
     async def put_trait(
@@ -260,15 +330,37 @@ class AsyncPersonaClient:
         convention: Literal["block", "hidden-state"] | None = None,
         model_name: str | None = None,
     ) -> Trait:
-        """As `PersonaClient.put_trait`."""
+        """Makes a vector file a trait's, and returns the trait once the engine steers by it.
+
+        Args:
+            name: The trait, whatever the file says.
+            file: The file: `.safetensors`, `.gguf`, `.json`, `.pt` or `.svec`.
+            convention: What its indices count, if not what its format usually means.
+            model_name: The model it was made from, if it does not say.
+
+        Raises:
+            OSError: The file cannot be read.
+            NotAllowedError: The key has not the role admin.
+            PersonaError: The call failed.
+        """
         return await self._call(calls.put_trait(name, file, convention, model_name))
 
     async def delete_trait(self, name: str) -> None:
-        """As `PersonaClient.delete_trait`."""
+        """Removes a trait and its files; returns once the engine has let go of it.
+
+        Raises:
+            NotFoundError: There is no such trait.
+            NotAllowedError: The key has not the role admin.
+            PersonaError: The call failed.
+        """
         await self._call(calls.delete_trait(name))
 
     async def status(self) -> Status:
-        """As `PersonaClient.status`."""
+        """Returns what the server serves and whether it is ready.
+
+        Raises:
+            PersonaError: The call failed.
+        """
         return await self._call(calls.status())
 
     async def _call(self, call: calls.Call[T]) -> T:
