@@ -14,7 +14,7 @@ from gateway.errors import CLIENT_CLOSED, GatewayError
 Outcome = Literal["ok", "client_error", "overloaded", "failed", "cancelled"]
 
 _UNMATCHED = "unmatched"
-"""The route of addresses that there are not: they are the client's choice, without bound."""
+"""The route of unknown addresses, which clients can make up without bound."""
 
 _NAMELESS = "other"
 """The route of addresses that belong to no API call, such as `/docs`."""

@@ -169,7 +169,7 @@ class GatewayMetrics(Observer):
         first = generation.first_token is None
         if first:
             self._prompt_tokens.inc(generation.prompt_tokens)
-            # The engine refuses traits that there are not, so those of an answer's steering are.
+            # The engine refuses unknown traits, so an answer's steering has known ones only.
             for trait in generation.steering:
                 self._steered.labels(self._trait_label(trait)).inc()
         if not generation.streamed:

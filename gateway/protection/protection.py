@@ -124,7 +124,7 @@ class Protection:
             )
         missing = self._unknown_traits(traits)
         if missing:
-            found.append(f"POLICY_FILE has rules for traits that there are not: {missing}")
+            found.append(f"POLICY_FILE has rules for unknown traits: {missing}")
         return found
 
     def _unknown_traits(self, traits: Collection[str] | None) -> str:

@@ -144,7 +144,7 @@ class TraitFiles:
 
 
 def unknown_trait(name: str, description: Description) -> TraitNotFoundError:
-    """Makes the error for a trait that there is not; it names those there are."""
+    """Returns the error for an unknown trait; it names the known ones."""
     there_are = ", ".join(sorted(description["traits"])) or "none"
     return TraitNotFoundError(f"unknown trait {name!r}: the traits are {there_are}")
 

@@ -34,7 +34,7 @@ def named_traits(model: str, description: Description) -> list[TraitScalar]:
         description: What the model server says about itself.
 
     Raises:
-        ModelNotFoundError: It is no model's name, or one with traits that there are not.
+        ModelNotFoundError: It is no model's name, or has unknown traits.
     """
     if model in (ALIAS, description["model"]):
         return []
