@@ -1,0 +1,325 @@
+"""Several answers to one call: read at once, refused together, failing apart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.api.comparison import ComparedGeneration, Comparison
+from gateway.api.comparison_bodies import MAX_ANSWERS, OneAnswer
+from gateway.api.merge_streams import merged
+from gateway.app import create_app
+from gateway.errors import (
+    GatewayError,
+    InvalidRequestError,
+    OverloadedError,
+    UnavailableError,
+)
+from gateway.settings import Settings
+from tests.unit.gateway.scripted_generation import (
+    HELLO,
+    LO,
+    ScriptedEngine,
+    all_wait,
+    make,
+)
+from triton_models.grpc_messages import TritonChunk
+
+READOUT = {"sarcasm": {"1": 2.0, "2": 4.0}}
+
+
+async def counting(name: str, count: int, closed: list[str]) -> AsyncGenerator[str, None]:
+    try:
+        for number in range(count):
+            await asyncio.sleep(0)
+            yield f"{name}{number}"
+    finally:
+        closed.append(name)
+
+
+async def test_sources_are_read_at_once_and_each_in_its_order() -> None:
+    first_came = asyncio.Event()
+
+    async def waiting() -> AsyncGenerator[str, None]:
+        await first_came.wait()
+        yield "b0"
+
+    items = []
+    async for item in merged([waiting(), counting("a", 3, [])]):
+        items.append(item)
+        first_came.set()
+    assert sorted(items) == ["a0", "a1", "a2", "b0"]
+    assert [item for item in items if item[0] == "a"] == ["a0", "a1", "a2"]
+
+
+async def test_a_slow_reader_makes_nothing_pile_up() -> None:
+    yielded = 0
+
+    async def eager() -> AsyncGenerator[int, None]:
+        nonlocal yielded
+        while True:
+            yielded += 1
+            yield yielded
+
+    both = merged([eager(), eager()])
+    await anext(both)
+    await all_wait()
+    assert yielded < 6
+    await both.aclose()
+
+
+async def test_whoever_stops_reading_closes_all_sources() -> None:
+    closed: list[str] = []
+    both = merged([counting("a", 9, closed), counting("b", 9, closed)])
+    await anext(both)
+    await both.aclose()
+    assert sorted(closed) == ["a", "b"]
+
+
+async def test_a_defect_in_one_source_is_raised_and_closes_the_others() -> None:
+    closed: list[str] = []
+
+    async def broken() -> AsyncGenerator[str, None]:
+        yield "x"
+        raise RuntimeError("defect")
+
+    with pytest.raises(RuntimeError, match="defect"):
+        _ = [item async for item in merged([broken(), counting("a", 10**6, closed)])]
+    assert closed == ["a"]
+
+
+def branches(
+    *scripts: tuple[TritonChunk | GatewayError, ...],
+) -> tuple[list[ComparedGeneration[OneAnswer]], list[ScriptedEngine]]:
+    made = [make(*script) for script in scripts]
+    numbered = enumerate(generation for generation, _ in made)
+    return (
+        [
+            ComparedGeneration(index, f"steerings.{index}", each, OneAnswer)
+            for index, each in numbered
+        ],
+        [engine for _, engine in made],
+    )
+
+
+def event(data: bytes) -> tuple[str, dict[str, Any]]:
+    name, body = data.decode().strip().split("\n")
+    return name.removeprefix("event: "), json.loads(body.removeprefix("data: "))
+
+
+async def test_answers_come_whole_and_in_order() -> None:
+    asked, _ = branches((HELLO, LO), (LO,))
+    log: dict[str, Any] = {}
+    first, second = await Comparison(asked, 7, log).complete()
+    assert first.model_dump() == {
+        "index": 0,
+        "success": True,
+        "response": "Hello",
+        "tokens_generated": 2,
+        "finish_reason": "stop",
+        "prompt_tokens": 4,
+        "reused_tokens": 3,
+        "warnings": [],
+        "error": None,
+    }
+    assert (second.index, second.response) == (1, "lo")
+    assert log == {"answers": 2, "finish_reason": "done", "tokens": 4}
+
+
+async def test_events_say_which_answer_they_are_about() -> None:
+    asked, _ = branches((HELLO, LO), (LO,))
+    whole = await Comparison(branches((HELLO, LO), (LO,))[0], 7, {}).complete()
+    events = [event(each) async for each in Comparison(asked, 7, {}).events()]
+    texts = {0: "", 1: ""}
+    answers = {}
+    for name, data in events[:-1]:
+        if name == "chunk":
+            texts[data["index"]] += data["text"]
+        else:
+            assert name == "answer"
+            answers[data["index"]] = data
+    assert texts == {0: "Hello", 1: "lo"}
+    assert answers == {answer.index: answer.model_dump() for answer in whole}
+    assert events[-1] == ("done", {"success": True, "seed": 7, "failed": 0})
+
+
+async def run(comparison: Comparison[OneAnswer], streamed: bool) -> None:
+    if streamed:
+        _ = [each async for each in comparison.events()]
+    else:
+        await comparison.complete()
+
+
+async def test_one_that_is_refused_refuses_the_call_and_stops_the_others() -> None:
+    for streamed in (False, True):
+        asked, (engine, _) = branches((), (InvalidRequestError("no layers [99]"),))
+        with pytest.raises(InvalidRequestError, match=r"^steerings\.1: no layers"):
+            await run(Comparison(asked, 7, {}), streamed)
+        await engine.sender.settle()
+        assert engine.stops == ["an-id"]
+
+
+async def test_a_refusal_that_the_first_piece_overtakes_refuses_the_call_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.api.comparison.REFUSAL_PATIENCE_SECONDS", 3600)
+    asked, (_, engine) = branches((HELLO,), ())
+    reading = asyncio.ensure_future(run(Comparison(asked, 7, {}), streamed=True))
+    await all_wait()
+    engine.stream.responses.put_nowait(InvalidRequestError("no layers [99]"))
+    with pytest.raises(InvalidRequestError, match=r"^steerings\.1: no layers"):
+        await reading
+
+
+async def test_the_first_piece_does_not_wait_long_for_an_answer_without_room() -> None:
+    asked, _ = branches((HELLO,), ())
+    events = Comparison(asked, 7, {}).events()
+    assert event(await asyncio.wait_for(anext(events), 60))[1]["index"] == 0
+    await events.aclose()
+
+
+async def test_one_that_fails_is_reported_in_its_place_and_the_others_stay() -> None:
+    failing = (HELLO, UnavailableError("it broke"))
+    log: dict[str, Any] = {}
+    answers = await Comparison(branches(failing, (LO,))[0], 7, log).complete()
+    assert [answer.success for answer in answers] == [False, True]
+    assert (answers[0].error, answers[0].code) == ("it broke", "unavailable")
+    assert answers[0].finish_reason == "error"
+    assert (log["failed"], log["code"], log["finish_reason"]) == (1, "unavailable", "done")
+    events = [event(e) async for e in Comparison(branches(failing, (LO,))[0], 7, {}).events()]
+    ended = {data["index"]: data["success"] for name, data in events if name == "answer"}
+    assert ended == {0: False, 1: True}
+    assert events[-1] == ("done", {"success": False, "seed": 7, "failed": 1})
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_if_all_fail_so_does_the_call(streamed: bool) -> None:
+    full = (OverloadedError("full"),)
+    with pytest.raises(OverloadedError, match=r"^full"):
+        await run(Comparison(branches(full, full)[0], 7, {}), streamed)
+
+
+class RefusingSender:
+    """Has no room for a generation."""
+
+    def enter(self, generation: Any) -> None:
+        raise OverloadedError("too many")
+
+    def leave(self, generation: Any) -> None:
+        pass
+
+    def advise(self, error: GatewayError) -> None:
+        pass
+
+
+async def test_one_that_is_not_even_begun_fails_like_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, _ = branches((LO,), (LO,))
+    monkeypatch.setattr(asked[0].generation, "_sender", RefusingSender())
+    log: dict[str, Any] = {}
+    first, second = await Comparison(asked, 7, log).complete()
+    assert (first.error, second.success) == ("too many", True)
+    assert (log["failed"], log["reason"]) == (1, "too many")
+
+
+async def test_an_early_failure_is_told_once_another_one_answers() -> None:
+    asked, (_, engine) = branches((OverloadedError("full"),), ())
+    events = Comparison(asked, 7, {}).events()
+    first = asyncio.ensure_future(anext(events))
+    await all_wait()
+    assert not first.done()
+    engine.stream.responses.put_nowait(LO)
+    assert event(await first)[1]["error"] == "full"
+    await events.aclose()
+
+
+async def test_leaving_the_events_stops_all() -> None:
+    asked, engines = branches((HELLO,), (HELLO,), ())
+    log: dict[str, Any] = {}
+    events = Comparison(asked, 7, log).events()
+    await anext(events)
+    await events.aclose()
+    for engine in engines:
+        await engine.sender.settle()
+        assert engine.stops == ["an-id"]
+    assert log["finish_reason"] == "abandoned"
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """The gateway before a model server that knows one trait and never answers."""
+    app = create_app(Settings(triton_url="127.0.0.1:9", health_watch=False))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://gateway") as client,
+    ):
+
+        async def describe() -> dict[str, Any]:
+            return {"traits": {"sarcasm": {}, "flattery": {}}}
+
+        app.state.gateway.description._fetch = describe
+        yield client
+
+
+def steering(name: str = "sarcasm", scalar: Any = 1, **more: Any) -> dict[str, Any]:
+    return {"traits": [{"name": name, "scalar": scalar}], **more}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "says"),
+    [
+        ({"steerings": []}, 422, "steerings"),
+        ({"steerings": [steering()] * (MAX_ANSWERS + 1)}, 422, "steerings"),
+        ({"steerings": [{"traits": []}]}, 422, "steerings.0.traits"),
+        ({"steerings": [steering(), steering(scalar="x")]}, 422, "steerings.1.traits.0.scalar"),
+        ({"steerings": [steering(), steering(colour="red")]}, 422, "steerings.1.colour"),
+        ({"steerings": [steering(), steering(layers=[1, 1])]}, 422, "steerings.1: layers is"),
+        ({"steerings": [steering(), steering(positions="some")]}, 422, "steerings.1.positions"),
+        ({"temperature": 9}, 422, "temperature is 9"),
+        ({"steerings": [steering(), steering("rude")]}, 400, "steerings.1: unknown trait 'rude'"),
+        ({}, 503, "reached"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_comparison_that_is_wrong_is_refused_by_its_place(
+    change: dict[str, Any], status: int, says: str, stream: bool, http: httpx.AsyncClient
+) -> None:
+    body = {"prompt": "hi", "steerings": [steering()], "stream": stream, **change}
+    response = await http.post("/api/v1/compare", json=body)
+    assert response.status_code == status
+    assert says in response.json()["error"]
+    assert not response.json()["error"].startswith("steerings.0: temperature")
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "says"),
+    [
+        ({"scalars": []}, 422, "scalars"),
+        ({"scalars": [0] * (MAX_ANSWERS + 1)}, 422, "scalars"),
+        ({"scalars": [0, "x"]}, 422, "scalars.1"),
+        ({"trait": "rude"}, 400, "unknown trait 'rude': the traits are flattery, sarcasm"),
+        ({}, 503, "reached"),
+    ],
+)
+async def test_a_sweep_that_is_wrong_is_refused_by_its_place(
+    change: dict[str, Any], status: int, says: str, http: httpx.AsyncClient
+) -> None:
+    body = {"prompt": "hi", "trait": "sarcasm", "scalars": [0, 1], **change}
+    response = await http.post("/api/v1/sweep", json=body)
+    assert response.status_code == status
+    assert response.json()["error"].startswith(says) or status == 503
+
+
+async def test_the_documented_examples_validate(http: httpx.AsyncClient) -> None:
+    schemas = (await http.get("/openapi.json")).json()["components"]["schemas"]
+    for path, name in (("compare", "CompareRequest"), ("sweep", "SweepRequest")):
+        for example in schemas[name]["examples"]:
+            response = await http.post(f"/api/v1/{path}", json=example)
+            assert response.status_code == 503  # valid: only the model is missing
