@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, TypeAdapter
@@ -12,6 +10,7 @@ from gateway.caller import Role
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import WatchedFile, parse_json
 from gateway.settings import Settings
+from triton_models.contract.request import total_scalars
 from triton_models.contract.tensors import Values
 
 
@@ -63,16 +62,12 @@ class Policy(BaseModel):
         Raises:
             SteeringRefusedError: It may not.
         """
-        scalars = defaultdict(list)
         pairs = zip(values.get("trait", ()), values.get("scalar", ()), strict=True)
-        for trait, scalar in pairs:
-            scalars[trait].append(scalar)
-        for trait, asked in scalars.items():
+        for trait, scalar in (*pairs, *total_scalars(values).items()):
             span = getattr(self.traits.get(trait, self.default), role)
-            for scalar in (*asked, math.fsum(asked)):
-                # 0 steers nothing. Written so that what is no number is refused.
-                if span and scalar != 0 and not span[0] <= scalar <= span[1]:
-                    raise SteeringRefusedError(trait, scalar, span, role)
+            # 0 steers nothing. Written so that what is no number is refused.
+            if span and scalar != 0 and not span[0] <= scalar <= span[1]:
+                raise SteeringRefusedError(trait, scalar, span, role)
 
 
 _KIND = TypeAdapter(Policy)
