@@ -18,7 +18,7 @@ from gateway.errors import (
     UnavailableError,
     error_of_response,
 )
-from gateway.triton.attempt import Attempt, Engine
+from gateway.triton.attempt import Attempt, GenerationEngine
 from triton_models.grpc_messages import TritonChunk
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Sender(Protocol):
         """Notes that a generation has ended, or that nobody reads it; perhaps again."""
 
     def send(
-        self, request_id: str, request: Any, tried: Sequence[Engine], timeout: float
+        self, request_id: str, request: Any, tried: Sequence[GenerationEngine], timeout: float
     ) -> Attempt:
         """Sends a request to a server that has not been tried.
 
@@ -130,7 +130,7 @@ class Generation:
         self._deadlines = deadlines
         self._watch = watch
         self._began_at = 0.0
-        self._tried: list[Engine] = []
+        self._tried: list[GenerationEngine] = []
         self._has_pieces = False
         self._has_ended = False
         self._has_left = False
@@ -267,7 +267,7 @@ class Generation:
         self._sender.sent_again(self.request_id, error)
         return True
 
-    def _send(self, tried: Sequence[Engine], timeout: float) -> Attempt:
+    def _send(self, tried: Sequence[GenerationEngine], timeout: float) -> Attempt:
         return self._sender.send(self.request_id, self._request, tried, timeout)
 
     def _patience(self) -> float:

@@ -8,7 +8,7 @@ from gateway.errors import GatewayError
 from gateway.triton.stream import TritonStream
 
 
-class Engine(Protocol):
+class GenerationEngine(Protocol):
     """The server that an attempt runs on."""
 
     async def stop(self, request_id: str) -> bool:
@@ -35,7 +35,7 @@ class Attempt:
         engine: The server.
     """
 
-    def __init__(self, request_id: str, stream: TritonStream, engine: Engine) -> None:
+    def __init__(self, request_id: str, stream: TritonStream, engine: GenerationEngine) -> None:
         self._request_id = request_id
         self.stream = stream
         self.engine = engine

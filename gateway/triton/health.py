@@ -45,7 +45,7 @@ _SILENT_LOOKS = 3
 """After so many silent looks in a row requests go elsewhere."""
 
 
-class Condition(Enum):
+class ServerHealth(Enum):
     """What a look says about a server."""
 
     WELL = "well"
@@ -57,7 +57,7 @@ class Condition(Enum):
     DEAD = "dead"
 
 
-AT_WORK = frozenset({Condition.WELL, Condition.BUSY})
+AT_WORK = frozenset({ServerHealth.WELL, ServerHealth.BUSY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Finding:
         model: Which step of the ensemble is to blame.
     """
 
-    condition: Condition
+    condition: ServerHealth
     reason: str = ""
     model: str = STEERED_QWEN
 
@@ -96,7 +96,7 @@ class HealthWatch:
         self._interval = interval
         self._shared = shared
         self._noted = noted
-        self._condition = Condition.WELL
+        self._condition = ServerHealth.WELL
         self._silent_looks = 0
         self._output_when_silent = -1
 
@@ -111,12 +111,12 @@ class HealthWatch:
 
     @property
     def _pause_seconds(self) -> float:
-        well = self._condition is Condition.WELL
+        well = self._condition is ServerHealth.WELL
         return self._interval if well else min(self._interval, _DOUBT_SECONDS)
 
     async def _pause(self) -> None:
         """Waits until the next look, which a request that has failed brings forward."""
-        if self._condition is not Condition.WELL:
+        if self._condition is not ServerHealth.WELL:
             await asyncio.sleep(self._pause_seconds)
             return
         with suppress(asyncio.TimeoutError):
@@ -141,33 +141,33 @@ class HealthWatch:
         if found is None:
             return None
         condition, reason, model = found
-        return Finding(Condition(condition), reason, model)
+        return Finding(ServerHealth(condition), reason, model)
 
     def _take(self, finding: Finding) -> None:
         condition = finding.condition
-        self._silent_looks = self._silent_looks + 1 if condition is Condition.SILENT else 0
+        self._silent_looks = self._silent_looks + 1 if condition is ServerHealth.SILENT else 0
         self._endpoint.at_work = condition in AT_WORK
         changed = condition is not self._condition
         self._condition = condition
         if changed:
-            level = logging.INFO if condition is Condition.WELL else logging.WARNING
+            level = logging.INFO if condition is ServerHealth.WELL else logging.WARNING
             extra = {"triton": self._endpoint.address, "reason": finding.reason}
             _logger.log(level, f"the model is {condition.value}", extra=extra)
         if condition in AT_WORK:
             # A busy one may still be failing requests, and so stays in doubt.
-            if condition is Condition.WELL or self._endpoint.refuses:
+            if condition is ServerHealth.WELL or self._endpoint.refuses:
                 self._endpoint.accept()
         elif changed or self._silent_looks == _SILENT_LOOKS:
             self._stop_sending(finding)
 
     def _stop_sending(self, finding: Finding) -> None:
         endpoint, reason = self._endpoint, finding.reason
-        if finding.condition is Condition.UNREACHABLE:
+        if finding.condition is ServerHealth.UNREACHABLE:
             # A server that is stopping may still finish what it has.
             endpoint.refuse(UnreachableError(UNREACHABLE_MESSAGE, reason))
-        elif finding.condition is Condition.DRAINING:
+        elif finding.condition is ServerHealth.DRAINING:
             endpoint.refuse(ModelNotLoadedError(NOT_LOADED_MESSAGE, reason))
-        elif finding.condition is Condition.SILENT:
+        elif finding.condition is ServerHealth.SILENT:
             if self._silent_looks >= _SILENT_LOOKS:
                 endpoint.refuse(UnavailableError(SILENT_MESSAGE, reason))
         else:
@@ -193,9 +193,9 @@ class HealthWatch:
         except _PartError as failed:
             finding = finding_of(failed.error, failed.model)
             if isinstance(failed.error, DeadlineError) and await self._sends():
-                return dataclasses.replace(finding, condition=Condition.BUSY)
+                return dataclasses.replace(finding, condition=ServerHealth.BUSY)
             return finding
-        return Finding(Condition.WELL)
+        return Finding(ServerHealth.WELL)
 
     async def _sends(self) -> bool:
         """Whether clients have got anything since the last time that a part was silent.
@@ -253,11 +253,11 @@ async def _ask(model: str, question: Awaitable[T]) -> T:
         raise _PartError(error, model) from error
 
 
-_CONDITIONS: tuple[tuple[type[GatewayError], Condition], ...] = (
-    (UnreachableError, Condition.UNREACHABLE),
-    (OverloadedError, Condition.BUSY),
+_CONDITIONS: tuple[tuple[type[GatewayError], ServerHealth], ...] = (
+    (UnreachableError, ServerHealth.UNREACHABLE),
+    (OverloadedError, ServerHealth.BUSY),
     # Refused with a reason: whatever is wrong with the question, the model is there.
-    (InvalidRequestError, Condition.WELL),
+    (InvalidRequestError, ServerHealth.WELL),
 )
 
 
@@ -270,12 +270,12 @@ def finding_of(error: GatewayError, asked: str) -> Finding:
     """
     reason = error.detail or error.message
     if isinstance(error, ModelDeadError):
-        return Finding(Condition.DEAD, reason, error.model)
+        return Finding(ServerHealth.DEAD, reason, error.model)
     if isinstance(error, ModelNotLoadedError):
         # The ensemble alone is unloaded before a stop; a step is while it is loaded again.
-        condition = Condition.DRAINING if asked == PERSONA else Condition.NOT_LOADED
+        condition = ServerHealth.DRAINING if asked == PERSONA else ServerHealth.NOT_LOADED
         return Finding(condition, reason, asked)
     for kind, condition in _CONDITIONS:
         if isinstance(error, kind):
             return Finding(condition, reason, asked)
-    return Finding(Condition.SILENT, reason, asked)
+    return Finding(ServerHealth.SILENT, reason, asked)

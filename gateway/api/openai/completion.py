@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.api.merge_streams import merged
-from gateway.api.openai.choices import ChatChoice, Choice, TextChoice
+from gateway.api.openai.choice_formats import ChatChoice, ChoiceFormat, TextChoice
 from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.openai_errors import error_body
@@ -34,7 +34,7 @@ class CompletionKind:
     id_prefix: str
     whole: str
     chunk: str
-    choice: type[Choice]
+    choice: type[ChoiceFormat]
 
 
 CHAT = CompletionKind("chatcmpl-", "chat.completion", "chat.completion.chunk", ChatChoice)
@@ -45,7 +45,7 @@ TEXT = CompletionKind("cmpl-", "text_completion", "text_completion", TextChoice)
 class _Answer:
     """One of the answers; `last` is the latest of its pieces."""
 
-    choice: Choice
+    choice: ChoiceFormat
     generation: Generation
     last: TritonChunk = field(default_factory=TritonChunk)
 
@@ -57,7 +57,7 @@ class _Answer:
                 yield self, chunk
 
 
-class Completion:
+class CompletionAnswer:
     """The answers to one request, which stand in one batch: all of them, or none.
 
     Args:

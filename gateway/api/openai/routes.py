@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.dependencies import Gateway, GatewayDependency
-from gateway.api.openai.completion import CHAT, TEXT, Completion, CompletionKind
+from gateway.api.openai.completion import CHAT, TEXT, CompletionAnswer, CompletionKind
 from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
 from gateway.api.openai.model_names import model_card, model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
@@ -115,7 +115,7 @@ async def _answer(
     request: Request,
     gateway: Gateway,
 ) -> dict[str, Any] | Response:
-    completion = Completion(
+    completion = CompletionAnswer(
         kind,
         body.model,
         gateway.triton.generate_all(requests),

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import DeadlineError, GatewayError, ModelDeadError, UnreachableError
 from gateway.generation.generation import Deadlines, Generation
-from gateway.triton.attempt import Attempt, Engine
+from gateway.triton.attempt import Attempt, GenerationEngine
 from gateway.triton.stream import TritonStream
 from triton_models.grpc_messages import TritonChunk
 
@@ -104,7 +104,7 @@ class ScriptedSender:
         self.open.discard(generation)
 
     def send(
-        self, request_id: str, request: Any, tried: Sequence[Engine], timeout: float
+        self, request_id: str, request: Any, tried: Sequence[GenerationEngine], timeout: float
     ) -> Attempt:
         for engine in self.engines:
             if engine not in tried:

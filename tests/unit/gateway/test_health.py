@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from gateway import errors
-from gateway.triton.health import Condition, HealthWatch, check_readiness, finding_of
+from gateway.triton.health import HealthWatch, ServerHealth, check_readiness, finding_of
 from gateway.triton.server import TritonServer
 from gateway.triton.shared_findings import SharedFindings
 from triton_models.contract.tensors import PERSONA, STEERED_QWEN, TOKENIZER
@@ -171,19 +171,19 @@ async def test_a_request_that_fails_brings_the_next_look_forward() -> None:
 @pytest.mark.parametrize(
     ("error", "asked", "condition"),
     [
-        (errors.ModelDeadError(TOKENIZER), PERSONA, Condition.DEAD),
-        (errors.ModelNotLoadedError(""), PERSONA, Condition.DRAINING),
-        (errors.ModelNotLoadedError(""), STEERED_QWEN, Condition.NOT_LOADED),
-        (errors.UnreachableError(""), PERSONA, Condition.UNREACHABLE),
-        (errors.OverloadedError(""), PERSONA, Condition.BUSY),
-        (errors.InvalidRequestError(""), TOKENIZER, Condition.WELL),
-        (errors.DeadlineError(""), TOKENIZER, Condition.SILENT),
-        (errors.UnavailableError("the engine has ended"), STEERED_QWEN, Condition.SILENT),
-        (errors.AccessRefusedError(), STEERED_QWEN, Condition.SILENT),
+        (errors.ModelDeadError(TOKENIZER), PERSONA, ServerHealth.DEAD),
+        (errors.ModelNotLoadedError(""), PERSONA, ServerHealth.DRAINING),
+        (errors.ModelNotLoadedError(""), STEERED_QWEN, ServerHealth.NOT_LOADED),
+        (errors.UnreachableError(""), PERSONA, ServerHealth.UNREACHABLE),
+        (errors.OverloadedError(""), PERSONA, ServerHealth.BUSY),
+        (errors.InvalidRequestError(""), TOKENIZER, ServerHealth.WELL),
+        (errors.DeadlineError(""), TOKENIZER, ServerHealth.SILENT),
+        (errors.UnavailableError("the engine has ended"), STEERED_QWEN, ServerHealth.SILENT),
+        (errors.AccessRefusedError(), STEERED_QWEN, ServerHealth.SILENT),
     ],
 )
 def test_errors_are_told_apart(
-    error: errors.GatewayError, asked: str, condition: Condition
+    error: errors.GatewayError, asked: str, condition: ServerHealth
 ) -> None:
     assert finding_of(error, asked).condition is condition
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.openai.completion import CHAT, TEXT, Completion, CompletionKind
+from gateway.api.openai.completion import CHAT, TEXT, CompletionAnswer, CompletionKind
 from gateway.errors import ModelDeadError, OverloadedError
 from gateway.generation.generation import Generation
 from tests.unit.gateway.scripted_generation import HELLO, LO, make
@@ -20,9 +20,9 @@ from triton_models.grpc_messages import TritonChunk
 
 def completion(
     kind: CompletionKind, generations: Sequence[Generation], *, per_prompt: int = 1, **options: Any
-) -> Completion:
+) -> CompletionAnswer:
     log_fields: dict[str, Any] = {}
-    return Completion(
+    return CompletionAnswer(
         kind,
         "persona",
         generations,
@@ -31,7 +31,7 @@ def completion(
     )
 
 
-async def events(completion: Completion) -> list[Any]:
+async def events(completion: CompletionAnswer) -> list[Any]:
     texts = [event.decode() async for event in completion.events()]
     assert all(text.startswith("data: ") and text.endswith("\n\n") for text in texts)
     data = [text.removeprefix("data: ").strip() for text in texts]

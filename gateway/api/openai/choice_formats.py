@@ -10,7 +10,7 @@ from typing import Any
 from triton_models.grpc_messages import TritonChunk
 
 
-class Choice(ABC):
+class ChoiceFormat(ABC):
     """One of a completion's answers.
 
     Attributes:
@@ -48,7 +48,7 @@ class Choice(ABC):
         return {**choice, "steering": steering} if steering else choice
 
 
-class ChatChoice(Choice):
+class ChatChoice(ChoiceFormat):
     """An answer to a chat."""
 
     _begun = False
@@ -71,7 +71,7 @@ class ChatChoice(Choice):
         return {"content": list(chunk.logprobs), "refusal": None}
 
 
-class TextChoice(Choice):
+class TextChoice(ChoiceFormat):
     """A continuation of a prompt."""
 
     def __init__(self, index: int, logprobs: bool) -> None:
