@@ -65,8 +65,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        endpoints = await _open_endpoints(configuration, metrics)
-        gateway = _open_gateway(configuration, endpoints, metrics, observers, protection)
+        servers = await _open_servers(configuration, metrics)
+        gateway = _open_gateway(configuration, servers, metrics, observers, protection)
         app.state.gateway = gateway
         tasks = [asyncio.create_task(protection.follow(metrics.stale_files_seen))]
         for warning in protection.warnings():
@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 task.cancel()
             await asyncio.wait(tasks)
             await gateway.triton.settle()
-            await endpoints.close()
+            await servers.close()
             await protection.close()
             if spans is not None:
                 await asyncio.to_thread(spans.close)
@@ -109,25 +109,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _open_endpoints(settings: Settings, metrics: GatewayMetrics) -> TritonServers:
+async def _open_servers(settings: Settings, metrics: GatewayMetrics) -> TritonServers:
     shared = SharedFindings.of_this_gateway()
 
-    def watch(endpoint: TritonServer, noted: Callable[[], None]) -> Coroutine[Any, Any, None]:
-        return HealthWatch(endpoint, settings.health_interval, shared, noted).run()
+    def watch(server: TritonServer, noted: Callable[[], None]) -> Coroutine[Any, Any, None]:
+        return HealthWatch(server, settings.health_interval, shared, noted).run()
 
-    endpoints = TritonServers(
+    servers = TritonServers(
         TritonAddresses(settings.triton_url),
         metrics,
         watch if settings.health_watch else None,
         settings.triton_access_key.get_secret_value(),
     )
-    await endpoints.open()
-    return endpoints
+    await servers.open()
+    return servers
 
 
 def _open_gateway(
     settings: Settings,
-    endpoints: TritonServers,
+    servers: TritonServers,
     metrics: GatewayMetrics,
     observers: Sequence[Observer],
     protection: Protection,
@@ -138,7 +138,7 @@ def _open_gateway(
         total=settings.request_timeout,
     )
     triton = Dispatcher(
-        endpoints, deadlines, settings.max_open_requests, metrics, observers, protection.admit
+        servers, deadlines, settings.max_open_requests, metrics, observers, protection.admit
     )
 
     async def ask_whether_ready() -> None:
@@ -150,7 +150,7 @@ def _open_gateway(
         triton=triton,
         description=description,
         readiness=Readiness(
-            lambda: endpoints.some_work, ask_whether_ready, metrics, settings.ready_cache
+            lambda: servers.some_work, ask_whether_ready, metrics, settings.ready_cache
         ),
         metrics=metrics,
         trait_files=TraitFiles(

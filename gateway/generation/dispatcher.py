@@ -33,7 +33,7 @@ class Dispatcher:
     """Sends generations and questions to the servers that work.
 
     Args:
-        endpoints: The servers.
+        servers: The servers.
         deadlines: How long generations may take.
         max_open: How many generations may be open at once.
         metrics: What counts requests that are sent again.
@@ -43,14 +43,14 @@ class Dispatcher:
 
     def __init__(
         self,
-        endpoints: TritonServers,
+        servers: TritonServers,
         deadlines: Deadlines,
         max_open: int,
         metrics: GatewayMetrics,
         observers: Sequence[Observer],
         admit: Callable[[RequestRecord | None, EnsembleRequest], None],
     ) -> None:
-        self._endpoints = endpoints
+        self._servers = servers
         self._deadlines = deadlines
         self._max_open = max_open
         self._metrics = metrics
@@ -108,7 +108,7 @@ class Dispatcher:
         Raises:
             GatewayError: None can be asked.
         """
-        return await self.ask_one(lambda endpoint: endpoint.describe(timeout))
+        return await self.ask_one(lambda server: server.describe(timeout))
 
     async def ask_one(self, question: Callable[[TritonServer], Awaitable[T]]) -> T:
         """Asks servers until one answers, those first that are not known to fail.
@@ -118,13 +118,13 @@ class Dispatcher:
         """
         tried: list[TritonServer] = []
         while True:
-            endpoint = self._endpoints.choose(tried) or self._endpoints.any(tried)
+            server = self._servers.choose(tried) or self._servers.any(tried)
             try:
-                return await question(endpoint)
+                return await question(server)
             except UnavailableError as error:
-                endpoint.failed(error)
-                tried.append(endpoint)
-                if len(tried) >= min(MAX_ATTEMPTS, len(self._endpoints.all)):
+                server.failed(error)
+                tried.append(server)
+                if len(tried) >= min(MAX_ATTEMPTS, len(self._servers.all)):
                     raise
 
     def enter(self, generation: Generation) -> None:
@@ -154,10 +154,10 @@ class Dispatcher:
         Raises:
             GatewayError: There is none.
         """
-        endpoint = self._endpoints.choose(tried)
-        if endpoint is None:
-            raise self._endpoints.outage()
-        return endpoint.send(request_id, request, timeout)
+        server = self._servers.choose(tried)
+        if server is None:
+            raise self._servers.outage()
+        return server.send(request_id, request, timeout)
 
     def sent_again(self, request_id: str, error: GatewayError) -> None:
         """Notes that a request was sent to another server because of an error."""

@@ -76,10 +76,10 @@ class Finding:
 
 
 class HealthWatch:
-    """Looks at one server for as long as it runs, and tells its endpoint.
+    """Looks at one server for as long as it runs, and tells it what was found.
 
     Args:
-        endpoint: The server.
+        server: The server.
         interval: How many seconds lie between two looks when all is well.
         shared: What this gateway's other workers have found.
         noted: Called after each look.
@@ -87,12 +87,12 @@ class HealthWatch:
 
     def __init__(
         self,
-        endpoint: TritonServer,
+        server: TritonServer,
         interval: float,
         shared: SharedFindings,
         noted: Callable[[], None],
     ) -> None:
-        self._endpoint = endpoint
+        self._server = server
         self._interval = interval
         self._shared = shared
         self._noted = noted
@@ -120,24 +120,24 @@ class HealthWatch:
             await asyncio.sleep(self._pause_seconds)
             return
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._endpoint.suspicion.wait(), self._pause_seconds)
+            await asyncio.wait_for(self._server.suspicion.wait(), self._pause_seconds)
 
     async def _look(self) -> None:
-        suspected = self._endpoint.suspicion.is_set()
-        self._endpoint.suspicion.clear()
+        suspected = self._server.suspicion.is_set()
+        self._server.suspicion.clear()
         finding = None if suspected else self._found_by_others()
         if finding is None:
             finding = await self._examine_until_suspicion()
             if finding is None:
                 return
             self._shared.publish(
-                self._endpoint.address, finding.condition.value, finding.reason, finding.model
+                self._server.address, finding.condition.value, finding.reason, finding.model
             )
         self._take(finding)
         self._noted()
 
     def _found_by_others(self) -> Finding | None:
-        found = self._shared.latest(self._endpoint.address, self._pause_seconds)
+        found = self._shared.latest(self._server.address, self._pause_seconds)
         if found is None:
             return None
         condition, reason, model = found
@@ -146,38 +146,38 @@ class HealthWatch:
     def _take(self, finding: Finding) -> None:
         condition = finding.condition
         self._silent_looks = self._silent_looks + 1 if condition is ServerHealth.SILENT else 0
-        self._endpoint.at_work = condition in AT_WORK
+        self._server.at_work = condition in AT_WORK
         changed = condition is not self._condition
         self._condition = condition
         if changed:
             level = logging.INFO if condition is ServerHealth.WELL else logging.WARNING
-            extra = {"triton": self._endpoint.address, "reason": finding.reason}
+            extra = {"triton": self._server.address, "reason": finding.reason}
             _logger.log(level, f"the model is {condition.value}", extra=extra)
         if condition in AT_WORK:
             # A busy one may still be failing requests, and so stays in doubt.
-            if condition is ServerHealth.WELL or self._endpoint.refuses:
-                self._endpoint.accept()
+            if condition is ServerHealth.WELL or self._server.refuses:
+                self._server.accept()
         elif changed or self._silent_looks == _SILENT_LOOKS:
             self._stop_sending(finding)
 
     def _stop_sending(self, finding: Finding) -> None:
-        endpoint, reason = self._endpoint, finding.reason
+        server, reason = self._server, finding.reason
         if finding.condition is ServerHealth.UNREACHABLE:
             # A server that is stopping may still finish what it has.
-            endpoint.refuse(UnreachableError(UNREACHABLE_MESSAGE, reason))
+            server.refuse(UnreachableError(UNREACHABLE_MESSAGE, reason))
         elif finding.condition is ServerHealth.DRAINING:
-            endpoint.refuse(ModelNotLoadedError(NOT_LOADED_MESSAGE, reason))
+            server.refuse(ModelNotLoadedError(NOT_LOADED_MESSAGE, reason))
         elif finding.condition is ServerHealth.SILENT:
             if self._silent_looks >= _SILENT_LOOKS:
-                endpoint.refuse(UnavailableError(SILENT_MESSAGE, reason))
+                server.refuse(UnavailableError(SILENT_MESSAGE, reason))
         else:
             # What a part had that is dead, or being loaded again, is answered by nobody.
-            endpoint.give_up(ModelDeadError(finding.model))
+            server.give_up(ModelDeadError(finding.model))
 
     async def _examine_until_suspicion(self) -> Finding | None:
         """Examines, unless a request fails meanwhile: what was asked before a death may hang."""
         examining = asyncio.create_task(self._examine())
-        suspecting = asyncio.create_task(self._endpoint.suspicion.wait())
+        suspecting = asyncio.create_task(self._server.suspicion.wait())
         both = {examining, suspecting}
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -189,7 +189,7 @@ class HealthWatch:
 
     async def _examine(self) -> Finding:
         try:
-            await check(self._endpoint)
+            await check(self._server)
         except _PartError as failed:
             finding = finding_of(failed.error, failed.model)
             if isinstance(failed.error, DeadlineError) and await self._sends():
@@ -203,7 +203,7 @@ class HealthWatch:
         Under load even a healthy part may be silent for a while.
         """
         try:
-            output = await self._endpoint.count_chunks(ASK_SECONDS)
+            output = await self._server.count_chunks(ASK_SECONDS)
         except GatewayError:
             return False
         before, self._output_when_silent = self._output_when_silent, output
@@ -219,29 +219,29 @@ class _PartError(GatewayError):
         self.model = model
 
 
-async def check(endpoint: TritonServer) -> None:
+async def check(server: TritonServer) -> None:
     """Asks the engine, the steps beside it, and whether the ensemble takes requests.
 
     Raises:
         GatewayError: One of them does not.
     """
-    description = await _ask(STEERED_QWEN, endpoint.describe(ASK_SECONDS))
+    description = await _ask(STEERED_QWEN, server.describe(ASK_SECONDS))
     if not description.get("engine", {}).get("alive", True):
         raise _PartError(UnavailableError(SILENT_MESSAGE, "the engine has ended"), STEERED_QWEN)
     for step, question in STEP_QUESTIONS.items():
-        await _ask(step, endpoint.ask(step, f"health-{step}", question, ASK_SECONDS))
-    if not await _ask(PERSONA, endpoint.is_loaded(PERSONA, ASK_SECONDS)):
+        await _ask(step, server.ask(step, f"health-{step}", question, ASK_SECONDS))
+    if not await _ask(PERSONA, server.is_loaded(PERSONA, ASK_SECONDS)):
         raise _PartError(ModelNotLoadedError(NOT_LOADED_MESSAGE, "it is unloaded"), PERSONA)
 
 
-async def check_readiness(endpoint: TritonServer) -> None:
+async def check_readiness(server: TritonServer) -> None:
     """The same, as the error that a client is to see.
 
     Raises:
         GatewayError: Some part does not work.
     """
     try:
-        await check(endpoint)
+        await check(server)
     except _PartError as failed:
         raise failed.error from None
 

@@ -45,13 +45,13 @@ class TritonServers:
         self._access_key = access_key
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
-        self._endpoints: dict[str, TritonServer] = {}
+        self._servers: dict[str, TritonServer] = {}
         self._looker: asyncio.Task[None] | None = None
 
     @property
     def all(self) -> tuple[TritonServer, ...]:
         """All of them."""
-        return tuple(self._endpoints.values())
+        return tuple(self._servers.values())
 
     async def open(self) -> None:
         """Opens the channels; a name without addresses is looked up again later."""
@@ -68,12 +68,12 @@ class TritonServers:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        await asyncio.gather(*(endpoint.close() for endpoint in self.all))
+        await asyncio.gather(*(server.close() for server in self.all))
 
     @property
     def some_work(self) -> bool:
         """Whether one works, as far as somebody has looked."""
-        return any(endpoint.at_work and not endpoint.doubtful for endpoint in self.all)
+        return any(server.at_work and not server.doubtful for server in self.all)
 
     def choose(self, tried: Collection[Any] = ()) -> TritonServer | None:
         """Returns the one for a request, if there is one that works and has not been tried."""
@@ -85,16 +85,16 @@ class TritonServers:
         Raises:
             UnreachableError: There is none.
         """
-        for endpoint in self.all:
-            if endpoint not in tried:
-                return endpoint
+        for server in self.all:
+            if server not in tried:
+                return server
         raise self.outage()
 
     def outage(self) -> GatewayError:
         """Returns the error for a request that there is no server for."""
-        for endpoint in self.all:
-            if endpoint.outage is not None:
-                return endpoint.outage.with_traceback(None)
+        for server in self.all:
+            if server.outage is not None:
+                return server.outage.with_traceback(None)
         return UnreachableError("no model server is known: TRITON_URL names none that exists")
 
     def _note_condition(self) -> None:
@@ -119,24 +119,24 @@ class TritonServers:
 
     def _become(self, addresses: Collection[str]) -> None:
         for address in addresses:
-            if address not in self._endpoints:
-                endpoint = TritonServer(address, self._metrics, self._access_key)
-                self._endpoints[address] = endpoint
+            if address not in self._servers:
+                server = TritonServer(address, self._metrics, self._access_key)
+                self._servers[address] = server
                 if self._watch is not None:
-                    watching = self._watch(endpoint, self._note_condition)
+                    watching = self._watch(server, self._note_condition)
                     self._tasks[address] = asyncio.create_task(watching)
-        for address in set(self._endpoints) - set(addresses):
-            task = asyncio.create_task(self._let_go(self._endpoints.pop(address)))
+        for address in set(self._servers) - set(addresses):
+            task = asyncio.create_task(self._let_go(self._servers.pop(address)))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def _let_go(self, endpoint: TritonServer) -> None:
+    async def _let_go(self, server: TritonServer) -> None:
         """Closes a channel when the last of its generations has ended."""
-        watching = self._tasks.pop(endpoint.address, None)
+        watching = self._tasks.pop(server.address, None)
         if watching is not None:
             watching.cancel()
         try:
-            while endpoint.open_requests:
+            while server.open_requests:
                 await asyncio.sleep(1.0)
         finally:
-            await endpoint.close()
+            await server.close()

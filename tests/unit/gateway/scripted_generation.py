@@ -82,7 +82,7 @@ class ScriptedEngine:
         self.failures.append(error)
 
     def die(self) -> None:
-        """Does what the watch has an endpoint do."""
+        """Does what the watch has a server do."""
         for attempt in tuple(self.open):
             attempt.interrupt(ModelDeadError("steered_qwen"))
 

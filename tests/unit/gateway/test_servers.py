@@ -66,67 +66,67 @@ async def test_a_name_s_addresses_are_followed_and_each_is_looked_after() -> Non
     watched: list[str] = []
     left: list[str] = []
 
-    async def watch(endpoint: TritonServer, noted: Callable[[], None]) -> None:
-        watched.append(endpoint.address)
-        endpoint.at_work = True
+    async def watch(server: TritonServer, noted: Callable[[], None]) -> None:
+        watched.append(server.address)
+        server.at_work = True
         noted()
         try:
             await asyncio.Event().wait()
         finally:
-            left.append(endpoint.address)
+            left.append(server.address)
 
     metrics = GatewayMetrics()
     names = Names("10.0.0.1:1", "10.0.0.2:1")
-    endpoints = TritonServers(cast(TritonAddresses, names), metrics, watch)
-    await endpoints.open()
+    servers = TritonServers(cast(TritonAddresses, names), metrics, watch)
+    await servers.open()
     names.addresses = ("10.0.0.2:1", "10.0.0.3:1")
     await names.looked_up_twice()
     assert watched == ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]
     assert left == ["10.0.0.1:1"]
     names.addresses = OSError("no name server")
     await names.looked_up_twice()
-    assert {each.address for each in endpoints.all} == {"10.0.0.2:1", "10.0.0.3:1"}
+    assert {each.address for each in servers.all} == {"10.0.0.2:1", "10.0.0.3:1"}
     shown = Scrape(metrics.exposition().decode())
     assert shown.get("persona_gateway_endpoints", state="ready") == 2
-    await endpoints.close()
+    await servers.close()
     assert len(left) == 3
 
 
 async def opened(*addresses: str) -> TritonServers:
-    endpoints = TritonServers(TritonAddresses(",".join(addresses)), GatewayMetrics(), None)
-    await endpoints.open()
-    return endpoints
+    servers = TritonServers(TritonAddresses(",".join(addresses)), GatewayMetrics(), None)
+    await servers.open()
+    return servers
 
 
 async def test_a_server_that_has_failed_a_request_is_avoided_until_it_is_found_well() -> None:
-    endpoints = await opened("a:1", "b:1")
-    first, second = endpoints.all
+    servers = await opened("a:1", "b:1")
+    first, second = servers.all
     first.failed(ModelDeadError("steered_qwen"))
     assert first.suspicion.is_set()
-    assert {endpoints.choose() for _ in range(50)} == {second}
+    assert {servers.choose() for _ in range(50)} == {second}
     second.refuse(UnreachableError("gone"))
-    assert endpoints.choose() is first
+    assert servers.choose() is first
     first.accept()
     second.accept()
-    assert {endpoints.choose() for _ in range(50)} == {first, second}
-    await endpoints.close()
+    assert {servers.choose() for _ in range(50)} == {first, second}
+    await servers.close()
 
 
 async def test_a_server_is_not_avoided_for_refusing_a_request() -> None:
-    endpoints = await opened("a:1")
-    (only,) = endpoints.all
+    servers = await opened("a:1")
+    (only,) = servers.all
     only.failed(OverloadedError("full"))
     assert not only.suspicion.is_set()
     assert not only.doubtful
-    await endpoints.close()
+    await servers.close()
 
 
 async def test_without_a_server_requests_fail_with_the_reason() -> None:
-    endpoints = await opened("a:1")
-    endpoints.all[0].refuse(ModelDeadError("steered_qwen"))
-    assert endpoints.choose() is None
-    assert isinstance(endpoints.outage(), ModelDeadError)
-    await endpoints.close()
+    servers = await opened("a:1")
+    servers.all[0].refuse(ModelDeadError("steered_qwen"))
+    assert servers.choose() is None
+    assert isinstance(servers.outage(), ModelDeadError)
+    await servers.close()
     nobody = TritonServers(cast(TritonAddresses, Names()), GatewayMetrics(), None)
     await nobody.open()
     assert isinstance(nobody.outage(), UnreachableError)
@@ -134,40 +134,40 @@ async def test_without_a_server_requests_fail_with_the_reason() -> None:
 
 
 async def test_giving_a_server_up_ends_what_is_open_there() -> None:
-    endpoints = await opened("a:1")
-    (only,) = endpoints.all
+    servers = await opened("a:1")
+    (only,) = servers.all
     attempt = only.send("an-id", None, 5)
     assert only.open_requests == 1
     only.give_up(ModelDeadError("steered_qwen"))
     assert isinstance(attempt.interruption, ModelDeadError)
     only.closed(attempt)
     assert only.open_requests == 0
-    await endpoints.close()
+    await servers.close()
 
 
-def client(endpoints: TritonServers, **changes: Any) -> Dispatcher:
+def client(servers: TritonServers, **changes: Any) -> Dispatcher:
     settings: dict[str, Any] = {"max_open": 2, "observers": (), "admit": lambda *_: None}
-    return Dispatcher(endpoints, DEADLINES, metrics=GatewayMetrics(), **{**settings, **changes})
+    return Dispatcher(servers, DEADLINES, metrics=GatewayMetrics(), **{**settings, **changes})
 
 
 async def test_questions_go_to_another_server_too() -> None:
-    endpoints = await opened("a:1", "b:1")
+    servers = await opened("a:1", "b:1")
     asked: list[TritonServer] = []
 
-    async def question(endpoint: TritonServer) -> str:
-        asked.append(endpoint)
+    async def question(server: TritonServer) -> str:
+        asked.append(server)
         if len(asked) == 1:
             raise UnreachableError("gone")
         return "answer"
 
-    assert await client(endpoints).ask_one(question) == "answer"
+    assert await client(servers).ask_one(question) == "answer"
     assert len(set(asked)) == 2
-    await endpoints.close()
+    await servers.close()
 
 
 async def test_more_generations_than_may_be_open_are_refused() -> None:
-    endpoints = await opened("127.0.0.1:9")
-    triton = client(endpoints)
+    servers = await opened("127.0.0.1:9")
+    triton = client(servers)
     generations = [
         triton.generate(ensemble_request({"text_input": ["hi"]}, None, GenerationDefaults()))
         for _ in range(3)
@@ -177,7 +177,7 @@ async def test_more_generations_than_may_be_open_are_refused() -> None:
             await generations[2].__aenter__()
         assert int(caught.value.headers["Retry-After"]) > 0
     await triton.settle()
-    await endpoints.close()
+    await servers.close()
 
 
 def stop_time(monkeypatch: pytest.MonkeyPatch) -> None:
