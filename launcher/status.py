@@ -78,13 +78,18 @@ class SupervisorStatus:
         return self._state
 
     def become(self, state: State, reason: str = "") -> None:
-        """Changes the state, and counts reloads and restarts."""
+        """Changes the state. Each call counts that makes it reload or restart."""
         with self._lock:
             if state is not self._state:
                 self._since = self._clock()
-                self._reloads += state is State.RELOADING
-                self._restarts += state is State.RESTARTING
+            self._reloads += state is State.RELOADING
+            self._restarts += state is State.RESTARTING
             self._state, self._reason = state, reason
+
+    def explain(self, reason: str) -> None:
+        """Says why the state is what it is."""
+        with self._lock:
+            self._reason = reason
 
     def snapshot(self) -> Snapshot:
         """Returns a consistent snapshot."""

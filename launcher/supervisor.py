@@ -31,6 +31,9 @@ _BUDGET_SECONDS = 600.0
 _MAX_BACKOFF_SECONDS = 30.0
 """The longest pause before the next attempt to start a server that failed to start."""
 
+_MAX_RELOADS = 2
+"""How often a model is reloaded before Triton serves again; then Triton is restarted."""
+
 _STARTING = (State.STARTING, State.RESTARTING)
 _COMING_UP = (Health.UNREACHABLE, Health.NOT_LOADED)
 
@@ -141,6 +144,8 @@ class Supervisor:
         self._budget = CrashBudget(settings.restart_budget)
         self._tracker = FailureTracker()
         self._health_thread: HealthThread | None = None
+        self._reload_budget = CrashBudget(settings.restart_budget)
+        self._reloads = 0
         self._failed_starts = 0
         self._started_at = 0.0
         self._settled_at = 0.0
@@ -152,10 +157,11 @@ class Supervisor:
             started: Called once its process exists.
 
         Raises:
-            LaunchError: It does not start.
+            LaunchError: It does not start, or does not serve within `start_seconds`.
             LaunchInterrupted: `interrupted` was set.
         """
         self._launch()
+        began = self._started_at
         started()
         self._health_thread = HealthThread(HealthChecker(self._calls, self._settings.probe_seconds))
         self._health_thread.pause_seconds = _START_CHECK_SECONDS
@@ -165,6 +171,12 @@ class Supervisor:
             if not self._server.running:
                 raise self._server.failure()
             self.tick()
+            seconds = self._settings.start_seconds
+            if self._status.state not in SERVING and time.monotonic() - began > seconds:
+                raise LaunchError(
+                    f"Triton was not ready after {seconds:.0f} seconds (START_SECONDS): "
+                    f"{self._status.snapshot().reason}"
+                )
 
     def tick(self) -> None:
         """Checks Triton once; this returns at once unless there is something to repair.
@@ -231,6 +243,8 @@ class Supervisor:
 
     def _consider(self, report: HealthReport) -> None:
         assert self._health_thread
+        if self._status.state is State.STARTING:
+            self._status.explain(report.reason)
         if report.health in HEALTHY:
             self._serve(report)
         elif self._status.state in _STARTING and report.health in _COMING_UP:
@@ -248,7 +262,7 @@ class Supervisor:
     def _serve(self, report: HealthReport) -> None:
         before = self._status.state
         state = State.BUSY if report.health is Health.BUSY else State.READY
-        self._failed_starts = 0
+        self._failed_starts = self._reloads = 0
         if before not in SERVING:
             seconds = time.monotonic() - self._started_at
             self._say(f"Triton serves after {seconds:.1f} s")
@@ -256,17 +270,20 @@ class Supervisor:
         self._server.update_stubs()
 
     def _wait_for_start(self, report: HealthReport) -> None:
-        """Gives a server up to `start_seconds` to start."""
+        """Gives a restarted server up to `start_seconds`; `start` limits the first start itself."""
         seconds = self._settings.start_seconds
-        if time.monotonic() - self._started_at <= seconds:
-            return
-        reason = f"it was not ready after {seconds:.0f} seconds (START_SECONDS): {report.reason}"
-        if self._status.state is State.STARTING:
-            raise LaunchError(f"Triton: {reason}")
-        self._restart(reason)
+        restarting = self._status.state is State.RESTARTING
+        if restarting and time.monotonic() - self._started_at > seconds:
+            self._restart(
+                f"it was not ready after {seconds:.0f} seconds (START_SECONDS): {report.reason}"
+            )
 
     def _reload(self, model: str, reason: str) -> None:
         assert self._health_thread
+        if self._reloads >= _MAX_RELOADS or not self._reload_budget.spend():
+            self._restart(f"reloading does not help {model}: {reason}")
+            return
+        self._reloads += 1
         self._say(f"loading {model} again: {reason}")
         self._status.become(State.RELOADING, f"{model}: {reason}")
         self._started_at = time.monotonic()
@@ -302,6 +319,7 @@ class Supervisor:
         if self._failed_starts:
             self._interrupted.wait(min(2.0**self._failed_starts, _MAX_BACKOFF_SECONDS))
         self._failed_starts += 1
+        self._reloads = 0
         self._launch()
         self._health_thread.pause_seconds = _START_CHECK_SECONDS
 

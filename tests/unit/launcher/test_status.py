@@ -36,7 +36,7 @@ def test_time_and_repairs_are_counted() -> None:
     for state in (State.READY, State.RELOADING, State.READY, State.RESTARTING, State.RELOADING):
         now += 1
         status.become(state, "why")
-        status.become(state, "why else")
+        status.explain("why else")
     now += 2.5
     snapshot = status.snapshot()
     assert (snapshot.reloads, snapshot.restarts, snapshot.since_seconds) == (2, 1, 2.5)

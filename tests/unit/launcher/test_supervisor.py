@@ -175,6 +175,28 @@ def test_a_model_that_dies_while_it_is_loaded_again_is_loaded_once_more(rig: Rig
     assert rig.calls.done == reload_of(STEERED_QWEN) * 2
 
 
+def test_a_model_that_reloading_does_not_help_costs_the_server_and_at_last_all(rig: Rig) -> None:
+    rig.find(Health.DEAD, times=4)
+    assert (rig.server.starts, rig.status.snapshot().reloads) == (1, 2)
+    rig.find(Health.DEAD, times=2)
+    assert (rig.server.starts, rig.status.state) == (2, State.RESTARTING)
+    assert any("reloading does not help steered_qwen" in line for line in rig.said)
+    with pytest.raises(LaunchError, match="RESTART_BUDGET"):
+        rig.find(Health.DEAD, times=20)
+    assert rig.status.state is State.FAILED
+
+
+def test_models_that_die_again_and_again_use_up_a_budget_though_they_serve_between(
+    rig: Rig,
+) -> None:
+    for reloads in (1, 2):
+        rig.find(Health.DEAD, times=2)
+        rig.find(Health.WELL)
+        assert (rig.server.starts, rig.status.snapshot().reloads) == (1, reloads)
+    rig.find(Health.DEAD, times=2)
+    assert (rig.server.starts, rig.status.snapshot().restarts) == (2, 1)
+
+
 def test_what_somebody_has_unloaded_is_loaded(rig: Rig) -> None:
     rig.find(Health.NOT_LOADED, PERSONA, times=3)
     assert rig.calls.done == [f"load {PERSONA}"]
@@ -232,6 +254,18 @@ def test_a_start_is_given_up_when_the_server_ends_or_the_user_wants(
     monkeypatch.setattr(Server, "start", lambda self: None)
     with pytest.raises(LaunchError, match="ended with status -9"):
         ending.start()
+
+
+@pytest.mark.parametrize("health", [Health.UNREACHABLE, Health.DEAD])
+def test_a_start_is_given_up_after_its_time_whatever_is_tried(
+    health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "HealthThread", HealthThread)
+    monkeypatch.setattr(HealthThread, "report", HealthReport(health, "as found", STEERED_QWEN))
+    starting = Rig()
+    starting.supervisor._settings = StackSettings(start_seconds=0.0)
+    with pytest.raises(LaunchError, match=r"not ready after 0 seconds .START_SECONDS.*as found"):
+        starting.start()
 
 
 def test_a_drain_refuses_new_requests_and_waits_for_open_ones(rig: Rig) -> None:
