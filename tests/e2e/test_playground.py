@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -154,7 +155,6 @@ def test_the_answers_are_those_of_the_api(playground: Playground, api: httpx.Cli
     assert playground.text("sarcasm +2") == steered["response"]
     facts = playground.card("sarcasm +2").locator(".facts")
     expect(facts).to_contain_text(f"{steered['tokens_generated']} tokens")
-    expect(facts).to_contain_text("tokens/s")
     expect(facts).to_contain_text("stop")
 
 
@@ -182,6 +182,18 @@ def lengthened(route: Route) -> None:
     """Makes a request's answers so long that they are running when they are stopped."""
     body = json.loads(route.request.post_data or "{}")
     route.continue_(post_data=json.dumps({**body, "min_tokens": body["max_tokens"]}))
+
+
+def test_the_rate_counts_from_the_first_piece_on(playground: Playground, stack: Stack) -> None:
+    playground.ask()
+    facts = playground.card("sarcasm +2").locator(".facts")
+    with held_engine(stack.triton) as engine:
+        playground.page.get_by_role("button", name="Run", exact=True).click()
+        assert eventually(lambda: num_open(stack.settings.grpc_address) == 2)
+        engine.steps(BEGINNING)
+        expect(facts).to_contain_text("token")
+        time.sleep(0.1)  # below a fiftieth of a second no rate is shown
+    expect(facts).to_contain_text("tokens/s", timeout=PATIENCE_MS)
 
 
 @pytest.mark.parametrize("way", ["button", "Escape"])
