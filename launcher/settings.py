@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ class StackSettings:
         triton_metrics_port: Triton's Prometheus port.
         triton_http: Whether Triton listens on its HTTP port, to which any web page in a browser on
             this machine can send requests.
+        triton_allow_anonymous: Whether Triton without a gateway may listen beyond loopback and
+            generate for whoever reaches it.
         triton_server: The server's executable, if it is not the wheel's.
         status_host: The address of the supervisor's status endpoint.
         status_port: Its port.
@@ -45,6 +48,7 @@ class StackSettings:
     triton_grpc_port: int = 8001
     triton_metrics_port: int = 8002
     triton_http: bool = False
+    triton_allow_anonymous: bool = False
     triton_server: str = ""
     status_host: str = "127.0.0.1"
     status_port: int = 8004
@@ -73,7 +77,10 @@ class StackSettings:
     @property
     def triton_on_loopback(self) -> bool:
         """Whether Triton can be reached from this machine only."""
-        return self.triton_host == "localhost" or self.triton_host.startswith(("127.", "::1"))
+        try:
+            return ipaddress.ip_address(self.triton_host).is_loopback
+        except ValueError:  # a name, which may resolve to any address
+            return self.triton_host == "localhost"
 
     @property
     def metrics_url(self) -> str:
@@ -120,6 +127,9 @@ def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSe
         gateway_host=variables.get("HOST") or defaults.gateway_host,
         triton_host=variables.get("TRITON_HOST") or defaults.triton_host,
         triton_http=_flag(variables, "TRITON_HTTP", defaults.triton_http),
+        triton_allow_anonymous=_flag(
+            variables, "TRITON_ALLOW_ANONYMOUS", defaults.triton_allow_anonymous
+        ),
         triton_server=variables.get("TRITON_SERVER") or defaults.triton_server,
         status_host=variables.get("STATUS_HOST") or defaults.status_host,
         run_folder=Path(variables.get("RUN_DIR") or defaults.run_folder).absolute(),

@@ -28,10 +28,47 @@ GATEWAY_DRAIN_SECONDS = 5
 _PROBE_SECONDS = 10
 _WAIT_SECONDS = 0.2
 
-PROTECTION = ("API_KEYS", "API_KEYS_FILE", "POLICY_FILE")
-"""The variables that restrict access to the gateway."""
+_PROTECTION = (
+    "API_KEYS",
+    "API_KEYS_FILE",
+    "POLICY_FILE",
+    "RATE_LIMIT_REQUESTS",
+    "RATE_LIMIT_TOKENS",
+    "AUDIT_LOG",
+)
+"""The variables of what the gateway checks or records, which a request to Triton would evade."""
 
 Say = Callable[[str], None]
+
+
+def choose_access_key(
+    settings: StackSettings, environment: Mapping[str, str], *, with_gateway: bool
+) -> str:
+    """Returns the secret that Triton requires to generate, `""` if none.
+
+    Without one Triton listens on loopback only, unless `triton_allow_anonymous` is set.
+
+    Args:
+        settings: The address that Triton listens on.
+        environment: The secret, if the operator gives one, and the gateway's variables.
+        with_gateway: Whether a gateway is started, which can be told a new secret.
+
+    Raises:
+        LaunchError: Anyone who reaches Triton could generate, and nobody has allowed that.
+    """
+    if key := environment.get(control.ACCESS_VARIABLE):
+        return key
+    if with_gateway and any(environment.get(name) for name in _PROTECTION):
+        return control.new_key()
+    if settings.triton_on_loopback or settings.triton_allow_anonymous:
+        return ""
+    if with_gateway:
+        return control.new_key()
+    raise LaunchError(
+        f"Triton would generate for anyone who can reach it on {settings.triton_host} "
+        f"(TRITON_HOST): set {control.ACCESS_VARIABLE}, for its gateways as well, to a secret such "
+        "as 'openssl rand -hex 32' prints (or TRITON_ALLOW_ANONYMOUS=true if anyone may)"
+    )
 
 
 class Stack:
@@ -51,7 +88,7 @@ class Stack:
         status: The state of Triton.
 
     Raises:
-        LaunchError: A secret is not valid.
+        LaunchError: A secret is not valid, or missing (see `choose_access_key`).
     """
 
     def __init__(
@@ -70,9 +107,7 @@ class Stack:
         self._say = say
         self._with_gateway = with_gateway
         self.control_key = self._environment.pop(control.VARIABLE, "") or control.new_key()
-        self.access_key = self._environment.get(control.ACCESS_VARIABLE, "")
-        if with_gateway and not self.access_key and self.protected_by:
-            self.access_key = control.new_key()
+        self.access_key = choose_access_key(settings, self._environment, with_gateway=with_gateway)
         self._record_path = settings.run_folder / "stack.json"
         self._prefix = f"{PREFIX}{os.getpid()}_{settings.triton_grpc_port}_"
         self._server = TritonProcess(
@@ -99,11 +134,6 @@ class Stack:
     def triton(self) -> ManagedProcess | None:
         """Triton's current or last process."""
         return self._server.process
-
-    @property
-    def protected_by(self) -> list[str]:
-        """The variables that are set and restrict access to the gateway."""
-        return [name for name in PROTECTION if self._environment.get(name)]
 
     def __enter__(self) -> Stack:
         try:

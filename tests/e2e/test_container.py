@@ -184,3 +184,10 @@ def test_a_pod_that_everybody_may_use_is_not_started_by_mistake(tmp_path: Path) 
     with container("pod", tmp_path / "pod", DATA_ROOT, MODEL_NAME="") as pod:
         assert eventually(lambda: not pod.running)
         assert pod.last_lines().startswith("serve: set API_KEYS")
+
+
+def test_a_triton_that_everybody_may_use_is_not_started_by_mistake(tmp_path: Path) -> None:
+    with container("triton", tmp_path / "triton", DATA_ROOT, MODEL_NAME="") as triton:
+        assert eventually(lambda: not triton.running)
+        assert "\nserve: Triton would generate for anyone" in f"\n{triton.output}"
+        assert "set TRITON_ACCESS_KEY" in triton.last_lines()
