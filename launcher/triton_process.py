@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +29,9 @@ EXIT_SECONDS = 15
 
 _KILL_SECONDS = EXIT_SECONDS + 5
 
+_HIDE_SECONDS = 0.05
+"""How long a new file of shared memory stays as Triton makes it."""
+
 HUGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"
 """Makes malloc request huge pages for large allocations: a step on a CPU reads every weight once,
 and takes a twentieth less time with pages of 2 MiB. They need contiguous growth, which only
@@ -35,6 +40,9 @@ malloc's first arena has."""
 
 class TritonProcess:
     """Triton with this project's models, one process after another.
+
+    While there is one, a thread hides the shared memory of each model as it appears: loading takes
+    minutes, and whoever has opened a file meanwhile can read what passes through it later.
 
     Args:
         settings: Addresses and folders.
@@ -71,6 +79,8 @@ class TritonProcess:
             raise LaunchError(f"{names} cannot be used: {error}") from error
         self.process: ManagedProcess | None = None
         self._stubs: dict[int, str] = {}
+        self._hiding: threading.Thread | None = None
+        self._stopped = threading.Event()
 
     @property
     def running(self) -> bool:
@@ -107,20 +117,27 @@ class TritonProcess:
         except PrivacyError as error:
             self._say(
                 f"warning: {error}: other users of this machine can read Triton's secrets in the "
-                "list of processes"
+                "list of processes: allow it (kernel.yama.ptrace_scope 0 or 1, and in a container "
+                "a seccomp profile with ptrace), or hide their list (mount /proc with hidepid=2)"
             )
             self.process = start([*command, *self._private])
         self._stubs = {}
+        self._stopped.clear()
+        self._hiding = threading.Thread(target=self._keep_hidden, name="hide-memory", daemon=True)
+        self._hiding.start()
         return self.process
 
     def stop(self, patience_seconds: float = _KILL_SECONDS) -> None:
         """Terminates it, kills it after `patience_seconds`, and cleans up after it."""
         if self.process:
             self.process.stop(patience_seconds)
+            self._stopped.set()
+            if self._hiding:
+                self._hiding.join()
             remove_shared_memory(self._prefix)
 
     def update_stubs(self) -> None:
-        """Updates the list of Python processes, and hides the shared memory of new ones."""
+        """Updates the list of Python processes, and hides the shared memory of new ones at once."""
         hide_shared_memory(self._prefix)
         if self.process:
             self._stubs = stub_models(self.process.pid)
@@ -142,6 +159,11 @@ class TritonProcess:
             reasons = "\n".join(f"  {failure}" for failure in failures)
             return LaunchError(f"Triton could not load its models:\n{reasons}")
         return ended(process)
+
+    def _keep_hidden(self) -> None:
+        while not self._stopped.wait(_HIDE_SECONDS):
+            with suppress(OSError):  # such as too many open files; the next time may do
+                hide_shared_memory(self._prefix)
 
     def _program(self) -> tuple[list[str], dict[str, str]]:
         """Returns the executable with its own arguments, and its environment."""

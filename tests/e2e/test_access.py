@@ -165,7 +165,9 @@ def test_another_program_cannot_register_the_models_own_shared_memory(
 ) -> None:
     record = RunRecord.read(guarded.settings.run_folder / "stack.json")
     assert record
-    for path in SHARED_MEMORY.glob(f"{record.shared_memory_prefix}*"):
+    files = list(SHARED_MEMORY.glob(f"{record.shared_memory_prefix}*"))
+    assert files
+    for path in files:
         request = pb.SystemSharedMemoryRegisterRequest(name="a", key=f"/{path.name}", byte_size=8)
         for metadata in ((), control.access_metadata(KEY)):
             with pytest.raises(grpc.RpcError, match="This protocol is restricted"):

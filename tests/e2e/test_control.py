@@ -1,4 +1,4 @@
-"""Triton's control is the gateway's: a web page and a program beside it run nothing through it."""
+"""Triton's control is its supervisor's: a web page and a program beside it run nothing by it."""
 
 from __future__ import annotations
 

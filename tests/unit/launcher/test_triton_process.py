@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from launcher.private_arguments import PrivacyError
 from launcher.processes import SHARED_MEMORY, remove_unused_shared_memory
 from launcher.settings import StackSettings
 from launcher.triton_process import TritonProcess
+from tests.e2e.waiting import eventually
 from triton_models import control
 
 KEY = "k" * 40
+PREFIX = f"persona_test_{os.getpid()}_"
 
 
 class Process:
@@ -39,6 +43,13 @@ class Process:
             raise PrivacyError("the kernel refuses")
         self.command, self.environment, self.private = command, environment, private
 
+    def stop(self, patience_seconds: float) -> None:
+        pass
+
+
+SERVERS: list[TritonProcess] = []
+"""What a test has started."""
+
 
 def started(
     folder: Path,
@@ -48,15 +59,19 @@ def started(
     **changes: Any,
 ) -> Process:
     settings = StackSettings(run_folder=folder, triton_http=triton_http, **changes)
-    server = TritonProcess(settings, os.environ, "persona_test_", KEY, access_key, (), said.append)
+    server = TritonProcess(settings, os.environ, PREFIX, KEY, access_key, (), said.append)
+    SERVERS.append(server)
     process = server.start()
     assert isinstance(process, Process)
     return process
 
 
 @pytest.fixture(autouse=True)
-def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("launcher.triton_process.ManagedProcess", Process)
+    yield
+    while SERVERS:
+        SERVERS.pop().stop()
 
 
 def test_control_takes_the_operator_s_key_as_a_private_argument(tmp_path: Path) -> None:
@@ -77,6 +92,8 @@ def test_where_no_argument_is_private_control_is_restricted_still_and_that_is_sa
     (warning,) = said
     assert warning.startswith("warning: the kernel refuses: other users of this machine can read")
     assert "secrets" in warning
+    assert "allow it (kernel.yama.ptrace_scope 0 or 1, " in warning
+    assert "(mount /proc with hidepid=2)" in warning
     assert KEY not in warning
 
 
@@ -106,15 +123,31 @@ def test_another_server_than_the_wheel_s_needs_none_of_its_folders(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_shared_memory_is_hidden_while_models_load_and_after_each_start(tmp_path: Path) -> None:
+    started(tmp_path, [])
+    (server,) = SERVERS
+    file = SHARED_MEMORY / f"{PREFIX}model"
+    for _ in range(2):
+        try:
+            file.touch()
+            file.chmod(0o644)
+            # Nobody has found the server healthy or loaded a model to its end.
+            assert eventually(lambda: stat.S_IMODE(file.stat().st_mode) == 0o600)
+        finally:
+            file.unlink(missing_ok=True)
+        server.stop(patience_seconds=0)
+        assert "hide-memory" not in {thread.name for thread in threading.enumerate()}
+        server.start()
+
+
 def test_shared_memory_that_no_process_names_is_removed() -> None:
-    prefix = f"persona_test_{os.getpid()}_"
-    used, unused = (SHARED_MEMORY / f"{prefix}{name}" for name in ("used", "left"))
+    used, unused = (SHARED_MEMORY / f"{PREFIX}{name}" for name in ("used", "left"))
     command = [sys.executable, "-c", "import sys; sys.stdin.read()", used.name]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as stub:
         try:
             for path in (used, unused):
                 path.touch()
-            remove_unused_shared_memory(prefix, stub.pid)
+            remove_unused_shared_memory(PREFIX, stub.pid)
             assert (used.exists(), unused.exists()) == (True, False)
         finally:
             used.unlink(missing_ok=True)
