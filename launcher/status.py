@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from launcher.settings import port_taken
 
@@ -33,6 +35,14 @@ class State(Enum):
 
 
 SERVING = frozenset({State.READY, State.BUSY})
+
+MAX_CONNECTIONS = 32
+"""Connections of the status port at once; a new one replaces the oldest."""
+
+CONNECTION_SECONDS = 5.0
+"""How long a connection of the status port may last, from its first moment."""
+
+_ACCEPT_PAUSE_SECONDS = 0.1
 
 Clock = Callable[[], float]
 
@@ -144,14 +154,16 @@ class StatusServer:
         host: The address to listen on.
         port: The port.
         status: The status to report.
+        clock: A monotonic clock in seconds, for the time that a client takes.
 
     Raises:
         LaunchError: The port cannot be used.
     """
 
-    def __init__(self, host: str, port: int, status: SupervisorStatus) -> None:
+    def __init__(
+        self, host: str, port: int, status: SupervisorStatus, clock: Clock = time.monotonic
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
-            timeout = 5  # seconds for a request to arrive
             protocol_version = "HTTP/1.0"  # no keep-alive, which would occupy a thread
 
             def do_GET(self) -> None:
@@ -167,7 +179,7 @@ class StatusServer:
                 """Logs nothing: probes arrive every few seconds."""
 
         try:
-            self._server = (_Server6 if ":" in host else _Server)((host, port), Handler)
+            self._server = (_Server6 if ":" in host else _Server)((host, port), Handler, clock)
         except OSError as error:
             raise port_taken("STATUS_PORT", host, port, error) from error
         thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
@@ -180,11 +192,65 @@ class StatusServer:
 
 
 class _Server(ThreadingHTTPServer):
+    """Serves each connection in a thread, few at once and each for a short time."""
+
     daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], clock: Clock
+    ) -> None:
+        self._clock = clock
+        # When each connection began, the oldest first.
+        self._open: dict[socket.socket, float] = {}
+        self._closed = threading.Condition()
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            # Without descriptors the connection goes on waiting, so the next try is at once.
+            time.sleep(_ACCEPT_PAUSE_SECONDS)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._closed:
+            if len(self._open) >= MAX_CONNECTIONS:
+                _end(next(iter(self._open)))
+                self._closed.wait_for(lambda: len(self._open) < MAX_CONNECTIONS)
+            self._open[request] = self._clock()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._closed:
+            self._open.pop(request, None)
+            self._closed.notify()
+
+    def service_actions(self) -> None:
+        """Ends connections that took too long; it is called at least twice a second."""
+        self._end_those_since(self._clock() - CONNECTION_SECONDS)
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._end_those_since(self._clock())
 
     def handle_error(self, *_: object) -> None:
         """Ignores clients that disconnect early."""
 
+    def _end_those_since(self, latest: float) -> None:
+        with self._closed:
+            for request, began in self._open.items():
+                if began <= latest:
+                    _end(request)
+
 
 class _Server6(_Server):
     address_family = socket.AF_INET6
+
+
+def _end(request: socket.socket) -> None:
+    """Makes a connection's thread end: what it reads or writes next fails."""
+    with contextlib.suppress(OSError):  # the client or the thread was faster
+        request.shutdown(socket.SHUT_RDWR)

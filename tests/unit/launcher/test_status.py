@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from benchmarks.prometheus_text import Scrape
 from launcher.errors import LaunchError
 from launcher.loopback import free_ports
-from launcher.status import SERVING, State, StatusServer, SupervisorStatus, answer_to
+from launcher.status import (
+    CONNECTION_SECONDS,
+    MAX_CONNECTIONS,
+    SERVING,
+    State,
+    StatusServer,
+    SupervisorStatus,
+    answer_to,
+)
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -61,3 +72,77 @@ def test_the_port_answers_and_a_taken_one_is_refused_with_its_remedy() -> None:
             StatusServer("127.0.0.1", port, status)
     finally:
         server.close()
+
+
+class Port:
+    """A status port with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        (self.number,) = free_ports(1)
+        self.server = StatusServer(
+            "127.0.0.1", self.number, SupervisorStatus(), clock=lambda: self.now
+        )
+
+    def connect(self, said: bytes) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.number), timeout=60)
+        client.sendall(said)
+        return client
+
+    def is_live(self) -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.number}/live", timeout=60) as answer:
+            return bool(answer.status == 200)
+
+
+@pytest.fixture
+def port() -> Iterator[Port]:
+    port = Port()
+    yield port
+    port.server.close()
+
+
+def ends_while_it_drips(client: socket.socket) -> bool:
+    """Sends bytes, each much sooner than any pause a server allows, until the server hangs up."""
+    client.settimeout(0.05)
+    for _ in range(1200):
+        try:
+            client.sendall(b"x")
+            if not client.recv(1000):
+                return True
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def test_beyond_the_most_connections_a_new_one_replaces_the_oldest(port: Port) -> None:
+    with ExitStack() as stack:
+        halves = [stack.enter_context(port.connect(b"GET /live")) for _ in range(MAX_CONNECTIONS)]
+        assert port.is_live()
+        assert ends_while_it_drips(halves[0])
+        # The others may still complete what they ask.
+        for half in halves[1:]:
+            half.sendall(b" HTTP/1.0\r\n\r\n")
+            assert half.recv(12) == b"HTTP/1.0 200"
+
+
+def test_a_client_that_drips_is_cut_off_when_its_time_is_over(port: Port) -> None:
+    with port.connect(b"GET /live?") as dripping:
+        assert port.is_live()  # so the one before is open, too
+        port.now += CONNECTION_SECONDS - 0.1
+        with port.connect(b"GET /live?") as later:
+            assert port.is_live()
+            port.now += 0.1
+            assert ends_while_it_drips(dripping)
+            later.sendall(b" HTTP/1.0\r\n\r\n")
+            assert later.recv(12) == b"HTTP/1.0 200"
+
+
+def test_closing_ends_what_is_open() -> None:
+    port = Port()
+    with port.connect(b"GET /live?") as half:
+        assert port.is_live()
+        port.server.close()
+        with suppress(ConnectionError):
+            assert half.recv(1000) == b""
