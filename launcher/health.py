@@ -13,13 +13,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from launcher.engine_work import STUCK_SECONDS, ProgressWatch, parse_description
 from launcher.triton_calls import CallError, TritonCalls
 from triton_models.contract.tensors import MODELS, PERSONA, STEERED_QWEN
 from triton_models.grpc_failures import FailureKind
-
-STUCK_SECONDS = 120.0
-"""How long a busy engine may show no progress. The longest step, a chunk of a long prompt through a
-large model on a slow CPU, takes most of that."""
 
 
 class Health(Enum):
@@ -109,8 +106,8 @@ class FailureTracker:
         return remedy
 
 
-_PROGRESS = ("generated_tokens", "prompt_tokens", "finished", "cancelled", "failed")
-"""Counters that grow while an engine works."""
+_ENGINES_REPLACED = frozenset({Health.STUCK, Health.NOT_LOADED, Health.UNREACHABLE})
+"""After these there are other engines, in whose name the metrics of the old ones may linger."""
 
 
 class HealthChecker:
@@ -132,39 +129,55 @@ class HealthChecker:
         self._probe_seconds = probe_seconds
         self._clock = clock
         self._proved_at: float | None = None
-        self._progress: tuple[Any, ...] = ()
-        self._progressed_at = clock()
+        self._progress = ProgressWatch()
         self._pieces = -1
 
     def check(self) -> HealthReport:
         """Checks each model, then the ensemble if it is idle: a dead model can make that hang."""
         began = self._clock()
+        engine: dict[str, Any] | None = None
         try:
-            report = self._check_parts()
+            engine = self._calls.describe_engine()
+            report = self._check_parts(engine)
         except CallError as error:
             report = report_of(error)
             if error.failure.kind is FailureKind.LATE and self._sends():
                 report = replace(report, health=Health.BUSY)
+        if report.health in HEALTHY and (stuck := self._find_stuck(engine)):
+            reason = f"nothing was computed in {STUCK_SECONDS:g} s by {', '.join(stuck)}"
+            report = HealthReport(Health.STUCK, reason)
         if report.health not in HEALTHY:
             self._proved_at = None  # the next success has to prove itself by a token
+        if report.health in _ENGINES_REPLACED:
+            self._progress.forget()
         return replace(report, began=began)
 
-    def _check_parts(self) -> HealthReport:
-        engine = self._calls.describe_engine()
+    def _check_parts(self, engine: dict[str, Any]) -> HealthReport:
         if not engine.get("alive", True):
             return HealthReport(Health.FAILING, "the engine has ended")
         self._calls.check_steps()
-        now = self._clock()
         if not engine.get("running") and not engine.get("waiting"):
-            self._progressed_at = now
-            self._prove(now)
-            return HealthReport(Health.WELL)
-        progress = tuple(engine.get(name) for name in _PROGRESS)
-        if progress != self._progress:
-            self._progress, self._progressed_at = progress, now
-        elif now - self._progressed_at > STUCK_SECONDS:
-            return HealthReport(Health.STUCK, f"nothing was computed in {STUCK_SECONDS:g} s")
+            self._prove(self._clock())
         return HealthReport(Health.BUSY if engine.get("waiting") else Health.WELL)
+
+    def _find_stuck(self, engine: dict[str, Any] | None) -> list[str]:
+        """Returns the names of stuck engines, whatever the others do meanwhile.
+
+        Of several engines only the metrics say which is which. A single one, or any if the metrics
+        cannot be read, is judged by its description, which needs no thread that copies it.
+
+        Args:
+            engine: The description of the engine that has answered, if any has.
+        """
+        try:
+            engines = self._calls.read_engines()
+        except OSError:
+            engines = {}
+        if len(engines) < 2:
+            if engine is None:
+                return []
+            engines = {"the engine": parse_description(engine)}
+        return self._progress.stuck(engines, self._clock())
 
     def _prove(self, now: float) -> None:
         """Makes the ensemble generate a token, if one is due."""

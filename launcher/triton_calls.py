@@ -6,11 +6,13 @@ import json
 import threading
 import urllib.request
 import uuid
+from http.client import HTTPException
 from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from launcher.engine_work import EngineWork, parse_metrics
 from triton_models import control
 from triton_models.contract import tensors
 from triton_models.contract.errors import ErrorCode
@@ -76,7 +78,9 @@ class TritonCalls:
         self._channel.close()
 
     def describe_engine(self) -> dict[str, Any]:
-        """Returns the engine's description, without waiting for a row of its batch.
+        """Returns an engine's description, without waiting for a row of its batch.
+
+        Of several engines it is the one of the instance that Triton picks.
 
         Raises:
             CallError: It does not answer.
@@ -119,18 +123,27 @@ class TritonCalls:
             raise _error_of(error, "") from None
         return sum(int(model.inference_count) for model in answer.model_stats)
 
-    def count_open(self) -> int:
-        """Returns the number of running and waiting requests of all instances.
+    def read_engines(self) -> dict[str, EngineWork]:
+        """Returns what each engine has to do, by the name of its instance, as of 0.1 s ago.
 
         Raises:
             OSError: The metrics cannot be read.
         """
         # Without the environment's proxies, since the server is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(self._metrics_url, timeout=ASK_SECONDS) as answer:
-            lines = answer.read().decode().splitlines()
-        names = ("persona_requests_running{", "persona_requests_waiting{")
-        return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names)))
+        try:
+            with opener.open(self._metrics_url, timeout=ASK_SECONDS) as answer:
+                return parse_metrics(answer.read().decode())
+        except (OSError, HTTPException, ValueError) as error:
+            raise OSError(f"the metrics cannot be read: {error!r}") from error
+
+    def count_open(self) -> int:
+        """Returns the number of running and waiting requests of all instances.
+
+        Raises:
+            OSError: The metrics cannot be read.
+        """
+        return int(sum(engine.num_open for engine in self.read_engines().values()))
 
     def unload(self, model: str) -> None:
         """Unloads a model, which ends its Python process.

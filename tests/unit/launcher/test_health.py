@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from launcher.health import STUCK_SECONDS, FailureTracker, Health, HealthChecker, Remedy, report_of
+from launcher.engine_work import STUCK_SECONDS, EngineWork
+from launcher.health import FailureTracker, Health, HealthChecker, Remedy, report_of
 from launcher.triton_calls import CallError, TritonCalls
 from triton_models.contract.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
 from triton_models.grpc_failures import Failure, FailureKind
@@ -16,7 +18,9 @@ WELL, BUSY, DEAD = Health.WELL, Health.BUSY, Health.DEAD
 FAILING, STUCK = Health.FAILING, Health.STUCK
 UNREACHABLE, NOT_LOADED = Health.UNREACHABLE, Health.NOT_LOADED
 
-IDLE = {"alive": True, "running": 0, "waiting": 0, "generated_tokens": 7}
+FIRST, SECOND = "steered_qwen_0_0", "steered_qwen_0_1"
+
+IDLE = {"alive": True, "running": 0, "waiting": 0, "steps": 7}
 
 
 def decisions(*healths: Health) -> list[Remedy]:
@@ -96,6 +100,7 @@ class Calls:
         self.engine: dict[str, Any] = dict(IDLE)
         self.tokens = 0
         self.pieces = 0
+        self.engines: dict[str, EngineWork] | None = None
         self.fails: dict[str, CallError] = {}
 
     def _answer(self, name: str) -> None:
@@ -116,6 +121,11 @@ class Calls:
     def count_pieces(self) -> int:
         self._answer("pieces")
         return self.pieces
+
+    def read_engines(self) -> dict[str, EngineWork]:
+        if self.engines is None:
+            raise OSError("the metrics cannot be read")
+        return dict(self.engines)
 
 
 class Clock:
@@ -173,7 +183,7 @@ def test_a_model_that_is_to_prove_itself_once_does_so_again_after_trouble(
 def test_no_token_of_ours_queues_behind_users(calls: Calls, checker: HealthChecker) -> None:
     calls.engine |= {"running": 4, "waiting": 30}
     for step in range(1000):
-        calls.engine["generated_tokens"] = step
+        calls.engine["steps"] = step
         assert checker.check().health is BUSY
     assert calls.tokens == 0
 
@@ -184,7 +194,7 @@ def test_ten_minutes_of_a_full_queue_are_load_and_no_trouble(
     tracker = FailureTracker()
     calls.engine |= {"running": 4, "waiting": 256}
     for step in range(600):
-        calls.engine["generated_tokens"] = step // 60  # a token a minute
+        calls.engine["steps"] = step // 60  # a token a minute
         clock.now += 1
         assert tracker.decide(checker.check().health) is Remedy.NOTHING
 
@@ -199,6 +209,119 @@ def test_an_engine_with_work_that_computes_nothing_is_stuck_after_a_while(
     clock.now += 2
     report = checker.check()
     assert (report.health, report.model) == (STUCK, STEERED_QWEN)
+
+
+def test_a_single_engine_is_judged_by_what_it_says_itself(
+    calls: Calls, clock: Clock, checker: HealthChecker
+) -> None:
+    calls.engine |= {"running": 1, "steps": 0}
+    calls.engines = {FIRST: EngineWork(num_open=1, progress=0)}
+    for _ in range(10):
+        calls.engine["steps"] += 1  # unlike the metrics, whose thread may have failed
+        clock.now += STUCK_SECONDS + 1
+        assert checker.check().health is WELL
+    clock.now += STUCK_SECONDS + 1
+    assert checker.check().health is STUCK
+
+
+class Pair:
+    """Two engines in one Triton, which are asked in turns."""
+
+    def __init__(self, calls: Calls, clock: Clock, checker: HealthChecker) -> None:
+        self.calls, self.clock, self.checker = calls, clock, checker
+        calls.engines = self.engines = {FIRST: EngineWork(), SECOND: EngineWork()}
+
+    def at_work(self, *names: str) -> None:
+        """Gives some of the engines a request."""
+        for name in names:
+            self.engines[name] = replace(self.engines[name], num_open=1)
+
+    def looks(self, *moving: str) -> list[Health]:
+        """Checks every second for a little longer than an engine may stand still.
+
+        Args:
+            moving: The engines that make a step each second.
+        """
+        healths = []
+        for second in range(int(STUCK_SECONDS) + 2):
+            for name in moving:
+                work = self.engines[name]
+                self.engines[name] = replace(work, progress=work.progress + 1)
+            work = self.engines[(FIRST, SECOND)[second % 2]]
+            self.calls.engine |= {"running": work.num_open, "steps": work.progress}
+            healths.append(self.checker.check().health)
+            self.clock.now += 1
+        return healths
+
+
+@pytest.fixture
+def pair(calls: Calls, clock: Clock, checker: HealthChecker) -> Pair:
+    return Pair(calls, clock, checker)
+
+
+@pytest.mark.parametrize("other_works", [True, False])
+def test_a_stuck_engine_is_found_beside_one_that_works_or_idles(
+    other_works: bool, pair: Pair
+) -> None:
+    pair.at_work(SECOND, *[FIRST] * other_works)
+    *before, last = pair.looks(*[FIRST] * other_works)
+    assert set(before) == {WELL}
+    assert last is STUCK
+    assert pair.checker.check().health is WELL  # what replaces it gets as long
+
+
+def test_the_log_says_which_engine_is_stuck(pair: Pair) -> None:
+    pair.at_work(SECOND)
+    pair.checker.check()
+    pair.clock.now += STUCK_SECONDS + 1
+    assert pair.checker.check().reason == f"nothing was computed in 120 s by {SECOND}"
+
+
+def test_answers_of_one_engine_are_no_sign_of_life_of_the_other(pair: Pair) -> None:
+    pair.at_work(FIRST, SECOND)
+    pair.calls.fails["engine"] = failed(FailureKind.LATE, STEERED_QWEN)
+    healths = []
+    for _ in range(int(STUCK_SECONDS) + 2):
+        pair.calls.pieces += 1
+        pair.engines[FIRST] = EngineWork(num_open=1, progress=pair.calls.pieces)
+        healths.append(pair.checker.check().health)
+        pair.clock.now += 1
+    assert set(healths[:-1]) == {BUSY}
+    assert healths[-1] is STUCK
+
+
+@pytest.mark.parametrize("busy", [(FIRST, SECOND), (FIRST,), ()])
+def test_engines_that_work_or_idle_are_well(busy: tuple[str, ...], pair: Pair) -> None:
+    pair.at_work(*busy)
+    assert set(pair.looks(*busy)) == {WELL}
+
+
+def test_time_without_work_is_not_held_against_an_engine(pair: Pair) -> None:
+    pair.looks()
+    pair.at_work(SECOND)
+    assert pair.looks().index(STUCK) == int(STUCK_SECONDS)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.NOT_LOADED, FailureKind.UNREACHABLE])
+def test_metrics_of_an_engine_that_was_replaced_are_not_held_against_the_new_one(
+    kind: FailureKind, pair: Pair
+) -> None:
+    pair.at_work(SECOND)
+    assert pair.checker.check().health is WELL
+    pair.calls.fails["engine"] = failed(kind, STEERED_QWEN)
+    pair.checker.check()
+    pair.calls.fails.clear()
+    pair.clock.now += STUCK_SECONDS + 1  # a large model takes long to load
+    assert pair.checker.check().health is WELL
+
+
+def test_time_without_metrics_is_not_held_against_an_engine(pair: Pair) -> None:
+    pair.checker.check()
+    pair.calls.engines = None
+    pair.looks()
+    pair.calls.engines = pair.engines
+    pair.at_work(SECOND)
+    assert pair.checker.check().health is WELL
 
 
 def test_an_engine_that_has_ended_is_failing(calls: Calls, checker: HealthChecker) -> None:
