@@ -27,6 +27,8 @@ class Health(Enum):
     UNREACHABLE = "unreachable"
     NOT_LOADED = "not loaded"
     STUCK = "stuck"
+    ENDED = "ended"
+    """An engine's thread has ended, so that its process refuses everything."""
     FAILING = "failing"
     DEAD = "dead"
 
@@ -67,6 +69,8 @@ _REMEDIES: dict[Health, tuple[int, Remedy]] = {
     Health.DEAD: (2, Remedy.RELOAD),
     Health.FAILING: (3, Remedy.RELOAD),
     Health.STUCK: (1, Remedy.RELOAD),
+    # It cannot recover, and of several engines the next to answer may be another.
+    Health.ENDED: (1, Remedy.RELOAD),
     # 2.73 may say this of a dead process as well.
     Health.NOT_LOADED: (3, Remedy.RELOAD),
     # About 20 seconds: its process runs, but its port does not answer.
@@ -106,7 +110,7 @@ class FailureTracker:
         return remedy
 
 
-_ENGINES_REPLACED = frozenset({Health.STUCK, Health.NOT_LOADED, Health.UNREACHABLE})
+_ENGINES_REPLACED = frozenset({Health.STUCK, Health.ENDED, Health.NOT_LOADED, Health.UNREACHABLE})
 """After these there are other engines, in whose name the metrics of the old ones may linger."""
 
 
@@ -154,7 +158,7 @@ class HealthChecker:
 
     def _check_parts(self, engine: dict[str, Any]) -> HealthReport:
         if not engine.get("alive", True):
-            return HealthReport(Health.FAILING, "the engine has ended")
+            return HealthReport(Health.ENDED, "the engine's thread is gone")
         self._calls.check_steps()
         if not engine.get("running") and not engine.get("waiting"):
             self._prove(self._clock())

@@ -324,9 +324,11 @@ def test_time_without_metrics_is_not_held_against_an_engine(pair: Pair) -> None:
     assert pair.checker.check().health is WELL
 
 
-def test_an_engine_that_has_ended_is_failing(calls: Calls, checker: HealthChecker) -> None:
+def test_an_engine_that_has_ended_is_replaced_though_another_may_answer_next(
+    calls: Calls, checker: HealthChecker
+) -> None:
     calls.engine["alive"] = False
-    assert checker.check().health is FAILING
+    assert decisions(checker.check().health) == [Remedy.RELOAD]
 
 
 @pytest.mark.parametrize("part", ["engine", "steps", "token"])
