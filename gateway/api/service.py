@@ -33,7 +33,7 @@ _ENDPOINTS = {
     "DELETE /api/v1/traits/{name}": "remove a trait's vector (admin)",
     "GET /status": "what is served, and whether it is ready",
     "GET /health": "whether the gateway runs",
-    "GET /health/ready": "whether the model generates",
+    "GET /health/ready": "whether the models answer",
     "GET /docs": "interactive documentation",
 }
 
@@ -74,11 +74,11 @@ async def health() -> dict[str, str]:
 
 @router.get(
     "/health/ready",
-    responses={503: {"model": ErrorResponse, "description": "The model does not generate."}},
+    responses={503: {"model": ErrorResponse, "description": "The models do not answer."}},
     openapi_extra=_PUBLIC,
 )
 async def ready(gateway: GatewayDependency) -> dict[str, str]:
-    """Generates a token (or has done so seconds ago) and says whether it worked."""
+    """Says whether a server's models answer, or did when they were last looked at."""
     try:
         await gateway.readiness.get()
     except GatewayError as error:

@@ -48,7 +48,7 @@ def gateway(folder: Path, environment: dict[str, str], **settings: str) -> Itera
 
 
 def is_ready(url: str) -> bool:
-    """Whether a gateway answers and its model generates."""
+    """Whether a gateway answers, and some server's models do."""
     try:
         return httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
     except httpx.TransportError:

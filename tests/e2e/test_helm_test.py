@@ -44,7 +44,7 @@ def test_with_keys_it_proves_steering_by_one_and_says_what_it_cannot_without(
     with gateway(tmp_path, dict(os.environ), **settings) as running:
         without = steers(running.url)
         assert without.returncode == 0
-        assert "not proved: that a request is steered" in without.stdout
+        assert "not proved: that it generates, and steers" in without.stdout
         with_key = steers(running.url, PERSONA_API_KEY=KEY)
         assert with_key.returncode == 0
         assert "not proved" not in with_key.stdout
@@ -57,4 +57,4 @@ def test_with_keys_it_proves_steering_by_one_and_says_what_it_cannot_without(
 def test_a_gateway_that_is_not_there_fails_it() -> None:
     ended = steers("http://127.0.0.1:9")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("nothing is generated: ")
+    assert ended.stderr.startswith("no model answers: ")

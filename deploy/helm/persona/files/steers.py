@@ -32,13 +32,13 @@ def check(url: str) -> str:
     try:
         ask(f"{url}/health/ready")
     except (OSError, ValueError) as error:
-        return f"nothing is generated: {error}"
-    print("proved: the gateway reaches Triton, and its model generates")
+        return f"no model answers: {error}"
+    print("proved: the gateway reaches a Triton whose models answer")
     try:
         traits = ask(f"{url}/status")["available_traits"]
     except urllib.error.HTTPError as error:
         if error.code == 401 and not os.environ.get("PERSONA_API_KEY"):
-            print("not proved: that a request is steered, which takes test.apiKeySecret")
+            print("not proved: that it generates, and steers, which takes test.apiKeySecret")
             return ""
         return f"/status answers {error.code}"
     if not traits:
