@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.unit.deploy.deployed_settings import gateway_variables, kernel_cache, triton_variables
+from tests.unit.deploy.health_check import exit_codes
 from triton_models.settings import DEFAULT_MODEL, REPOSITORY_ROOT
 
 FOLDER = REPOSITORY_ROOT / "deploy" / "compose"
@@ -80,6 +81,12 @@ def test_containers_have_the_time_to_drain(services: dict[str, Any]) -> None:
     assert int(triton["environment"]["TRITON_EXIT_SECONDS"]) + 15 <= 50
     assert gateway["stop_grace_period"] == "30s"
     assert int(gateway["environment"]["SHUTDOWN_TIMEOUT"]) + 5 <= 30
+
+
+def test_the_gateway_waits_for_a_triton_that_is_ready(services: dict[str, Any]) -> None:
+    assert services["gateway"]["depends_on"]["triton"]["condition"] == "service_healthy"
+    _, _, *arguments = services["triton"]["healthcheck"]["test"]
+    assert exit_codes(arguments, "STATUS_PORT", "/ready") == [0, 1, 1]
 
 
 @pytest.mark.parametrize("missing", SECRETS)

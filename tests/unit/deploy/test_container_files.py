@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +14,7 @@ from docker.utils.build import exclude_paths
 from packaging.requirements import Requirement
 
 from tests.unit.deploy.deployed_settings import kernel_cache
+from tests.unit.deploy.health_check import exit_codes
 from triton_models.settings import REPOSITORY_ROOT
 
 DOCKERFILE = REPOSITORY_ROOT / "Dockerfile.triton"
@@ -158,44 +155,17 @@ def test_only_the_supervisor_s_port_and_those_for_gateways_are_declared() -> Non
     assert "TRITON_HTTP" not in DOCKERFILE.read_text()
 
 
-class Health(BaseHTTPRequestHandler):
-    """Answers as a server that is ready, or is not."""
-
-    status = 200
-    ready_path = ""
-
-    def do_GET(self) -> None:
-        self.send_response(self.status if self.path == self.ready_path else 404)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Prints nothing."""
-
-
 @pytest.mark.parametrize(
     ("image", "variable", "path"),
-    [("triton", "STATUS_PORT", "/ready"), ("gateway", "PORT", "/health/ready")],
+    [("triton", "STATUS_PORT", "/live"), ("gateway", "PORT", "/health")],
 )
-def test_the_health_check_asks_the_server_and_no_proxy(
+def test_the_health_check_asks_whether_the_process_is_alive_and_no_proxy(
     image: str, variable: str, path: str
 ) -> None:
+    # Whoever kills what is not healthy must let it wait for its model.
     (form,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", stage(image), re.M)
     _, *arguments = json.loads(form)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
-        Health.ready_path = path
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        environment = {
-            **os.environ,
-            variable: str(server.server_port),
-            "http_proxy": "http://127.0.0.1:1",
-        }
-        codes = []
-        for Health.status in (200, 503):
-            ended = subprocess.run([sys.executable, *arguments], env=environment)
-            codes.append(ended.returncode)
-        server.shutdown()
-    assert codes == [0, 1]
-    assert subprocess.run([sys.executable, *arguments], env=environment).returncode == 1
+    assert exit_codes(arguments, variable, path) == [0, 1, 1]
 
 
 @pytest.mark.parametrize("lock", LOCKED)
