@@ -25,9 +25,18 @@ def triton_variables() -> set[str]:
 
 def kernel_cache() -> str:
     """Returns the folder in which the image of the model server keeps compiled kernels."""
+    return _set_by_the_image("TRITON_CACHE_DIR")
+
+
+def start_seconds() -> int:
+    """Returns how long a model may take to load in the image of the model server."""
+    return int(_set_by_the_image("START_SECONDS"))
+
+
+def _set_by_the_image(variable: str) -> str:
     dockerfile = (REPOSITORY_ROOT / "Dockerfile.triton").read_text()
-    (folder,) = re.findall(r"\bTRITON_CACHE_DIR=(\S+)", dockerfile)
-    return str(folder)
+    (value,) = re.findall(rf"\b{variable}=(\S+)", dockerfile)
+    return str(value)
 
 
 def gateway_variables() -> set[str]:

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.deploy.deployed_settings import gateway_variables, kernel_cache, triton_variables
+from tests.unit.deploy.deployed_settings import (
+    gateway_variables,
+    kernel_cache,
+    start_seconds,
+    triton_variables,
+)
 from tests.unit.deploy.health_check import exit_codes
 from triton_models.settings import DEFAULT_MODEL, REPOSITORY_ROOT
 
@@ -85,7 +90,9 @@ def test_containers_have_the_time_to_drain(services: dict[str, Any]) -> None:
 
 def test_the_gateway_waits_for_a_triton_that_is_ready(services: dict[str, Any]) -> None:
     assert services["gateway"]["depends_on"]["triton"]["condition"] == "service_healthy"
-    _, _, *arguments = services["triton"]["healthcheck"]["test"]
+    check = services["triton"]["healthcheck"]
+    assert check["start_period"] == f"{start_seconds() // 60}m0s"
+    _, _, *arguments = check["test"]
     assert exit_codes(arguments, "STATUS_PORT", "/ready") == [0, 1, 1]
 
 

@@ -13,7 +13,7 @@ import pytest
 from docker.utils.build import exclude_paths
 from packaging.requirements import Requirement
 
-from tests.unit.deploy.deployed_settings import kernel_cache
+from tests.unit.deploy.deployed_settings import kernel_cache, start_seconds
 from tests.unit.deploy.health_check import exit_codes
 from triton_models.settings import REPOSITORY_ROOT
 
@@ -166,6 +166,11 @@ def test_the_health_check_asks_whether_the_process_is_alive_and_no_proxy(
     (form,) = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", stage(image), re.M)
     _, *arguments = json.loads(form)
     assert exit_codes(arguments, variable, path) == [0, 1, 1]
+
+
+def test_a_model_may_take_as_long_to_load_as_the_health_check_waits() -> None:
+    (minutes,) = re.findall(r"^HEALTHCHECK .*--start-period=(\d+)m ", stage("triton"), re.M)
+    assert start_seconds() == int(minutes) * 60
 
 
 @pytest.mark.parametrize("lock", LOCKED)

@@ -8,7 +8,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.unit.deploy.deployed_settings import gateway_variables, kernel_cache, triton_variables
+from tests.unit.deploy.deployed_settings import (
+    gateway_variables,
+    kernel_cache,
+    start_seconds,
+    triton_variables,
+)
 from tests.unit.deploy.helm import CHART
 from triton_models.settings import REPOSITORY_ROOT
 
@@ -46,3 +51,10 @@ def test_it_serves_the_chart_s_model_by_settings_that_the_servers_know(
     assert {each["name"] for each in container["volumeMounts"]} == {
         each["name"] for each in predictor["volumes"]
     }
+
+
+def test_kubernetes_is_as_patient_as_the_supervisor(predictor: dict[str, Any]) -> None:
+    (container,) = predictor["containers"]
+    assert "START_SECONDS" not in {each["name"] for each in container["env"]}
+    probe = container["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] >= start_seconds()
