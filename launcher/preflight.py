@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.errors import LaunchError
@@ -87,15 +89,29 @@ def _written_folders(environment: Mapping[str, str]) -> list[Path]:
 def _become(user: int, folders: Iterable[Path]) -> None:
     for folder in folders:
         # If this fails, the check of that folder warns or refuses.
-        try:
+        with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            os.chown(folder, user, user)
-        except OSError:
-            continue
+            if not folder.is_symlink():
+                os.chown(folder, user, user, follow_symlinks=False)
+                _give_what_is_root_s(folder, user)
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
     ctypes.CDLL(None).prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+
+
+def _give_what_is_root_s(folder: Path, user: int) -> None:
+    """Gives a user what root has written below a folder, as images did that served as root.
+
+    What belongs to others stays theirs. The user could have put links there to what is not its own:
+    symbolic ones are not followed, and files with several names are left alone.
+    """
+    for _, folders, files, descriptor in os.fwalk(folder):
+        for name in (*folders, *files):
+            with suppress(OSError):
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+                    os.chown(name, user, user, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _check_readable(variable: str, folder: Path, holds: str) -> None:

@@ -54,38 +54,73 @@ def test_a_pod_that_everybody_may_use_is_not_started_by_mistake(tmp_path: Path) 
     preflight.prepare({"ALLOW_ANONYMOUS": "true"}, with_gateway=True)
 
 
+def serve_as(user: int, tmp_path: Path, program: str, **folders: Path) -> str:
+    """Returns what a program prints once the launcher has become a user."""
+    # Who that is has to get there.
+    for folder in (tmp_path, *tmp_path.parents):
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    prepare = "import os; from launcher import preflight; "
+    prepare += "preflight.prepare(os.environ, with_gateway=False); "
+    variables = {name: str(folder) for name, folder in folders.items()}
+    ended = subprocess.run(
+        [sys.executable, "-c", prepare + program],
+        cwd=REPOSITORY_ROOT,
+        env={**os.environ, "SERVE_AS": str(user), **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 def test_where_it_starts_as_root_folders_are_given_away_and_rights_dropped(
     tmp_path: Path,
 ) -> None:
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents:
-        if folder != Path("/") and str(folder).startswith("/tmp/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
     vectors, cache = tmp_path / "volume" / "vectors", tmp_path / "volume" / "cache"
     program = (
-        "import os; from launcher import preflight; "
-        "preflight.prepare(os.environ, with_gateway=False); "
         "open(os.environ['VECTORS_DIR'] + '/mine', 'w').close(); "
         "print(os.getuid(), os.getgid(), os.getgroups()); "
         "print([line for line in open('/proc/self/status') if line.startswith('NoNewPrivs')])"
     )
-    environment = {
-        **os.environ,
-        "SERVE_AS": "1000",
-        "VECTORS_DIR": str(vectors),
-        "TRITON_CACHE_DIR": str(cache),
-    }
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY_ROOT, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == ["1000 1000 []", "['NoNewPrivs:\\t1\\n']"]
+    printed = serve_as(1000, tmp_path, program, VECTORS_DIR=vectors, TRITON_CACHE_DIR=cache)
+    assert printed.splitlines() == ["1000 1000 []", "['NoNewPrivs:\\t1\\n']"]
     for folder in (vectors, cache):
         assert (folder.stat().st_uid, folder.stat().st_gid) == (1000, 1000)
     assert (vectors / "mine").stat().st_uid == 1000
     assert vectors.parent.stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_what_root_has_written_before_is_given_away_and_nothing_that_is_linked_to(
+    tmp_path: Path,
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    vectors, linked = tmp_path / "vectors", tmp_path / "linked"
+    nested = vectors / "sarcasm" / "old"
+    for folder in (nested, elsewhere):
+        folder.mkdir(parents=True)
+    for file in (vectors / "a.gguf", nested / "b.gguf", vectors / "somebody_s"):
+        file.touch(mode=0o600)
+    for name in ("file", "other"):
+        (elsewhere / name).touch()
+    os.chown(vectors, 1000, 1000)
+    os.chown(vectors / "somebody_s", 1234, 1234)
+    (nested / "folder").symlink_to(elsewhere)
+    (nested / "file").symlink_to(elsewhere / "file")
+    (nested / "other").hardlink_to(elsewhere / "other")
+    linked.symlink_to(elsewhere)
+
+    program = "os.rename(os.environ['VECTORS_DIR'] + '/sarcasm/old/b.gguf', "
+    program += "os.environ['VECTORS_DIR'] + '/b.gguf')"
+    serve_as(1000, tmp_path, program, VECTORS_DIR=vectors, TRITON_CACHE_DIR=linked)
+
+    for path in (vectors / "a.gguf", vectors / "b.gguf", vectors / "sarcasm", nested):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1000, 1000), path
+    assert (vectors / "somebody_s").stat().st_uid == 1234
+    for path in (elsewhere, elsewhere / "file", elsewhere / "other"):
+        assert path.stat().st_uid == 0, path
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
