@@ -376,7 +376,7 @@ FLOATS_OF_ARRAY = struct.pack("<Q", 1) + b"k" + struct.pack("<II", 9, 6)
         ("x.bin", b"abc", r"unknown vector format '\.bin'"),
         ("x.json", b"", "is empty"),
         ("x.json", b"\xff\xfe{}", "not valid JSON"),
-        ("x.json", b"[" * 200_000, "not valid JSON"),
+        ("x.json", b"[" * 50_000, "not valid JSON"),
         ("x.json", b'{"a":' * 100_000, "not valid JSON"),
         ("x.json", b'{"directions": {"1": [1]}}', r"suffix \.svec"),
         ("x.json", b'{"persona_vectors": {"1": [1]}}', "has no"),

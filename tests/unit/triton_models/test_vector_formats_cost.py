@@ -10,10 +10,12 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from triton_models.vectors.formats import read_vector_bytes
 from triton_models.vectors.formats.json_text import parse_json
+from triton_models.vectors.formats.limits import checked_vector
 from triton_models.vectors.persona_vector import VectorFileError
 
 HIDDEN = 65_536
@@ -87,16 +89,25 @@ def many_strings(number: int) -> tuple[str, bytes]:
     return "x.gguf", content + struct.pack("<IIQ", 9, 8, number) + struct.pack("<Q", 0) * number
 
 
-def cost(name: str, content: bytes) -> float:
+def time_of(work: Callable[[], object]) -> float:
     """Returns the least of some times, in seconds of this thread's work."""
     times = []
     for _ in range(3):
         start = time.thread_time()
+        work()
+        times.append(time.thread_time() - start)
+    return min(times)
+
+
+def cost(name: str, content: bytes) -> float:
+    """Returns what it takes to refuse a file."""
+
+    def refuse() -> None:
         with pytest.raises(VectorFileError) as refused:
             read_vector_bytes(content, name)
-        times.append(time.thread_time() - start)
         assert len(str(refused.value)) < 2000
-    return min(times)
+
+    return time_of(refuse)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +122,44 @@ def test_a_file_four_times_as_large_takes_about_four_times_as_long(
 
 def test_metadata_that_every_list_of_traits_would_have_to_tell_is_refused() -> None:
     document = {"trait_name": "t", "vectors": {"0": [1]}, "metadata": {"note": "x" * 2**21}}
-    with pytest.raises(VectorFileError, match=r"its metadata has .* bytes as JSON: the maximum is"):
+    with pytest.raises(VectorFileError, match=r"its metadata has more than .* 1048576 bytes"):
         read_vector_bytes(json.dumps(document).encode(), "x.json")
+
+
+def metadata_of(value: str) -> bytes:
+    return f'{{"trait_name":"t","vectors":{{"0":[1]}},"metadata":{{"x":{value}}}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "value", ["[]", "{}", '""', r'"\\\\"', "null", "true", "false", "NaN", "Infinity"]
+)
+def test_what_is_parsed_without_a_turn_for_other_threads_is_bounded(value: str) -> None:
+    content = metadata_of(f"[{','.join([value] * (2**23 // len(value)))}]")
+    start = time.thread_time()
+    json.loads(content)
+    at_once = time.thread_time() - start
+    with pytest.raises(VectorFileError, match="more than 100000 lists, objects, strings or words"):
+        read_vector_bytes(content, "x.json")
+    assert 2 * cost("x.json", content) < at_once
+
+
+@pytest.mark.parametrize("text", ["x", r"\\\\", r"\"", r"\u0041"])
+def test_long_strings_are_refused_before_they_are_parsed(text: str) -> None:
+    content = metadata_of(f'"{text * (2**24 // len(text))}"')
+    with pytest.raises(VectorFileError, match="more than 8388608 characters in strings"):
+        read_vector_bytes(content, "x.json")
+
+
+def test_metadata_of_numbers_is_refused_without_its_json() -> None:
+    content = metadata_of(f"[{','.join(['0.5'] * 2_000_000)}]")
+    metadata = json.loads(content)["metadata"]
+
+    def check() -> None:
+        with pytest.raises(VectorFileError, match="its metadata has more than"):
+            checked_vector("t", "", {0: np.ones(1, np.float32)}, metadata)
+
+    assert turns_during(check) > 0
+    assert 2 * time_of(check) < time_of(lambda: json.dumps(metadata))
 
 
 def turns_during(work: Callable[[], object]) -> int:

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from triton_models.json_values import exceeds
 from triton_models.vectors.formats.limits import (
+    MAX_STRING_CHARS,
     MAX_TEXT_BYTES,
+    MAX_VALUES,
     as_float32,
     check_hidden_size,
     checked_index,
@@ -21,7 +24,8 @@ def parse_json(content: bytes) -> Any:
     """Parses JSON.
 
     Raises:
-        VectorFileError: It is too large, not UTF-8, not JSON, too deep, or has a duplicate key.
+        VectorFileError: It is too large, has too much but numbers, is not UTF-8, not JSON or too
+            deep, or has a duplicate key.
     """
     if len(content) > MAX_TEXT_BYTES:
         raise VectorFileError(
@@ -29,8 +33,15 @@ def parse_json(content: bytes) -> Any:
             "use safetensors"
         )
     try:
+        text = content.decode("utf-8-sig")
+        # Lists, objects, and by a letter that numbers lack, null, true, false, NaN and Infinity.
+        if exceeds(text, "[{uaI", MAX_VALUES, MAX_STRING_CHARS):
+            raise VectorFileError(
+                f"has more than {MAX_VALUES} lists, objects, strings or words such as null, or "
+                f"more than {MAX_STRING_CHARS} characters in strings: all else must be numbers"
+            )
         return json.loads(
-            content.decode("utf-8-sig"),
+            text,
             object_pairs_hook=_without_doubles,
             parse_float=_float,
             parse_int=_int,

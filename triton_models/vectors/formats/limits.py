@@ -23,6 +23,10 @@ from triton_models.vectors.persona_vector import (
 MAX_FILE_BYTES = 512 * 2**20
 MAX_TEXT_BYTES = 128 * 2**20
 """Numbers parsed from text take several times as much memory as the text."""
+MAX_VALUES = 100_000
+"""Of JSON, other than numbers: a list for each block, and what metadata and analyses say."""
+MAX_STRING_CHARS = 2**23
+"""Of JSON; the metadata, written with escapes inside of escapes."""
 MAX_BLOCKS = 1024
 MAX_HIDDEN_SIZE = 2**17
 MAX_NAME_LENGTH = 256
@@ -80,10 +84,11 @@ def checked_vector(
     """Returns a persona vector of finite float32 vectors, after the checks that all formats share.
 
     Raises:
-        VectorFileError: It has no blocks, vectors of different lengths, an implausible block, a
-            name that is not text or too long, a selected layer that is missing, or an invalid
-            recommended range.
+        VectorFileError: It has too much metadata, no blocks, vectors of different lengths, an
+            implausible block, a name that is not text or too long, a selected layer that is
+            missing, or an invalid recommended range.
     """
+    _check_metadata(metadata)
     _check_name("trait_name", trait_name)
     _check_name("model_name", model_name)
     if not trait_name.strip():
@@ -102,21 +107,23 @@ def checked_vector(
             f"its metadata selects layers {sorted(missing)}, but it has only {sorted(blocks)}"
         )
     recommended_range_of(metadata)
-    _check_metadata(metadata)
     return PersonaVector(
         trait_name, model_name, {block: blocks[block] for block in sorted(blocks)}, metadata
     )
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
+    length = 0
     try:
-        length = len(json.dumps(metadata, default=str))
+        # Part by part lets other threads run, and ends where it is too much.
+        for part in json.JSONEncoder(default=str).iterencode(metadata):
+            length += len(part)
+            if length > MAX_METADATA_BYTES:
+                raise VectorFileError(
+                    f"its metadata has more than the maximum of {MAX_METADATA_BYTES} bytes as JSON"
+                )
     except RecursionError as error:
         raise VectorFileError("its metadata is nested too deeply") from error
-    if length > MAX_METADATA_BYTES:
-        raise VectorFileError(
-            f"its metadata has {length} bytes as JSON: the maximum is {MAX_METADATA_BYTES}"
-        )
 
 
 def _check_name(key: str, name: str) -> None:
