@@ -58,8 +58,8 @@ class Settings(BaseSettings):
         rate_limit_requests: What a caller may ask for, such as `60/minute`; unset, all.
         rate_limit_tokens: How many tokens it may have, of prompts and answers; unset, all.
         rate_limit_storage: `memory`, or the URL of a Redis that all workers and gateways share.
-        allowed_hosts: Names that requests may ask for, separated by commas; without any, and
-            without keys, only `localhost` on this machine's own connections.
+        allowed_hosts: Names that requests may ask for, separated by commas, besides addresses
+            and names that nobody can register; without any, and with keys, every name.
         trusted_proxies: Addresses and networks of proxies whose X-Forwarded-For is believed.
         audit_log: Where steered generations are written down, a file or `stdout`.
         audit_log_text: Whether with their prompts and answers.

@@ -1,8 +1,9 @@
 """Which names a gateway is asked for by.
 
-A web page can have its own name mean 127.0.0.1 from one moment to the next. The browser then takes
-a gateway on this machine for the page's own server, and lets the page read its answers: only the
-`Host` header still tells them apart. With keys that is no use to the page, which has none.
+A web page can have its own name mean another address from one moment to the next. The browser then
+takes a gateway there, on its own machine or in its network, for the page's own server, and lets
+the page read its answers: only the `Host` header still tells them apart. With keys that is no use
+to the page, which has none.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from gateway.errors import PermissionDeniedError
 from gateway.http.error_responses import gateway_error_response
 from gateway.request_record import current_request
 
+_ENDINGS = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
+"""Of names that nobody can register: this machine's, a network's, a cloud's, a cluster's."""
+
 
 class HostCheck:
     """Refuses requests for names that are not this gateway's.
 
-    Without a list, and without keys, that is every name but `localhost` on connections from this
-    machine. Addresses are nobody's to rebind, so probes and clients that use one always pass.
+    With a list that is every other name that a web page can have. Without one it is every such
+    name if there are no keys, and none if there are. Addresses, names without a dot, and names that
+    nobody can register are nobody's to rebind, so probes and clients that use one always pass.
 
     Args:
         app: The application behind it.
@@ -33,11 +38,11 @@ class HostCheck:
     def __init__(self, app: ASGIApp, allowed: Collection[str], has_keys: bool) -> None:
         self._app = app
         self._allowed = frozenset(name.lower() for name in allowed)
-        self._has_keys = has_keys
+        self._looks = bool(allowed) or not has_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "http" and self._looks(scope):
+        if scope["type"] == "http" and self._looks:
             for host in Headers(scope=scope).getlist("host"):
                 name = _name_of(host)
                 if not self._is_allowed(name):
@@ -45,12 +50,8 @@ class HostCheck:
                     return
         await self._app(scope, receive, send)
 
-    def _looks(self, scope: Scope) -> bool:
-        return bool(self._allowed) or (not self._has_keys and _is_loopback(scope))
-
     def _is_allowed(self, name: str) -> bool:
-        is_local = name == "localhost" or name.endswith(".localhost")
-        return is_local or _is_address(name) or name in self._allowed
+        return name in self._allowed or _is_private(name) or _is_address(name)
 
     async def _refuse(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         error = PermissionDeniedError(
@@ -78,12 +79,6 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_loopback(scope: Scope) -> bool:
-    """Whether a connection came in over this machine's own address."""
-    address = (scope.get("server") or ("",))[0]
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_loopback
+def _is_private(name: str) -> bool:
+    """Whether a name is none that somebody could have registered for a web page."""
+    return name.endswith(_ENDINGS) or (name != "" and "." not in name)

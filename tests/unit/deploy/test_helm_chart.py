@@ -617,6 +617,40 @@ def test_all_but_metrics_is_let_in_from_outside() -> None:
     assert not is_open("/metrics/")
 
 
+ANONYMOUS: dict[str, Any] = {
+    "apiKeys": {"allowAnonymous": True},
+    "ingress": {"enabled": True, "host": "a.example"},
+    "httpRoute": {
+        "enabled": True,
+        "parentRefs": [{"name": "gateway"}],
+        "hostnames": ["a.example", "b.example"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "hosts"),
+    [
+        (ANONYMOUS, ["demo-gateway.serving", "a.example", "b.example"]),
+        ({"apiKeys": {"allowAnonymous": True}}, ["demo-gateway.serving"]),
+        ({**ANONYMOUS, "gateway": {"env": {"ALLOWED_HOSTS": "c.example"}}}, ["c.example"]),
+        ({**ANONYMOUS, **KEYS}, None),
+    ],
+)
+def test_gateways_without_keys_know_the_names_they_are_asked_for_by(
+    values: dict[str, Any], hosts: list[str] | None
+) -> None:
+    said = variables(container_of(part_of(render(**values), "gateway"))).get("ALLOWED_HOSTS")
+    assert (said and list(Settings(allowed_hosts=said).allowed_hosts)) == hosts
+
+
+def test_a_wildcard_is_refused_where_each_name_has_to_be_known() -> None:
+    values = {**ANONYMOUS, "httpRoute": {**ANONYMOUS["httpRoute"], "hostnames": ["*.example"]}}
+    with pytest.raises(HelmError, match=r"list the names in gateway\.env\.ALLOWED_HOSTS"):
+        render(**values)
+    assert render(**values, gateway={"env": {"ALLOWED_HOSTS": "a.example"}})
+
+
 def test_uploads_and_long_answers_pass_the_ingress() -> None:
     (ingress,) = of_kind(rendered("everything"), "Ingress")
     annotations = ingress["metadata"]["annotations"]

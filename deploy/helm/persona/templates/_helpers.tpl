@@ -53,6 +53,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* The names that gateways without keys are asked for by, beside those in .svc and .cluster.local. */}}
+{{- define "persona.hosts" -}}
+{{- $hosts := list (printf "%s.%s" (include "persona.name" (merge (dict "part" "gateway") .)) .Release.Namespace) -}}
+{{- if .Values.ingress.enabled -}}
+{{- $hosts = append $hosts .Values.ingress.host -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- $hosts = concat $hosts .Values.httpRoute.hostnames -}}
+{{- end -}}
+{{- range $hosts -}}
+{{- if contains "*" . -}}
+{{- fail (printf "%s: without keys, list the names in gateway.env.ALLOWED_HOSTS" .) -}}
+{{- end -}}
+{{- end -}}
+{{- $hosts | uniq | join "," -}}
+{{- end -}}
+
 {{/* Whether /metrics needs no key: where nobody from outside reaches it, and Prometheus has none. */}}
 {{- define "persona.metricsPublic" -}}
 {{- and (eq .Values.gateway.service.type "ClusterIP") (not .Values.monitoring.apiKeySecret) -}}
