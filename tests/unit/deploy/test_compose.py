@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from launcher.triton_process import EXIT_SECONDS
 from tests.unit.deploy.deployed_settings import (
     gateway_variables,
     kernel_cache,
@@ -83,7 +84,7 @@ def test_other_people_s_images_have_a_version(services: dict[str, Any]) -> None:
 def test_containers_have_the_time_to_drain(services: dict[str, Any]) -> None:
     triton, gateway = services["triton"], services["gateway"]
     assert triton["stop_grace_period"] == "50s"
-    assert int(triton["environment"]["TRITON_EXIT_SECONDS"]) + 15 <= 50
+    assert int(triton["environment"]["TRITON_EXIT_SECONDS"]) + EXIT_SECONDS + 5 <= 50
     assert gateway["stop_grace_period"] == "30s"
     assert int(gateway["environment"]["SHUTDOWN_TIMEOUT"]) + 5 <= 30
 
