@@ -721,6 +721,17 @@ def test_keda_shows_prometheus_who_it_is() -> None:
             assert 'namespace="serving"' in trigger["metadata"]["query"]
 
 
+def test_keda_takes_an_authentication_that_names_no_modes() -> None:
+    for own, expected in (({"ref": {"name": "mine"}}, {"name": "mine"}), ({}, None)):
+        scaling = {"kind": "keda", "authentication": own}
+        resources = render(**KEYS, **SHARED, autoscaling=scaling)
+        assert not of_kind(resources, "TriggerAuthentication")
+        (scaled,) = of_kind(resources, "ScaledObject")
+        for trigger in scaled["spec"]["triggers"]:
+            assert trigger.get("authenticationRef") == expected
+            assert "authModes" not in trigger["metadata"]
+
+
 def test_the_alerts_are_those_of_the_repository_about_this_release_alone(tmp_path: Path) -> None:
     (rule,) = of_kind(rendered("everything"), "PrometheusRule")
     alerts = REPOSITORY_ROOT / "deploy" / "prometheus" / "alerts.yaml"
