@@ -166,24 +166,36 @@ class RunRecord:
 
 
 def process_start(pid: int) -> int | None:
-    """Returns a process's start time in clock ticks since boot, `None` if it does not exist."""
+    """Returns a process's start time in clock ticks since boot, `None` if it does not exist.
+
+    Raises:
+        OSError: It cannot be looked at, for example without free file descriptors.
+    """
     fields = _stat(pid)
     return int(fields[_START_TIME]) if fields else None
 
 
 def runs(pid: int) -> bool:
-    """Whether a process has not ended (zombies have)."""
+    """Whether a process has not ended (zombies have).
+
+    Raises:
+        OSError: It cannot be looked at, for example without free file descriptors.
+    """
     fields = _stat(pid)
     return fields is not None and fields[_STATE] not in "ZX"
 
 
 def group_members(group: int) -> list[int]:
-    """Returns the processes of a group that have not ended (zombies have)."""
+    """Returns the processes of a group that have not ended (zombies have).
+
+    Raises:
+        OSError: They cannot be looked at, for example without free file descriptors.
+    """
     members = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        fields = _stat(int(folder.name))
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdecimal() else None
         if fields and int(fields[_GROUP]) == group and fields[_STATE] not in "ZX":
-            members.append(int(folder.name))
+            members.append(int(name))
     return members
 
 
@@ -192,6 +204,9 @@ def stub_models(group: int) -> dict[int, str]:
 
     Args:
         group: Triton's process group.
+
+    Raises:
+        OSError: They cannot be looked at, for example without free file descriptors.
     """
     members = {pid: model_of_stub(pid) for pid in group_members(group)}
     return {pid: model for pid, model in members.items() if model is not None}
@@ -208,7 +223,10 @@ def kill_group(group: int, patience_seconds: float = 10.0) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
     deadline = time.monotonic() + patience_seconds
-    while group_members(group) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # it is unknown: look again
+            if not group_members(group):
+                return
         time.sleep(0.02)
 
 
@@ -240,6 +258,9 @@ def remove_unused_shared_memory(prefix: str, group: int) -> None:
     Args:
         prefix: The prefix of the names.
         group: Triton's process group; none of its models may be loading.
+
+    Raises:
+        OSError: It is unknown what is used, or a file cannot be removed.
     """
     commands = [command_line(pid) for pid in group_members(group)]
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
@@ -263,18 +284,33 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
 
 
 def command_line(pid: int) -> str:
-    """Returns a process's arguments, each followed by a zero byte; `""` if it does not exist."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
+    """Returns a process's arguments, each followed by a zero byte; `""` if it does not exist.
+
+    Raises:
+        OSError: It cannot be looked at, for example without free file descriptors.
+    """
+    return _read(pid, "cmdline") or ""
 
 
 def _stat(pid: int) -> list[str] | None:
     """Returns the fields of /proc/[pid]/stat after the name, `None` if it does not exist."""
+    text = _read(pid, "stat")
+    return text.rpartition(")")[2].split() if text is not None else None
+
+
+def _read(pid: int, name: str) -> str | None:
+    """Returns a file of /proc/[pid], `None` if the process does not exist.
+
+    Raises:
+        OSError: It cannot be read for another reason, which says nothing about the process.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        # A process can have any bytes as its name.
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        # /proc may hide other users' processes (hidepid); a launcher's own are never among them.
         return None
 
 

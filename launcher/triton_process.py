@@ -137,19 +137,31 @@ class TritonProcess:
             remove_shared_memory(self._prefix)
 
     def update_stubs(self) -> None:
-        """Updates the list of Python processes, and hides the shared memory of new ones at once."""
-        hide_shared_memory(self._prefix)
-        if self.process:
-            self._stubs = stub_models(self.process.pid)
+        """Updates the list of Python processes, and hides the shared memory of new ones at once.
+
+        If they cannot be looked at, for example without free file descriptors, the list is empty
+        until the next update: processes that a reload has ended must not be on it.
+        """
+        self._stubs = {}
+        with suppress(OSError):
+            hide_shared_memory(self._prefix)
+            if self.process:
+                self._stubs = stub_models(self.process.pid)
 
     def clear_up(self) -> None:
-        """Cleans up after models whose process was killed; no model may be loading."""
+        """Cleans up after models whose process was killed, if it can; no model may be loading."""
         if self.process:
-            remove_unused_shared_memory(self._prefix, self.process.pid)
+            with suppress(OSError):
+                remove_unused_shared_memory(self._prefix, self.process.pid)
 
     def dead_models(self) -> list[str]:
-        """Returns the models whose Python process has ended since the last update."""
-        return sorted({model for pid, model in self._stubs.items() if not runs(pid)})
+        """Returns the models whose Python process has ended since the last update.
+
+        There are none if that is unknown, for example without free file descriptors.
+        """
+        with suppress(OSError):
+            return sorted({model for pid, model in self._stubs.items() if not runs(pid)})
+        return []
 
     def failure(self) -> LaunchError:
         """Returns the reason why it has ended, from its log."""
