@@ -233,6 +233,7 @@ class Supervisor:
         self._server.start()
         self._started_at = self._settled_at = time.monotonic()
         self._tracker = FailureTracker()
+        self._reloads = 0
 
     def _consider_reports(self) -> None:
         assert self._health_thread
@@ -319,7 +320,6 @@ class Supervisor:
         if self._failed_starts:
             self._interrupted.wait(min(2.0**self._failed_starts, _MAX_BACKOFF_SECONDS))
         self._failed_starts += 1
-        self._reloads = 0
         self._launch()
         self._health_thread.pause_seconds = _START_CHECK_SECONDS
 

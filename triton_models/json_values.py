@@ -21,6 +21,8 @@ def exceeds(text: str, marks: str, most: int, most_text: int = sys.maxsize) -> b
         most: The most strings, and the most marks.
         most_text: The most characters of all strings together.
     """
+    if len(text) <= min(most, most_text):
+        return False
     quotes = values = length = 0
     backslash = ""
     for start in range(0, len(text), _PIECE):

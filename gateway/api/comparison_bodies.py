@@ -8,16 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.field_types import PROMPT_OR_MESSAGES, Float32, Layers, Positions, Text, TraitName
 from gateway.api.request_bodies import BaselineRequest, Steering
-from gateway.api.response_bodies import TokenLogprob
+from gateway.api.response_bodies import TokenLogprob, is_none
 
 MAX_ANSWERS = 32
 """The most answers to a call, a baseline aside: as many as a batch has rows by default."""
 
 _MAX_LABEL = 100
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class LabelledSteering(Steering):
@@ -113,19 +109,19 @@ class OneAnswer(BaseModel):
     reused_tokens: int
     logprobs: list[TokenLogprob] | None = Field(
         default=None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="Only if the request asks for `logprobs`.",
     )
     readouts: dict[str, dict[str, float]] | None = Field(
         default=None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="Only if the request asks to `monitor` traits, or for `scores`.",
     )
     warnings: list[str] = Field(description="What to know about the steering.")
     error: str | None = Field(description="Why it failed.")
     code: str | None = Field(
         default=None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="The kind of failure, of a failed answer.",
     )
 

@@ -30,7 +30,8 @@ class TokenLogprob(LikelyToken):
     top_logprobs: Annotated[list[LikelyToken], Field(description="The likeliest, best first.")]
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
+    """Whether a field is left out of an answer that shows only what was asked for."""
     return value is None
 
 
@@ -73,11 +74,11 @@ class GenerateResponse(BaseModel):
         description="How many of the prompt's tokens were not computed anew, but kept from before.",
     )
     logprobs: list[TokenLogprob] | None = Field(
-        default=None, exclude_if=_is_none, description="Only if the request asks for `logprobs`."
+        default=None, exclude_if=is_none, description="Only if the request asks for `logprobs`."
     )
     readouts: dict[str, dict[str, float]] | None = Field(
         default=None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description=(
             "Only if the request asks to `monitor` traits: for each trait, and each decoder block "
             "that its vector selects, the mean over the answer's tokens of their hidden states' "
