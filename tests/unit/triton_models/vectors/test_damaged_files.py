@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.unit.triton_models.vectors.files import DATA
 from triton_models.vectors.formats import VECTOR_SUFFIXES, encode_vector, read_vector_bytes
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
@@ -22,11 +23,7 @@ VECTOR = PersonaVector(
     {"selected_layers": [1]},
 )
 VALID = {suffix: encode_vector(VECTOR, suffix) for suffix in VECTOR_SUFFIXES}
-MADE_ELSEWHERE = sorted(
-    path
-    for path in (Path(__file__).parents[2] / "data" / "vectors").iterdir()
-    if path.suffix in (".gguf", ".pt", ".svec")
-)
+MADE_ELSEWHERE = sorted(path for path in DATA.iterdir() if path.suffix in (".gguf", ".pt", ".svec"))
 
 fuzz = settings(
     max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
