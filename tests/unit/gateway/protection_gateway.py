@@ -24,6 +24,7 @@ from triton_models.grpc_messages import TritonChunk
 
 USER = "persona_key-of-a-user-0123456789abcdef"
 ADMIN = "persona_key-of-an-admin-0123456789abcdef"
+WRONG = "persona_key-of-nobody-at-all-0123456789"
 PROMPT_TOKENS = 10
 ANSWER_TOKENS = 5
 ANSWER = TritonChunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
