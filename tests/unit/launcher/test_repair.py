@@ -23,7 +23,7 @@ from tests.unit.launcher.standin_triton import (
     StandInTriton,
     standin_triton,
 )
-from tests.unit.launcher.test_supervisor import Server
+from tests.unit.launcher.supervisor.rig import Server
 from triton_models.contract.tensors import DETOKENIZER, PERSONA, STEERED_QWEN, TOKENIZER
 from triton_models.grpc_failures import FailureKind
 
