@@ -1,54 +1,21 @@
-"""Vector files that come, change, break and go while a server runs."""
+"""Vector files that come, change, break and go between two looks at their folder."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from triton_models.contract.request import SteeringParameters
-from triton_models.steering.recommended_range import range_warnings
+from tests.unit.triton_models.vectors.folder import FIT, document, settled, value_of, write
 from triton_models.vectors import folder_look
-from triton_models.vectors.folder_look import take_look
-from triton_models.vectors.live_registry import LOOK_SECONDS, LiveRegistry
-from triton_models.vectors.registry import ModelFit, Problem, VectorRegistry
+from triton_models.vectors.registry import Problem
 from triton_models.vectors.vector_folder import VectorFolder
 
-FIT = ModelFit("m", 2, 4)
 KEPT = "kept the version loaded before"
-
-
-def document(trait: str = "sarcasm", value: float = 1.0, **metadata: Any) -> str:
-    vectors = {"1": [value, 2.0]}
-    return json.dumps({"trait_name": trait, "vectors": vectors, "metadata": metadata})
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def value_of(registry: VectorRegistry, trait: str = "sarcasm") -> float:
-    return float(registry.get(trait).blocks[1][0])
-
-
-def settled(folder: VectorFolder) -> VectorRegistry:
-    """Looks twice, as it takes for a change to count."""
-    folder.refresh()
-    return folder.refresh()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> VectorFolder:
-    write(tmp_path / "sarcasm.json", document())
-    return VectorFolder(tmp_path, FIT)
 
 
 def test_what_is_there_at_first_is_read_at_once_and_then_left_alone(
@@ -283,85 +250,6 @@ def test_a_reader_that_fails_unforeseen_takes_down_only_its_file(
     now = settled(folder)
     assert sorted(now.vectors) == ["good", "sarcasm"]
     assert "MemoryError" in now.problems[0].reason
-
-
-@pytest.fixture
-def live(folder: VectorFolder) -> Iterator[LiveRegistry]:
-    registry = LiveRegistry(folder)
-    registry.start()
-    yield registry
-    registry.stop()
-    assert not any(thread.name == "vectors" for thread in threading.enumerate())
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 60.0
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def test_a_server_that_runs_follows_its_files_eventually(
-    live: LiveRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = count_looks(monkeypatch)
-    before = live.current()
-    write(tmp_path / "sarcasm.json", document(value=8.0))
-    first = len(looks)
-    assert eventually(lambda: value_of(live.current()) == 8.0)
-    # The first may have begun before the file was written.
-    assert (len(looks) - first - 1) * LOOK_SECONDS < 2
-    assert value_of(before) == 1.0
-    (tmp_path / "sarcasm.json").unlink()
-    first = len(looks)
-    assert eventually(lambda: not live.current().vectors)
-    assert (len(looks) - first - 1) * LOOK_SECONDS < 2
-
-
-def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    looks: list[None] = []
-
-    def counted(*arguments: Any) -> Any:
-        looks.append(None)
-        return take_look(*arguments)
-
-    monkeypatch.setattr("triton_models.vectors.vector_folder.take_look", counted)
-    return looks
-
-
-def test_the_watch_goes_on_after_an_error_and_says_it_once(
-    live: LiveRegistry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    looks: list[None] = []
-
-    def failing(*_: Any) -> None:
-        looks.append(None)
-        raise RuntimeError("the sky fell")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("triton_models.vectors.vector_folder.take_look", failing)
-        assert eventually(lambda: len(looks) > 2)
-    assert value_of(live.current()) == 1.0
-    assert caplog.text.count("could not be read") == 1
-    write(tmp_path / "flattery.json", document("flattery"))
-    assert eventually(lambda: "flattery" in live.current().vectors)
-
-
-def test_a_scalar_outside_the_recommended_range_is_warned_about(tmp_path: Path) -> None:
-    write(tmp_path / "a.json", document("a", recommended_range=[-1, 2.5]))
-    write(tmp_path / "b.json", document("b"))
-    registry = VectorFolder(tmp_path, FIT).refresh()
-    assert registry.get("a").recommended_range == (-1.0, 2.5)
-    for scalar in (-1.0, 0.0, 2.5):
-        assert range_warnings(SteeringParameters({"a": scalar, "b": 99.0}), registry) == ()
-    (warning,) = range_warnings(SteeringParameters({"a": 3.0}), registry)
-    assert "the scalar 3 of 'a' is outside" in warning
-    assert "-1 to 2.5 at layers 1" in warning
 
 
 def test_noted_residual_norms_that_are_no_norms_are_passed_over(tmp_path: Path) -> None:
