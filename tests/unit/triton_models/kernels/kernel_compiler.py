@@ -26,13 +26,7 @@ from triton.runtime.jit import JITFunction
 
 from triton_models.kernels import elementwise, few_rows
 from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
-from triton_models.kernels.block_sizes import (
-    DOWN,
-    HEAD,
-    MAX_FEW_ROWS,
-    OUTPUT,
-    QUERY_KEY_VALUE,
-)
+from triton_models.kernels.block_sizes import DOWN, HEAD, MAX_FEW_ROWS, OUTPUT, QUERY_KEY_VALUE
 from triton_models.kernels.draw_from_all import draw_from_all
 from triton_models.kernels.penalties import penalize
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
@@ -15,22 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
+from tests.unit.triton_models.kernels.interpreter import DEVICE, QUIET
+
 pytest.importorskip("triton")
 
 from triton_models.kernels import elementwise, few_rows
 from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
-from triton_models.kernels.block_sizes import (
-    ATTENTION,
-    MAX_FEW_ROWS,
-    ProductBlocks,
-    attention_splits,
-    next_power_of_two,
-)
+from triton_models.kernels.block_sizes import ProductBlocks
 
-# The interpreter computes with numpy, which speaks up where a GPU is silent.
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton.runtime.interpreter")
+pytestmark = QUIET
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
 EPSILON = 1e-5
 FEW_EXAMPLES = settings(max_examples=20, deadline=None)
 
@@ -256,73 +246,3 @@ def test_gates_open_and_close(size: int) -> None:
     joined = 30 * Inputs(size)(3, 2 * size)
     gate, up = joined.double().chunk(2, dim=-1)
     close(elementwise.gate(joined), silu(gate) * up)
-
-
-@pytest.mark.parametrize("num_tokens", [1, 2, 7, 64, 256, 1024])
-@pytest.mark.parametrize("num_shared", [1, 2, 8, 32])
-@pytest.mark.parametrize("context_length", [64, 4096, 131_072])
-def test_splits_are_powers_of_two_that_keep_a_card_busy(
-    num_tokens: int, num_shared: int, context_length: int
-) -> None:
-    splits = attention_splits(num_tokens, num_shared, context_length)
-    assert splits == next_power_of_two(splits)
-    assert 1 <= splits <= 64
-    assert splits >= 16 or splits * num_tokens * num_shared >= 264
-    assert attention_splits(1, 2, context_length) == (64 if context_length > 32_768 else 16)
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each kernel takes on each card that it was compiled for."""
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.unit.triton_models.kernel_compiler"],
-        env={
-            **os.environ,
-            "TRITON_INTERPRET": "0",
-            "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("kernels")),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def test_every_kernel_compiles_for_every_card(compiled: list[dict[str, Any]]) -> None:
-    by_card = {
-        capability: {each["kernel"] for each in compiled if each["capability"] == capability}
-        for capability in (80, 90, 100)
-    }
-    names = {
-        "_attend",
-        "_join",
-        "_rotate_and_store",
-        "_add_and_normalize",
-        "_gate",
-        "_multiply",
-        "_gate_up",
-        "draw_kernel",
-        "penalize_kernel",
-    }
-    assert set(map(frozenset, by_card.values())) == {frozenset(names)}
-
-
-def test_no_kernel_spills_or_takes_more_shared_memory_than_a_card_has(
-    compiled: list[dict[str, Any]],
-) -> None:
-    assert [each for each in compiled if each["spilled_bytes"]] == []
-    # The weights of few rows are multiplied where they are loaded: only the inputs are moved.
-    products = [each for each in compiled if each["kernel"] in ("_multiply", "_gate_up")]
-    assert max(each["moved_in_loops"] for each in products) <= MAX_FEW_ROWS * 1024
-    # What a program may have on compute capability 8.6 and 8.9, the least of those meant.
-    assert [each for each in compiled if each["shared"] > 99 * 1024] == []
-
-
-def test_four_programs_of_attention_fit_a_multiprocessor(compiled: list[dict[str, Any]]) -> None:
-    """With fewer, the keys and values being loaded at a time do not fill the memory's time."""
-    attending = [each for each in compiled if each["kernel"] == "_attend"]
-    threads = 4 * 32 * ATTENTION.num_warps
-    assert max(each["registers"] for each in attending) * threads <= 64 * 1024
-    # What a multiprocessor of compute capability 8.0 has; those of 9.0 have more.
-    assert max(each["shared"] for each in attending) * 4 <= 163 * 1024
