@@ -39,12 +39,7 @@ SINGLE_STREAM = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The least that a ratio should be.
-
-    Attributes:
-        least: The least.
-        rate: Which rate's ratio it is for.
-    """
+    """The least that a ratio should be."""
 
     least: float
     rate: Rate = "tokens_per_second"

@@ -57,11 +57,7 @@ BARS = {1: 0.25, 256: 2.0}
 
 
 class LettersOf(TokenBytes):
-    """Each token is a letter, as most of a real tokenizer's are whole characters.
-
-    Args:
-        vocabulary_size: The number of tokens.
-    """
+    """Each token is a letter, as most of a real tokenizer's are whole characters."""
 
     def __init__(self, vocabulary_size: int) -> None:
         self._letters = [bytes([ord("a") + token % 26]) for token in range(vocabulary_size)]
@@ -72,13 +68,7 @@ class LettersOf(TokenBytes):
 
 @dataclass(frozen=True, slots=True)
 class HostTime:
-    """How long a step of the engine takes without a model.
-
-    Attributes:
-        rows: Requests in the batch.
-        sampling: What each asks for.
-        milliseconds: The median of the rounds.
-    """
+    """How long a step of the engine takes without a model."""
 
     rows: int
     sampling: str

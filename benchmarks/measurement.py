@@ -29,9 +29,6 @@ class Timeline:
     """When the tokens of one run came, stream by stream.
 
     Each stream's arrivals may be recorded by a thread of its own.
-
-    Args:
-        streams: How many streams.
     """
 
     streams: int
@@ -105,10 +102,6 @@ class WrongTokenCountError(RuntimeError):
 def measure(timeline: Timeline, new_tokens: int) -> Measurement:
     """Returns what a run of streams that were served together delivered.
 
-    Args:
-        timeline: When tokens came.
-        new_tokens: How many each stream was to generate.
-
     Raises:
         WrongTokenCountError: A stream generated another number.
     """
@@ -135,11 +128,6 @@ def one_after_another(
 
     The rates do not depend on how many wait. The first tokens do: the stream in the middle of the
     queue waits for those before it.
-
-    Args:
-        requests: What each request delivered on its own.
-        streams: How many streams wait in the queue, all of them since the beginning.
-        new_tokens: How many tokens each request generates.
     """
     # All generate equally many tokens, so the rate of all is the harmonic mean of their rates.
     rate = statistics.harmonic_mean([request.tokens_per_second for request in requests])

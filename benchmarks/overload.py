@@ -23,12 +23,7 @@ _LOOK_SECONDS = 0.5
 
 
 async def measure(stack: Stack, minutes: float) -> bool:
-    """Prints what was seen; says whether nothing was restarted, unready or lost.
-
-    Args:
-        stack: Running servers that are looked after.
-        minutes: How long they are overloaded.
-    """
+    """Prints what was seen; says whether nothing was restarted, unready or lost."""
     settings = stack.settings
     clients = Clients(settings.gateway_port, CLIENTS)
     looks = full = unready = 0

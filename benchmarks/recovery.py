@@ -49,12 +49,7 @@ _EXPECTED = Expected(Shape.GENERATED, streamed=True)
 
 
 class Clients:
-    """Streams without pause until told to stop, and counts how they end.
-
-    Args:
-        port: The gateway's.
-        number: How many at the same time.
-    """
+    """Streams without pause until told to stop, and counts how they end."""
 
     def __init__(self, port: int, number: int = STREAMS) -> None:
         self._port = port
@@ -105,12 +100,7 @@ async def _kill(stack: Stack, what: str) -> float:
 
 
 async def measure(stack: Stack, kills: dict[str, int]) -> bool:
-    """Prints the times; says whether every stream has ended properly.
-
-    Args:
-        stack: Running servers that are looked after.
-        kills: How often to kill what.
-    """
+    """Prints the times; says whether every stream has ended properly."""
     clients = Clients(stack.settings.gateway_port)
     for what, times in kills.items():
         seconds = []
@@ -129,11 +119,7 @@ async def measure(stack: Stack, kills: dict[str, int]) -> bool:
 
 @contextmanager
 def supervised_stack(**variables: str) -> Iterator[Stack]:
-    """Runs servers on free ports, and looks after them as `python -m launcher` does.
-
-    Args:
-        **variables: Their environment.
-    """
+    """Runs servers on free ports, and looks after them as `python -m launcher` does."""
     with tempfile.TemporaryDirectory(prefix="persona-supervised-") as folder:
         settings = loopback_settings(Path(folder), START_SECONDS)
         environment = {"TORCH_THREADS": "1", **variables}

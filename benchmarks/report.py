@@ -132,14 +132,7 @@ def met_text(met: bool | None) -> str:
 def write_json(
     path: Path, results: Sequence[Result], about: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
-    """Writes everything that was measured, raw samples included.
-
-    Args:
-        path: The file.
-        results: The results.
-        about: The machine and the commit.
-        arguments: What the command line said.
-    """
+    """Writes everything that was measured, raw samples included."""
     document = {
         **about,
         "arguments": arguments,

@@ -18,9 +18,6 @@ class Ratio:
     """One contender's rates divided by another's.
 
     Attributes:
-        workload: What both had to do.
-        subject: The contender whose rates are divided.
-        reference: The contender, or the bound, whose rates divide.
         end_to_end: The ratio of the rates from request to last token, or `None`.
         decode: The ratio of the rates while every stream generates, or `None`.
         bar: What one of the two should reach, or `None`.
@@ -50,11 +47,7 @@ class Delay:
     """How much later one contender's first tokens come than another's.
 
     Attributes:
-        workload: What both had to do.
-        subject: The contender that may be later.
-        reference: The contender that it is compared with.
         seconds: The median over the rounds of the difference of the streams' median first tokens.
-        most: What it should not exceed.
     """
 
     workload: Workload
@@ -71,17 +64,7 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one contender delivered, the medians of the rounds.
-
-    Attributes:
-        workload: What it had to do.
-        contender: Its name.
-        tokens_per_second: See `Measurement`.
-        decode_tokens_per_second: See `Measurement`.
-        step_seconds: See `Measurement`.
-        first_token_seconds: See `Measurement`.
-        bound: What a step takes at least.
-    """
+    """What one contender delivered, the medians of the rounds; see `Measurement`."""
 
     workload: Workload
     contender: str
@@ -99,19 +82,7 @@ class Delivery:
 
 @dataclass
 class Result:
-    """What one scenario found for one model.
-
-    Attributes:
-        scenario: Its name.
-        model: The model.
-        rates: What the machine can do.
-        ratios: The answers.
-        delays: What some add to the time to the first token.
-        deliveries: What they come from.
-        samples: Every run.
-        skipped: Who was left out.
-        notes: What a reader should know.
-    """
+    """What one scenario found for one model."""
 
     scenario: str
     model: BenchmarkModel

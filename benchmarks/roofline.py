@@ -30,12 +30,7 @@ _REPETITIONS = 5
 
 @dataclass(frozen=True, slots=True)
 class MachineRates:
-    """What the machine can do, measured.
-
-    Attributes:
-        bytes_per_second: How fast memory can be read.
-        operations_per_second: How fast matrices can be multiplied: multiplications and additions.
-    """
+    """What the machine can do, measured; multiplications and additions are operations."""
 
     bytes_per_second: float
     operations_per_second: float
@@ -43,12 +38,7 @@ class MachineRates:
 
 @dataclass(frozen=True, slots=True)
 class StepBound:
-    """What a step takes at least.
-
-    Attributes:
-        memory_seconds: To read the weights.
-        compute_seconds: To multiply by them.
-    """
+    """What a step takes at least, to read the weights and to multiply by them."""
 
     memory_seconds: float
     compute_seconds: float

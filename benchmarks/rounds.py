@@ -16,10 +16,7 @@ class Sample:
     """One contender's run in one round.
 
     Attributes:
-        contender: Its name.
         round: The round, from 0.
-        workload: What it had to do.
-        measurement: What it delivered.
     """
 
     contender: str
@@ -33,8 +30,6 @@ class Skipped:
     """A contender left out because its turn would take too long.
 
     Attributes:
-        contender: Its name.
-        workload: What it was spared.
         seconds: About how long each of its turns would take for the prompts alone.
     """
 
@@ -57,11 +52,6 @@ def warm_up(
 
     Computing all prompts takes at most about as many times longer than computing one as there are
     prompts; where that alone exceeds the patience there is no point in beginning.
-
-    Args:
-        contenders: Who takes part.
-        workload: What is going to be measured.
-        patience: The most seconds that one turn's prompts may take.
 
     Returns:
         Those to measure, and those left out.
@@ -86,12 +76,6 @@ def interleave(
     """Measures contenders in turn, each with prompts that were not used before.
 
     Each round begins with another contender: none always comes after the same one.
-
-    Args:
-        contenders: Who takes part.
-        workload: What each has to do.
-        rounds: How often.
-        say: Takes a line for each run.
     """
     samples = []
     for round_ in range(rounds):

@@ -110,10 +110,8 @@ class BenchmarkModel:
     """A model on disk.
 
     Attributes:
-        shape: Its sizes.
         dtype: The number format of its weights, and of computing with them.
         folder: A model folder as the hub would give it.
-        vectors: The folder of its persona vectors.
     """
 
     shape: Shape

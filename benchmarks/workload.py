@@ -24,8 +24,6 @@ class Workload:
     """Greedy requests that come at the same moment, or evenly spread over a time.
 
     Attributes:
-        streams: How many.
-        prompt_tokens: The length of each prompt.
         new_tokens: How many tokens each generates, exactly.
         spread_seconds: From the first request to the time at which one more would come.
     """
@@ -42,12 +40,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class StreamSteering:
-    """How one stream is steered.
-
-    Attributes:
-        trait: The trait's name.
-        scalar: What its vector is multiplied by.
-    """
+    """How one stream is steered."""
 
     trait: str
     scalar: float

@@ -31,10 +31,6 @@ class ComputingIn:
     OpenMP keeps workers for every thread that has computed, and with more of them than cores all
     are slow: contenders of one process take turns with the same ones, llama.cpp too, which shares
     PyTorch's OpenMP. See `in_short_lived_thread`.
-
-    Attributes:
-        contender: The contender.
-        compute: Computes in that thread.
     """
 
     contender: Contender

@@ -27,13 +27,7 @@ class StreamFailedError(RuntimeError):
 
 @contextmanager
 def running_engine(model: BenchmarkModel, threads: int, device: str = "cpu") -> Iterator[Engine]:
-    """Runs an engine meanwhile.
-
-    Args:
-        model: The model to load.
-        threads: CPU threads of the model.
-        device: `cpu` or `cuda`.
-    """
+    """Runs an engine meanwhile."""
     settings = ServerSettings(
         model_name=str(model.folder),
         vectors=model.vectors,
@@ -52,14 +46,7 @@ def running_engine(model: BenchmarkModel, threads: int, device: str = "cpu") -> 
 
 
 class EngineAlone:
-    """Requests handed to the engine in this process.
-
-    Args:
-        engine: A running engine.
-        steered: How the streams are steered.
-        name: What the tables call it.
-        sampling_of: How each stream's tokens are chosen.
-    """
+    """Requests handed to the engine in this process."""
 
     def __init__(
         self,

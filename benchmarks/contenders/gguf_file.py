@@ -71,12 +71,7 @@ def metadata(config: Qwen2Config) -> dict[str, int | float]:
 
 
 def padded_tokens(vocabulary: dict[str, int], size: int) -> list[str]:
-    """Returns the token of each id; ids that the tokenizer does not know get a name of their own.
-
-    Args:
-        vocabulary: The tokenizer's ids by token.
-        size: How many ids the model has.
-    """
+    """Returns the token of each id; ids that the tokenizer does not know get names of their own."""
     tokens = [f"[PAD{id}]" for id in range(size)]
     for token, id in vocabulary.items():
         tokens[id] = token

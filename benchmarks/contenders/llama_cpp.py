@@ -40,12 +40,7 @@ def is_installed() -> bool:
 
 @contextmanager
 def loaded_llama(model: BenchmarkModel, threads: int) -> Iterator[LlamaModel]:
-    """Holds a model in llama.cpp meanwhile, written as GGUF beside its folder.
-
-    Args:
-        model: The model.
-        threads: CPU threads, for prompts and for single tokens alike.
-    """
+    """Holds a model in llama.cpp meanwhile, written as GGUF beside its folder."""
     path = model.folder.with_name(model.folder.name + ".gguf")
     write_gguf(model.folder, path)
     llama = LlamaModel(path, threads, exact_cache=model.dtype == "float32")
@@ -56,13 +51,7 @@ def loaded_llama(model: BenchmarkModel, threads: int) -> Iterator[LlamaModel]:
 
 
 class LlamaCpp:
-    """Streams served by llama.cpp.
-
-    Args:
-        llama: The loaded model.
-        model: The same model, for its vectors.
-        steered: Whether the streams are steered.
-    """
+    """Streams served by llama.cpp."""
 
     name = "llama.cpp"
 
@@ -95,8 +84,6 @@ class LlamaModel:
     """A model held by llama.cpp.
 
     Args:
-        path: A GGUF file.
-        threads: CPU threads.
         exact_cache: Whether to keep keys and values in float32 rather than in float16, which is
             llama.cpp's own choice.
 
@@ -125,12 +112,7 @@ class LlamaModel:
 
     @contextmanager
     def context(self, streams: int, length: int) -> Iterator[LlamaContext]:
-        """Makes room for streams meanwhile.
-
-        Args:
-            streams: How many.
-            length: The most tokens of each, prompt and answer together.
-        """
+        """Makes room meanwhile for streams of at most so many tokens each, prompt and answer."""
         import llama_cpp
 
         parameters = llama_cpp.llama_context_default_params()
@@ -163,9 +145,6 @@ class _Token:
     """A token to compute.
 
     Attributes:
-        id: The token.
-        position: Its place in its stream.
-        stream: Whose it is.
         is_last: Whether the stream's next token is chosen after it.
     """
 
@@ -176,14 +155,7 @@ class _Token:
 
 
 class LlamaContext:
-    """Streams that llama.cpp computes together; `LlamaModel.context` makes one.
-
-    Args:
-        pointer: llama.cpp's context.
-        batch: llama.cpp's batch, of `BATCH_TOKENS`.
-        vocabulary_size: How many logits each token has.
-        hidden_size: The width of the residual stream.
-    """
+    """Streams that llama.cpp computes together; `LlamaModel.context` makes one."""
 
     def __init__(self, pointer: Any, batch: Any, vocabulary_size: int, hidden_size: int) -> None:
         self._pointer = pointer
@@ -218,13 +190,7 @@ class LlamaContext:
             raise LlamaCppError(f"llama.cpp refused the control vector: {status}")
 
     def generate(self, prompts: Prompts, new_tokens: int, timeline: Timeline) -> list[list[int]]:
-        """Generates greedily and returns each stream's new tokens.
-
-        Args:
-            prompts: The prompts.
-            new_tokens: How many tokens each stream gets.
-            timeline: Where to note when tokens come.
-        """
+        """Generates greedily and returns each stream's new tokens."""
         answers: list[list[int]] = [[] for _ in prompts]
         for streams in prompts_together(list(map(len, prompts)), BATCH_TOKENS):
             self._compute(
@@ -291,12 +257,7 @@ def control_vector(
 
 
 def prompts_together(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Returns which prompts to compute together: in order, as many as there is room for.
-
-    Args:
-        lengths: The prompts' lengths.
-        room: The most tokens together.
-    """
+    """Returns which prompts to compute together: in order, as many as `room` tokens hold."""
     groups: list[list[int]] = []
     used = room
     for index, length in enumerate(lengths):

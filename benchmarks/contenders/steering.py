@@ -28,13 +28,7 @@ def read_vectors(model: BenchmarkModel) -> dict[str, PersonaVector]:
 def plain_hooks(
     model: Qwen2ForCausalLM, vectors: Vectors, steering: StreamSteering | None
 ) -> Iterator[None]:
-    """Steers everything that a model computes meanwhile, by a forward hook on each steered block.
-
-    Args:
-        model: The model.
-        vectors: The vectors that the steering can name.
-        steering: How to steer; `None` installs nothing.
-    """
+    """Steers all that a model computes meanwhile, by a forward hook on each steered block."""
     handles = []
     if steering is not None:
         for block, vector in vectors[steering.trait].blocks.items():

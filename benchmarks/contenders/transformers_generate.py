@@ -20,12 +20,7 @@ _PADDING = 0
 
 
 def load_as_usual(model: BenchmarkModel, device: str = "cpu") -> Qwen2ForCausalLM:
-    """Loads a model as transformers does by itself: its default attention, the folder's dtype.
-
-    Args:
-        model: The model.
-        device: `cpu` or `cuda`.
-    """
+    """Loads a model as transformers does by itself: its default attention, the folder's dtype."""
     loaded = Qwen2ForCausalLM.from_pretrained(
         model.folder, dtype=model.torch_dtype, local_files_only=True
     )
@@ -34,13 +29,7 @@ def load_as_usual(model: BenchmarkModel, device: str = "cpu") -> Qwen2ForCausalL
 
 
 class OneAtATime:
-    """The way of the service that this project replaces: one request at a time, hooks around each.
-
-    Args:
-        model: A model as transformers loads it.
-        vectors: Its persona vectors.
-        steered: How the requests are steered.
-    """
+    """The way of the service that this project replaces: one request at a time, each in hooks."""
 
     name = "one at a time"
 
@@ -65,13 +54,7 @@ class OneAtATime:
 
 
 class StaticBatch:
-    """One `model.generate` call for all streams; hooks can steer them only all in the same way.
-
-    Args:
-        model: A model as transformers loads it.
-        vectors: Its persona vectors.
-        steered: Whether the batch is steered.
-    """
+    """One `model.generate` call for all streams; hooks can steer them only all in the same way."""
 
     name = "static batch"
 
@@ -95,14 +78,7 @@ class StaticBatch:
 def generate(
     model: Qwen2ForCausalLM, prompts: Prompts, new_tokens: int, timeline: Timeline
 ) -> list[list[int]]:
-    """Generates greedily and returns each prompt's new tokens.
-
-    Args:
-        model: The model.
-        prompts: The prompts.
-        new_tokens: How many tokens each gets.
-        timeline: Where to note when tokens come.
-    """
+    """Generates greedily and returns each prompt's new tokens."""
     input_ids, attention_mask = left_padded(prompts)
     output: Any = model.generate(  # type: ignore[misc]
         input_ids.to(model.device),

@@ -26,10 +26,7 @@ class TritonStreams:
     """One gRPC stream for each request, as the gateway has them.
 
     Args:
-        address: Triton's gRPC host and port.
         model: The model to call: `steered_qwen` takes tokens, `persona` text.
-        steered: How the requests are steered.
-        name: What the tables call it.
     """
 
     def __init__(self, address: str, model: str, steered: Steered, name: str) -> None:
@@ -91,11 +88,6 @@ class GatewayStreams:
 
     The requests are written and read by hand: an HTTP library in Python takes as much of the
     machine as the gateway does, which Triton's client, in C++, does not.
-
-    Args:
-        url: The gateway's address.
-        steered: How the requests are steered.
-        name: What the tables call it.
     """
 
     def __init__(self, url: str, steered: Steered, name: str) -> None:

@@ -16,16 +16,9 @@ class Options:
     """How much to measure.
 
     Attributes:
-        streams: Numbers of streams.
         prompts: Lengths of prompts, in tokens.
-        new_tokens: How many tokens each request generates.
-        rounds: How often each contender has its turn.
-        threads: CPU threads of every contender.
         patience: The most seconds that the prompts of one turn may take.
         spread: Over how many seconds the requests come; only `paths` spreads them.
-        contenders: Which contenders take part, by their short names.
-        say: Takes lines about the progress.
-        device: Where every contender computes, `cpu` or `cuda`.
     """
 
     streams: tuple[int, ...]

@@ -27,10 +27,7 @@ class BadInput:
     """A request that is to be refused.
 
     Attributes:
-        name: What is wrong with it.
         path: The address that it names, or may be taken to name.
-        data: The bytes to send.
-        expected: How it may be refused.
     """
 
     name: str
@@ -126,12 +123,7 @@ def malformed(key: str) -> dict[str, bytes]:
 
 
 def all_bad_input(key: str, admin: str) -> list[BadInput]:
-    """Returns everything here, as it is on the wire, but for the request's id.
-
-    Args:
-        key: A user's key.
-        admin: An admin's key.
-    """
+    """Returns everything here, as it is on the wire, but for the request's id."""
     refused = Expected(statuses=_REFUSED)
     with_key = {"authorization": f"Bearer {key}", "x-request-id": "{id}"}
     found = [

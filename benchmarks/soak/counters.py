@@ -55,13 +55,7 @@ async def busy(servers: Servers) -> list[str]:
 
 
 async def uncounted(servers: Servers, traffic: Traffic, before: Scrape) -> list[str]:
-    """Returns what the first gateway has counted otherwise than the users have.
-
-    Args:
-        servers: The servers.
-        traffic: The users' requests.
-        before: The gateway's metrics before there were users.
-    """
+    """Returns what the first gateway has counted otherwise than the users have."""
     rise = rises(before, await scrape(servers.first.port, servers.keys.user))
     found = []
     for route in COUNTED:

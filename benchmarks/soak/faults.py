@@ -28,7 +28,6 @@ class Planned:
     """A fault that is to come.
 
     Attributes:
-        kind: What is to be done.
         at: When, in seconds from the beginning of the load.
     """
 
@@ -37,12 +36,7 @@ class Planned:
 
 
 def plan(seconds: float, pick: random.Random) -> list[Planned]:
-    """Returns the faults of a time, in order.
-
-    Args:
-        seconds: How long the load lasts.
-        pick: Decides when exactly.
-    """
+    """Returns the faults of a time, in order."""
     planned = []
     usable = seconds * (1 - _CALM_SHARE)
     for kind, minutes in _MINUTES_BETWEEN.items():

@@ -22,7 +22,6 @@ class Fault:
     """Something that was broken on purpose.
 
     Attributes:
-        kind: What was done.
         gateway: The name of the gateway that alone is affected, or `""` for all.
         began: When, on the monotonic clock.
         ended: When a generation succeeded again; infinite until then.
@@ -53,11 +52,7 @@ class Entry:
 
     Attributes:
         request_id: Its id, which the gateway's log has too.
-        action: What it was part of.
-        gateway: The name of the gateway that was asked.
         began: When it was sent, on the monotonic clock.
-        ended: When it ended.
-        detail: What came instead.
         broken_connection: Whether the connection failed, rather than the request.
     """
 
@@ -72,13 +67,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Ledger:
-    """All requests.
-
-    Attributes:
-        faults: What was broken on purpose, in order.
-        counts: How many requests ended how, by action and outcome.
-        losses: Those that must not have ended so.
-    """
+    """All requests."""
 
     faults: list[Fault] = field(default_factory=list)
     counts: Counter[tuple[str, Outcome]] = field(default_factory=Counter)

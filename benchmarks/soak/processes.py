@@ -24,10 +24,7 @@ class Process:
     """A process, told from a later one of the same id by its start.
 
     Attributes:
-        pid: Its id.
         start: When it started, in clock ticks since boot.
-        command: Its arguments.
-        parent: Its parent's id.
         role: What it is here, or `""`.
     """
 
@@ -56,8 +53,6 @@ class Holding:
     Attributes:
         resident: Bytes of memory in use.
         proportional: The same, shared ones divided by those who share them.
-        descriptors: Open files and connections.
-        threads: Threads.
     """
 
     resident: int
@@ -79,12 +74,7 @@ def descendants(root: int) -> list[Process]:
 
 
 def role_of(process: Process, prefix: str) -> Process:
-    """Returns a process with what it is called.
-
-    Args:
-        process: The process.
-        prefix: What is put before the names of gateways.
-    """
+    """Returns a process with its role; the prefix comes before those of gateways."""
     words = process.command
     program = Path(words[0]).name if words else ""
     if _STUB_PROGRAM in program:

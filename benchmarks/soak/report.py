@@ -17,16 +17,7 @@ MAX_LISTED = 50
 
 @dataclass
 class Report:
-    """What came of it all.
-
-    Attributes:
-        title: What was run, where.
-        ledger: The requests.
-        growth: The processes.
-        leaks: What grew or was left behind.
-        miscounts: What the servers count otherwise than the users.
-        notes: Other figures, by what they are.
-    """
+    """What came of it all."""
 
     title: str
     ledger: Ledger

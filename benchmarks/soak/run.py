@@ -35,13 +35,9 @@ class Options:
     """What to run.
 
     Attributes:
-        minutes: How long the load lasts.
         folder: Where logs, samples and the report go; it is empty.
-        seed: What decides what is asked and broken.
-        users: How many ask at the same time.
         most_requests: After how many the load ends, whatever the time.
         interval: Seconds between two samples of the processes.
-        say: Takes lines about the progress.
     """
 
     minutes: float

@@ -44,12 +44,7 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Where requests go.
-
-    Attributes:
-        name: What reports call it.
-        port: Its port.
-    """
+    """Where requests go."""
 
     name: str
     port: int
@@ -57,13 +52,7 @@ class Gateway:
 
 @dataclass
 class KeyFile:
-    """The file of keys, which the gateways follow.
-
-    Attributes:
-        path: The file.
-        user: A user's key, always in it.
-        admin: An admin's.
-    """
+    """The file of keys, which the gateways follow."""
 
     path: Path
     user: str
@@ -89,12 +78,7 @@ def make_key(seed: str) -> str:
 
 @dataclass
 class Servers:
-    """The servers. Use it as a context manager, which stops them.
-
-    Args:
-        folder: The run's folder, which is empty.
-        seed: What keys are made from.
-    """
+    """The servers. Use it as a context manager, which stops them."""
 
     folder: Path
     seed: int

@@ -35,9 +35,6 @@ class Reference:
     """A request whose answer never changes.
 
     Attributes:
-        path: Where it goes.
-        body: Greedy, or with a seed.
-        shape: What the answer looks like.
         text: The answer before there was any load.
     """
 
@@ -109,12 +106,6 @@ class Traffic:
     """What all users share.
 
     Attributes:
-        servers: Whom they ask.
-        ledger: Where their requests' ends go.
-        references: Requests with known answers.
-        bad: Picks what is to be refused.
-        uploads: Vector files, by name.
-        most: How many requests are sent at most.
         reached: By path, the requests to the first gateway that it must have counted, and those
             that it may have.
     """
@@ -148,15 +139,7 @@ class Traffic:
         request_id: str,
         work: Awaitable[Verdict],
     ) -> Verdict:
-        """Sees a request to its end and puts it into the ledger.
-
-        Args:
-            action: What it is part of.
-            gateway: Whom it goes to.
-            path: Its address.
-            request_id: Its id.
-            work: Sends it and judges the answer.
-        """
+        """Sees a request to its end and puts it into the ledger."""
         began, broken = time.monotonic(), False
         try:
             verdict = await asyncio.wait_for(work, DEADLINE_SECONDS)

@@ -36,13 +36,7 @@ BUSY_PAUSE_SECONDS = 1.0
 
 
 class User:
-    """Somebody who asks one thing after another.
-
-    Args:
-        number: Which user.
-        seed: What decides, with the number, what is asked.
-        traffic: What all share.
-    """
+    """Somebody who asks one thing after another."""
 
     def __init__(self, number: int, seed: int, traffic: Traffic) -> None:
         self._number = number

@@ -45,8 +45,6 @@ class Expected:
     """What a request may be answered with.
 
     Attributes:
-        shape: What a success looks like.
-        streamed: Whether it comes as events.
         statuses: The statuses that are right, besides those of a server that is busy or away.
         malformed: Whether the request is no HTTP, which the server below the gateway refuses in
             plain text, or by closing the connection.
@@ -63,8 +61,6 @@ class Verdict:
     """What an answer is.
 
     Attributes:
-        outcome: How the request ended.
-        detail: What there is to say about it.
         text: The generated text of a success.
     """
 
@@ -82,13 +78,7 @@ class BrokenAnswerError(Exception):
 
 
 def judge(reply: Reply, expected: Expected, request_id: str) -> Verdict:
-    """Returns what an answer is.
-
-    Args:
-        reply: The answer.
-        expected: What it may be.
-        request_id: What the answer has to name.
-    """
+    """Returns what an answer is."""
     if not reply.status:
         if expected.malformed:
             return Verdict(Outcome.REFUSED, "closed")

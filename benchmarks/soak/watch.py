@@ -49,12 +49,7 @@ MIN_SAMPLES = 6
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a process held at a time.
-
-    Attributes:
-        seconds: When, from the beginning of the watch.
-        holding: What it held.
-    """
+    """What a process held, so many seconds after the beginning of the watch."""
 
     seconds: float
     holding: Holding
@@ -65,16 +60,9 @@ class Growth:
     """How a process changed over the second half of its life, once settled, by a fitted line.
 
     Attributes:
-        role: What the process is.
-        pid: Its id.
-        seconds: How long its life was watched.
         first: What it held at the beginning of that half.
         last: What it held at the end.
         memory: Bytes by which it grew, shared ones divided.
-        descriptors: By how many.
-        threads: By how many.
-        threads_allowed: By how many its threads may grow.
-        judged: Whether there are enough samples to say so.
     """
 
     role: str
@@ -104,12 +92,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class SharedMemory:
-    """Triton's files in /dev/shm, through which it and its models talk.
-
-    Attributes:
-        files: How many.
-        size: Their bytes in use.
-    """
+    """Triton's files in /dev/shm, through which it and its models talk, and their bytes in use."""
 
     files: int
     size: int
@@ -119,9 +102,7 @@ class Watch:
     """Samples the servers.
 
     Args:
-        servers: The servers.
         path: Where samples are written, one JSON object in a line.
-        interval: Seconds between two.
     """
 
     def __init__(self, servers: Servers, path: Path, interval: float) -> None:

@@ -16,14 +16,7 @@ _SMALL_BUFFER = 4096
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request.
-
-    Attributes:
-        method: The method.
-        path: The address behind the host.
-        headers: Headers besides those that every request has.
-        body: The body.
-    """
+    """A request."""
 
     method: str
     path: str
@@ -53,8 +46,6 @@ class Reply:
 
     Attributes:
         status: The status; 0 before it has come.
-        headers: The headers, their names in lower case.
-        body: What came of the body.
         whole: Whether the body has ended as its head announced.
     """
 
@@ -77,12 +68,7 @@ class Reply:
 
 
 class Connection:
-    """One connection for one request.
-
-    Args:
-        reader: Its receiving side.
-        writer: Its sending side.
-    """
+    """One connection for one request."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
