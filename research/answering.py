@@ -27,14 +27,7 @@ def stored_answers(
     store: AnswerStore,
     on_done: OnDone = ignore_progress,
 ) -> list[Answer]:
-    """Generates the answers that the store does not have yet, and returns all.
-
-    Args:
-        model: The model.
-        requests: What to answer.
-        store: Where answers are kept.
-        on_done: Takes how many requests are answered.
-    """
+    """Generates the answers that the store does not have yet, and returns all."""
     keys = [model.request_key(request) for request in requests]
     missing = {
         key: request
@@ -73,14 +66,6 @@ def stored_scores(
     on_done: OnDone = ignore_progress,
 ) -> list[float | None]:
     """Judges the answers that the store has no score of yet, and returns all scores.
-
-    Args:
-        judge: The judge.
-        trait: The trait.
-        questions: What was asked.
-        answers: The answer to each question.
-        store: Where scores are kept.
-        on_done: Takes how many answers are judged.
 
     Raises:
         JudgeError: The judge cannot judge.

@@ -30,10 +30,7 @@ class RankedPrompt:
     """A candidate and what its answers scored.
 
     Attributes:
-        prompt: The system prompt.
-        mean: The mean score.
         spread: The scores' standard deviation.
-        scored: Answers with a score.
         unparsable: Answers without one.
     """
 
@@ -65,17 +62,6 @@ def rank_candidates(
     quiet: bool = False,
 ) -> Ranking:
     """Ranks candidates by the mean score of the model's answers to the trait's questions.
-
-    Args:
-        model: The model.
-        definition: The trait.
-        candidates: The system prompts to compare.
-        judge: Scores the answers.
-        store: Where answers and scores are kept, so that a run that was cut off goes on.
-        max_new_tokens: Longest answer, in tokens.
-        temperature: 0 takes the most likely answer.
-        seed: Seed of the sampling.
-        quiet: Show no progress.
 
     Raises:
         CandidateError: No answer got a score.
@@ -140,11 +126,6 @@ def keep_best(path: Path, ranking: Ranking, count: int) -> Path:
 
     A pole without candidates keeps its prompts; all else in the file stays as it is. The old file
     is kept beside it, and the new one takes its place at once.
-
-    Args:
-        path: The definition, in the project's own form.
-        ranking: The candidates.
-        count: How many of each pole to keep.
 
     Returns:
         The old file's new path.

@@ -52,11 +52,6 @@ class TraitDefinition:
     """What a trait is, how to bring it out, and how to recognise it.
 
     Attributes:
-        trait_name: The name that requests use.
-        description: What the trait is, in words.
-        positive_prompts: System prompts that ask for the trait.
-        negative_prompts: System prompts that ask for its opposite.
-        evaluation_questions: What the model is asked.
         eval_prompt: The rubric for a judge that is a model, with `{question}` and `{answer}`, or
             "" for the project's own.
         cues: The wording that a rule judge counts, if any.

@@ -39,10 +39,8 @@ class ExtractionSettings:
     """How to extract.
 
     Attributes:
-        max_new_tokens: Longest answer, in tokens.
         temperature: 0 takes the most likely answer.
         samples: Answers per system prompt and question; more than 1 needs a temperature.
-        seed: Seed of the sampling; every answer has its own, derived from it.
         selected_layers: Blocks to steer by default; empty leaves the choice to a rule.
         scale: Factor on every vector, so that scalars have a convenient range.
     """
@@ -64,9 +62,6 @@ class JudgedAnswer:
     """An answer of the extraction.
 
     Attributes:
-        system_prompt: The system turn it was given.
-        question: The user's turn.
-        answer: The answer.
         score: The judge's score, if there is a judge and it gave one.
         kept: Whether it counts for the vector.
     """
@@ -80,13 +75,7 @@ class JudgedAnswer:
 
 @dataclass(frozen=True)
 class Extraction:
-    """A vector and what it was made of.
-
-    Attributes:
-        vector: The vector.
-        positive: The answers under system prompts that ask for the trait.
-        negative: Those under system prompts that ask for its opposite.
-    """
+    """A vector and what it was made of."""
 
     vector: PersonaVector
     positive: tuple[JudgedAnswer, ...]
@@ -113,14 +102,6 @@ def extract(
     quiet: bool = False,
 ) -> Extraction:
     """Extracts a trait's vectors, one for every decoder block.
-
-    Args:
-        model: The model.
-        definition: The trait.
-        settings: How to extract.
-        judge: Says which answers show what they were asked for; without one, all count.
-        store: Where answers and scores are kept, so that a run that was cut off goes on.
-        quiet: Show no progress.
 
     Raises:
         ExtractionError: The judge gave no score, or no pair of answers passes, or a selected layer

@@ -40,13 +40,9 @@ def style(grid: bool = True) -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes a figure as PNG and as SVG, and returns both paths.
+    """Writes a figure at a path without suffix, as PNG and as SVG, and returns both paths.
 
     A figure that was never given to pyplot is drawn without a display and needs no closing.
-
-    Args:
-        figure: The figure.
-        path: Where to, without a suffix.
     """
     png, svg = path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")
     figure.savefig(png, dpi=PNG_DOTS_PER_INCH)

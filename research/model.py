@@ -47,12 +47,9 @@ class AnswerRequest:
     """One answer to generate.
 
     Attributes:
-        prompt_ids: The prompt's tokens.
-        scalars: For each trait to steer its scalar.
         layers: The blocks to steer, or `None` for each vector's own choice.
         max_new_tokens: The most tokens to generate; the context's room caps it.
         temperature: 0 takes the likeliest token; above, every token may be chosen.
-        seed: Makes sampling reproducible, whatever else is in the batch.
     """
 
     prompt_ids: list[int]
@@ -68,9 +65,7 @@ class Answer:
     """A generated answer.
 
     Attributes:
-        prompt_ids: The prompt's tokens.
         response_ids: The answer's, without the token that ends it.
-        text: The answer in words.
         ended: Whether the model ended it, and not the limit.
     """
 
@@ -86,10 +81,6 @@ class ResearchModel:
     Its methods may be called from several threads; they take turns.
 
     Args:
-        loaded: The model.
-        engine: An engine over it, running.
-        settings: What both were made with.
-        folder: The model's folder.
         vectors: The registry that the engine asks for, in a list of one.
     """
 
@@ -208,10 +199,6 @@ class ResearchModel:
     ) -> list[Answer]:
         """Generates answers, batched by the engine, in the requests' order.
 
-        Args:
-            requests: What to answer.
-            on_done: Takes how many are done, after each.
-
         Raises:
             AnswerFailedError: One failed.
             RequestError: See `Engine.submit`.
@@ -258,12 +245,7 @@ class ResearchModel:
     def residual_means(
         self, pairs: Sequence[Pair], on_done: OnDone = ignore_progress
     ) -> ResidualMeans:
-        """Measures the unsteered residual at every block's output over the responses' tokens.
-
-        Args:
-            pairs: Prompts and responses; an empty response counts for nothing.
-            on_done: Takes how many pairs are done.
-        """
+        """Measures the unsteered residual at every block's output over the responses' tokens."""
         with self._turn:
             return plain_pass.residual_means(self._loaded, pairs, on_done, self._engine.call)
 
@@ -272,11 +254,7 @@ class ResearchModel:
     ) -> list[tuple[float, int]]:
         """Returns for each prompt and response the response's log-probability and its length.
 
-        The model is not steered. An empty response has the log-probability 0.
-
-        Args:
-            pairs: Prompts, which must not be empty, and responses.
-            on_done: Takes how many pairs are done.
+        The model is not steered. Prompts must not be empty; an empty response has the log-probability 0.
         """
         with self._turn:
             totals = plain_pass.log_likelihoods(self._loaded, pairs, on_done, self._engine.call)

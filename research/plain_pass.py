@@ -41,12 +41,6 @@ def residual_means(
 ) -> ResidualMeans:
     """Measures the residual at every block's output over the responses' tokens.
 
-    Args:
-        loaded: The model, with the engine's hooks, and nothing in the engine.
-        pairs: Prompts and responses; an empty response counts for nothing.
-        on_done: Takes how many pairs are done.
-        call: Computes on the engine's thread.
-
     Raises:
         ValueError: A pair is longer than the model's context.
     """
@@ -68,12 +62,6 @@ def log_likelihoods(
     loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone, call: Call[list[float]]
 ) -> list[float]:
     """Returns each response's log-probability after its prompt; an empty one's is 0.
-
-    Args:
-        loaded: The model, with the engine's hooks, and nothing in the engine.
-        pairs: Prompts, which must not be empty, and responses.
-        on_done: Takes how many pairs are done.
-        call: Computes on the engine's thread.
 
     Raises:
         ValueError: A pair is longer than the model's context.

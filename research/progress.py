@@ -34,13 +34,7 @@ def ignore_progress(done: int) -> None:
 
 @contextmanager
 def progress_bar(title: str, total: int, quiet: bool = False) -> Iterator[OnDone]:
-    """Shows a bar on standard error, on a terminal only, and gives what moves it.
-
-    Args:
-        title: What is being done.
-        total: The number of things to do.
-        quiet: Show nothing.
-    """
+    """Shows a bar on standard error, on a terminal only, and gives what moves it."""
     if quiet:
         yield ignore_progress
         return

@@ -24,16 +24,7 @@ _BINS = tuple(range(0, 101, 10))
 
 
 def write_report(extraction: Extraction, definition: TraitDefinition, path: Path) -> list[Path]:
-    """Writes a report and, where matplotlib is installed, its plot beside it.
-
-    Args:
-        extraction: The extraction.
-        definition: The trait.
-        path: The report's file, `.md`.
-
-    Returns:
-        The files written.
-    """
+    """Writes a report (`.md`) and, where matplotlib is installed, its plot; returns both paths."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = path.with_suffix(".png")
     plotted = _plot(extraction, picture)

@@ -25,17 +25,9 @@ class CandidatesRun:
     """What to rank.
 
     Attributes:
-        trait: The trait.
         prompts: The folder with its definition and its candidates.
         runs: The folder for answers that a later run takes up.
         keep: How many candidates of each pole to put into the definition.
-        dry_run: Rank only.
-        model: The model.
-        judge: The judge.
-        max_new_tokens: Longest answer, in tokens.
-        temperature: 0 takes the most likely answer.
-        seed: Seed of the sampling.
-        quiet: Show no progress.
     """
 
     trait: str
@@ -53,10 +45,6 @@ class CandidatesRun:
 
 def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
     """Ranks the candidates of a trait and puts the best into its definition.
-
-    Args:
-        run: What to rank.
-        say: Takes the lines of the ranking.
 
     Raises:
         CandidateError: See `rank_candidates` and `keep_best`.

@@ -38,15 +38,10 @@ class EvaluationRun:
     Attributes:
         vectors: Vector files, or names of traits whose vectors are in `folder`.
         folder: Where vectors are looked for by the trait's name.
-        prompts: The folder of trait definitions.
         output: The folder for the report, and for answers that a later run takes up; `None` is one
             of the model's name in `DEFAULT_RUNS`.
-        model: The model.
-        judge: The judge.
-        settings: How to evaluate.
         write: Whether to put what was chosen into the vector files.
         cross: Whether to score every trait's answers for all the others, too.
-        quiet: Show no progress.
     """
 
     vectors: Sequence[str]
@@ -63,10 +58,6 @@ class EvaluationRun:
 
 def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation:
     """Evaluates, writes the report, and, if so wished, the vector files.
-
-    Args:
-        run: What to evaluate.
-        say: Takes a line on each trait, and one on the report.
 
     Raises:
         EvaluationError: A vector cannot be found, evaluated as asked, or written to.

@@ -29,14 +29,8 @@ class ExtractionRun:
 
     Attributes:
         traits: Names of traits defined in `prompts`, or files; empty takes every definition there.
-        prompts: The folder of definitions.
-        output: The folder for the vectors.
         runs: The folder for reports, and for answers that a later run takes up.
-        model: The model.
         judge: The judge; `None` takes every answer.
-        settings: How to extract.
-        overwrite: Whether vectors that are there already may be replaced.
-        quiet: Show no progress.
     """
 
     traits: Sequence[str] = ()
@@ -52,10 +46,6 @@ class ExtractionRun:
 
 def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
     """Extracts, and writes vectors and reports; everything that can be wrong is checked first.
-
-    Args:
-        run: What to extract.
-        say: Takes a line on each file.
 
     Raises:
         ExtractionError: See `extract`; or a vector is there already.

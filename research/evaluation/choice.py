@@ -63,12 +63,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Answers of the unsteered model when a system prompt asks for a pole, None where not known.
-
-    Attributes:
-        trait: It asks for the trait.
-        opposite: It asks for the trait's opposite.
-    """
+    """Answers of the unsteered model when a system prompt asks for a pole, None where not known."""
 
     trait: Dose | None = None
     opposite: Dose | None = None
@@ -81,8 +76,6 @@ class Range:
     Attributes:
         low: The lowest, at most 0.
         high: The highest, at least 0.
-        why_low: What keeps it from going lower.
-        why_high: What keeps it from going higher.
     """
 
     low: float
@@ -96,12 +89,9 @@ class Candidate:
     """A curve as the rule sees it.
 
     Attributes:
-        blocks: The blocks steered.
-        range: The recommended scalars, were these blocks chosen.
         gain: Points of trait score from the range's lower end to its upper.
         loss: What that costs in coherence, in nats per token.
         push: What the range's ends add, as a share of the residual's norm; the mean of both.
-        spearman: Rank correlation of scalar and score over the whole grid.
     """
 
     blocks: tuple[int, ...]
@@ -118,7 +108,6 @@ class Choice:
 
     Attributes:
         chosen: The winner; None when no curve turns the trait.
-        candidates: Every curve, in the order given.
     """
 
     chosen: Candidate | None

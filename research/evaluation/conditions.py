@@ -16,8 +16,6 @@ class Condition:
     """What questions are answered under.
 
     Attributes:
-        blocks: The blocks steered.
-        scalar: How strongly.
         system_prompts: The system turns; the questions take them in turn. Without any, a question
             stands alone.
     """
@@ -35,7 +33,6 @@ class Sampling:
     """How answers are generated.
 
     Attributes:
-        max_new_tokens: The longest answer, in tokens.
         temperature: 0 takes the likeliest token.
         seed: What each answer's own seed is derived from; a question has the same one under every
             condition.
@@ -59,17 +56,7 @@ def answer_questions(
     store: AnswerStore,
     on_done: OnDone = ignore_progress,
 ) -> dict[Condition, list[Answer]]:
-    """Answers every question under every condition.
-
-    Args:
-        model: The model; afterwards, `vector` is the only one that it can be steered by.
-        vector: The vector that the conditions' scalars turn.
-        questions: One user turn each.
-        conditions: The conditions, without repeats.
-        sampling: How to generate.
-        store: Where finished answers are looked up and kept.
-        on_done: Takes how many answers are done, of questions times conditions.
-    """
+    """Answers every question under every condition; the model then has `vector` and no other."""
     model.set_vectors({vector.trait_name: vector})
     requests = [
         _request(model, vector.trait_name, question, place, condition, sampling)
@@ -86,11 +73,6 @@ def unsteered_losses(
     """Each answer's negative log likelihood for the unsteered model, and its number of tokens.
 
     The end of an answer that ended by itself counts as a token of it.
-
-    Args:
-        model: The model.
-        prompts: What each answer is taken to be an answer to, as tokens.
-        answers: The answers; equal ones are computed once.
     """
     end = model.tokenizer.eos_token_id
     pairs = {}

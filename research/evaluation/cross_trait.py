@@ -18,9 +18,6 @@ class Movement:
     """How far a scalar of one trait moves the score of another.
 
     Attributes:
-        steered: The trait turned.
-        judged: The trait scored.
-        scalar: How far `steered` was turned.
         change: Mean change of the score from the unsteered answers to the same questions, in
             points of 100.
         answers: How many pairs of answers both had a score.
@@ -38,8 +35,6 @@ class Cosines:
     """Cosines between the traits' vectors at one block.
 
     Attributes:
-        block: The block, 0-based.
-        traits: The traits that have a vector there, in the order of `values`.
         values: `values[i][j]` is the cosine between the vectors of traits i and j.
     """
 

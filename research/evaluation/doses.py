@@ -15,13 +15,10 @@ class MeasuredAnswer:
     """An answer and what was measured of it.
 
     Attributes:
-        question: What was asked.
-        text: The answer.
         score: The judge's trait score, 0 to 100; None when the judge gave none.
         loss: Negative log likelihood of the answer for the unsteered model, in nats.
         loss_tokens: How many tokens that is the sum of.
         repetition: The share of the text that repeats it, 0 to 1.
-        tokens: Length in tokens.
         ended: Whether it ended by itself, rather than at the token limit.
     """
 
@@ -40,13 +37,9 @@ class Dose:
     """A summary of the answers to the same questions at one strength.
 
     Attributes:
-        scalar: The strength; 0 is unsteered.
-        answers: The number of answers.
         unscored: How many of them the judge gave no score; the score leaves them out.
         score: Mean trait score, 0 to 100.
         perplexity: Perplexity per token for the unsteered model.
-        repetition: Mean share of a text that repeats it.
-        tokens: Mean length in tokens.
         ended: Share of answers that ended by themselves.
     """
 
@@ -65,7 +58,6 @@ class DoseCurve:
     """Doses of one vector added to the same blocks.
 
     Attributes:
-        blocks: The blocks steered, 0-based.
         doses: From the lowest scalar to the highest; 0 is among them.
         residual_share: What scalar 1 adds, as a share of the residual stream's norm: the vector's
             norm over the residual's, summed over the blocks.

@@ -61,12 +61,7 @@ def mean(values: Sequence[float], seed: int = 0) -> Estimate:
 
 
 def perplexity(losses: Sequence[tuple[float, int]], seed: int = 0) -> Estimate:
-    """Estimates the perplexity per token of all answers together.
-
-    Args:
-        losses: Each answer's negative log likelihood and number of tokens.
-        seed: Seed of the resampling.
-    """
+    """Estimates the perplexity per token of all answers, of their losses and numbers of tokens."""
     counted = [(loss, tokens) for loss, tokens in losses if tokens]
     # The means' ratio is that of the sums: long answers weigh more, as they hold more tokens.
     return estimate(counted, lambda means: np.exp(means[..., 0] / means[..., 1]), seed)

@@ -36,10 +36,6 @@ class Evaluation:
     """What was found out about some vectors of one model.
 
     Attributes:
-        model: The model's name.
-        judge: The judge's name.
-        settings: How it was done.
-        traits: What was found out about each.
         movements: What each trait, at both ends of its range, does to every trait's score; empty
             unless asked for.
         cosines: How alike the vectors are, at every block that was chosen for one of them; empty
@@ -64,15 +60,6 @@ def evaluate(
     bar: Bar = silent,
 ) -> Evaluation:
     """Evaluates vectors.
-
-    Args:
-        model: The model to steer.
-        judge: Scores the answers.
-        subjects: The vectors; their traits differ.
-        settings: How to evaluate.
-        store: Where answers and scores are kept, and found again by a later run.
-        cross: Whether to score each trait's answers for all the others, too.
-        bar: Shows how far it is.
 
     Raises:
         EvaluationError: A vector cannot be evaluated as asked.

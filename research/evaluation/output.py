@@ -21,15 +21,7 @@ REPORT = "report.md"
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
-    """Writes report, plots (PNG and SVG), tables (CSV) and everything as JSON.
-
-    Args:
-        evaluation: What was found out.
-        folder: Where to; it is made, and files of an earlier evaluation are written over.
-
-    Returns:
-        The report's path.
-    """
+    """Writes report, plots (PNG, SVG), tables (CSV) and all as JSON; returns the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
     plots = []
     for trait in evaluation.traits:

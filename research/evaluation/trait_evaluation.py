@@ -73,14 +73,10 @@ class TraitEvaluation:
     """What was found out about one vector.
 
     Attributes:
-        vector: The vector, as it was before.
-        judge: The judge's name.
         residual_norms: The mean norm of the residual stream at the output of each of the vector's
             blocks, over the tokens of the unsteered answers.
         answers: Every answer with its measures, by condition, in the order of the questions.
         curves: The tried blocks, each alone; then the selected blocks together, if several.
-        asked: What system prompts alone bring about.
-        choice: The blocks and the range that the rule chose.
     """
 
     vector: PersonaVector
@@ -110,15 +106,6 @@ def evaluate_trait(
     bar: Bar = silent,
 ) -> TraitEvaluation:
     """Evaluates one vector.
-
-    Args:
-        model: The model to steer.
-        judge: Scores the answers.
-        vector: The vector.
-        definition: The trait's questions, and the system prompts that ask for its poles.
-        settings: How to evaluate.
-        store: Where answers and scores are kept.
-        bar: Shows how far it is.
 
     Raises:
         EvaluationError: The vector does not fit the model, or lacks a block that was asked for.

@@ -36,11 +36,6 @@ def make_judge(
 ) -> Judge:
     """Makes the judge that was chosen.
 
-    Args:
-        choice: Which.
-        model: The loaded model.
-        environment: Where the endpoint's key is, and its address if it is not given.
-
     Raises:
         JudgeError: The choice lacks something.
     """

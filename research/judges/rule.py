@@ -27,11 +27,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 class CueCounter:
-    """Counts the sentences that show a trait or its opposite.
-
-    Args:
-        cues: The wording to look for.
-    """
+    """Counts the sentences that show a trait or its opposite."""
 
     def __init__(self, cues: Cues) -> None:
         self._positive, self._negative = (

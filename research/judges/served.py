@@ -13,11 +13,7 @@ _REPLY_TOKENS = 12
 
 
 class ModelJudge:
-    """Asks a model for a number.
-
-    Args:
-        model: The model, often the very one whose answers are judged.
-    """
+    """Asks a model for a number."""
 
     def __init__(self, model: ResearchModel) -> None:
         self._model = model

@@ -12,12 +12,7 @@ from persona_research.figure import COLOURS, save, style
 
 
 def plot_blocks(trait: TraitEvaluation, path: Path) -> list[Path]:
-    """Draws what each set of blocks gains, what that costs, and the range it would have.
-
-    Args:
-        trait: What to draw.
-        path: Where to, without a suffix.
-    """
+    """Draws what each set of blocks gains, what that costs, and the range it would have."""
     candidates = trait.choice.candidates
     places = range(len(candidates))
     usual, marked = COLOURS[0], COLOURS[1]

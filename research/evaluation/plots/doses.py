@@ -31,13 +31,7 @@ _MEASURES: dict[str, Callable[[Dose], Estimate]] = {
 
 
 def plot_doses(trait: TraitEvaluation, rule: Rule, path: Path) -> list[Path]:
-    """Draws a panel for each measure, and in it a line for each set of blocks.
-
-    Args:
-        trait: What to draw.
-        rule: The rule whose limits to draw.
-        path: Where to, without a suffix.
-    """
+    """Draws a panel for each measure, and in it a line for each set of blocks."""
     with style():
         figure = Figure(figsize=(11, 6.6), layout="constrained")
         panels = figure.subplots(2, 3).flat

@@ -19,12 +19,7 @@ _POINTS = 100.0
 
 
 def plot_movements(movements: Sequence[Movement], path: Path) -> list[Path]:
-    """Draws a matrix for each direction of turning: rows are steered, columns judged.
-
-    Args:
-        movements: What to draw; at least one.
-        path: Where to, without a suffix.
-    """
+    """Draws a matrix for each direction of turning: rows are steered, columns judged."""
     directions = {
         "turned up": [each for each in movements if each.scalar > 0],
         "turned down": [each for each in movements if each.scalar < 0],
@@ -57,12 +52,7 @@ def plot_movements(movements: Sequence[Movement], path: Path) -> list[Path]:
 
 
 def plot_cosines(tables: Sequence[Cosines], path: Path) -> list[Path]:
-    """Draws the cosines between the vectors, a matrix for each block.
-
-    Args:
-        tables: What to draw; at least one.
-        path: Where to, without a suffix.
-    """
+    """Draws the cosines between the vectors, a matrix for each block."""
     with style(grid=False):
         side = 2.2 + 0.6 * max(len(table.traits) for table in tables)
         figure = Figure(figsize=(len(tables) * side + 0.8, side), layout="constrained")
