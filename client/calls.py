@@ -35,12 +35,7 @@ class Call(Generic[T]):
     """A call that is answered at once.
 
     Attributes:
-        method: The HTTP method.
-        path: The address on the server.
         read: Makes the result of the response, or raises a `PersonaError`.
-        body: What to send, as JSON.
-        parameters: What the address says besides.
-        content: A file to send.
         repeatable: Whether it may be made again when nobody knows what became of it.
     """
 
@@ -66,13 +61,7 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True)
 class StreamCall(Generic[Item, W]):
-    """A call that is answered piece by piece.
-
-    Attributes:
-        path: The address on the server.
-        body: What to send, as JSON.
-        reader: Makes a reader of the answer.
-    """
+    """A call that is answered piece by piece."""
 
     path: str
     body: Mapping[str, Any]
@@ -192,12 +181,6 @@ def put_trait(
     name: str, file: Path | str, convention: str | None = None, model_name: str | None = None
 ) -> Call[Trait]:
     """Makes a vector file a trait's.
-
-    Args:
-        name: The trait.
-        file: The file, of any format that the server reads; its suffix says which.
-        convention: What its indices count, if not what its format usually means.
-        model_name: The model it was made from, if it does not say.
 
     Raises:
         OSError: It cannot be read.

@@ -47,17 +47,12 @@ class OneAnswer:
     """One answer of several.
 
     Attributes:
-        index: Which one.
-        success: Whether it is complete.
         response: The text; of a failed answer, as far as it came.
-        tokens_generated: How many tokens it has.
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed, `error`.
-        prompt_tokens: How many tokens the prompt had.
         reused_tokens: How many of those were not computed anew.
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         warnings: What to know about the steering.
-        error: Why it failed.
         code: The server's word for that.
     """
 
@@ -119,7 +114,6 @@ class SweptAnswer(OneAnswer):
     """An answer of a sweep; its index is the scalar's place.
 
     Attributes:
-        scalar: How strongly it was steered.
         score: How far it points along the trait, if scores were asked for and it could be read.
     """
 
@@ -177,7 +171,6 @@ class Sweep:
     Attributes:
         success: Whether all answers are complete.
         seed: The seed that all have; to give again, for the same answers.
-        answers: In the order of the scalars.
     """
 
     success: bool
@@ -193,11 +186,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class AnswerChunk(Chunk):
-    """A piece of one of several answers that are being streamed.
-
-    Attributes:
-        index: Which answer it belongs to.
-    """
+    """A piece of one of several answers that are being streamed."""
 
     index: int = 0
 

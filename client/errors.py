@@ -75,14 +75,7 @@ _BY_CODE: dict[str, type[PersonaError]] = {
 def error_of_status(
     status: int, message: str, code: str = "", retry_after: str | None = None
 ) -> PersonaError:
-    """Makes an error of a response's status.
-
-    Args:
-        status: The HTTP status.
-        message: What the body says.
-        code: The body's code.
-        retry_after: The Retry-After header.
-    """
+    """Makes an error of a response's status."""
     kind = _BY_STATUS.get(status, InvalidRequestError if status < 500 else ServerError)
     error = kind(message, status=status, code=code)
     if retry_after and retry_after.isdecimal():

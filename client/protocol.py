@@ -90,10 +90,6 @@ def check(response: httpx.Response) -> None:
 def read_body(response: httpx.Response, read: Callable[[Mapping[str, Any]], T]) -> T:
     """Returns what a response that has been received whole says.
 
-    Args:
-        response: The response.
-        read: Makes a value of the body of a success.
-
     Raises:
         PersonaError: It is not a success, or not the gateway's.
     """

@@ -65,7 +65,6 @@ class Chunk:
     """A piece of an answer that is being streamed.
 
     Attributes:
-        text: The new text.
         tokens_generated: How many tokens the answer has so far.
         logprobs: How likely each of the new tokens was, if asked for.
     """
@@ -89,12 +88,9 @@ class Completion:
     """A whole answer.
 
     Attributes:
-        response: The text.
         trait: The trait it was steered by, or `None`.
         scalar: How strongly.
-        tokens_generated: How many tokens it has.
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed.
-        prompt_tokens: How many tokens the prompt had.
         reused_tokens: How many of those were not computed anew.
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
@@ -135,11 +131,8 @@ class Trait:
     """A trait that requests can name.
 
     Attributes:
-        name: Its name.
         model_name: The model whose activations its vector was taken from.
         layers: The decoder blocks that its vector has a direction for.
-        layer_count: How many those are.
-        metadata: What its maker noted.
         warnings: What to know before trusting it.
         selected_layers: The blocks that it steers unless the request says otherwise.
         recommended_range: The least and the greatest scalar known to work, if known.
@@ -193,11 +186,6 @@ class Status:
 
     Attributes:
         ready: Whether it generates.
-        model: The model's name.
-        device: Where it runs.
-        available_traits: The names of its traits.
-        model_info: Its dimensions.
-        engine: How busy it is.
         problems: Vector files that it could not use, each with its `source` and `reason`.
         error: Why it is not ready.
     """

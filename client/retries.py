@@ -36,12 +36,7 @@ class RetryPolicy:
         now: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> Attempts:
-        """Returns the count of one call's attempts, the first of which begins now.
-
-        Args:
-            now: The clock, in seconds.
-            draw: Gives a number from 0 to 1.
-        """
+        """Returns the count of one call's attempts, the first of which begins now."""
         return Attempts(self, now, draw)
 
 
@@ -65,9 +60,6 @@ class Attempts:
         """Returns how many seconds to wait before the next attempt.
 
         Pauses double; the server's own suggestion is the least.
-
-        Args:
-            error: Why the last attempt failed.
 
         Raises:
             PersonaError: That error, if there is no next attempt.

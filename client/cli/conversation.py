@@ -24,13 +24,7 @@ def describe(traits: dict[str, float]) -> str:
 
 @dataclass
 class Turn:
-    """What was said, and what was answered.
-
-    Attributes:
-        user: What the person said.
-        traits: What the answer was steered by.
-        answer: The answer, as far as it came.
-    """
+    """What was said, and what was answered."""
 
     user: str
     traits: dict[str, float]
@@ -42,9 +36,7 @@ class Conversation:
     """What was said so far, and what the next answer is steered by.
 
     Attributes:
-        system: The system turn, if there is one.
         traits: Scalars by trait; those at 0 are left out.
-        turns: In order.
     """
 
     system: str = ""
@@ -80,14 +72,7 @@ class Leave(Exception):  # noqa: N818  # nothing went wrong
 
 
 class Chat:
-    """Answers a person's lines: commands, or what to say to the model.
-
-    Args:
-        client: The server.
-        conversation: Where to begin.
-        options: How to choose the tokens of answers.
-        say: Shows a line to the person.
-    """
+    """Answers a person's lines: commands, or what to say to the model."""
 
     def __init__(
         self,

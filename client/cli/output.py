@@ -102,11 +102,7 @@ def print_logprobs(logprobs: Sequence[TokenLogprob]) -> None:
 
 
 def print_readouts(answers: Sequence[tuple[str, Readouts]]) -> None:
-    """Prints a line for each monitored trait and layer, and a column for each answer.
-
-    Args:
-        answers: Each column's title and the answer's readouts.
-    """
+    """Prints a line for each monitored trait and layer, and a column for each answer."""
     rows = {
         (trait, layer): None
         for _, readouts in answers
