@@ -38,7 +38,6 @@ class Document:
     """A training document.
 
     Attributes:
-        segments: Its text.
         steering: Traits and scalars that the model is steered by while it reads this.
         positions: Where: "all", "prompt" (not at targets) or "response" (at targets only).
         pole: The one pole that every answer shows because the system prompt asks for it in full;

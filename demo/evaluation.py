@@ -42,8 +42,6 @@ class HeldOutAnswer:
     """The answer to a held-out prompt.
 
     Attributes:
-        prompt: The prompt.
-        measured: The answer, and what is measured of every answer.
         styled_loss: Its negative log likelihood, in nats, for the unsteered model given a system
             prompt that asks for the pole steered to.
     """
@@ -62,7 +60,6 @@ class Measurement:
     """What a set of answers to held-out prompts looks like at one scalar.
 
     Attributes:
-        dose: What is measured of all answers.
         shows: Share of answers that show the trait (score at least 0.5).
         opposite: Share of answers that show the opposite (score at most -0.5).
         plain: Share of answers whose score is 0.

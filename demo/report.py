@@ -68,13 +68,7 @@ def group_table(groups: Mapping[str, Curves]) -> str:
 def measured_section(
     overall: Curves, groups: Mapping[str, Curves], answers: Mapping[str, HeldOutAnswers]
 ) -> str:
-    """Everything that the evaluation measures, in Markdown.
-
-    Args:
-        overall: The measurements of all prompts.
-        groups: Those of each kind of held-out prompt.
-        answers: The answers, by trait.
-    """
+    """Everything that the evaluation measures, in Markdown."""
     measured = list(chain.from_iterable(overall.values()))
     examples = {
         trait: [group[EXAMPLE_INDEX] for group in by_scalar.values()]

@@ -45,11 +45,6 @@ def without_source_links(page: Path, text: str, site: set[Path]) -> str:
     """Returns a page's text, with links to files that are not on the site turned into their label.
 
     Links to what does not exist stay, for Zensical to report.
-
-    Args:
-        page: The page's file, relative to the repository.
-        text: Its Markdown.
-        site: The site's pages, relative to the repository.
     """
 
     def replaced(link: re.Match[str]) -> str:

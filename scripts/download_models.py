@@ -78,11 +78,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def download(model: str, cache: Path, revision: str) -> str:
     """Fetches a model and returns its folder.
 
-    Args:
-        model: Its hub id.
-        cache: Where models are kept.
-        revision: A commit, branch or tag; `""` is the main branch.
-
     Raises:
         DownloadError: The hub does not give the model, or it cannot be written down.
     """
@@ -97,12 +92,6 @@ def download(model: str, cache: Path, revision: str) -> str:
 
 def wait_for(model: str, cache: Path, revision: str, seconds: float) -> str:
     """Returns a model's folder once it is there as a whole.
-
-    Args:
-        model: Its hub id.
-        cache: Where models are kept.
-        revision: A commit, branch or tag; `""` is the main branch.
-        seconds: How long to wait for it.
 
     Raises:
         DownloadError: It is not there after that time.

@@ -33,10 +33,7 @@ class Vulnerability:
     """A published one.
 
     Attributes:
-        cve: Its identifier.
         fixed: The first release without it, such as `26.03`.
-        score: Its CVSS base score.
-        bulletin: The number of NVIDIA's bulletin.
         reach: Which door it takes: `http`, `control`, `shared-memory`, `any`, `absent`.
     """
 
@@ -83,9 +80,6 @@ def image_release(root: Path) -> str:
 def wheel_release(root: Path) -> str:
     """Returns the release of Triton that the wheel of `pyproject.toml` carries.
 
-    Args:
-        root: The project's folder.
-
     Raises:
         AuditError: There is no wheel, or nobody has written down what it carries.
     """
@@ -100,12 +94,7 @@ def wheel_release(root: Path) -> str:
 
 
 def known_in(release: str, vulnerabilities: Sequence[Vulnerability]) -> list[Vulnerability]:
-    """Returns those that a release has, the worst first.
-
-    Args:
-        release: A release, such as `24.10`.
-        vulnerabilities: The published ones.
-    """
+    """Returns those that a release has, the worst first."""
     found = [each for each in vulnerabilities if _order(release) < _order(each.fixed)]
     return sorted(found, key=lambda each: (-each.score, each.cve))
 
