@@ -254,7 +254,7 @@ class ResearchModel:
     ) -> list[tuple[float, int]]:
         """Returns for each prompt and response the response's log-probability and its length.
 
-        The model is not steered. Prompts must not be empty; an empty response has the log-probability 0.
+        The model is not steered. A prompt must not be empty; an empty response has 0.
         """
         with self._turn:
             totals = plain_pass.log_likelihoods(self._loaded, pairs, on_done, self._engine.call)
