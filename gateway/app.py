@@ -23,14 +23,14 @@ from gateway.generation.dispatcher import Dispatcher
 from gateway.generation.generation import Deadlines
 from gateway.http.error_responses import install_error_handlers
 from gateway.http.request_context import REQUEST_ID_HEADER, BodyLimit, RequestContext
-from gateway.http.security_headers import SecurityHeaders
 from gateway.observability.access_log import AccessLog
 from gateway.observability.metrics import GatewayMetrics
 from gateway.observability.tracing import open_tracing
-from gateway.protection.access import SHOWN_SCHEMES, AccessControl, public_addresses
+from gateway.protection.access import SHOWN_SCHEMES, AccessControl
+from gateway.protection.guard import Guard
 from gateway.protection.hosts import HostCheck
 from gateway.protection.protection import Protection
-from gateway.protection.rate_limits import EXPOSED_HEADERS, RateLimiting
+from gateway.protection.rate_limits import EXPOSED_HEADERS
 from gateway.request_record import Observer
 from gateway.settings import Settings
 from gateway.traits.trait_changes import TraitFiles
@@ -170,9 +170,12 @@ def _install_middleware(
         return settings.max_body_bytes
 
     app.add_middleware(BodyLimit, limit_of=limit_of)
-    app.add_middleware(RateLimiting, limiter=protection.limiter)
-    app.add_middleware(AccessControl, keys=protection.keys, public=public_addresses(settings))
-    app.add_middleware(HostCheck, allowed=settings.allowed_hosts, has_keys=protection.keys.required)
+    app.add_middleware(
+        Guard,
+        hosts=HostCheck(settings.allowed_hosts, protection.keys.required),
+        access=AccessControl(protection.keys, settings),
+        limiter=protection.limiter,
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -183,4 +186,3 @@ def _install_middleware(
             expose_headers=[REQUEST_ID_HEADER, "Retry-After", *EXPOSED_HEADERS],
         )
     app.add_middleware(RequestContext, observers=observers)
-    app.add_middleware(SecurityHeaders)

@@ -1,4 +1,4 @@
-"""What happens to every request: an id, a bound on its body, a record of what came of it."""
+"""What every request gets: an id, careful headers, a bound on its body, a record of its outcome."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import ShutdownError
 from gateway.http.error_responses import error_response, gateway_error_response
+from gateway.http.security_headers import SECURITY_HEADERS
 from gateway.request_record import Observer, RequestRecord, current_request
 
 _logger = logging.getLogger(__name__)
@@ -62,11 +63,14 @@ class RequestContext:
     async def _serve(self, record: RequestRecord, receive: Receive, send: Send) -> None:
         complete = False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal complete
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = record.id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = record.id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
             complete = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
@@ -77,13 +81,13 @@ class RequestContext:
             return message
 
         try:
-            await self._app(record.scope, receive_and_note, send_with_id)
+            await self._app(record.scope, receive_and_note, send_with_headers)
         except (Exception, asyncio.CancelledError) as problem:
             if record.status:
                 record.broken = True
                 raise  # too late for a status: the server cuts the connection
             response = _last_resort(problem, record.scope)
-            await response(record.scope, receive_and_note, send_with_id)
+            await response(record.scope, receive_and_note, send_with_headers)
 
 
 def _last_resort(problem: BaseException, scope: Scope) -> Response:

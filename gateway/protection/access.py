@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Depends
 from fastapi.security import APIKeyHeader, HTTPBearer
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from gateway.caller import NOBODY, Caller
 from gateway.errors import PermissionDeniedError, UnauthenticatedError
-from gateway.http.error_responses import gateway_error_response
 from gateway.http.security_headers import DOCS_PATH
 from gateway.observability.metrics import METRICS_PATH
 from gateway.protection.keys import KeyStore
@@ -36,38 +35,20 @@ class AccessControl:
     address: no way of writing one leads around this.
 
     Args:
-        app: The application behind it.
         keys: The keys.
-        public: Addresses that can be read without one, beside the playground's files.
+        settings: Whether `/docs` and `/metrics` are public.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyStore, public: Collection[str]) -> None:
-        self._app = app
+    def __init__(self, keys: KeyStore, settings: Settings) -> None:
         self._keys = keys
-        self._public = frozenset(public)
+        # Beside these, the playground's files.
+        self._public = {"/", "/health", "/health/ready"}
+        if settings.docs:
+            self._public |= {DOCS_PATH, "/openapi.json"}
+        if settings.metrics_public:
+            self._public.add(METRICS_PATH)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            # There are no websockets here, so none is let in.
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        record = current_request.get()
-        assert record is not None
-        try:
-            record.caller = self._caller(scope)
-        except UnauthenticatedError as error:
-            record.log_fields.update(code=error.code, reason=error.message)
-            await gateway_error_response(scope, error)(scope, receive, send)
-            return
-        if record.caller.key_name:
-            record.log_fields["key"] = record.caller.key_name
-        await self._app(scope, receive, send)
-
-    def _caller(self, scope: Scope) -> Caller:
+    def caller(self, scope: Scope) -> Caller:
         """Returns who sends a request.
 
         Raises:
@@ -90,16 +71,6 @@ class AccessControl:
         path: str = scope["path"]
         folder, _, name = path.rpartition("/")
         return path in self._public or (folder == _PLAYGROUND and bool(name))
-
-
-def public_addresses(settings: Settings) -> Collection[str]:
-    """Returns the addresses that everybody may read."""
-    found = ["/", "/health", "/health/ready"]
-    if settings.docs:
-        found += [DOCS_PATH, "/openapi.json"]
-    if settings.metrics_public:
-        found.append(METRICS_PATH)
-    return found
 
 
 def _key_of(scope: Scope) -> bytes:

@@ -12,11 +12,9 @@ import ipaddress
 from collections.abc import Collection
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from gateway.errors import PermissionDeniedError
-from gateway.http.error_responses import gateway_error_response
-from gateway.request_record import current_request
 
 _ENDINGS = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
 """Of names that nobody can register: this machine's, a network's, a cloud's, a cluster's."""
@@ -30,38 +28,27 @@ class HostCheck:
     nobody can register are nobody's to rebind, so probes and clients that use one always pass.
 
     Args:
-        app: The application behind it.
         allowed: The names, if there is a list.
         has_keys: Whether clients need a key.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Collection[str], has_keys: bool) -> None:
-        self._app = app
+    def __init__(self, allowed: Collection[str], has_keys: bool) -> None:
         self._allowed = frozenset(name.lower() for name in allowed)
         self._looks = bool(allowed) or not has_keys
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if scope["type"] == "http" and self._looks:
-            for host in Headers(scope=scope).getlist("host"):
-                name = _name_of(host)
-                if not self._is_allowed(name):
-                    await self._refuse(name, scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
+    def check(self, scope: Scope) -> None:
+        """Looks at the names that a request has in its `Host` headers.
 
-    def _is_allowed(self, name: str) -> bool:
-        return name in self._allowed or _is_private(name) or _is_address(name)
-
-    async def _refuse(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
-        error = PermissionDeniedError(
-            f"this gateway is not known as {name[:100]!a}: use its address or localhost, or add "
-            "the name to ALLOWED_HOSTS where the gateway is started"
-        )
-        record = current_request.get()
-        if record is not None:
-            record.log_fields.update(code=error.code, reason=error.message)
-        await gateway_error_response(scope, error)(scope, receive, send)
+        Raises:
+            PermissionDeniedError: One is not this gateway's.
+        """
+        for host in Headers(scope=scope).getlist("host") if self._looks else ():
+            name = _name_of(host)
+            if not (name in self._allowed or _is_private(name) or _is_address(name)):
+                raise PermissionDeniedError(
+                    f"this gateway is not known as {name[:100]!a}: use its address or localhost, "
+                    "or add the name to ALLOWED_HOSTS where the gateway is started"
+                )
 
 
 def _name_of(host: str) -> str:

@@ -19,20 +19,12 @@ from typing import Literal
 from limits import RateLimitItem, errors
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.caller import NOBODY, Caller
+from gateway.caller import Caller
 from gateway.errors import RateLimitedError
-from gateway.http.error_responses import gateway_error_response
 from gateway.protection.configuration import ConfigurationError
 from gateway.rates import parse_rate
-from gateway.request_record import (
-    GenerationRecord,
-    Observer,
-    RequestRecord,
-    current_request,
-)
+from gateway.request_record import GenerationRecord, Observer, RequestRecord
 from gateway.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -210,45 +202,6 @@ class RateLimiter(Observer):
             self._complain_at = now + _COMPLAIN_SECONDS
             reason = repr(error.storage_error)
             _logger.error("rate limits cannot be counted: all are let in", extra={"reason": reason})
-
-
-class RateLimiting:
-    """Refuses requests whose caller has spent its budget, and tells the others what is left.
-
-    Requests that only read are free: they cost the model nothing.
-
-    Args:
-        app: The application behind it.
-        limiter: What counts.
-    """
-
-    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
-        self._app = app
-        self._limiter = limiter
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            await self._app(scope, receive, send)
-            return
-        record = current_request.get()
-        caller = (record and record.caller) or NOBODY
-        try:
-            standings = await self._limiter.take(caller)
-        except RateLimitedError as error:
-            if record is not None:
-                record.log_fields.update(code=error.code, reason=error.message)
-            await gateway_error_response(scope, error)(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for standing in standings:
-                    headers.update(standing.headers())
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
 
 
 def _tokens_of(characters: int) -> int:
