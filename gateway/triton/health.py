@@ -7,13 +7,10 @@ know where not to send requests. Each part is asked a question that waits for no
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
-from typing import TypeVar
+from functools import partial
 
 from gateway.errors import (
     NOT_LOADED_MESSAGE,
@@ -29,13 +26,11 @@ from gateway.errors import (
     UnreachableError,
 )
 from gateway.triton.server import TritonServer
-from gateway.triton.shared_findings import SharedFindings
+from gateway.triton.shared_findings import Finding, ServerHealth, SharedFindings
 from triton_models.contract.tensors import PERSONA, STEERED_QWEN
 from triton_models.signs_of_life import STEP_QUESTIONS
 
 _logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 ASK_SECONDS = 2.0
 """How long a part may be silent."""
@@ -44,35 +39,7 @@ _DOUBT_SECONDS = 0.2
 _SILENT_LOOKS = 3
 """After so many silent looks in a row requests go elsewhere."""
 
-
-class ServerHealth(Enum):
-    """What a look says about a server."""
-
-    WELL = "well"
-    BUSY = "busy"
-    UNREACHABLE = "unreachable"
-    NOT_LOADED = "not loaded"
-    DRAINING = "draining"
-    SILENT = "silent"
-    DEAD = "dead"
-
-
-AT_WORK = frozenset({ServerHealth.WELL, ServerHealth.BUSY})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one look.
-
-    Attributes:
-        condition: What it says about the server.
-        reason: Why, for the log.
-        model: Which step of the ensemble is to blame.
-    """
-
-    condition: ServerHealth
-    reason: str = ""
-    model: str = STEERED_QWEN
+_AT_WORK = (ServerHealth.WELL, ServerHealth.BUSY)
 
 
 class HealthWatch:
@@ -125,35 +92,27 @@ class HealthWatch:
     async def _look(self) -> None:
         suspected = self._server.suspicion.is_set()
         self._server.suspicion.clear()
-        finding = None if suspected else self._found_by_others()
+        address = self._server.address
+        finding = None if suspected else self._shared.latest(address, self._pause_seconds)
         if finding is None:
             finding = await self._examine_until_suspicion()
             if finding is None:
                 return
-            self._shared.publish(
-                self._server.address, finding.condition.value, finding.reason, finding.model
-            )
+            self._shared.publish(address, finding)
         self._take(finding)
         self._noted()
-
-    def _found_by_others(self) -> Finding | None:
-        found = self._shared.latest(self._server.address, self._pause_seconds)
-        if found is None:
-            return None
-        condition, reason, model = found
-        return Finding(ServerHealth(condition), reason, model)
 
     def _take(self, finding: Finding) -> None:
         condition = finding.condition
         self._silent_looks = self._silent_looks + 1 if condition is ServerHealth.SILENT else 0
-        self._server.at_work = condition in AT_WORK
+        self._server.at_work = condition in _AT_WORK
         changed = condition is not self._condition
         self._condition = condition
         if changed:
             level = logging.INFO if condition is ServerHealth.WELL else logging.WARNING
             extra = {"triton": self._server.address, "reason": finding.reason}
             _logger.log(level, f"the model is {condition.value}", extra=extra)
-        if condition in AT_WORK:
+        if condition in _AT_WORK:
             # A busy one may still be failing requests, and so stays in doubt.
             if condition is ServerHealth.WELL or self._server.refuses:
                 self._server.accept()
@@ -188,13 +147,14 @@ class HealthWatch:
             await asyncio.wait(both)
 
     async def _examine(self) -> Finding:
-        try:
-            await check(self._server)
-        except _PartError as failed:
-            finding = finding_of(failed.error, failed.model)
-            if isinstance(failed.error, DeadlineError) and await self._sends():
-                return dataclasses.replace(finding, condition=ServerHealth.BUSY)
-            return finding
+        for model, question in _questions(self._server).items():
+            try:
+                await question()
+            except GatewayError as error:
+                finding = finding_of(error, model)
+                if isinstance(error, DeadlineError) and await self._sends():
+                    return finding._replace(condition=ServerHealth.BUSY)
+                return finding
         return Finding(ServerHealth.WELL)
 
     async def _sends(self) -> bool:
@@ -210,55 +170,33 @@ class HealthWatch:
         return output != before
 
 
-class _PartError(GatewayError):
-    """A part does not answer as it should."""
+def _questions(server: TritonServer) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Returns what to ask of each model; a question that is not answered well raises."""
 
-    def __init__(self, error: GatewayError, model: str) -> None:
-        super().__init__(error.message, error.detail)
-        self.error = error
-        self.model = model
+    async def engine() -> None:
+        description = await server.describe(ASK_SECONDS)
+        if not description.get("engine", {}).get("alive", True):
+            raise UnavailableError(SILENT_MESSAGE, "the engine has ended")
 
+    async def ensemble() -> None:
+        if not await server.is_loaded(PERSONA, ASK_SECONDS):
+            raise ModelNotLoadedError(NOT_LOADED_MESSAGE, "it is unloaded")
 
-async def check(server: TritonServer) -> None:
-    """Asks the engine, the steps beside it, and whether the ensemble takes requests.
-
-    Raises:
-        GatewayError: One of them does not.
-    """
-    description = await _ask(STEERED_QWEN, server.describe(ASK_SECONDS))
-    if not description.get("engine", {}).get("alive", True):
-        raise _PartError(UnavailableError(SILENT_MESSAGE, "the engine has ended"), STEERED_QWEN)
-    for step, question in STEP_QUESTIONS.items():
-        await _ask(step, server.ask(step, f"health-{step}", question, ASK_SECONDS))
-    if not await _ask(PERSONA, server.is_loaded(PERSONA, ASK_SECONDS)):
-        raise _PartError(ModelNotLoadedError(NOT_LOADED_MESSAGE, "it is unloaded"), PERSONA)
+    steps = {
+        step: partial(server.ask, step, f"health-{step}", question, ASK_SECONDS)
+        for step, question in STEP_QUESTIONS.items()
+    }
+    return {STEERED_QWEN: engine, **steps, PERSONA: ensemble}
 
 
 async def check_readiness(server: TritonServer) -> None:
-    """The same, as the error that a client is to see.
+    """Asks the engine, the steps beside it, and whether the ensemble takes requests.
 
     Raises:
-        GatewayError: Some part does not work.
+        GatewayError: One of them does not answer as it should.
     """
-    try:
-        await check(server)
-    except _PartError as failed:
-        raise failed.error from None
-
-
-async def _ask(model: str, question: Awaitable[T]) -> T:
-    try:
-        return await question
-    except GatewayError as error:
-        raise _PartError(error, model) from error
-
-
-_CONDITIONS: tuple[tuple[type[GatewayError], ServerHealth], ...] = (
-    (UnreachableError, ServerHealth.UNREACHABLE),
-    (OverloadedError, ServerHealth.BUSY),
-    # Refused with a reason: whatever is wrong with the question, the model is there.
-    (InvalidRequestError, ServerHealth.WELL),
-)
+    for question in _questions(server).values():
+        await question()
 
 
 def finding_of(error: GatewayError, asked: str) -> Finding:
@@ -269,13 +207,20 @@ def finding_of(error: GatewayError, asked: str) -> Finding:
         asked: The model that was asked.
     """
     reason = error.detail or error.message
-    if isinstance(error, ModelDeadError):
-        return Finding(ServerHealth.DEAD, reason, error.model)
-    if isinstance(error, ModelNotLoadedError):
-        # The ensemble alone is unloaded before a stop; a step is while it is loaded again.
-        condition = ServerHealth.DRAINING if asked == PERSONA else ServerHealth.NOT_LOADED
-        return Finding(condition, reason, asked)
-    for kind, condition in _CONDITIONS:
-        if isinstance(error, kind):
-            return Finding(condition, reason, asked)
-    return Finding(ServerHealth.SILENT, reason, asked)
+    match error:
+        case ModelDeadError():
+            return Finding(ServerHealth.DEAD, reason, error.model)
+        case ModelNotLoadedError():
+            # The ensemble alone is unloaded before a stop; a step is while it is loaded again.
+            draining = asked == PERSONA
+            condition = ServerHealth.DRAINING if draining else ServerHealth.NOT_LOADED
+        case UnreachableError():
+            condition = ServerHealth.UNREACHABLE
+        case OverloadedError():
+            condition = ServerHealth.BUSY
+        case InvalidRequestError():
+            # Refused with a reason: whatever is wrong with the question, the model is there.
+            condition = ServerHealth.WELL
+        case _:
+            condition = ServerHealth.SILENT
+    return Finding(condition, reason, asked)

@@ -1,4 +1,4 @@
-"""What the workers of one gateway tell each other of the servers, so that only one has to look."""
+"""What is found about servers, which the workers of one gateway share: only one has to look."""
 
 from __future__ import annotations
 
@@ -6,18 +6,38 @@ import json
 import os
 import time
 from contextlib import suppress
+from enum import Enum
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.observability.workers import SHARED_FOLDER
+from triton_models.contract.tensors import STEERED_QWEN
+
+
+class ServerHealth(str, Enum):
+    """What a look says about a server."""
+
+    WELL = "well"
+    BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    NOT_LOADED = "not loaded"
+    DRAINING = "draining"
+    SILENT = "silent"
+    DEAD = "dead"
+
+
+class Finding(NamedTuple):
+    """The outcome of one look."""
+
+    condition: ServerHealth
+    reason: str = ""
+    model: str = STEERED_QWEN
+    """Which step of the ensemble is to blame."""
 
 
 class SharedFindings:
-    """Findings about servers, in a folder that all workers have; a single worker has none.
-
-    Args:
-        folder: The folder.
-    """
+    """Findings about servers, by address, in a folder of all workers; a single one has none."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -28,31 +48,19 @@ class SharedFindings:
         folder = os.environ.get(SHARED_FOLDER)
         return cls(Path(folder) if folder else None)
 
-    def publish(self, address: str, condition: str, reason: str, model: str) -> None:
-        """Tells the others what was found just now.
-
-        Args:
-            address: Which server was looked at.
-            condition: What the look says.
-            reason: Why.
-            model: Which step is to blame.
-        """
+    def publish(self, address: str, finding: Finding) -> None:
+        """Tells the others what was found just now."""
         if self._folder is None:
             return
         path = self._path(address)
         partial = path.with_suffix(f".{os.getpid()}")
         # Whoever cannot write, or read, looks for himself.
         with suppress(OSError):
-            partial.write_text(json.dumps([condition, reason, model]))
+            partial.write_text(json.dumps(finding))
             partial.replace(path)
 
-    def latest(self, address: str, max_age: float) -> tuple[str, str, str] | None:
-        """Returns condition, reason and model as another worker found them, if that is not old.
-
-        Args:
-            address: Which server.
-            max_age: How many seconds ago it may have been.
-        """
+    def latest(self, address: str, max_age: float) -> Finding | None:
+        """Returns what another worker found, if that was less than `max_age` seconds ago."""
         if self._folder is None:
             return None
         path = self._path(address)
@@ -60,9 +68,9 @@ class SharedFindings:
             if time.time() - path.stat().st_mtime >= max_age:
                 return None
             condition, reason, model = json.loads(path.read_text())
+            return Finding(ServerHealth(condition), str(reason), str(model))
         except (OSError, ValueError):
             return None
-        return str(condition), str(reason), str(model)
 
     def _path(self, address: str) -> Path:
         assert self._folder

@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 
 from gateway import errors
-from gateway.triton.health import HealthWatch, ServerHealth, check_readiness, finding_of
+from gateway.triton.health import HealthWatch, check_readiness, finding_of
 from gateway.triton.server import TritonServer
-from gateway.triton.shared_findings import SharedFindings
+from gateway.triton.shared_findings import Finding, ServerHealth, SharedFindings
 from triton_models.contract.tensors import PERSONA, STEERED_QWEN, TOKENIZER
 
 INTERVAL = 0.001
@@ -201,7 +201,7 @@ async def test_readiness_shows_the_part_s_own_error() -> None:
 
 async def test_one_worker_looks_for_all(tmp_path: Path) -> None:
     shared = SharedFindings(tmp_path)
-    shared.publish("here", "draining", "as another worker found", PERSONA)
+    shared.publish("here", Finding(ServerHealth.DRAINING, "as another worker found", PERSONA))
     assert shared.latest("elsewhere", 3600) is None
     server = Server()
     watch = HealthWatch(cast(TritonServer, server), 3600, shared, lambda: None)
@@ -221,10 +221,10 @@ async def test_one_worker_looks_for_all(tmp_path: Path) -> None:
 
 def test_findings_that_are_old_or_broken_are_nobody_s(tmp_path: Path) -> None:
     shared = SharedFindings(tmp_path)
-    shared.publish("here", "well", "", STEERED_QWEN)
+    shared.publish("here", Finding(ServerHealth.WELL))
     assert shared.latest("here", 0.0) is None
     (path,) = tmp_path.iterdir()
     path.write_text("{")
     assert shared.latest("here", 3600) is None
-    SharedFindings(None).publish("here", "well", "", STEERED_QWEN)
+    SharedFindings(None).publish("here", Finding(ServerHealth.WELL))
     assert SharedFindings(None).latest("here", 3600) is None
