@@ -16,8 +16,7 @@ from gateway.generation.observed_generation import ObservedGeneration
 from gateway.generation.queue_times import QueueTimes
 from gateway.observability.metrics import GatewayMetrics
 from gateway.request_record import Observer, RequestRecord, current_request
-from gateway.triton.attempt import Attempt, GenerationEngine
-from gateway.triton.server import ASK_TIMEOUT, TritonServer
+from gateway.triton.server import ASK_TIMEOUT, Attempt, TritonServer
 from gateway.triton.servers import TritonServers
 from triton_models.contract import tensors
 from triton_models.grpc_messages import Encoded, encode_request
@@ -147,7 +146,7 @@ class Dispatcher:
         self._open.discard(generation)
 
     def send(
-        self, request_id: str, request: Any, tried: Sequence[GenerationEngine], timeout: float
+        self, request_id: str, request: Any, tried: Sequence[TritonServer], timeout: float
     ) -> Attempt:
         """Sends a request to a server that has not been tried.
 

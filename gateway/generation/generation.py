@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import (
     DeadlineError,
@@ -18,8 +18,12 @@ from gateway.errors import (
     UnavailableError,
     error_of_response,
 )
-from gateway.triton.attempt import Attempt, GenerationEngine
+from gateway.generation.observed_generation import ObservedGeneration
+from gateway.triton.server import Attempt, TritonServer
 from triton_models.grpc_messages import TritonChunk
+
+if TYPE_CHECKING:
+    from gateway.generation.dispatcher import Dispatcher
 
 _logger = logging.getLogger(__name__)
 
@@ -33,51 +37,6 @@ MAX_ATTEMPTS = 3
 
 _FAILS_ELSEWHERE = (UnavailableError, OverloadedError)
 """What another server may do better."""
-
-
-class Sender(Protocol):
-    """What a generation needs of whoever made it."""
-
-    def enter(self, generation: Generation) -> None:
-        """Notes that a generation begins.
-
-        Raises:
-            GatewayError: There are too many.
-        """
-
-    def leave(self, generation: Generation) -> None:
-        """Notes that a generation has ended, or that nobody reads it; perhaps again."""
-
-    def send(
-        self, request_id: str, request: Any, tried: Sequence[GenerationEngine], timeout: float
-    ) -> Attempt:
-        """Sends a request to a server that has not been tried.
-
-        Raises:
-            GatewayError: There is none.
-        """
-
-    def sent_again(self, request_id: str, error: GatewayError) -> None:
-        """Notes that a request was sent to another server because of an error."""
-
-    def advise(self, error: GatewayError) -> None:
-        """Makes an error say when to try again, if that is known better than its kind says."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a coroutine to its end in the background."""
-
-
-class GenerationObserver(Protocol):
-    """What a generation tells about itself."""
-
-    def began(self) -> None:
-        """It is being sent."""
-
-    def received(self, chunk: TritonChunk) -> None:
-        """A response has come, whether or not anybody has read the one before it."""
-
-    def ended(self, error: BaseException | None) -> None:
-        """Nobody reads it any more, because of an error or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +79,9 @@ class Generation:
         self,
         request_id: str,
         request: Any,
-        sender: Sender,
+        sender: Dispatcher,
         deadlines: Deadlines,
-        watch: GenerationObserver,
+        watch: ObservedGeneration,
     ) -> None:
         self.request_id = request_id
         self._request = request
@@ -130,7 +89,7 @@ class Generation:
         self._deadlines = deadlines
         self._watch = watch
         self._began_at = 0.0
-        self._tried: list[GenerationEngine] = []
+        self._tried: list[TritonServer] = []
         self._has_pieces = False
         self._has_ended = False
         self._has_left = False
@@ -206,7 +165,7 @@ class Generation:
     def _give_up_place(self, attempt: Attempt) -> None:
         """Lets another generation have the place of one that has ended, or is not wanted."""
         self._sender.leave(self)
-        attempt.engine.closed(attempt)
+        attempt.server.closed(attempt)
 
     async def _read_attempt(self) -> GatewayError | None:
         """Reads an attempt's responses to their end; returns why it failed, if it did."""
@@ -251,14 +210,14 @@ class Generation:
     def _is_sent_again(self, error: GatewayError) -> bool:
         """Sends the request to another server if that can help, and says whether it could."""
         attempt = self._attempt
-        attempt.engine.failed(error)
-        attempt.engine.closed(attempt)
+        attempt.server.failed(error)
+        attempt.server.closed(attempt)
         if self._has_pieces or self._has_left or not isinstance(error, _FAILS_ELSEWHERE):
             return False
         timeout = self._deadlines.total - self._age()
         if timeout <= 0 or len(self._tried) >= MAX_ATTEMPTS - 1:
             return False
-        self._tried.append(attempt.engine)
+        self._tried.append(attempt.server)
         try:
             self._attempt = self._send(self._tried, timeout)
         except GatewayError:
@@ -267,7 +226,7 @@ class Generation:
         self._sender.sent_again(self.request_id, error)
         return True
 
-    def _send(self, tried: Sequence[GenerationEngine], timeout: float) -> Attempt:
+    def _send(self, tried: Sequence[TritonServer], timeout: float) -> Attempt:
         return self._sender.send(self.request_id, self._request, tried, timeout)
 
     def _patience(self) -> float:

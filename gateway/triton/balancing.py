@@ -11,29 +11,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
-from typing import Protocol, TypeVar
+
+from gateway.triton.server import TritonServer
 
 
-class Choosable(Protocol):
-    """What there is to know about a server."""
-
-    @property
-    def refuses(self) -> bool:
-        """Whether it is known not to work."""
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether it has failed a request a moment ago."""
-
-    @property
-    def open_requests(self) -> int:
-        """How many of our requests it has."""
-
-
-S = TypeVar("S", bound=Choosable)
-
-
-def choose(servers: Iterable[S], tried: Collection[S] = ()) -> S | None:
+def choose(
+    servers: Iterable[TritonServer], tried: Collection[TritonServer] = ()
+) -> TritonServer | None:
     """Returns the server for a request, or `None` if there is none.
 
     A doubtful one gets a request only if there is no other: it may be alone, and well again.

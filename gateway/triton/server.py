@@ -20,7 +20,6 @@ from gateway.errors import (
     error_of_response,
 )
 from gateway.observability.metrics import GatewayMetrics
-from gateway.triton.attempt import Attempt
 from gateway.triton.stream import TritonStream
 from triton_models import control
 from triton_models.contract import tensors
@@ -45,6 +44,29 @@ _DOUBT_SECONDS = 2.0
 _SIGNS_OF_DEATH = (ModelDeadError, ModelNotLoadedError, UnreachableError)
 
 
+class Attempt:
+    """A generation as one server has it.
+
+    Attributes:
+        interruption: Why it was ended from outside, if it was.
+    """
+
+    def __init__(self, request_id: str, stream: TritonStream, server: TritonServer) -> None:
+        self._request_id = request_id
+        self.stream = stream
+        self.server = server
+        self.interruption: GatewayError | None = None
+
+    def interrupt(self, error: GatewayError) -> None:
+        """Ends it for its reader with an error that another part of us found."""
+        self.interruption = error
+        self.stream.cancel()
+
+    async def stop(self) -> bool:
+        """Stops it in its engine; says whether it was found there."""
+        return await self.server.stop(self._request_id)
+
+
 class TritonServer:
     """A channel to a Triton server, and what is known of it. Made inside a running event loop.
 
@@ -53,6 +75,7 @@ class TritonServer:
         stub: Its gRPC calls.
         suspicion: Set when a request has failed as if the model were dead.
         at_work: Whether its models answered when they were last looked at.
+        outage: Why it is known not to work, if it is.
 
     Args:
         address: Host and port of its gRPC endpoint.
@@ -69,18 +92,13 @@ class TritonServer:
         self._metrics = metrics
         self._access = control.access_metadata(access_key)
         self._open: set[Attempt] = set()
-        self._outage: GatewayError | None = None
+        self.outage: GatewayError | None = None
         self._doubted_at: float | None = None
-
-    @property
-    def outage(self) -> GatewayError | None:
-        """Why it is known not to work, if it is."""
-        return self._outage
 
     @property
     def refuses(self) -> bool:
         """Whether it is known not to work."""
-        return self._outage is not None
+        return self.outage is not None
 
     @property
     def doubtful(self) -> bool:
@@ -106,7 +124,7 @@ class TritonServer:
         return attempt
 
     def closed(self, attempt: Attempt) -> None:
-        """Notes that nobody reads a generation here any more."""
+        """Notes that an attempt has ended, or that nobody reads it; perhaps again."""
         self._open.discard(attempt)
 
     def failed(self, error: GatewayError) -> None:
@@ -121,7 +139,7 @@ class TritonServer:
 
     def refuse(self, error: GatewayError) -> None:
         """Lets new generations go elsewhere, or fail with the error, until `accept`."""
-        self._outage = error
+        self.outage = error
 
     def give_up(self, error: GatewayError) -> None:
         """Refuses, and ends open generations too: on a dead model they may hang for ever."""
@@ -131,7 +149,7 @@ class TritonServer:
 
     def accept(self) -> None:
         """Takes generations (again)."""
-        self._outage = None
+        self.outage = None
         self._doubted_at = None
 
     async def ask(self, model: str, request_id: str, values: Values, timeout: float) -> TritonChunk:

@@ -75,11 +75,11 @@ class TritonServers:
         """Whether one works, as far as somebody has looked."""
         return any(server.at_work and not server.doubtful for server in self.all)
 
-    def choose(self, tried: Collection[Any] = ()) -> TritonServer | None:
+    def choose(self, tried: Collection[TritonServer] = ()) -> TritonServer | None:
         """Returns the one for a request, if there is one that works and has not been tried."""
         return choose(self.all, tried)
 
-    def any(self, tried: Collection[Any]) -> TritonServer:
+    def any(self, tried: Collection[TritonServer]) -> TritonServer:
         """Returns one that has not been tried, whatever is known of it.
 
         Raises:

@@ -10,8 +10,7 @@ import pytest
 
 from gateway.errors import DeadlineError, GatewayError, ModelDeadError, UnreachableError
 from gateway.generation.generation import Deadlines, Generation
-from gateway.triton.attempt import Attempt, GenerationEngine
-from gateway.triton.stream import TritonStream
+from gateway.triton.server import Attempt
 from triton_models.grpc_messages import TritonChunk
 
 HELLO = TritonChunk(text="Hel", num_output_tokens=1, num_input_tokens=4)
@@ -104,11 +103,11 @@ class ScriptedSender:
         self.open.discard(generation)
 
     def send(
-        self, request_id: str, request: Any, tried: Sequence[GenerationEngine], timeout: float
+        self, request_id: str, request: Any, tried: Sequence[ScriptedEngine], timeout: float
     ) -> Attempt:
         for engine in self.engines:
             if engine not in tried:
-                attempt = Attempt(request_id, cast(TritonStream, engine.stream), engine)
+                attempt = Attempt(request_id, cast(Any, engine.stream), cast(Any, engine))
                 engine.open.add(attempt)
                 return attempt
         raise UnreachableError("there is no other")
@@ -152,7 +151,8 @@ def make_of(
     *engines: ScriptedEngine, deadlines: Deadlines = DEADLINES
 ) -> tuple[Generation, ScriptedSender]:
     sender = ScriptedSender(*engines)
-    return Generation("an-id", None, sender, deadlines, Unwatched()), sender
+    generation = Generation("an-id", None, cast(Any, sender), deadlines, cast(Any, Unwatched()))
+    return generation, sender
 
 
 async def all_wait() -> None:

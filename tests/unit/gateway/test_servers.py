@@ -25,8 +25,7 @@ from gateway.generation.generation import Deadlines
 from gateway.generation.queue_times import QueueTimes
 from gateway.observability.metrics import GatewayMetrics
 from gateway.request_record import GenerationRecord, RequestRecord
-from gateway.triton.attempt import Attempt
-from gateway.triton.server import TritonServer
+from gateway.triton.server import Attempt, TritonServer
 from gateway.triton.servers import TritonServers
 from gateway.triton_addresses import TritonAddresses
 from triton_models.contract.request import GenerationDefaults
