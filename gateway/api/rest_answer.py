@@ -29,9 +29,7 @@ class RestAnswer:
     scalar: float
     log_fields: dict[str, Any]
     logprobs: bool = False
-    _texts: list[str] = field(default_factory=list)
-    _logprobs: list[Any] = field(default_factory=list)
-    _last: TritonChunk = field(default_factory=TritonChunk)
+    _answer: TritonChunk = field(default_factory=TritonChunk)
 
     async def chunks(self, generation: Generation) -> AsyncGenerator[TritonChunk, None]:
         """Yields the answer's pieces as it takes them in.
@@ -49,7 +47,10 @@ class RestAnswer:
         try:
             async with generation:
                 async for chunk in generation:
-                    self._add(chunk)
+                    self._answer = generation.answer
+                    self.log_fields["tokens"] = chunk.num_output_tokens
+                    if chunk.finish_reason:
+                        self.log_fields["finish_reason"] = chunk.finish_reason
                     yield chunk
         except GatewayError as error:
             self._note(error)
@@ -97,31 +98,24 @@ class RestAnswer:
 
     def response(self) -> GenerateResponse:
         """Returns what the answer says so far."""
+        answer = self._answer
         return GenerateResponse(
-            response="".join(self._texts),
+            response=answer.text,
             trait=self.trait,
             scalar=self.scalar,
-            tokens_generated=self._last.num_output_tokens,
-            finish_reason=self._last.finish_reason,
-            prompt_tokens=self._last.num_input_tokens,
-            reused_tokens=self._last.num_reused_tokens,
-            logprobs=self._logprobs if self.logprobs else None,
-            readouts=self._last.readouts,
-            warnings=list(self._last.warnings),
+            tokens_generated=answer.num_output_tokens,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=answer.num_input_tokens,
+            reused_tokens=answer.num_reused_tokens,
+            logprobs=list(answer.logprobs) if self.logprobs else None,
+            readouts=answer.readouts,
+            warnings=list(answer.warnings),
         )
 
     def failure(self, error: GatewayError) -> dict[str, Any]:
         """Returns what the answer says so far, and that it failed."""
         failed = {"success": False, "error": error.message, "finish_reason": "error"}
         return {**self.response().model_dump(), **failed, "code": error.code}
-
-    def _add(self, chunk: TritonChunk) -> None:
-        self._texts.append(chunk.text)
-        self._logprobs.extend(chunk.logprobs)
-        self._last = chunk
-        self.log_fields["tokens"] = chunk.num_output_tokens
-        if chunk.finish_reason:
-            self.log_fields["finish_reason"] = chunk.finish_reason
 
     def _note(self, error: GatewayError) -> None:
         reason = error.detail or error.message

@@ -67,12 +67,8 @@ class Generation:
     A request that a server fails before the first piece is sent to another one: nobody has seen
     anything of the answer, so that a sampled one may well be a different one. After that it is not.
 
-    Args:
-        request_id: The request's id in Triton.
-        request: The `ModelInferRequest`.
-        sender: Sends the request.
-        deadlines: How long to wait for responses.
-        watch: Who is told what happens.
+    Attributes:
+        answer: All that has been read, as one piece.
     """
 
     def __init__(
@@ -84,6 +80,7 @@ class Generation:
         watch: ObservedGeneration,
     ) -> None:
         self.request_id = request_id
+        self.answer = TritonChunk()
         self._request = request
         self._sender = sender
         self._deadlines = deadlines
@@ -141,6 +138,7 @@ class Generation:
             self._news.clear()
             chunk, self._pending = self._pending, None
             if chunk is not None:
+                self.answer = self.answer.followed_by(chunk)
                 yield chunk
                 if chunk.finish_reason:
                     return

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.api.merge_streams import merged
@@ -41,20 +41,12 @@ CHAT = CompletionKind("chatcmpl-", "chat.completion", "chat.completion.chunk", C
 TEXT = CompletionKind("cmpl-", "text_completion", "text_completion", TextChoice)
 
 
-@dataclass
-class _Answer:
-    """One of the answers; `last` is the latest of its pieces."""
-
-    choice: ChoiceFormat
-    generation: Generation
-    last: TritonChunk = field(default_factory=TritonChunk)
-
-    async def pieces(self) -> AsyncGenerator[tuple[_Answer, TritonChunk], None]:
-        """Yields itself with each of its pieces."""
-        async with self.generation:
-            async for chunk in self.generation:
-                self.last = chunk
-                yield self, chunk
+async def _pieces_of(
+    choice: ChoiceFormat, generation: Generation
+) -> AsyncGenerator[tuple[ChoiceFormat, TritonChunk], None]:
+    async with generation:
+        async for chunk in generation:
+            yield choice, chunk
 
 
 class CompletionAnswer:
@@ -82,10 +74,8 @@ class CompletionAnswer:
         log_fields: dict[str, Any],
     ) -> None:
         self._kind = kind
-        self._answers = [
-            _Answer(kind.choice(index, logprobs), generation)
-            for index, generation in enumerate(generations)
-        ]
+        self._generations = generations
+        self._choices = [kind.choice(index, logprobs) for index in range(len(generations))]
         self._per_prompt = per_prompt
         self._include_usage = include_usage
         self._log_fields = log_fields
@@ -102,13 +92,12 @@ class CompletionAnswer:
         Raises:
             GatewayError: One of the answers failed.
         """
-        wholes = [TritonChunk() for _ in self._answers]
         async with aclosing(self._pieces()) as pieces:
-            async for answer, chunk in pieces:
-                index = answer.choice.index
-                wholes[index] = wholes[index].followed_by(chunk)
+            async for _ in pieces:
+                pass
         choices = [
-            answer.choice.whole(whole) for answer, whole in zip(self._answers, wholes, strict=True)
+            choice.whole(generation.answer)
+            for choice, generation in zip(self._choices, self._generations, strict=True)
         ]
         return {
             **self._head,
@@ -126,10 +115,10 @@ class CompletionAnswer:
         begun = False
         try:
             async with aclosing(self._pieces()) as pieces:
-                async for answer, chunk in pieces:
+                async for choice, chunk in pieces:
                     if chunk.says_something or chunk.finish_reason:
                         begun = True
-                        yield self._event([answer.choice.piece(chunk)], None)
+                        yield self._event([choice.piece(chunk)], None)
             if self._include_usage:
                 yield self._event([], self._usage())
             yield _DONE
@@ -147,17 +136,15 @@ class CompletionAnswer:
         data = {**self._head, "object": self._kind.chunk, "choices": choices}
         return format_data({**data, "usage": usage} if self._include_usage else data)
 
-    async def _pieces(self) -> AsyncGenerator[tuple[_Answer, TritonChunk], None]:
-        sources = [answer.pieces() for answer in self._answers]
-        async with aclosing(merged(sources)) as pieces:
-            async for piece in pieces:
-                yield piece
+    def _pieces(self) -> AsyncGenerator[tuple[ChoiceFormat, TritonChunk], None]:
+        return merged(list(map(_pieces_of, self._choices, self._generations)))
 
     def _usage(self) -> dict[str, Any]:
         # One prompt counts once, however many answers it has.
-        prompts = [answer.last for answer in self._answers[:: self._per_prompt]]
+        answers = [generation.answer for generation in self._generations]
+        prompts = answers[:: self._per_prompt]
         prompt_tokens = sum(prompt.num_input_tokens for prompt in prompts)
-        completion_tokens = sum(answer.last.num_output_tokens for answer in self._answers)
+        completion_tokens = sum(answer.num_output_tokens for answer in answers)
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
