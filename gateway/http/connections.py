@@ -12,11 +12,10 @@ import json
 import logging
 import resource
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -45,35 +44,18 @@ RESERVED_DESCRIPTORS = 64
 """Descriptors of a process that are for files, model servers and Redis rather than clients."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What a connection may cost.
-
-    Attributes:
-        connections: How many there may be in a process, those for probes aside.
-        header_bytes: The most bytes of a request's line and headers.
-        header_seconds: How long they may take, and how long a new connection may say nothing.
-        body_seconds: How long a body may take, and one more for each `BODY_BYTES_PER_SECOND` of it.
-        send_seconds: How long a client may leave an answer unread.
-    """
-
-    connections: int
-    header_bytes: int
-    header_seconds: float
-    body_seconds: float
-    send_seconds: float
-
-
 class OpenConnections:
     """What the connections of a process share.
 
     Attributes:
-        limits: What each may cost.
+        settings: What each may cost.
+        most: How many there may be, those for probes aside.
         waiting: Those that wait for their client, the one that has waited longest first.
     """
 
-    def __init__(self, limits: ConnectionLimits) -> None:
-        self.limits = limits
+    def __init__(self, settings: Settings, most: int) -> None:
+        self.settings = settings
+        self.most = most
         self.waiting: dict[BoundedConnection, None] = {}
 
 
@@ -82,16 +64,12 @@ class BoundedConnection(HttpToolsProtocol):
 
     Beyond the most connections, a new one takes the place of the one that has waited longest for
     its client. If none waits for its client, it is one of a few that are there for probes only.
-
-    Args:
-        shared: What all connections of the process share.
-        options: As uvicorn gives them.
     """
 
     def __init__(self, shared: OpenConnections, **options: Any) -> None:
         super().__init__(**options)
         self._shared = shared
-        self._limits = shared.limits
+        self._settings = shared.settings
         self._reading: Literal["head", "body"] | None = None
         self._since = 0.0
         self._late: asyncio.TimerHandle | None = None
@@ -110,14 +88,14 @@ class BoundedConnection(HttpToolsProtocol):
         if self.client:
             # A proxy is trusted by its address, whichever family the socket has.
             self.client = (plain_address(self.client[0]), self.client[1])
-        limit = self._limits.connections
+        limit = self._shared.most
         if len(self.connections) > limit and self._shared.waiting:
             next(iter(self._shared.waiting))._end()
         self._for_probes = len(self.connections) > limit
         if len(self.connections) > limit + _PROBE_CONNECTIONS:
             self._end()
         else:
-            self._wait_for("head", self._limits.header_seconds)
+            self._wait_for("head", self._settings.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends what waits for it."""
@@ -128,10 +106,10 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Reads what the client sends."""
         if self._reading is None:
-            self._wait_for("head", self._limits.header_seconds)
+            self._wait_for("head", self._settings.header_timeout)
         self._held_bytes += len(data)
         super().data_received(data)
-        if self._held_bytes > self._limits.header_bytes and not self.transport.is_closing():
+        if self._held_bytes > self._settings.max_header_bytes and not self.transport.is_closing():
             self._answer(self._too_large())
 
     def on_message_begin(self) -> None:
@@ -140,7 +118,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_bytes = self._head_fields = self._body_bytes = self._held_bytes = 0
         self._cancel_unread()
         if self._reading is None:
-            self._wait_for("head", self._limits.header_seconds)
+            self._wait_for("head", self._settings.header_timeout)
 
     def on_url(self, url: bytes) -> None:
         """Takes a piece of the address."""
@@ -150,7 +128,8 @@ class BoundedConnection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a header, but none after the body."""
         if self._reading == "body":
-            self._refuse(400, "invalid_argument", "headers after a body are not taken: send none")
+            text = "headers after a body are not taken: send none"
+            self._refuse(_RefusalError(400, "invalid_argument", text))
         self._head_fields += 1
         self._count_head(len(name) + len(value))
         super().on_header(name, value)
@@ -159,12 +138,12 @@ class BoundedConnection(HttpToolsProtocol):
         """Begins to answer the request, and to wait for its body."""
         if len(self.pipeline) >= MAX_PIPELINED:
             text = f"{MAX_PIPELINED} requests wait on this connection: read their answers first"
-            self._refuse(429, "resource_exhausted", text)
+            self._refuse(_RefusalError(429, "resource_exhausted", text))
         self._held_bytes = 0
         is_probe = self.url.partition(b"?")[0] in PROBES
         self.app = _full if self._for_probes and not is_probe else self.config.loaded_app
         super().on_headers_complete()
-        self._wait_for("body", self._limits.body_seconds)
+        self._wait_for("body", self._settings.body_timeout)
 
     def on_body(self, body: bytes) -> None:
         """Takes a piece of a body."""
@@ -239,12 +218,12 @@ class BoundedConnection(HttpToolsProtocol):
     def _seconds_left(self) -> float:
         if self._reading == "head":
             # A request that comes early may take as long as the answer before it.
-            return self._limits.header_seconds if self._is_answering() else 0.0
+            return self._settings.header_timeout if self._is_answering() else 0.0
         if self.cycle.response_complete:
             return 0.0
         if self.flow.read_paused:
             self._since = self.loop.time()
-        allowed = self._limits.body_seconds + self._body_bytes / BODY_BYTES_PER_SECOND
+        allowed = self._settings.body_timeout + self._body_bytes / BODY_BYTES_PER_SECOND
         return self._since + allowed - self.loop.time()
 
     def _is_answering(self) -> bool:
@@ -253,30 +232,24 @@ class BoundedConnection(HttpToolsProtocol):
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
         too_many = self._head_fields > MAX_HEADERS
-        if too_many or self._head_bytes > self._limits.header_bytes:
-            refusal = self._too_large()
-            self._refuse(refusal.status, refusal.code, refusal.message)
+        if too_many or self._head_bytes > self._settings.max_header_bytes:
+            self._refuse(self._too_large())
 
     def _too_large(self) -> _RefusalError:
         text = (
-            f"the request's headers are too large: send at most {self._limits.header_bytes} bytes "
-            f"in {MAX_HEADERS} headers"
+            "the request's headers are too large: send at most "
+            f"{self._settings.max_header_bytes} bytes in {MAX_HEADERS} headers"
         )
         return _RefusalError(431, "too_large", text)
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
-        """Makes the parser stop; what it says of that comes to `send_400_response`.
-
-        Raises:
-            _RefusalError: Always.
-        """
-        self._refusal = _RefusalError(status, code, message)
-        raise self._refusal
+    def _refuse(self, refusal: _RefusalError) -> NoReturn:
+        """Makes the parser stop; what it says of that comes to `send_400_response`."""
+        self._refusal = refusal
+        raise refusal
 
     def _answer(self, refusal: _RefusalError) -> None:
         """Answers a request that no application has seen, and ends the connection."""
-        client = self.client[0] if self.client else ""
-        _logger.info("a connection is ended", extra={"client": client, "reason": refusal.message})
+        self._log("a connection is ended", reason=refusal.message)
         is_its_own = self._reading == "body" and not self.pipeline
         is_free = is_its_own and not self.cycle.response_started
         self._wait_for_nothing()
@@ -295,7 +268,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _expect_to_be_read(self) -> None:
         if self._unread is None:
-            self._unread = self.loop.call_later(self._limits.send_seconds, self._is_unread)
+            self._unread = self.loop.call_later(self._settings.send_timeout, self._is_unread)
 
     def _cancel_unread(self) -> None:
         if self._unread is not None:
@@ -305,9 +278,11 @@ class BoundedConnection(HttpToolsProtocol):
     def _is_unread(self) -> None:
         self._unread = None
         if self.transport.get_write_buffer_size():
-            client = self.client[0] if self.client else ""
-            _logger.info("an answer is not read", extra={"client": client})
+            self._log("an answer is not read")
             self._end()
+
+    def _log(self, event: str, **fields: str) -> None:
+        _logger.info(event, extra={"client": self.client[0] if self.client else "", **fields})
 
     def _end(self) -> None:
         """Ends the connection now, whatever is still to be read or sent."""
@@ -337,14 +312,8 @@ async def _full(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers in the place of the application, whose connections are all in use."""
     text = "all connections of the gateway are in use (MAX_CONNECTIONS): try again soon"
     body = _RefusalError(503, "unavailable", text).body()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", b"1"),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    headers = {"Retry-After": "1", "Connection": "close"}
+    await Response(body, 503, headers, "application/json")(scope, receive, send)
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
@@ -359,15 +328,6 @@ def connection_options(settings: Settings) -> dict[str, Any]:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     there_are = wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
-    limits = ConnectionLimits(
-        connections=max(1, there_are - _PROBE_CONNECTIONS - RESERVED_DESCRIPTORS),
-        header_bytes=settings.max_header_bytes,
-        header_seconds=settings.header_timeout,
-        body_seconds=settings.body_timeout,
-        send_seconds=settings.send_timeout,
-    )
-    connection: Callable[..., asyncio.Protocol] = partial(
-        BoundedConnection, OpenConnections(limits)
-    )
+    most = max(1, there_are - _PROBE_CONNECTIONS - RESERVED_DESCRIPTORS)
     # There are no websockets, whose connections would be none of these.
-    return {"http": connection, "ws": "none"}
+    return {"http": partial(BoundedConnection, OpenConnections(settings, most)), "ws": "none"}
