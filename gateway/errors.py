@@ -7,6 +7,7 @@ gRPC reports one (a status and text that may be a stack trace), or the gateway i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import grpc
@@ -34,6 +35,7 @@ class GatewayError(Exception):
     code: ClassVar[str] = ErrorCode.INTERNAL.value
     status: ClassVar[int] = 500
     retry_after: int | None = None
+    _more_headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, detail: str = "") -> None:
         message = shortened(message, MAX_MESSAGE_CHARS)
@@ -44,7 +46,8 @@ class GatewayError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """The response headers that go with the status."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        wait = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return {**wait, **self._more_headers}
 
 
 def shortened(text: str, longest: int) -> str:
@@ -90,11 +93,7 @@ class UnauthenticatedError(GatewayError):
 
     code = "unauthenticated"
     status = 401
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The response headers that go with the status."""
-        return {"WWW-Authenticate": "Bearer"}
+    _more_headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class PermissionDeniedError(GatewayError):
@@ -149,12 +148,8 @@ class RateLimitedError(GatewayError):
 
     def __init__(self, message: str, seconds: int, standing: Mapping[str, str]) -> None:
         super().__init__(message)
-        self._headers = {"Retry-After": str(seconds), **standing}
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The response headers that go with the status."""
-        return self._headers
+        self.retry_after = seconds
+        self._more_headers = standing
 
 
 class UnavailableError(GatewayError):
@@ -231,11 +226,6 @@ SILENT_MESSAGE = "the model does not answer: it is being looked after, try again
 UNREACHABLE_MESSAGE = "the model server cannot be reached: it is starting or down, try again soon"
 NOT_LOADED_MESSAGE = "the model is not loaded yet: try again soon"
 
-_BY_KIND: dict[FailureKind, type[GatewayError]] = {
-    FailureKind.INVALID: InvalidRequestError,
-    FailureKind.FULL: OverloadedError,
-}
-
 _ENSEMBLE_PREFIX = f"in ensemble '{PERSONA}', "
 
 
@@ -255,20 +245,20 @@ def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
     text = (text or "").strip()
     detail = f"{status.name if status else 'stream error'}: {text}"
     failure = failure_of(status, text)
-    if failure.kind is FailureKind.DEAD:
-        return ModelDeadError(failure.model, detail)
-    if failure.kind is FailureKind.NOT_LOADED:
-        return ModelNotLoadedError(NOT_LOADED_MESSAGE, detail)
-    if failure.kind is FailureKind.UNREACHABLE:
-        return UnreachableError(UNREACHABLE_MESSAGE, detail)
-    if failure.kind is FailureKind.LATE:
-        return DeadlineError("the answer took too long", detail)
-    if failure.kind is FailureKind.RESTRICTED:
-        return AccessRefusedError(detail)
-    if kind := _BY_KIND.get(failure.kind):
-        return kind(_user_text(text), detail)
+    shown = text.removeprefix(_ENSEMBLE_PREFIX) or _INTERNAL_MESSAGE
+    match failure.kind:
+        case FailureKind.DEAD:
+            return ModelDeadError(failure.model, detail)
+        case FailureKind.NOT_LOADED:
+            return ModelNotLoadedError(NOT_LOADED_MESSAGE, detail)
+        case FailureKind.UNREACHABLE:
+            return UnreachableError(UNREACHABLE_MESSAGE, detail)
+        case FailureKind.LATE:
+            return DeadlineError("the answer took too long", detail)
+        case FailureKind.RESTRICTED:
+            return AccessRefusedError(detail)
+        case FailureKind.INVALID:
+            return InvalidRequestError(shown, detail)
+        case FailureKind.FULL:
+            return OverloadedError(shown, detail)
     return GatewayError(_INTERNAL_MESSAGE, detail)
-
-
-def _user_text(text: str) -> str:
-    return text.removeprefix(_ENSEMBLE_PREFIX) or _INTERNAL_MESSAGE
