@@ -25,7 +25,6 @@ from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import ConfigurationError
 from gateway.request_record import GenerationRecord, Observer, RequestRecord
-from gateway.settings import Settings
 
 _logger = logging.getLogger(__name__)
 
@@ -126,15 +125,6 @@ class AuditLog(Observer):
         }
         message = json.dumps(line, default=str)
         self._handler.handle(logging.makeLogRecord({"msg": message}))
-
-
-def open_audit_log(settings: Settings) -> AuditLog | None:
-    """Returns the audit log, if one is wanted.
-
-    Raises:
-        ConfigurationError: It cannot be written.
-    """
-    return AuditLog(settings.audit_log, settings.audit_log_text) if settings.audit_log else None
 
 
 def _steering(steering: Mapping[str, float], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -58,7 +57,7 @@ class KeyEntry(BaseModel):
         return ""
 
 
-_KIND: TypeAdapter[list[KeyEntry]] = TypeAdapter(Annotated[list[KeyEntry], Field()])
+_KIND = TypeAdapter(list[KeyEntry])
 
 
 def parse_keys(text: str) -> list[KeyEntry]:

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, TypeAda
 
 from gateway.caller import Role
 from gateway.errors import SteeringRefusedError
-from gateway.protection.configuration import WatchedFile, parse_json
-from gateway.settings import Settings
+from gateway.protection.configuration import parse_json
 from triton_models.contract.request import total_scalars
 from triton_models.contract.tensors import Values
 
@@ -80,12 +79,3 @@ def parse_policy(text: str) -> Policy:
         ConfigurationError: It describes none.
     """
     return parse_json(text, _KIND)
-
-
-def open_policy(settings: Settings) -> WatchedFile[Policy] | None:
-    """Returns the policy that is set, if one is.
-
-    Raises:
-        ConfigurationError: It cannot be used.
-    """
-    return WatchedFile(settings.policy_file, parse_policy) if settings.policy_file else None

@@ -12,10 +12,10 @@ from typing import Any
 from gateway.caller import NOBODY
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
-from gateway.protection.audit import open_audit_log
+from gateway.protection.audit import AuditLog
 from gateway.protection.configuration import WatchedFile
 from gateway.protection.keys import KeyStore
-from gateway.protection.policy import open_policy
+from gateway.protection.policy import parse_policy
 from gateway.protection.rate_limits import MEMORY, RateLimiter
 from gateway.request_record import Observer, RequestRecord
 from gateway.settings import Settings
@@ -42,9 +42,11 @@ class Protection:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.keys = KeyStore(settings)
-        self._policy = open_policy(settings)
+        file = settings.policy_file
+        self._policy = WatchedFile(file, parse_policy) if file else None
         self.limiter = RateLimiter(settings)
-        self._audit = open_audit_log(settings)
+        log = settings.audit_log
+        self._audit = AuditLog(log, settings.audit_log_text) if log else None
 
     @property
     def observers(self) -> list[Observer]:
