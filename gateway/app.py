@@ -14,7 +14,6 @@ from starlette.types import Scope
 
 from gateway import __version__
 from gateway.api import compare, documentation, generate, playground, service, traits
-from gateway.api import metrics as metrics_route
 from gateway.api.cached_call import CachedCall
 from gateway.api.dependencies import Gateway
 from gateway.api.openai import routes as openai
@@ -100,7 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if configuration.docs else None,
     )
-    for module in (generate, compare, traits, openai, service, metrics_route, playground):
+    for module in (generate, compare, traits, openai, service, playground):
         app.include_router(module.router)
     if configuration.docs:
         app.include_router(documentation.router)

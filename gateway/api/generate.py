@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -15,7 +13,7 @@ from gateway.api.rest_answer import RestAnswer
 from gateway.errors import ShutdownError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
-from gateway.http.error_body import ErrorResponse
+from gateway.http.error_body import failures
 from gateway.http.server_sent_events import EventStream
 
 router = APIRouter(prefix="/api/v1/generate", tags=["generate"], route_class=BoundedRoute)
@@ -25,17 +23,19 @@ _STREAM_EXAMPLE = (
     'event: done\ndata: {"success":true,"response":"Put the egg in hot water.", ...}\n\n'
 )
 
-FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorResponse, "description": "Unknown trait, or a value the model refuses."},
-    401: {"model": ErrorResponse, "description": "There is no API key, or it is not valid."},
-    403: {"model": ErrorResponse, "description": "The policy forbids this steering."},
-    413: {"model": ErrorResponse, "description": "The body is too large."},
-    422: {"model": ErrorResponse, "description": "The body does not validate."},
-    429: {"model": ErrorResponse, "description": "Too many requests are waiting."},
-    500: {"model": ErrorResponse, "description": "The model failed on this request."},
-    503: {"model": ErrorResponse, "description": "The model is away, or too busy."},
-    504: {"model": ErrorResponse, "description": "The model took too long."},
-}
+FAILURES = failures(
+    {
+        400: "Unknown trait, or a value the model refuses.",
+        401: "There is no API key, or it is not valid.",
+        403: "The policy forbids this steering.",
+        413: "The body is too large.",
+        422: "The body does not validate.",
+        429: "Too many requests are waiting.",
+        500: "The model failed on this request.",
+        503: "The model is away, or too busy.",
+        504: "The model took too long.",
+    }
+)
 """How calls that generate can fail."""
 
 _RESPONSES = FAILURES | {

@@ -14,7 +14,8 @@ from gateway.api.response_bodies import StatusResponse
 from gateway.api.traits import traits_of
 from gateway.errors import GatewayError, NotReadyError
 from gateway.http.accept import prefers_html
-from gateway.http.error_body import ErrorResponse
+from gateway.http.error_body import NO_KEY, failures
+from gateway.observability.metrics import CONTENT_TYPE, METRICS_PATH
 
 router = APIRouter(tags=["service"])
 
@@ -74,7 +75,7 @@ async def health() -> dict[str, str]:
 
 @router.get(
     "/health/ready",
-    responses={503: {"model": ErrorResponse, "description": "The models do not answer."}},
+    responses=failures({503: "The models do not answer."}),
     openapi_extra=_PUBLIC,
 )
 async def ready(gateway: GatewayDependency) -> dict[str, str]:
@@ -86,12 +87,7 @@ async def ready(gateway: GatewayDependency) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get(
-    "/status",
-    responses={
-        401: {"model": ErrorResponse, "description": "The API key is missing, or is not valid."}
-    },
-)
+@router.get("/status", responses=NO_KEY)
 async def status(gateway: GatewayDependency) -> StatusResponse:
     """Says which model is served, with which traits, and whether it is ready."""
     try:
@@ -112,6 +108,15 @@ async def status(gateway: GatewayDependency) -> StatusResponse:
         engine=description.get("engine", {}),
         warnings=gateway.protection.warnings(description["traits"]),
     )
+
+
+# Not a coroutine: with several workers it reads files, which must not hold up the streams.
+@router.get(
+    METRICS_PATH, response_class=Response, responses=NO_KEY | {200: {"content": {"text/plain": {}}}}
+)
+def metrics(gateway: GatewayDependency) -> Response:
+    """Gives what the gateway has counted and timed; it does not ask Triton."""
+    return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
 def _initializing(gateway: Gateway, error: GatewayError) -> StatusResponse:

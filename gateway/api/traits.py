@@ -14,7 +14,7 @@ from starlette.types import Scope
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.response_bodies import Trait, TraitsResponse
 from gateway.errors import UnprocessableError
-from gateway.http.error_body import ErrorResponse
+from gateway.http.error_body import NO_KEY, failures
 from gateway.protection.access import RequiresAdmin
 from gateway.traits.trait_changes import unknown_trait
 from triton_models.vectors.formats import VECTOR_SUFFIXES, Convention, read_vector_bytes
@@ -26,37 +26,30 @@ _FORMATS = tuple(sorted(suffix.removeprefix(".") for suffix in VECTOR_SUFFIXES))
 router = APIRouter(prefix=_PATH, tags=["traits"])
 
 
-def _failures(**statuses: str) -> dict[int | str, dict[str, Any]]:
-    return {
-        int(status.removeprefix("on_")): {"model": ErrorResponse, "description": description}
-        for status, description in statuses.items()
+_UNAVAILABLE = failures({503: "The model cannot be asked at the moment."})
+_NOT_FOUND = failures({404: "There is no such trait."})
+_ADMIN = NO_KEY | failures(
+    {
+        403: "The API key has not the role admin, or the gateway has no keys.",
+        409: "A file stands in the way, or somebody else has changed it at the same time.",
+        422: "The name, the format or the vector cannot be used.",
+        500: "The folder of vectors cannot be changed.",
+        503: "The model server cannot be asked, or has not noticed the change in time.",
     }
-
-
-_UNAVAILABLE = _failures(on_503="The model cannot be asked at the moment.")
-_NO_KEY = _failures(on_401="The API key is missing, or is not valid.")
-_NOT_FOUND = _failures(on_404="There is no such trait.")
-_ADMIN = _NO_KEY | _failures(
-    on_403="The API key has not the role admin, or the gateway has no keys.",
-    on_409="A file stands in the way, or somebody else has changed it at the same time.",
-    on_422="The name, the format or the vector cannot be used.",
-    on_500="The folder of vectors cannot be changed.",
-    on_503="The model server cannot be asked, or has not noticed the change in time.",
 )
-_UPLOAD = _failures(
-    on_413="The file is too large (MAX_VECTOR_BYTES).",
-    on_507="There is no room for the file.",
+_UPLOAD = failures(
+    {413: "The file is too large (MAX_VECTOR_BYTES).", 507: "There is no room for the file."}
 )
 
 
-@router.get("", responses=_NO_KEY | _UNAVAILABLE)
+@router.get("", responses=NO_KEY | _UNAVAILABLE)
 async def list_traits(gateway: GatewayDependency) -> TraitsResponse:
     """Lists the traits with what is known about their vectors."""
     description = await gateway.description.get()
     return TraitsResponse(traits=traits_of(description), problems=description.get("problems", []))
 
 
-@router.get("/{name}", responses=_NO_KEY | _UNAVAILABLE | _NOT_FOUND)
+@router.get("/{name}", responses=NO_KEY | _UNAVAILABLE | _NOT_FOUND)
 async def get_trait(name: str, gateway: GatewayDependency) -> Trait:
     """Describes one trait."""
     return await _trait(name, gateway)
