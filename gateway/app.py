@@ -49,9 +49,6 @@ _DESCRIPTION_AGE = 0.5
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the gateway's ASGI application.
 
-    Args:
-        settings: The configuration; the environment's when left out.
-
     Raises:
         pydantic.ValidationError: An environment variable has a value that cannot be used.
         ConfigurationError: Neither can the keys, the policy or the audit log.

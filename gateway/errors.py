@@ -176,11 +176,7 @@ class ModelNotLoadedError(UnavailableError):
 
 
 class ModelDeadError(UnavailableError):
-    """Triton answers, but the process behind a model is gone for good.
-
-    Attributes:
-        model: The model, a step of the ensemble.
-    """
+    """Triton answers, but the process behind a model is gone for good."""
 
     def __init__(self, model: str, detail: str = "") -> None:
         super().__init__("the model stopped working and is being restarted: try again soon", detail)

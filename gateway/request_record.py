@@ -26,18 +26,13 @@ class RequestRecord:
 
     Attributes:
         id: The client's name for it, or ours.
-        scope: Its ASGI scope.
-        caller: Who sends it, once that is known.
         log_fields: What handlers add to its log line.
         started: When it came, by the monotonic clock.
         started_ns: When it came, by the wall clock.
         status: The HTTP status of its answer; 0 until there is one.
         disconnected: Whether the client went away before the answer was complete.
         broken: Whether the answer was cut off by a defect.
-        generations: Those that were started for it.
         seconds: How long it took, once it has ended.
-        span: Its span, if it is traced.
-        trace_id: Its trace's id, if it is traced.
     """
 
     id: str
@@ -95,27 +90,20 @@ class GenerationRecord:
 
     Attributes:
         triton_id: The id of its request there.
-        request: The request that asked for it, if one did.
         streamed: Whether its tokens come one after the other, or all with the end.
-        steering: The scalar for each trait that it is steered by.
         parameters: What it asks for besides its text.
         texts: Its text, for observers that want it.
         answer: What has come of the answer's, for the same.
-        prompt_chars: How many characters the prompt has.
         prompt_charged: Whether its tokens have been taken from its caller's budget.
         started: When it was sent, by the monotonic clock.
         started_ns: When it was sent, by the wall clock.
         first_token: When the first token came, by the monotonic clock.
         newest_token: When the newest token came, by the monotonic clock.
         ended_ns: When its last response came, or it was given up, by the wall clock.
-        prompt_tokens: The prompt's length.
         reused_tokens: How many of the prompt's tokens were not computed anew.
-        tokens: How many tokens have come.
         finish_reason: Why it ended, if the model server said.
         phases: How many seconds the engine had it in each phase, if it said.
-        error: Why it failed, if it did.
         given_up: Whether nobody wanted its end any more.
-        span: Its span, if it is traced.
     """
 
     triton_id: str
@@ -193,13 +181,7 @@ class Observer:
         """
 
     def tokens_came_late(self, generation: GenerationRecord, prompt: int, count: int) -> None:
-        """A generation that had been given up had more tokens than its record has.
-
-        Args:
-            generation: The generation.
-            prompt: The prompt's length.
-            count: How many more.
-        """
+        """A generation that had been given up had `count` more tokens than its record has."""
 
     def generation_ended(self, generation: GenerationRecord) -> None:
         """A generation has ended, failed, or is not wanted any more."""

@@ -55,14 +55,7 @@ _RESPONSES = FAILURES | {
 
 @dataclass(frozen=True)
 class _Asked(Generic[A]):
-    """One of the answers that a body asks for.
-
-    Attributes:
-        index: Which one, to the client.
-        place: Where in the body.
-        steering: What to steer it by, if by anything.
-        finish: Makes the answer of the fields that all have.
-    """
+    """One of the answers that a body asks for."""
 
     index: int
     place: str
@@ -154,10 +147,6 @@ def _swept(scalar: float, scored: str | None, **fields: Any) -> SweptAnswer:
 
 async def _check_traits(used: Iterable[tuple[str, str]], gateway: Gateway) -> None:
     """Refuses unknown traits before anything runs, since answers may be sent before the last does.
-
-    Args:
-        used: Traits' names, each after its place in the body.
-        gateway: The gateway.
 
     Raises:
         GatewayError: There is no such trait, or the model cannot be asked.

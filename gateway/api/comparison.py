@@ -40,10 +40,7 @@ class ComparedGeneration(Generic[A]):
     Attributes:
         index: Which one, to the client.
         place: What it is in the request, for an error that names it; `""` if nothing of its own.
-        generation: The generation, prepared and not yet begun.
         finish: Makes the answer of its fields.
-        logprobs: Whether to say how likely each token was.
-        error: Why it failed, if it did.
     """
 
     index: int
@@ -100,11 +97,6 @@ class Comparison(Generic[A]):
 
     A refusal of one is a refusal of the call, as long as nothing of it has been sent; another
     failure stands in the answer's place, unless all fail.
-
-    Args:
-        branches: The answers to give; at least one.
-        seed: Their seed, which the end event tells.
-        log_fields: What the request's log line will say.
     """
 
     def __init__(

@@ -18,17 +18,7 @@ from gateway.traits.trait_changes import TraitFiles
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The parts of a running gateway.
-
-    Attributes:
-        settings: The configuration.
-        triton: The connection to Triton.
-        description: What the model says about itself.
-        readiness: Whether it works; raises the reason if not.
-        metrics: What the gateway counts and times.
-        trait_files: Changes the vectors.
-        protection: Who may do what.
-    """
+    """The parts of a running gateway."""
 
     settings: Settings
     triton: Dispatcher

@@ -11,14 +11,7 @@ from gateway.observability.metrics import GatewayMetrics
 
 
 class Readiness:
-    """Believes whoever looks at the servers all the time, and asks itself where nobody does.
-
-    Args:
-        some_work: Whether one works, as far as somebody has looked.
-        ask: Asks until one says that it works; raises the reason if none does.
-        metrics: What is told of the outcome.
-        max_age: How many seconds the outcome of asking is believed.
-    """
+    """Believes whoever looks at the servers all the time, and asks itself where nobody does."""
 
     def __init__(
         self,

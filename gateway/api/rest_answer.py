@@ -20,9 +20,6 @@ class RestAnswer:
 
     Attributes:
         trait: The trait to be echoed, or `None` for a baseline.
-        scalar: The scalar to be echoed.
-        log_fields: What the request's log line will say.
-        logprobs: Whether to say how likely each token was.
     """
 
     trait: str | None

@@ -17,10 +17,6 @@ TIMEOUT_HEADER = "X-Request-Timeout"
 def within(deadlines: Deadlines, request: RequestRecord | None) -> Deadlines:
     """Returns the deadlines of a generation, none later than what is left of its client's patience.
 
-    Args:
-        deadlines: Those of the configuration.
-        request: The request that asks for the generation, if one does.
-
     Raises:
         UnprocessableError: The client says something that is no time.
         LateStartError: Its time is over.

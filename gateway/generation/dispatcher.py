@@ -32,11 +32,6 @@ class Dispatcher:
     """Sends generations and questions to the servers that work.
 
     Args:
-        servers: The servers.
-        deadlines: How long generations may take.
-        max_open: How many generations may be open at once.
-        metrics: What counts requests that are sent again.
-        observers: Who is told about generations.
         admit: Raises if a client may not have what a request asks for.
     """
 
@@ -100,9 +95,6 @@ class Dispatcher:
 
     async def describe(self, timeout: float = ASK_TIMEOUT) -> dict[str, Any]:
         """Returns what a model that works says about itself, its traits and its engine.
-
-        Args:
-            timeout: How many seconds each may take that is asked.
 
         Raises:
             GatewayError: None can be asked.

@@ -21,14 +21,7 @@ _PROMPT_TEXTS = tuple(spec.name for spec in tensors.PROMPT_INPUTS if spec.dataty
 
 
 class ObservedGeneration:
-    """What `Generation` tells about itself.
-
-    Args:
-        triton_id: The id of its request in Triton.
-        asked: What it is asked for.
-        request: The request that asked for it.
-        observers: Who wants to know.
-    """
+    """What `Generation` tells about itself."""
 
     def __init__(
         self,
@@ -92,11 +85,7 @@ class ObservedGeneration:
             record.ended_ns = time.time_ns()
 
     def ended(self, error: BaseException | None) -> None:
-        """Notes that nobody reads it any more.
-
-        Args:
-            error: What made its reader stop, if not its end.
-        """
+        """Notes that nobody reads it any more."""
         self._over = True
         record = self._record
         if isinstance(error, GatewayError):

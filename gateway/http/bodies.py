@@ -31,10 +31,6 @@ _VALUES_PER_MESSAGE = 10
 def parse_body(content: bytes, max_messages: int) -> Any:
     """Returns what a body says.
 
-    Args:
-        content: The body.
-        max_messages: The most messages of a chat.
-
     Raises:
         json.JSONDecodeError: It is not JSON.
         HTTPException: It is too much of it, or says what cannot be held (422).

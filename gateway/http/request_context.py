@@ -33,10 +33,6 @@ class RequestContext:
     `request.state.request_id` is the client's own id if it sent a sane one. Handlers add to
     `request.state.log_fields` what the log should say. Generations find the request's record by
     `current_request`.
-
-    Args:
-        app: The application behind it.
-        observers: Who is told about requests.
     """
 
     def __init__(self, app: ASGIApp, observers: Sequence[Observer] = ()) -> None:
@@ -106,12 +102,7 @@ def _request_id(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, announced or not, before they are held in memory.
-
-    Args:
-        app: The application behind it.
-        limit_of: Says how many bytes a request's body may have.
-    """
+    """Refuses bodies that are too large, announced or not, before they are held in memory."""
 
     def __init__(self, app: ASGIApp, limit_of: Callable[[Scope], int]) -> None:
         self._app = app

@@ -188,22 +188,13 @@ class GatewayMetrics(Observer):
             self.triton_failed("generate", generation.error)
 
     def triton_failed(self, call: str, error: GatewayError) -> None:
-        """Counts a call of Triton that failed.
-
-        Args:
-            call: `generate` or `ask`.
-            error: Why.
-        """
+        """Counts a call of Triton, `generate` or `ask`, that failed."""
         # That is not Triton's failure, but our end.
         if not isinstance(error, ShutdownError):
             self._triton_failures.labels(call, error.code).inc()
 
     def generation_retried(self, error: GatewayError) -> None:
-        """Counts a generation that is sent to another server.
-
-        Args:
-            error: What the one before it failed with.
-        """
+        """Counts a generation that is sent to another server."""
         self._retries.labels(error.code).inc()
         self.triton_failed("generate", error)
 

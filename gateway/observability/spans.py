@@ -47,12 +47,7 @@ _LARGEST_INTEGER = 2**63 - 1
 
 
 class Spans(Observer):
-    """Makes spans of what happens and sends them in the background.
-
-    Args:
-        model: The served model, as users see it.
-        triton_url: Where generations are sent.
-    """
+    """Makes spans of what happens and sends them in the background."""
 
     def __init__(self, model: str, triton_url: str) -> None:
         self._model = model

@@ -19,11 +19,7 @@ SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 @contextmanager
 def shared_folder(workers: int) -> Iterator[None]:
-    """Makes a folder for the workers that are started in this context, unless there is one.
-
-    Args:
-        workers: How many there will be; one needs no folder.
-    """
+    """Makes a folder for the workers that are started in this context, unless there is one."""
     if workers == 1 or os.environ.get(SHARED_FOLDER):
         yield
         return

@@ -33,10 +33,6 @@ class AccessControl:
 
     What is not public by the letter of its address needs a key, whether or not there is such an
     address: no way of writing one leads around this.
-
-    Args:
-        keys: The keys.
-        settings: Whether `/docs` and `/metrics` are public.
     """
 
     def __init__(self, keys: KeyStore, settings: Settings) -> None:

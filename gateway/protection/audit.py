@@ -40,12 +40,8 @@ _WRITES = ("PUT", "DELETE")
 class AuditLog(Observer):
     """Writes down steered generations, steering that was refused, and changes of vectors.
 
-    Attributes:
-        wants_text: Whether prompts and answers are written down, too.
-
     Args:
         target: A file, or `stdout`.
-        with_text: Whether prompts and answers are written down, too.
 
     Raises:
         ConfigurationError: The file cannot be written.

@@ -29,9 +29,6 @@ class ConfigurationError(Exception):
 class WatchedFile(Generic[T]):
     """A file's value, which is replaced when the file changes to something that can be used.
 
-    Attributes:
-        value: The last one.
-
     Args:
         path: The file, of at most `MAX_BYTES`.
         parse: Makes a value of its text, or raises a `ConfigurationError`.
@@ -102,10 +99,6 @@ class WatchedFile(Generic[T]):
 
 def parse_json(text: str, kind: TypeAdapter[T]) -> T:
     """Returns what JSON says.
-
-    Args:
-        text: The JSON.
-        kind: What it must be.
 
     Raises:
         ConfigurationError: It is not. The message names places, never values: one may be a key

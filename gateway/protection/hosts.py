@@ -26,10 +26,6 @@ class HostCheck:
     With a list that is every other name that a web page can have. Without one it is every such
     name if there are no keys, and none if there are. Addresses, names without a dot, and names that
     nobody can register are nobody's to rebind, so probes and clients that use one always pass.
-
-    Args:
-        allowed: The names, if there is a list.
-        has_keys: Whether clients need a key.
     """
 
     def __init__(self, allowed: Collection[str], has_keys: bool) -> None:

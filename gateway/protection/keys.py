@@ -77,9 +77,6 @@ def parse_keys(text: str) -> list[KeyEntry]:
 class KeyStore:
     """The keys of API_KEYS_FILE, or else of API_KEYS.
 
-    Args:
-        settings: The configuration.
-
     Raises:
         ConfigurationError: They cannot be used.
     """

@@ -34,13 +34,7 @@ class Rule(BaseModel):
 
 
 class Policy(BaseModel):
-    """What may be done with which trait.
-
-    Attributes:
-        default: The rule for traits that are not named.
-        traits: Rules by trait.
-        comment: For whoever reads the file.
-    """
+    """What may be done with which trait."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,10 +47,6 @@ class Policy(BaseModel):
 
         Scalars of one trait add up. Each has to be within the range as well as their sum: what does
         not add up to much may still be large numbers, whose difference is a matter of rounding.
-
-        Args:
-            role: Who asks.
-            values: The inputs.
 
         Raises:
             SteeringRefusedError: It may not.

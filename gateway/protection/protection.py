@@ -28,13 +28,6 @@ _LOOK_SECONDS = 1.0
 class Protection:
     """Keys, policy, limits and the audit log.
 
-    Attributes:
-        keys: Who may come in.
-        limiter: How much of it.
-
-    Args:
-        settings: The configuration.
-
     Raises:
         ConfigurationError: Some of it cannot be used.
     """
@@ -55,10 +48,6 @@ class Protection:
 
     def admit(self, request: RequestRecord | None, asked: EnsembleRequest) -> None:
         """Makes sure that a generation may be started; all are, by way of this.
-
-        Args:
-            request: Who asks for it.
-            asked: What it is asked for.
 
         Raises:
             SteeringRefusedError: The policy forbids it.
@@ -105,11 +94,7 @@ class Protection:
             await asyncio.to_thread(self._audit.close)
 
     def warnings(self, traits: Collection[str] | None = None) -> list[str]:
-        """Returns what whoever runs the gateway should know.
-
-        Args:
-            traits: Those that there are, if it is known.
-        """
+        """Returns what whoever runs the gateway should know."""
         settings = self._settings
         found = []
         if not self.keys.required and not _is_loopback(settings.host):

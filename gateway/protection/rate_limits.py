@@ -51,10 +51,6 @@ class Standing:
     """What is left of a budget.
 
     Attributes:
-        budget: Of what.
-        rate: How much there is in which time.
-        spent: Whether nothing is left.
-        remaining: How much of it is left.
         reset: In how many seconds there is all of it again.
     """
 
@@ -75,9 +71,6 @@ class Standing:
 
 class RateLimiter(Observer):
     """Counts what callers use. What cannot be counted, because Redis is away, is let through.
-
-    Args:
-        settings: The configuration.
 
     Raises:
         ConfigurationError: There is no such storage.

@@ -30,8 +30,6 @@ class TraitFiles:
     """Puts and removes traits, one at a time.
 
     Args:
-        store: The folder of vector files.
-        describe: Asks the engine what it has.
         patience: How many seconds the engine may take to notice a change.
     """
 

@@ -24,7 +24,6 @@ class WrittenFile:
 
     Attributes:
         source: Its path within the folder.
-        sha256: The SHA-256 of its bytes.
         identity: Tells it from a file that takes its place later.
         replaced: Whether there was a file of that name before.
     """
@@ -76,10 +75,7 @@ class VectorStore:
             return False
 
     def remove(self, source: str) -> None:
-        """Removes a file, if it is there.
-
-        Args:
-            source: Its path within the folder.
+        """Removes a file, by its path within the folder, if it is there.
 
         Raises:
             StorageError: It cannot be removed.

@@ -21,10 +21,6 @@ def choose(
     """Returns the server for a request, or `None` if there is none.
 
     A doubtful one gets a request only if there is no other: it may be alone, and well again.
-
-    Args:
-        servers: All there are.
-        tried: Those that have failed this request already.
     """
     able = [server for server in servers if not server.refuses and server not in tried]
     # Equals take turns by chance, since other gateways choose among them too.

@@ -46,10 +46,7 @@ class HealthWatch:
     """Looks at one server for as long as it runs, and tells it what was found.
 
     Args:
-        server: The server.
         interval: How many seconds lie between two looks when all is well.
-        shared: What this gateway's other workers have found.
-        noted: Called after each look.
     """
 
     def __init__(
@@ -200,12 +197,7 @@ async def check_readiness(server: TritonServer) -> None:
 
 
 def finding_of(error: GatewayError, asked: str) -> Finding:
-    """Returns what an error says about the server.
-
-    Args:
-        error: What came instead of an answer.
-        asked: The model that was asked.
-    """
+    """Returns what an error says about the server."""
     reason = error.detail or error.message
     match error:
         case ModelDeadError():

@@ -70,17 +70,12 @@ class Attempt:
 class TritonServer:
     """A channel to a Triton server, and what is known of it. Made inside a running event loop.
 
+    Timeouts are in seconds, of all that a call may take.
+
     Attributes:
-        address: Host and port of its gRPC endpoint.
-        stub: Its gRPC calls.
         suspicion: Set when a request has failed as if the model were dead.
         at_work: Whether its models answered when they were last looked at.
         outage: Why it is known not to work, if it is.
-
-    Args:
-        address: Host and port of its gRPC endpoint.
-        metrics: What counts calls that fail.
-        access_key: What it asks for before it generates, `""` if nothing.
     """
 
     def __init__(self, address: str, metrics: GatewayMetrics, access_key: str = "") -> None:
@@ -111,13 +106,7 @@ class TritonServer:
         return len(self._open)
 
     def send(self, request_id: str, request: Any, timeout: float) -> Attempt:
-        """Starts a generation.
-
-        Args:
-            request_id: Its id.
-            request: Its `ModelInferRequest`.
-            timeout: How many seconds it may last in all.
-        """
+        """Starts a generation."""
         stream = TritonStream(self.stub, request, timeout, self._access)
         attempt = Attempt(request_id, stream, self)
         self._open.add(attempt)
@@ -128,11 +117,7 @@ class TritonServer:
         self._open.discard(attempt)
 
     def failed(self, error: GatewayError) -> None:
-        """Notes a failure; one that looks like death makes others preferred, and the watch look.
-
-        Args:
-            error: What came instead of an answer.
-        """
+        """Notes a failure; one that looks like death makes others preferred, and the watch look."""
         if isinstance(error, _SIGNS_OF_DEATH):
             self._doubted_at = time.monotonic()
             self.suspicion.set()
@@ -155,12 +140,6 @@ class TritonServer:
     async def ask(self, model: str, request_id: str, values: Values, timeout: float) -> TritonChunk:
         """Returns the one response to a request.
 
-        Args:
-            model: One of `tensors.MODELS`.
-            request_id: The request's id.
-            values: Its inputs.
-            timeout: How many seconds it may take.
-
         Raises:
             GatewayError: There is none.
         """
@@ -181,9 +160,6 @@ class TritonServer:
     async def describe(self, timeout: float = ASK_TIMEOUT) -> dict[str, Any]:
         """Returns what the model says about itself, its traits and its engine.
 
-        Args:
-            timeout: How many seconds it may take.
-
         Raises:
             GatewayError: The model cannot be asked.
         """
@@ -201,10 +177,6 @@ class TritonServer:
     async def is_loaded(self, model: str, timeout: float) -> bool:
         """Whether Triton takes a model for loaded, as it may when the model's process is dead.
 
-        Args:
-            model: One of `tensors.MODELS`.
-            timeout: How many seconds the answer may take.
-
         Raises:
             GatewayError: Triton cannot be asked.
         """
@@ -217,9 +189,6 @@ class TritonServer:
 
     async def count_chunks(self, timeout: float) -> int:
         """Returns how many chunks have gone to clients, a figure that Triton itself keeps.
-
-        Args:
-            timeout: How many seconds the answer may take.
 
         Raises:
             GatewayError: Triton cannot be asked.

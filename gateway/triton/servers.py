@@ -23,14 +23,7 @@ Watch = Callable[[TritonServer, Callable[[], None]], Coroutine[Any, Any, None]]
 
 
 class TritonServers:
-    """Keeps a channel to each server, and somebody looking after it.
-
-    Args:
-        targets: Where the servers are.
-        metrics: What counts calls that fail.
-        watch: Looks after a server; `None` if nobody does.
-        access_key: What the servers ask for before they generate, `""` if nothing.
-    """
+    """Keeps a channel to each server, and somebody looking after it, unless `watch` is `None`."""
 
     def __init__(
         self,

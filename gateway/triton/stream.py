@@ -20,14 +20,7 @@ _METADATA = (("triton_grpc_error", "true"),)
 
 
 class TritonStream:
-    """Sends one request and reads its responses.
-
-    Args:
-        stub: Triton's gRPC stub.
-        request: A `ModelInferRequest`.
-        timeout: How many seconds the stream may last in all.
-        metadata: More metadata for the call.
-    """
+    """Sends one request and reads its responses; `timeout` is in seconds, for all of them."""
 
     def __init__(
         self, stub: Any, request: Any, timeout: float, metadata: Sequence[tuple[str, str]] = ()
@@ -66,9 +59,6 @@ class TritonStream:
 
         Cancelling this coroutine cancels the stream (gRPC's own rule), so readers that may be
         cancelled leave the reading to a task of its own.
-
-        Args:
-            timeout: How many seconds to wait for it.
 
         Raises:
             GatewayError: The request failed, or the response took longer than `timeout`.
