@@ -49,11 +49,7 @@ def parse_metrics(page: str) -> dict[str, EngineWork]:
 
 
 def parse_description(engine: Mapping[str, Any]) -> EngineWork:
-    """Returns what an engine says of itself.
-
-    Args:
-        engine: The part `engine` of the model's description.
-    """
+    """Returns what an engine says of itself in the part `engine` of its model's description."""
     return EngineWork(
         num_open=sum(engine.get(name, 0) for name in ("running", "waiting")),
         progress=sum(engine.get(name, 0) for name in ("steps", "finished", "cancelled", "failed")),

@@ -41,8 +41,6 @@ class HealthReport:
     """The outcome of one check.
 
     Attributes:
-        health: What it says about the models.
-        reason: Why, for the log.
         model: The model of the ensemble that is at fault.
         began: When the check began, in the clock's seconds.
     """
@@ -118,9 +116,7 @@ class HealthChecker:
     """Checks one Triton's models, from one thread.
 
     Args:
-        calls: Calls Triton.
         probe_seconds: How often an idle model generates a token; 0 is once, and after each failure.
-        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -169,9 +165,6 @@ class HealthChecker:
 
         Of several engines only the metrics say which is which. A single one, or any if the metrics
         cannot be read, is judged by its description, which needs no thread that copies it.
-
-        Args:
-            engine: The description of the engine that has answered, if any has.
         """
         try:
             engines = self._calls.read_engines()

@@ -29,10 +29,6 @@ def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
     """Returns settings for a stack on free loopback ports, with Triton's HTTP port.
 
     Its idle model generates no probe tokens, which would be counted with the others.
-
-    Args:
-        run_folder: The folder of its logs and records.
-        start_seconds: How long the model may take to load.
     """
     gateway, http, grpc, metrics, status = free_ports(5)
     return StackSettings(

@@ -32,9 +32,6 @@ class ManagedProcess:
     """A child in its own process group, with its output in a file.
 
     Args:
-        name: Its name in messages.
-        command: The program and its arguments.
-        environment: Its environment.
         log: The file for its output; `None` if it inherits this process's output.
         private: Additional arguments, which other users of the machine cannot read.
 
@@ -112,8 +109,6 @@ class RunRecord:
     Attributes:
         launcher: The launcher's process id and start time.
         leaders: The process id and start time of the leader of each process group it started.
-        shared_memory_prefix: The prefix of the names of its Triton's shared memory.
-        gateway_url: Where its gateway listens.
     """
 
     launcher: tuple[int, int]
@@ -202,9 +197,6 @@ def group_members(group: int) -> list[int]:
 def stub_models(group: int) -> dict[int, str]:
     """Returns the models of a Triton's Python processes, by process id.
 
-    Args:
-        group: Triton's process group.
-
     Raises:
         OSError: They cannot be looked at, for example without free file descriptors.
     """
@@ -234,9 +226,6 @@ def hide_shared_memory(prefix: str) -> None:
     """Makes shared memory, through which prompts and answers pass, private to its owner.
 
     Triton's Python backend makes that of each model readable for everybody, whatever the umask.
-
-    Args:
-        prefix: The prefix of the names.
     """
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
         # Its model may have been unloaded since; and everybody can create files and links there.
@@ -269,11 +258,7 @@ def remove_unused_shared_memory(prefix: str, group: int) -> None:
 
 
 def remove_shared_memory(prefix: str) -> None:
-    """Removes shared memory that a Triton left behind which has ended.
-
-    Args:
-        prefix: The prefix of the names.
-    """
+    """Removes shared memory that a Triton left behind which has ended."""
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
         path.unlink(missing_ok=True)
 

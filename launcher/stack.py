@@ -48,11 +48,6 @@ def choose_access_key(
 
     Without one Triton listens on loopback only, unless `triton_allow_anonymous` is set.
 
-    Args:
-        settings: The address that Triton listens on.
-        environment: The secret, if the operator gives one, and the gateway's variables.
-        with_gateway: Whether a gateway is started, which can be told a new secret.
-
     Raises:
         LaunchError: Anyone who reaches Triton could generate, and nobody has allowed that.
     """
@@ -75,17 +70,13 @@ class Stack:
     """One Triton under its supervisor, and one gateway. As a context manager it stops both.
 
     Args:
-        settings: Addresses and folders.
         environment: Variables for both servers, in addition to this process's own.
         say: Takes lines about the progress.
         interrupted: Ends `start` and `watch` when it is set, for example by a signal handler.
-        with_gateway: Whether to start a gateway.
-        triton_arguments: Additional arguments for Triton.
 
     Attributes:
         control_key: The secret that Triton requires to load a model, from the environment or new.
         access_key: The secret that it requires to generate, `""` if none.
-        status: The state of Triton.
 
     Raises:
         LaunchError: A secret is not valid, or missing (see `choose_access_key`).

@@ -52,11 +52,8 @@ class Snapshot:
     """The status at one moment.
 
     Attributes:
-        state: The state of Triton.
         reason: Why, in a sentence; `""` if there is nothing to explain.
         since_seconds: For how many seconds it has been in this state.
-        reloads: How often a model was reloaded.
-        restarts: How often Triton was restarted.
     """
 
     state: str
@@ -67,11 +64,7 @@ class Snapshot:
 
 
 class SupervisorStatus:
-    """The state of Triton and its history; thread-safe.
-
-    Args:
-        clock: A monotonic clock in seconds.
-    """
+    """The state of Triton and its history; thread-safe."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -149,12 +142,6 @@ def answer_to(path: str, status: SupervisorStatus) -> tuple[int, str, str]:
 
 class StatusServer:
     """Answers on the status port until it is closed.
-
-    Args:
-        host: The address to listen on.
-        port: The port.
-        status: The status to report.
-        clock: A monotonic clock in seconds, for the time that a client takes.
 
     Raises:
         LaunchError: The port cannot be used.

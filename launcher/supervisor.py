@@ -43,7 +43,6 @@ class CrashBudget:
 
     Args:
         maximum: How often within ten minutes.
-        clock: A monotonic clock in seconds.
     """
 
     def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,11 +62,7 @@ class CrashBudget:
 
 
 class HealthThread:
-    """Runs health checks in a thread of its own, one for each call of `reports`.
-
-    Args:
-        checker: Does the checks.
-    """
+    """Runs health checks in a thread of its own, one for each call of `reports`."""
 
     def __init__(self, checker: HealthChecker) -> None:
         self._checker = checker
@@ -115,16 +110,7 @@ class HealthThread:
 
 
 class Supervisor:
-    """Supervises one Triton from one thread, which calls `tick` all the time.
-
-    Args:
-        server: The server.
-        calls: Calls the server.
-        status: The status to update.
-        settings: The timeouts.
-        say: Takes lines about what happens.
-        interrupted: Ends waiting when it is set.
-    """
+    """Supervises one Triton from one thread, which calls `tick` all the time."""
 
     def __init__(
         self,
@@ -152,9 +138,6 @@ class Supervisor:
 
     def start(self, started: Callable[[], None]) -> None:
         """Starts Triton, and returns once it has generated a token.
-
-        Args:
-            started: Called once its process exists.
 
         Raises:
             LaunchError: It does not start, or does not serve within `start_seconds`.

@@ -50,17 +50,7 @@ class CallError(Exception):
 
 
 class TritonCalls:
-    """Calls one Triton, and loads and unloads its models; thread-safe.
-
-    Args:
-        address: Host and port of its gRPC endpoint.
-        metrics_url: The URL of its metrics.
-        control_key: The secret that it requires to load or unload a model.
-        access_key: The secret that it requires to generate, `""` if none.
-
-    Attributes:
-        address: Host and port of its gRPC endpoint.
-    """
+    """Calls one Triton, and loads and unloads its models; thread-safe."""
 
     def __init__(
         self, address: str, metrics_url: str, control_key: str, access_key: str = ""
@@ -163,11 +153,6 @@ class TritonCalls:
 
     def load(self, model: str, seconds: float, interrupted: threading.Event) -> None:
         """Loads a model and the models that it needs, unless they are loaded.
-
-        Args:
-            model: One of `tensors.MODELS`.
-            seconds: The timeout.
-            interrupted: Cancels the call when it is set.
 
         Raises:
             CallError: Triton refuses, or the model does not load.

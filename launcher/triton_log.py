@@ -8,11 +8,7 @@ _FAILURE = re.compile(r"failed to load '(\w+)' version \d+: \w+: (?:\w+: )?(.*?)
 
 
 def load_failures(log: str) -> list[str]:
-    """Returns one line for each distinct reason why a model failed to load.
-
-    Args:
-        log: Triton's log, in its default format.
-    """
+    """Returns a line for each reason in Triton's log, of the default format, why a load failed."""
     reasons: dict[str, str] = {}
     for model, reason in _FAILURE.findall(log):
         reasons.setdefault(reason, model)

@@ -44,15 +44,6 @@ class TritonProcess:
     While there is one, a thread hides the shared memory of each model as it appears: loading takes
     minutes, and whoever has opened a file meanwhile can read what passes through it later.
 
-    Args:
-        settings: Addresses and folders.
-        environment: Its environment variables.
-        prefix: The prefix of the names of its shared memory.
-        control_key: The secret that it requires to load a model.
-        access_key: The secret that it requires to generate, `""` if none.
-        arguments: Additional arguments for the server.
-        say: Takes warnings.
-
     Attributes:
         process: The current or last process.
     """
