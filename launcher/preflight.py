@@ -20,9 +20,6 @@ from launcher.processes import SHARED_MEMORY
 from launcher.settings import ROOT
 from triton_models.settings import DATA_ROOT
 
-_USER_VARIABLE = "SERVE_AS"
-"""The numeric user and group id that the launcher switches to if it starts as root."""
-
 _SET_NO_NEW_PRIVILEGES = 38
 _MIN_SHARED_MEMORY_MIB = 256
 
@@ -31,7 +28,8 @@ def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
     """Changes the owner of folders, drops root, and downloads the model, as configured.
 
     Args:
-        environment: `SERVE_AS`, `FETCH_MODEL`, `ALLOW_ANONYMOUS`, and the folders' variables.
+        environment: `SERVE_AS`, the numeric user and group id to switch to if it starts as root,
+            `FETCH_MODEL`, `ALLOW_ANONYMOUS`, and the folders' variables.
         with_gateway: Whether the gateway is to be started as well.
 
     Raises:
@@ -39,9 +37,10 @@ def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
     """
     if with_gateway:
         _check_keys(environment)
-    user = environment.get(_USER_VARIABLE, "")
+    user = environment.get("SERVE_AS", "")
     if user and os.geteuid() == 0:
-        _become(int(user), _written_folders(environment))
+        written = ("MODEL_CACHE_DIR", "VECTORS_DIR", "TRITON_CACHE_DIR", "RUN_DIR")
+        _become(int(user), [Path(environment[name]) for name in written if environment.get(name)])
     for name, default, holds in (
         ("MODEL_CACHE_DIR", DATA_ROOT / "models", "models"),
         ("VECTORS_DIR", DATA_ROOT / "vectors", "steering vectors"),
@@ -79,11 +78,6 @@ def _check_keys(environment: Mapping[str, str]) -> None:
             "set API_KEYS to the entries that 'persona keys new' prints, as a JSON list (or "
             "ALLOW_ANONYMOUS=true if anyone who can reach it may use it)"
         )
-
-
-def _written_folders(environment: Mapping[str, str]) -> list[Path]:
-    names = ("MODEL_CACHE_DIR", "VECTORS_DIR", "TRITON_CACHE_DIR", "RUN_DIR")
-    return [Path(environment[name]) for name in names if environment.get(name)]
 
 
 def _become(user: int, folders: Iterable[Path]) -> None:

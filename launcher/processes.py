@@ -239,28 +239,21 @@ def hide_shared_memory(prefix: str) -> None:
                 os.close(file)
 
 
-def remove_unused_shared_memory(prefix: str, group: int) -> None:
-    """Removes shared memory that a killed Python process of a running Triton left behind.
-
-    A reloaded model gets a new file.
+def remove_shared_memory(prefix: str, group: int | None = None) -> None:
+    """Removes shared memory that a Triton, or a killed Python process of one, left behind.
 
     Args:
         prefix: The prefix of the names.
-        group: Triton's process group; none of its models may be loading.
+        group: The process group of a Triton that runs, whose shared memory in use stays; none of
+            its models may be loading. A reloaded model gets a new file.
 
     Raises:
         OSError: It is unknown what is used, or a file cannot be removed.
     """
-    commands = [command_line(pid) for pid in group_members(group)]
+    commands = [command_line(pid) for pid in group_members(group)] if group else []
     for path in SHARED_MEMORY.glob(f"{prefix}*"):
         if not any(path.name in command for command in commands):
             path.unlink(missing_ok=True)
-
-
-def remove_shared_memory(prefix: str) -> None:
-    """Removes shared memory that a Triton left behind which has ended."""
-    for path in SHARED_MEMORY.glob(f"{prefix}*"):
-        path.unlink(missing_ok=True)
 
 
 def _pair(values: Sequence[int]) -> tuple[int, int]:

@@ -8,7 +8,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from types import TracebackType
 
 from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.processes import PREFIX, ManagedProcess, RunRecord, process_start
@@ -134,12 +133,7 @@ class Stack:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -217,17 +211,13 @@ class Stack:
         """Stops both servers and cleans up after them."""
         if self.gateway:
             self.gateway.stop(self._gateway_exit_seconds())
-        self.drain()
+        self._supervisor.drain()
         self._supervisor.stop()
         self._calls.close()
         if self._status_server:
             self._status_server.close()
         if self.gateway or self.triton:
             self._record_path.unlink(missing_ok=True)
-
-    def drain(self) -> None:
-        """Makes Triton refuse new requests, and waits up to `exit_seconds` for the open ones."""
-        self._supervisor.drain()
 
     def _gateway_exit_seconds(self) -> float:
         text = self._environment.get("SHUTDOWN_TIMEOUT") or str(GATEWAY_DRAIN_SECONDS)

@@ -166,7 +166,7 @@ class StatusServer:
                 """Logs nothing: probes arrive every few seconds."""
 
         try:
-            self._server = (_Server6 if ":" in host else _Server)((host, port), Handler, clock)
+            self._server = _Server((host, port), Handler, clock)
         except OSError as error:
             raise port_taken("STATUS_PORT", host, port, error) from error
         thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
@@ -188,6 +188,7 @@ class _Server(ThreadingHTTPServer):
         self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], clock: Clock
     ) -> None:
         self._clock = clock
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         # When each connection began, the oldest first.
         self._open: dict[socket.socket, float] = {}
         self._closed = threading.Condition()
@@ -231,10 +232,6 @@ class _Server(ThreadingHTTPServer):
             for request, began in self._open.items():
                 if began <= latest:
                     _end(request)
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
 
 
 def _end(request: socket.socket) -> None:

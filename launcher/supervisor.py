@@ -273,7 +273,8 @@ class Supervisor:
         self._started_at = time.monotonic()
         try:
             if model != PERSONA:
-                self._unload(model)
+                with suppress(CallError):  # it may be unloaded already
+                    self._calls.unload(model)
                 self._calls.load(model, self._settings.start_seconds, self._interrupted)
             # Loading a model brings the ensemble back, unless that was unloaded as well.
             self._calls.load(PERSONA, self._settings.start_seconds, self._interrupted)
@@ -286,11 +287,6 @@ class Supervisor:
         self._settled_at = time.monotonic()
         self._health_thread.pause_seconds = _START_CHECK_SECONDS
         self._health_thread.check_now()
-
-    def _unload(self, model: str) -> None:
-        """Unloads a model, if it is loaded."""
-        with suppress(CallError):
-            self._calls.unload(model)
 
     def _restart(self, reason: str) -> None:
         assert self._health_thread

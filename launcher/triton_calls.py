@@ -182,7 +182,8 @@ class TritonCalls:
         except grpc.RpcError as error:
             raise _error_of(error, model) from None
         if answer.finish_reason == "error":
-            raise CallError(_failure_in_band(answer.error_code), model, answer.error)
+            kind = _IN_BAND.get(answer.error_code, FailureKind.OTHER)
+            raise CallError(Failure(kind), model, answer.error)
         return answer
 
 
@@ -190,10 +191,6 @@ _IN_BAND = {
     ErrorCode.RESOURCE_EXHAUSTED.value: FailureKind.FULL,
     ErrorCode.INVALID_ARGUMENT.value: FailureKind.INVALID,
 }
-
-
-def _failure_in_band(code: str) -> Failure:
-    return Failure(_IN_BAND.get(code, FailureKind.OTHER))
 
 
 def _error_of(error: grpc.RpcError, asked: str) -> CallError:

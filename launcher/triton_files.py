@@ -14,6 +14,8 @@ from pathlib import Path
 
 from launcher.errors import LaunchError
 
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
 
 @dataclass(frozen=True, slots=True)
 class TritonFiles:
@@ -46,12 +48,11 @@ def find_triton() -> TritonFiles:
         )
     package = Path(spec.origin).parent
     root = package / "tritonserver"
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     files = TritonFiles(
         executable=root / "bin" / "tritonserver",
         libraries=package.parent / "nvidia_pytriton.libs",
         python_backend=root / "backends" / "python",
-        stub=root / "python_backend_stubs" / version / "triton_python_backend_stub",
+        stub=root / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub",
     )
     for path in (files.executable, files.libraries, files.python_backend, files.stub):
         if not path.exists():
@@ -88,7 +89,7 @@ def library_path(files: TritonFiles) -> str:
         LaunchError: A library is missing; without libpython, for example, no model would load.
     """
     folders = [str(files.libraries)]
-    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    name = f"libpython{_PYTHON}.so.1.0"
     own = Path(sysconfig.get_config_var("LIBDIR") or "") / name
     if own.is_file():
         folders.append(str(own.parent))
@@ -96,10 +97,9 @@ def library_path(files: TritonFiles) -> str:
         try:
             ctypes.CDLL(name)
         except OSError as error:
-            version = f"{sys.version_info.major}.{sys.version_info.minor}"
             raise LaunchError(
                 f"{name} is missing, which Triton's Python backend needs. On Debian and Ubuntu: "
-                f"apt-get install libpython{version}. With pyenv: build Python with "
+                f"apt-get install libpython{_PYTHON}. With pyenv: build Python with "
                 "PYTHON_CONFIGURE_OPTS=--enable-shared"
             ) from error
     inherited = os.environ.get("LD_LIBRARY_PATH")

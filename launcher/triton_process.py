@@ -15,7 +15,6 @@ from launcher.processes import (
     ManagedProcess,
     hide_shared_memory,
     remove_shared_memory,
-    remove_unused_shared_memory,
     runs,
     stub_models,
 )
@@ -102,7 +101,8 @@ class TritonProcess:
             f"--exit-timeout-secs={EXIT_SECONDS}",
             *self._arguments,
         ]
-        start = partial(ManagedProcess, "Triton", environment=environment, log=self._log())
+        log = log_file(settings, "triton.log")
+        start = partial(ManagedProcess, "Triton", environment=environment, log=log)
         try:
             self.process = start(command, private=self._private)
         except PrivacyError as error:
@@ -143,7 +143,7 @@ class TritonProcess:
         """Cleans up after models whose process was killed, if it can; no model may be loading."""
         if self.process:
             with suppress(OSError):
-                remove_unused_shared_memory(self._prefix, self.process.pid)
+                remove_shared_memory(self._prefix, self.process.pid)
 
     def dead_models(self) -> list[str]:
         """Returns the models whose Python process has ended since the last update.
@@ -196,9 +196,6 @@ class TritonProcess:
             f"--http-address={self._settings.triton_host}",
             f"--http-port={self._settings.triton_http_port}",
         ]
-
-    def _log(self) -> Path | None:
-        return log_file(self._settings, "triton.log")
 
 
 def log_file(settings: StackSettings, name: str) -> Path | None:

@@ -15,7 +15,7 @@ import pytest
 
 from launcher.errors import LaunchError
 from launcher.private_arguments import PrivacyError
-from launcher.processes import SHARED_MEMORY, remove_unused_shared_memory
+from launcher.processes import SHARED_MEMORY, remove_shared_memory
 from launcher.settings import StackSettings
 from launcher.triton_process import TritonProcess
 from tests.e2e.waiting import eventually
@@ -152,7 +152,7 @@ def test_shared_memory_that_no_process_names_is_removed() -> None:
         try:
             for path in (used, unused):
                 path.touch()
-            remove_unused_shared_memory(PREFIX, stub.pid)
+            remove_shared_memory(PREFIX, stub.pid)
             assert (used.exists(), unused.exists()) == (True, False)
         finally:
             used.unlink(missing_ok=True)
