@@ -47,6 +47,8 @@ _MAX_REASON_CHARS = 1000
 @dataclass(frozen=True, slots=True)
 class _Format:
     read: Callable[[bytes, str, Convention | None], FileContent]
+    """Reads a file's bytes, given its name without the suffix and what its indices count, `None` if
+    that is as usual in the format. Raises `VectorFileError`."""
     write: Callable[[PersonaVector], bytes]
 
 
@@ -188,9 +190,9 @@ def _trait_name(found: FileContent, given: str | None) -> str:
     """Returns the trait's name: as given, or from the file, or from the file's name."""
     if given is not None:
         return check_trait_name(given)
-    if found.trait_in_file:
+    if found.trait_name:
         return found.trait_name
     try:
-        return check_trait_name(found.trait_name)
+        return check_trait_name(found.file_trait)
     except VectorFileError as error:
         raise VectorFileError(f"{error}; or give the trait's name") from error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import TypeVar
 
 from triton_models.vectors.persona_vector import VectorFileError
+
+Vector = TypeVar("Vector")
 
 
 class Convention(str, Enum):
@@ -36,6 +40,10 @@ class Convention(str, Enum):
                 '"block"'
             )
         return index - 1
+
+    def by_block(self, vectors: Mapping[int, Vector]) -> dict[int, Vector]:
+        """Returns vectors by the block of their index; raises as `block_of` does."""
+        return {self.block_of(index): vector for index, vector in vectors.items()}
 
     def index_of(self, block: int) -> int:
         """Returns the index of a decoder block's vector in a file."""

@@ -14,63 +14,33 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from triton_models.vectors.formats.content import FileContent
+from triton_models.vectors.formats.content import DEFAULT_ARCHITECTURE, FileContent, vectors_of
 from triton_models.vectors.formats.convention import Convention
-from triton_models.vectors.formats.gguf_header import (
-    BFLOAT16,
-    FLOAT16,
-    FLOAT32,
-    GgufTensor,
-    parse_gguf,
-)
-from triton_models.vectors.formats.json_text import parse_json
-from triton_models.vectors.formats.limits import as_float32, check_hidden_size, checked_index
-from triton_models.vectors.formats.safetensors_file import bfloat16_to_float32
+from triton_models.vectors.formats.gguf_header import parse_gguf
+from triton_models.vectors.formats.json_text import parse_object
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 ARCHITECTURE = "controlvector"
 TENSOR_PREFIX = "direction."
-DEFAULT_MODEL_HINT = "qwen2"
-"""The architecture that this project serves, for vectors that do not name another."""
 
 # The project's own keys, which other tools ignore: with them a round trip loses nothing.
 _TRAIT_NAME, _MODEL_NAME, _METADATA = "persona.trait_name", "persona.model_name", "persona.metadata"
 
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
-    """Reads a control vector.
-
-    Args:
-        content: The file's bytes.
-        stem: The file's name without its suffix, which is the trait if the file names none.
-        convention: What the tensors' indices count; blocks if `None`.
-
-    Raises:
-        VectorFileError: It is not a control vector.
-    """
-    convention = convention or Convention.BLOCK
-    parsed = parse_gguf(content)
-    blocks = {}
-    for tensor in parsed.tensors:
-        if not tensor.name.startswith(TENSOR_PREFIX):
-            raise VectorFileError(
-                f"has a tensor {tensor.name[:40]!r}: a control vector's are direction.1, ..., "
-                f"and this is of architecture {parsed.values.get('general.architecture')!r:.40}"
-            )
-        index = checked_index(tensor.name.removeprefix(TENSOR_PREFIX))
-        blocks[convention.block_of(index)] = _vector(tensor)
-    named, model_name = (
-        _text(parsed.values.get(key, ""), key) for key in (_TRAIT_NAME, _MODEL_NAME)
+    """Reads a control vector; its indices count blocks."""
+    values, tensors = parse_gguf(content)
+    expected = (
+        "a control vector's are direction.1, ..., and this is of architecture "
+        f"{values.get('general.architecture')!r:.40}"
     )
+    vectors = vectors_of(tensors, TENSOR_PREFIX, expected)
     return FileContent(
-        blocks=blocks,
-        trait_name=named or stem,
-        model_name=model_name,
-        metadata=_metadata(parsed.values),
-        trait_in_file=bool(named),
+        (convention or Convention.BLOCK).by_block(vectors),
+        stem,
+        trait_name=_text(values, _TRAIT_NAME),
+        model_name=_text(values, _MODEL_NAME),
+        metadata=_metadata(values),
     )
 
 
@@ -88,13 +58,12 @@ def write(vector: PersonaVector) -> bytes:
         raise VectorFileError(
             "needs the gguf package to be written: pip install 'persona-triton[server]'"
         ) from error
-    hint = vector.metadata.get("model_hint")
+    given = vector.metadata.get("model_hint")
+    hint = given if isinstance(given, str) else DEFAULT_ARCHITECTURE
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vector.gguf"
         writer = gguf.GGUFWriter(path, ARCHITECTURE)
-        writer.add_string(
-            f"{ARCHITECTURE}.model_hint", hint if isinstance(hint, str) else DEFAULT_MODEL_HINT
-        )
+        writer.add_string(f"{ARCHITECTURE}.model_hint", hint)
         writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(vector.blocks))
         writer.add_string(_TRAIT_NAME, vector.trait_name)
         if vector.model_name:
@@ -109,29 +78,10 @@ def write(vector: PersonaVector) -> bytes:
         return path.read_bytes()
 
 
-def _vector(tensor: GgufTensor) -> NDArray[np.float32]:
-    if len(tensor.shape) != 1:
-        raise VectorFileError(
-            f"{tensor.name} has the shape {list(tensor.shape)}: a vector has one dimension"
-        )
-    if tensor.type not in (FLOAT32, FLOAT16, BFLOAT16):
-        raise VectorFileError(
-            f"{tensor.name} has the GGML type {tensor.type}: use F32, F16 or BF16"
-        )
-    check_hidden_size(tensor.shape[0], tensor.name)
-    if tensor.type == BFLOAT16:
-        return bfloat16_to_float32(tensor.data, tensor.name)
-    numbers = np.frombuffer(tensor.data, "<f4" if tensor.type == FLOAT32 else "<f2")
-    return as_float32(numbers, tensor.name)
-
-
 def _metadata(values: dict[str, Any]) -> dict[str, Any]:
     """Returns the project's metadata, or else the keys of another tool."""
     if _METADATA in values:
-        metadata = parse_json(_text(values[_METADATA], _METADATA).encode())
-        if not isinstance(metadata, dict):
-            raise VectorFileError(f"{_METADATA} must be a JSON object")
-        return metadata
+        return parse_object(_text(values, _METADATA).encode(), _METADATA)
     prefix = f"{ARCHITECTURE}."
     return {
         key.removeprefix(prefix): value
@@ -142,7 +92,8 @@ def _metadata(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _text(value: Any, key: str) -> str:
+def _text(values: dict[str, Any], key: str) -> str:
+    value = values.get(key, "")
     if not isinstance(value, str):
         raise VectorFileError(f"{key} must be a string")
     return value

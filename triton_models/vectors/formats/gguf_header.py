@@ -7,15 +7,19 @@ tensors' data at the next multiple of the alignment.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from triton_models.vectors.formats.content import StoredTensor
 from triton_models.vectors.persona_vector import VectorFileError
 
 MAGIC = b"GGUF"
-FLOAT32, FLOAT16, BFLOAT16 = 0, 1, 30
-"""The tensor types of plain floats; the others are quantized or integers."""
+_FLOATS = {0: "<f4", 1: "<f2", 30: "<u2"}
+"""GGML's numbers of plain floats, with numpy's dtypes; other types are quantized or integers."""
 
 _VERSIONS = (2, 3)
 _MAX_ENTRIES = 4096
@@ -23,40 +27,13 @@ _MAX_STRING = 2**24
 _MAX_DIMENSIONS = 4
 _DEFAULT_ALIGNMENT = 32
 _MAX_ALIGNMENT = 2**16
-_BYTES_PER_ELEMENT = {FLOAT32: 4, FLOAT16: 2, BFLOAT16: 2}
 
 _SCALARS = {
-    0: struct.Struct("<B"),
-    1: struct.Struct("<b"),
-    2: struct.Struct("<H"),
-    3: struct.Struct("<h"),
-    4: struct.Struct("<I"),
-    5: struct.Struct("<i"),
-    6: struct.Struct("<f"),
-    7: struct.Struct("<?"),
-    10: struct.Struct("<Q"),
-    11: struct.Struct("<q"),
-    12: struct.Struct("<d"),
+    kind: struct.Struct(f"<{letter}")
+    for kind, letter in zip((*range(8), 10, 11, 12), "BbHhIif?Qqd", strict=True)
 }
 _STRING, _ARRAY = 8, 9
 _UINT32, _UINT64 = _SCALARS[4], _SCALARS[10]
-
-
-@dataclass(frozen=True, slots=True)
-class GgufTensor:
-    """One tensor.
-
-    Attributes:
-        name: Its name.
-        shape: Its dimensions, the innermost first.
-        type: GGML's number of its type.
-        data: A view of its bytes; empty if its type is not one of plain floats.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    type: int
-    data: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +47,11 @@ class _Description:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class GgufContent:
-    """The content of a GGUF file: its values without arrays, and its tensors."""
-
-    values: dict[str, Any]
-    tensors: tuple[GgufTensor, ...]
-
-
-def parse_gguf(content: bytes) -> GgufContent:
+def parse_gguf(content: bytes) -> tuple[dict[str, Any], list[StoredTensor]]:
     """Parses a little-endian GGUF file.
+
+    Returns:
+        Its values, `None` for arrays, and its tensors, without data if they are not plain floats.
 
     Raises:
         VectorFileError: It is not a GGUF file, or is truncated.
@@ -103,8 +75,7 @@ def parse_gguf(content: bytes) -> GgufContent:
     if len({description.name for description in descriptions}) < len(descriptions):
         raise VectorFileError("has two tensors with the same name")
     _check_apart(descriptions)
-    tensors = tuple(reader.tensor(description, start) for description in descriptions)
-    return GgufContent(values, tensors)
+    return values, [reader.tensor(description, start) for description in descriptions]
 
 
 def _check_apart(descriptions: list[_Description]) -> None:
@@ -142,13 +113,15 @@ class _Reader:
         self._place += size
         return place
 
-    def tensor(self, description: _Description, data_start: int) -> GgufTensor:
+    def tensor(self, description: _Description, data_start: int) -> StoredTensor:
         """Returns a tensor, whose data must exist."""
         start = data_start + description.offset
         if start + description.size > len(self._content):
             raise VectorFileError("is truncated: a tensor extends beyond its end")
         data = memoryview(self._content)[start : start + description.size]
-        return GgufTensor(description.name, description.shape, description.type, data)
+        kind = description.type
+        type_name, dtype = f"GGML type {kind}", _FLOATS.get(kind)
+        return StoredTensor(description.name, description.shape, type_name, dtype, data)
 
     def number(self, layout: struct.Struct) -> Any:
         (value,) = layout.unpack(self.take(layout.size))
@@ -202,9 +175,7 @@ class _Reader:
         shape = tuple(self.number(_UINT64) for _ in range(num_dimensions))
         kind: int = self.number(_UINT32)
         offset: int = self.number(_UINT64)
-        size = _BYTES_PER_ELEMENT.get(kind, 0)
-        for dimension in shape:
-            size *= dimension
+        size = math.prod(shape) * (np.dtype(_FLOATS[kind]).itemsize if kind in _FLOATS else 0)
         return _Description(name, shape, kind, offset, size)
 
     def aligned(self, alignment: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,17 @@ def parse_json(content: bytes) -> Any:
             parse_int=_int,
         )
     except VectorFileError:
-        raise
+        raise  # which is a ValueError
     except (ValueError, RecursionError) as error:
         raise VectorFileError(f"is not valid JSON: {error}") from error
+
+
+def parse_object(content: bytes, what: str) -> dict[str, Any]:
+    """Parses a JSON object that messages call `what`; raises as `parse_json` does."""
+    document = parse_json(content)
+    if not isinstance(document, dict):
+        raise VectorFileError(f"{what} must be a JSON object")
+    return document
 
 
 def parse_vectors(vectors: dict[str, Any]) -> dict[int, NDArray[np.float32]]:
@@ -61,7 +70,19 @@ def parse_vectors(vectors: dict[str, Any]) -> dict[int, NDArray[np.float32]]:
     return {checked_index(key): _vector(key, values) for key, values in vectors.items()}
 
 
-def exact_numbers(vector: NDArray[np.float32]) -> list[float]:
+def vector_lists(
+    vectors: dict[int, NDArray[np.float32]], index_of: Callable[[int], int] = int
+) -> dict[str, list[float]]:
+    """Returns the JSON object that `parse_vectors` reads, of vectors by block.
+
+    Args:
+        vectors: The vectors.
+        index_of: Returns the index of a block.
+    """
+    return {str(index_of(block)): _exact(vectors[block]) for block in sorted(vectors)}
+
+
+def _exact(vector: NDArray[np.float32]) -> list[float]:
     """Returns numbers with the shortest JSON from which every float32 can be restored exactly."""
     numbers = [float(str(value)) for value in vector]
     # The shortest digits of a float32 can round differently when parsed by way of a float64.

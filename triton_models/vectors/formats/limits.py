@@ -63,11 +63,13 @@ def check_hidden_size(length: int, what: str) -> None:
 
 
 def as_float32(values: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """Returns a float32 copy of a vector.
+    """Returns a float32 copy of numbers; unsigned integers are the bits of bfloat16.
 
     Raises:
         VectorFileError: An element is not finite as a float32.
     """
+    if values.dtype.kind == "u":  # numpy lacks bfloat16, the upper half of a float32
+        values = (values.astype(np.uint32) << 16).view(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         vector = np.array(values, dtype=np.float32)
     if not np.isfinite(vector).all():

@@ -12,7 +12,7 @@ from typing import Any
 
 from triton_models.vectors.formats.content import FileContent
 from triton_models.vectors.formats.convention import Convention
-from triton_models.vectors.formats.json_text import exact_numbers, parse_json, parse_vectors
+from triton_models.vectors.formats.json_text import parse_json, parse_vectors, vector_lists
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 FORMAT_VERSION = "1.0"
@@ -20,16 +20,7 @@ EXTENDED_SUFFIX = "_extended"
 
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
-    """Reads a vector file, or the analysis beside one.
-
-    Args:
-        content: The file's bytes.
-        stem: The file's name without its suffix.
-        convention: This format counts blocks; another convention is refused.
-
-    Raises:
-        VectorFileError: It is neither.
-    """
+    """Reads a vector file, or the analysis beside one; its indices can only count blocks."""
     if convention not in (None, Convention.BLOCK):
         raise VectorFileError(
             f'counts decoder blocks: the convention is "block", not "{convention.value}"'
@@ -50,13 +41,7 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
     vectors = document.get("vectors")
     if not isinstance(vectors, dict) or not vectors:
         raise VectorFileError('"vectors" must map decoder blocks to lists of numbers')
-    return FileContent(
-        blocks=parse_vectors(vectors),
-        trait_name=trait_name,
-        model_name=_model_name(document),
-        metadata=_metadata(document),
-        trait_in_file=True,
-    )
+    return _content(document, stem, vectors, trait_name)
 
 
 def write(vector: PersonaVector) -> bytes:
@@ -64,9 +49,7 @@ def write(vector: PersonaVector) -> bytes:
     document = {
         "trait_name": vector.trait_name,
         "model_name": vector.model_name,
-        "vectors": {
-            str(block): exact_numbers(vector.blocks[block]) for block in sorted(vector.blocks)
-        },
+        "vectors": vector_lists(vector.blocks),
         "metadata": vector.metadata,
         "version": FORMAT_VERSION,
     }
@@ -83,26 +66,18 @@ def _read_extended(document: dict[str, Any], stem: str) -> FileContent:
             raise VectorFileError(f'"persona_vectors" of block {key[:40]} has no "vector"')
         vectors[key] = entry["vector"]
     named = document.get("trait_name")
-    trait_in_file = isinstance(named, str) and bool(named.strip())
-    trait_name = str(named) if trait_in_file else stem.removesuffix(EXTENDED_SUFFIX)
-    return FileContent(
-        blocks=parse_vectors(vectors),
-        trait_name=trait_name,
-        model_name=_model_name(document),
-        metadata=_metadata(document),
-        trait_in_file=trait_in_file,
-    )
+    trait_name = named if isinstance(named, str) and named.strip() else ""
+    return _content(document, stem.removesuffix(EXTENDED_SUFFIX), vectors, trait_name)
 
 
-def _model_name(document: dict[str, Any]) -> str:
+def _content(
+    document: dict[str, Any], file_trait: str, vectors: dict[str, Any], trait_name: str
+) -> FileContent:
+    blocks = parse_vectors(vectors)
     model_name = document.get("model_name", "")
     if not isinstance(model_name, str):
         raise VectorFileError('"model_name" must be a string')
-    return model_name
-
-
-def _metadata(document: dict[str, Any]) -> dict[str, Any]:
     metadata = document.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise VectorFileError('"metadata" must be an object')
-    return metadata
+    return FileContent(blocks, file_trait, trait_name, model_name, metadata)

@@ -10,13 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from triton_models.vectors.formats.content import FileContent
+from triton_models.vectors.formats.content import FileContent, StoredTensor, vectors_of
 from triton_models.vectors.formats.convention import Convention
-from triton_models.vectors.formats.json_text import parse_json
-from triton_models.vectors.formats.limits import as_float32, check_hidden_size, checked_index
+from triton_models.vectors.formats.json_text import parse_json, parse_object
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 FORMAT_NAME = "persona-vector"
@@ -26,19 +22,11 @@ TENSOR_PREFIX = "block."
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
 _MAX_HEADER_BYTES = 2**24
+_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
-    """Reads a vector file of float32, float16 or bfloat16 tensors.
-
-    Args:
-        content: The file's bytes.
-        stem: The file's name without its suffix, which is the trait if the header names none.
-        convention: What the tensors' indices count; blocks if `None`.
-
-    Raises:
-        VectorFileError: It is not such a file.
-    """
+    """Reads a vector file of float32, float16 or bfloat16 tensors; its indices count blocks."""
     try:
         from safetensors import SafetensorError, deserialize
     except ImportError as error:
@@ -48,25 +36,27 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
     header = _header(content)
     try:
         # The package checks every offset and shape against the file's size.
-        tensors = deserialize(content)
+        deserialized = deserialize(content)
     except SafetensorError as error:
         raise VectorFileError(f"is not a safetensors file: {error}") from error
-    convention = convention or Convention.BLOCK
-    blocks = {}
-    for name, tensor in tensors:
-        if not name.startswith(TENSOR_PREFIX):
-            raise VectorFileError(
-                f"has a tensor {name[:40]!r}: a vector file's are block.0, block.1, ..."
-            )
-        index = checked_index(name.removeprefix(TENSOR_PREFIX))
-        blocks[convention.block_of(index)] = _vector(name, tensor)
-    named = header.get("trait_name", "")
+    tensors = (
+        StoredTensor(
+            name,
+            tuple(tensor["shape"]),
+            f"type {tensor['dtype']}",
+            _DTYPES.get(tensor["dtype"]),
+            tensor["data"],
+        )
+        for name, tensor in deserialized
+    )
+    vectors = vectors_of(tensors, TENSOR_PREFIX, "a vector file's are block.0, block.1, ...")
+    metadata = header.get("metadata", "{}").encode("utf-8", "replace")
     return FileContent(
-        blocks=blocks,
-        trait_name=named or stem,
+        (convention or Convention.BLOCK).by_block(vectors),
+        stem,
+        trait_name=header.get("trait_name", ""),
         model_name=header.get("model_name", ""),
-        metadata=_metadata(header),
-        trait_in_file=bool(named),
+        metadata=parse_object(metadata, '"metadata" in its header'),
     )
 
 
@@ -111,28 +101,3 @@ def _header(content: bytes) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise VectorFileError("is not a safetensors file: its metadata does not map to strings")
     return metadata
-
-
-def _metadata(header: dict[str, str]) -> dict[str, Any]:
-    metadata = parse_json(header.get("metadata", "{}").encode("utf-8", "replace"))
-    if not isinstance(metadata, dict):
-        raise VectorFileError('"metadata" in its header must be a JSON object')
-    return metadata
-
-
-def _vector(name: str, tensor: dict[str, Any]) -> NDArray[np.float32]:
-    shape, dtype, data = tensor["shape"], tensor["dtype"], tensor["data"]
-    if len(shape) != 1:
-        raise VectorFileError(f"{name} has the shape {shape}: a vector has one dimension")
-    check_hidden_size(shape[0], name)
-    if dtype == "BF16":
-        return bfloat16_to_float32(data, name)
-    if dtype not in ("F32", "F16"):
-        raise VectorFileError(f"{name} has the type {dtype}: use F32, F16 or BF16")
-    return as_float32(np.frombuffer(data, "<f4" if dtype == "F32" else "<f2"), name)
-
-
-def bfloat16_to_float32(data: bytes | memoryview, what: str) -> NDArray[np.float32]:
-    """Converts little-endian bfloat16, which numpy lacks, to float32: it is the upper half."""
-    bits = np.frombuffer(data, "<u2").astype(np.uint32) << 16
-    return as_float32(bits.view(np.float32), what)

@@ -11,27 +11,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from triton_models.vectors.formats.content import FileContent
+from triton_models.vectors.formats.content import DEFAULT_ARCHITECTURE, FileContent
 from triton_models.vectors.formats.convention import Convention
-from triton_models.vectors.formats.json_text import exact_numbers, parse_json, parse_vectors
+from triton_models.vectors.formats.json_text import parse_json, parse_vectors, vector_lists
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
-
-DEFAULT_MODEL_TYPE = "qwen2"
-"""The architecture that this project serves, for vectors that do not name another."""
 
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
-    """Reads a `.svec` file; its name is the trait.
-
-    Args:
-        content: The file's bytes.
-        stem: The file's name without its suffix.
-        convention: What its indices count; hidden states if `None`.
-
-    Raises:
-        VectorFileError: It is not such a file.
-    """
-    convention = convention or Convention.HIDDEN_STATE
+    """Reads a `.svec` file; its name is the trait, and its indices count hidden states."""
     document = parse_json(content)
     directions = document.get("directions") if isinstance(document, dict) else None
     if not isinstance(directions, dict) or not directions:
@@ -39,21 +26,15 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
     metadata: dict[str, Any] = {
         key: document[key] for key in ("model_type", "explained_variances") if key in document
     }
-    blocks = {
-        convention.block_of(index): vector for index, vector in parse_vectors(directions).items()
-    }
-    return FileContent(blocks=blocks, trait_name=stem, metadata=metadata)
+    blocks = (convention or Convention.HIDDEN_STATE).by_block(parse_vectors(directions))
+    return FileContent(blocks, stem, metadata=metadata)
 
 
 def write(vector: PersonaVector) -> bytes:
     """Returns a `.svec` file that steers the same blocks; names and most metadata are lost."""
-    index_of = Convention.HIDDEN_STATE.index_of
     document = {
-        "model_type": vector.metadata.get("model_type", DEFAULT_MODEL_TYPE),
-        "directions": {
-            str(index_of(block)): exact_numbers(vector.blocks[block])
-            for block in sorted(vector.blocks)
-        },
+        "model_type": vector.metadata.get("model_type", DEFAULT_ARCHITECTURE),
+        "directions": vector_lists(vector.blocks, Convention.HIDDEN_STATE.index_of),
         "explained_variances": vector.metadata.get("explained_variances", {}),
     }
     return json.dumps(document).encode()

@@ -54,19 +54,8 @@ allocate memory by a number in the file."""
 
 
 @dataclass(frozen=True, slots=True)
-class _StorageType:
-    """A storage class of torch.
-
-    Attributes:
-        dtype: The numpy dtype of its elements; bfloat16, which numpy lacks, is read as uint16.
-    """
-
-    dtype: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Storage:
-    kind: _StorageType
+    dtype: np.dtype[Any]
     length: int
 
 
@@ -83,29 +72,22 @@ class _Tensor:
     metadata: Mapping[str, bool] | None = None
 
 
-_BFLOAT16 = "u2"
-_NAMED = {
+_NAMED: dict[str, Any] = {
     "torch._utils _rebuild_tensor_v2": _Tensor,
     "collections OrderedDict": OrderedDict,
-    "torch FloatStorage": _StorageType("f4"),
-    "torch HalfStorage": _StorageType("f2"),
-    "torch BFloat16Storage": _StorageType(_BFLOAT16),
-    "torch DoubleStorage": _StorageType("f8"),
+    "torch FloatStorage": np.dtype("f4"),
+    "torch HalfStorage": np.dtype("f2"),
+    "torch BFloat16Storage": np.dtype("u2"),
+    "torch DoubleStorage": np.dtype("f8"),
 }
 
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
     """Reads a tensor [layers + 1, hidden], or [hidden] with the layer in the file's name.
 
-    Args:
-        content: The file's bytes.
-        stem: The file's name without its suffix.
-        convention: What rows count: hidden states if `None`, so that row r is block r - 1 and the
-            first and last rows are left out. With blocks, row r is block r and all are read. A
-            layer in the file's name counts blocks if `None`.
-
-    Raises:
-        VectorFileError: It is not such a file.
+    Rows count hidden states unless the convention says otherwise, so that row r is block r - 1 and
+    the first and last rows are left out; with blocks, row r is block r and all are read. A layer in
+    the file's name counts blocks.
     """
     rows = _numbers(content)
     if rows.ndim == 1:
@@ -193,13 +175,13 @@ def _numbers(content: bytes) -> NDArray[np.float32]:
     check_hidden_size(shape[-1], "a row of its tensor")
     if not 1 <= shape[0] <= MAX_BLOCKS + 1 and len(shape) == 2:
         raise VectorFileError(f"has {shape[0]} rows: no model has more than {MAX_BLOCKS} blocks")
-    return as_float32(_view(tensor, parts), "its tensor")
+    numbers = as_float32(_view(tensor, parts), "its tensor")
+    return -numbers if (tensor.metadata or {}).get("neg") else numbers
 
 
 def _view(tensor: _Tensor, parts: Mapping[str, bytes]) -> NDArray[Any]:
     """Returns the elements of a tensor with a valid shape, a view of the file's storage."""
-    byte_order = ">" if parts.get("byteorder") == b"big" else "<"
-    dtype = np.dtype(byte_order + tensor.storage.kind.dtype)
+    dtype = tensor.storage.dtype.newbyteorder(">" if parts.get("byteorder") == b"big" else "<")
     data = parts["data/0"]
     if not _are_counts((tensor.storage.length,)) or tensor.storage.length * dtype.itemsize > len(
         data
@@ -210,15 +192,12 @@ def _view(tensor: _Tensor, parts: Mapping[str, bytes]) -> NDArray[Any]:
     # A stride of zero repeats elements, so the shape can exceed the storage.
     if last >= tensor.storage.length or math.prod(tensor.shape) > tensor.storage.length:
         raise VectorFileError("describes a tensor larger than the file")
-    numbers = np.lib.stride_tricks.as_strided(
+    return np.lib.stride_tricks.as_strided(
         np.frombuffer(data, dtype, tensor.storage.length)[tensor.offset :],
         tensor.shape,
         [stride * dtype.itemsize for stride in tensor.strides],
         writeable=False,
     )
-    if tensor.storage.kind.dtype == _BFLOAT16:
-        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-    return -numbers if (tensor.metadata or {}).get("neg") else numbers
 
 
 def _are_counts(values: object) -> bool:
@@ -233,7 +212,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any, /) -> _Storage:
         _, kind, key, _, length = pid
-        if key != "0" or not isinstance(kind, _StorageType):
+        if key != "0" or not isinstance(kind, np.dtype):
             raise pickle.UnpicklingError("no storage of this file")
         return _Storage(kind, length)
 
