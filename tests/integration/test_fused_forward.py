@@ -21,13 +21,9 @@ from tests.integration.stepping import (
     start,
 )
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, Requests, replay_itself
-from triton_models.engine import choose_forward
-from triton_models.engine.choose_forward import (
-    Kernels,
-    Tolerance,
-    disagreement,
-    sampling_disagreement,
-)
+from triton_models.engine import check_kernels
+from triton_models.engine.check_kernels import Tolerance, disagreement, sampling_disagreement
+from triton_models.engine.choose_forward import Kernels
 from triton_models.engine.forward_pass import ForwardPass, HookedForward
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.model.architecture import Architecture
@@ -51,7 +47,7 @@ CPU = torch.device("cpu")
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter runs programs one after the other: some of several splits, some of one."""
     monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 12)
-    monkeypatch.setattr(choose_forward, "_NUM_PROBED_ROWS", (1, 2, 6))
+    monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (1, 2, 6))
 
 
 BASE: dict[str, Any] = {
@@ -107,7 +103,7 @@ def test_they_agree_for_every_family(family: str, monkeypatch: pytest.MonkeyPatc
     model = make_model(ARCHITECTURES[family])
     fused, hooked, cache, steering = forwards(model)
     for name in ("BLOCK_TOLERANCE", "LOGITS_TOLERANCE"):
-        monkeypatch.setattr(choose_forward, name, Tolerance(1e-5, 1e-5))
+        monkeypatch.setattr(check_kernels, name, Tolerance(1e-5, 1e-5))
     assert disagreement(fused, hooked, model, cache, steering) == ""
     assert not any(steering.of_block(block).any() for block in range(len(model.blocks)))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence as SequenceOf
 import torch
 
 from triton_models.contract.request import GenerationRequest, SamplingParameters
-from triton_models.engine.choose_forward import LOGITS_TOLERANCE, difference
+from triton_models.engine.check_kernels import LOGITS_TOLERANCE, difference
 from triton_models.engine.kv_room import Extent
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.engine.sequence import Sequence
