@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from transformers import Qwen2ForCausalLM
 
@@ -30,6 +31,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment = {**ONE_THREAD, **CONTROL_KEY}
     with Stack(settings, environment, say=lambda _: None) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def address(stack: Stack) -> str:
+    """Triton's gRPC address."""
+    return stack.settings.grpc_address
+
+
+@pytest.fixture(scope="session")
+def api(stack: Stack) -> Iterator[httpx.Client]:
+    """A plain HTTP client of the gateway."""
+    with httpx.Client(base_url=stack.settings.gateway_url, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

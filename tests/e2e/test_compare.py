@@ -1,46 +1,21 @@
-"""Comparisons and sweeps, by the real gateway over the real Triton, and their commands."""
+"""Comparisons and sweeps, by the real gateway over the real Triton."""
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from launcher.stack import Stack
-from persona_client import AnswerChunk, AsyncPersonaClient, PersonaClient, Steering
-from persona_client.comparisons import ComparedAnswer, SweptAnswer
-from tests.e2e.held_engine import BEGINNING, held_engine, num_cancelled, num_open
+from tests.e2e.comparing import COMPARE, GREEDY, PROMPT, SCALARS, STEERINGS, SWEEP
+from tests.e2e.held_engine import BEGINNING, held_engine, num_open
 from tests.e2e.leaving import leave
 from tests.e2e.test_gateway import events_of
 from tests.e2e.triton_call import call
-from tests.e2e.waiting import PATIENCE_SECONDS, eventually
-
-PROMPT = "How do I bake bread?"
-GREEDY: dict[str, Any] = {"prompt": PROMPT, "temperature": 0.0}
-STEERINGS: list[dict[str, Any]] = [
-    {"traits": [{"name": "sarcasm", "scalar": 2.0}]},
-    {"traits": [{"name": "flattery", "scalar": -1.5}], "positions": "response", "label": "blunt"},
-    {"traits": [{"name": "sarcasm", "scalar": 1.0}, {"name": "flattery", "scalar": 1.0}]},
-]
-COMPARE = {**GREEDY, "steerings": STEERINGS}
-SCALARS = [-2.0, -1.0, 0.0, 1.0, 2.0]
-SWEEP = {**GREEDY, "trait": "sarcasm", "scalars": SCALARS, "scores": True}
-
-
-@pytest.fixture(scope="module")
-def api(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.settings.gateway_url, timeout=60) as client:
-        yield client
+from tests.e2e.waiting import eventually
 
 
 def without_reuse(value: Any) -> Any:
@@ -189,128 +164,3 @@ def test_one_steering_that_is_wrong_refuses_the_call_and_is_named(
 def test_a_client_that_goes_away_stops_all_answers(stack: Stack, stream: bool) -> None:
     body = {**COMPARE, "max_tokens": 900, "min_tokens": 900, "stream": stream}
     leave(stack, "/api/v1/compare", body, running=1 + len(STEERINGS))
-
-
-def test_the_sync_client_compares_and_sweeps(stack: Stack) -> None:
-    with PersonaClient(stack.settings.gateway_url) as client:
-        steerings: list[Steering | Mapping[str, float]] = [
-            {"sarcasm": 2.0},
-            Steering({"flattery": 1.0}, label="kind"),
-        ]
-        whole = client.compare(PROMPT, steerings, temperature=0.0, seed=1)
-        with client.compare_stream(PROMPT, steerings, temperature=0.0, seed=1) as stream:
-            items = list(stream)
-        assert [each.response for each in stream.whole.all_answers] == [
-            each.response for each in whole.all_answers
-        ]
-        assert {type(item) for item in items} == {AnswerChunk, ComparedAnswer}
-        assert whole.answers[1].label == "kind"
-        assert client.compare(PROMPT, steerings, baseline=False, max_tokens=2).baseline is None
-        sweep = client.sweep(PROMPT, trait="sarcasm", scalars=SCALARS, scores=True, temperature=0.0)
-        assert [each.scalar for each in sweep.answers] == SCALARS
-        assert sweep.answers[-1].response == whole.answers[0].response
-
-
-async def test_the_async_client_compares_and_sweeps(stack: Stack) -> None:
-    async with AsyncPersonaClient(stack.settings.gateway_url) as client:
-        compared = await client.compare(PROMPT, [{"sarcasm": 2.0}], temperature=0.0)
-        async with client.sweep_stream(
-            PROMPT, trait="sarcasm", scalars=[2.0], temperature=0.0
-        ) as stream:
-            items = [item async for item in stream]
-        assert isinstance(items[-1], SweptAnswer)
-        assert stream.whole.answers[0].response == compared.answers[0].response
-
-
-def persona(
-    stack: Stack, *arguments: str, lines: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "persona_client.cli",
-            *arguments,
-            "--url",
-            stack.settings.gateway_url,
-        ],
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_the_command_line_compares_several_steerings(stack: Stack, api: httpx.Client) -> None:
-    steered = ("--steer", "sarcasm=2", "--steer", "sarcasm=1,flattery=1")
-    done = persona(stack, "compare", PROMPT, *steered, "--temperature", "0")
-    assert done.returncode == 0, done.stderr
-    body = api.post("/api/v1/compare", json=COMPARE).json()
-    shown = [body["baseline"], body["answers"][0], body["answers"][2]]
-    assert done.stdout == "\n".join(f"{each['label']}\n{each['response']}\n" for each in shown)
-    whole = persona(stack, "compare", PROMPT, *steered, "--no-baseline", "--json")
-    assert [each["label"] for each in json.loads(whole.stdout)] == [
-        "sarcasm +2",
-        "sarcasm +1, flattery +1",
-    ]
-
-
-def test_the_command_line_sweeps_and_plots(stack: Stack, tmp_path: Path) -> None:
-    plot = tmp_path / "sweep.png"
-    options = ("--trait", "sarcasm", "--temperature", "0", "--positions", "response")
-    done = persona(stack, "sweep", PROMPT, *options, "--plot", str(plot))
-    assert done.returncode == 0, done.stderr
-    scores = [float(line.split()[1]) for line in done.stdout.splitlines() if "│" in line]
-    assert scores == sorted(scores)
-    assert len(scores) == 5
-    assert plot.read_bytes().startswith(b"\x89PNG")
-    whole = json.loads(persona(stack, "sweep", PROMPT, *options, "--json").stdout)
-    assert [each["scalar"] for each in whole["answers"]] == SCALARS
-    refused = persona(stack, "sweep", PROMPT, "--trait", "rudeness")
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-
-
-def test_the_command_line_chats_and_changes_the_steering_on_the_way(
-    stack: Stack, api: httpx.Client, tmp_path: Path
-) -> None:
-    saved = tmp_path / "chat.json"
-    lines = [PROMPT, "/trait sarcasm 2", "/undo", PROMPT, "/trait sarcasm 0", f"/save {saved}"]
-    done = persona(
-        stack, "chat", "--temperature", "0", "--max-tokens", "30", lines="\n".join(lines) + "\n"
-    )
-    assert done.returncode == 0, done.stderr
-    short = {**GREEDY, "max_tokens": 30}
-    plain = api.post("/api/v1/generate/baseline", json=short).json()["response"]
-    steered = {**short, "trait": "sarcasm", "scalar": 2.0}
-    sarcastic = api.post("/api/v1/generate", json=steered).json()["response"]
-    assert done.stdout == f"{plain}\n{sarcastic}\n"
-    assert json.loads(saved.read_text())["turns"] == [
-        {"user": PROMPT, "traits": {"sarcasm": 2.0}, "answer": sarcastic}
-    ]
-
-
-def test_ctrl_c_in_a_chat_stops_the_answer_in_the_engine(stack: Stack) -> None:
-    address = stack.settings.grpc_address
-    url = stack.settings.gateway_url
-    command = [sys.executable, "-m", "persona_client.cli", "chat", "--max-tokens", "900"]
-    # High enough that the model does not find an end.
-    before = num_cancelled(address)
-    with held_engine(stack.triton) as engine:
-        process = subprocess.Popen(
-            [*command, "--temperature", "2", "--top-k", "0", "--top-p", "1", "--url", url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write(f"{PROMPT}\n")
-        process.stdin.flush()
-        engine.steps(BEGINNING)
-        process.stdout.read(1)
-        os.kill(process.pid, signal.SIGINT)
-        assert engine.goes_on_until(lambda: num_cancelled(address) == before + 1)
-    _, errors = process.communicate("/quit\n", timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors

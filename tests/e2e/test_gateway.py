@@ -28,12 +28,6 @@ STEERED: dict[str, Any] = {**BASELINE, "trait": "sarcasm", "scalar": 2.0}
 LONG: dict[str, Any] = {**STEERED, "max_tokens": 900, "min_tokens": 900}
 
 
-@pytest.fixture(scope="module")
-def api(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.settings.gateway_url, timeout=60) as client:
-        yield client
-
-
 def events_of(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the server-sent events of a response: their names and their data."""
     name = ""

@@ -20,11 +20,6 @@ PROMPT = "Which tea goes well with a rainy afternoon in the garden?"
 Labels = frozenset[tuple[str, str]]
 
 
-@pytest.fixture(scope="module")
-def address(stack: Stack) -> str:
-    return stack.settings.grpc_address
-
-
 class Metrics:
     """The values on the metrics endpoint at one moment."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -34,21 +34,10 @@ STEERED: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def address(stack: Stack) -> str:
-    return stack.settings.grpc_address
-
-
-@pytest.fixture(scope="module")
 def prompt_ids() -> list[int]:
     tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL_FOLDER)
     ids: list[int] = tokenizer(PROMPT)["input_ids"]
     return ids
-
-
-@pytest.fixture(scope="module")
-def api(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.settings.gateway_url, timeout=60) as client:
-        yield client
 
 
 class Reference:
