@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.unit.triton_models.engine.test_sampling import odds_of_transformers
 from tests.unit.triton_models.kernels.interpreter import DEVICE, QUIET
-from tests.unit.triton_models.test_sampling import odds_of_transformers
 from triton_models.engine import sampling
 
 pytest.importorskip("triton")

@@ -13,8 +13,8 @@ import pytest
 from gateway.api.openai.completion import CHAT, TEXT, CompletionAnswer, CompletionKind
 from gateway.errors import ModelDeadError, OverloadedError
 from gateway.generation.generation import Generation
+from tests.unit.gateway.generation.test_generation import likely
 from tests.unit.gateway.scripted_generation import HELLO, LO, make
-from tests.unit.gateway.test_generation import likely
 from triton_models.grpc_messages import TritonChunk
 
 

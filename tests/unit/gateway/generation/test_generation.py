@@ -17,14 +17,7 @@ from gateway.errors import (
     UnavailableError,
     UnknownTraitError,
 )
-from tests.unit.gateway.scripted_generation import (
-    HELLO,
-    LO,
-    LoopClock,
-    all_wait,
-    make,
-    read_all,
-)
+from tests.unit.gateway.scripted_generation import HELLO, LO, LoopClock, all_wait, make, read_all
 from triton_models.grpc_messages import TritonChunk
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.unit.triton_models.test_scheduler import compute, make, make_scheduler
+from tests.unit.triton_models.engine.test_scheduler import compute, make, make_scheduler
 from triton_models.engine.sequence import FinishReason
 from triton_models.engine.statistics import EngineStatistics, Histogram, StatisticsRecorder
 
