@@ -68,29 +68,34 @@ class StreamCall(Generic[Item, W]):
     reader: Callable[[], StreamReader[Item, W]]
 
 
+@dataclass(frozen=True)
+class Question(Generic[Item, W]):
+    """What can be answered at once, by a call, or piece by piece, by a stream call."""
+
+    path: str
+    body: Mapping[str, Any]
+    read: Callable[[Mapping[str, Any]], W]
+    reader: Callable[[], StreamReader[Item, W]]
+
+    @property
+    def call(self) -> Call[W]:
+        """Asks for the whole answer."""
+        return Call("POST", self.path, _reading(self.read), self.body)
+
+    @property
+    def stream(self) -> StreamCall[Item, W]:
+        """Asks for the answer's pieces."""
+        return StreamCall(self.path, {**self.body, "stream": True}, self.reader)
+
+
 def generation(
     prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
-) -> Call[Completion]:
+) -> Question[Chunk, Completion]:
     """Asks for an answer, steered if a trait is named."""
-    path, body = _generation(prompt, trait, scalar, options)
-    return Call("POST", path, _reading(Completion.from_json), body)
-
-
-def generation_stream(
-    prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
-) -> StreamCall[Chunk, Completion]:
-    """Asks for an answer piece by piece, steered if a trait is named."""
-    path, body = _generation(prompt, trait, scalar, options)
-    return StreamCall(path, {**body, "stream": True}, CompletionReader)
-
-
-def _generation(
-    prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
-) -> tuple[str, dict[str, Any]]:
-    body = _prompt(prompt, options)
-    if trait is None:
-        return "/api/v1/generate/baseline", body
-    return "/api/v1/generate", {**body, "trait": trait, "scalar": scalar}
+    path, body = "/api/v1/generate/baseline", _prompt(prompt, options)
+    if trait is not None:
+        path, body = "/api/v1/generate", {**body, "trait": trait, "scalar": scalar}
+    return Question(path, body, Completion.from_json, CompletionReader)
 
 
 def comparison(
@@ -98,33 +103,14 @@ def comparison(
     steerings: Iterable[Steering | Mapping[str, float]],
     baseline: bool,
     options: protocol.Sampling,
-) -> Call[Comparison]:
+) -> Question[AnswerChunk | ComparedAnswer, Comparison]:
     """Asks for answers under several steerings."""
-    body = _comparison(prompt, steerings, baseline, options)
-    return Call("POST", "/api/v1/compare", _reading(Comparison.from_json), body)
-
-
-def comparison_stream(
-    prompt: str | None,
-    steerings: Iterable[Steering | Mapping[str, float]],
-    baseline: bool,
-    options: protocol.Sampling,
-) -> StreamCall[AnswerChunk | ComparedAnswer, Comparison]:
-    """Asks for answers under several steerings, piece by piece."""
-    body = _comparison(prompt, steerings, baseline, options)
-    reader = partial(AnswersReader, ComparedAnswer.from_json, Comparison.of_answers)
-    return StreamCall("/api/v1/compare", {**body, "stream": True}, reader)
-
-
-def _comparison(
-    prompt: str | None,
-    steerings: Iterable[Steering | Mapping[str, float]],
-    baseline: bool,
-    options: protocol.Sampling,
-) -> dict[str, Any]:
     asked = [each if isinstance(each, Steering) else Steering(each) for each in steerings]
     body = {**_prompt(prompt, options), "steerings": [each.to_json() for each in asked]}
-    return body if baseline else {**body, "baseline": False}
+    if not baseline:
+        body["baseline"] = False
+    reader = partial(AnswersReader, ComparedAnswer.from_json, Comparison.of_answers)
+    return Question("/api/v1/compare", body, Comparison.from_json, reader)
 
 
 def sweep(
@@ -133,34 +119,13 @@ def sweep(
     scalars: Sequence[float],
     scores: bool,
     options: protocol.Options,
-) -> Call[Sweep]:
+) -> Question[AnswerChunk | SweptAnswer, Sweep]:
     """Asks for answers at several strengths of a trait."""
-    body = _sweep(prompt, trait, scalars, scores, options)
-    return Call("POST", "/api/v1/sweep", _reading(Sweep.from_json), body)
-
-
-def sweep_stream(
-    prompt: str | None,
-    trait: str,
-    scalars: Sequence[float],
-    scores: bool,
-    options: protocol.Options,
-) -> StreamCall[AnswerChunk | SweptAnswer, Sweep]:
-    """Asks for answers at several strengths of a trait, piece by piece."""
-    body = _sweep(prompt, trait, scalars, scores, options)
-    reader = partial(AnswersReader, SweptAnswer.from_json, Sweep)
-    return StreamCall("/api/v1/sweep", {**body, "stream": True}, reader)
-
-
-def _sweep(
-    prompt: str | None,
-    trait: str,
-    scalars: Sequence[float],
-    scores: bool,
-    options: protocol.Options,
-) -> dict[str, Any]:
     body = {**_prompt(prompt, options), "trait": trait, "scalars": list(scalars)}
-    return {**body, "scores": True} if scores else body
+    if scores:
+        body["scores"] = True
+    reader = partial(AnswersReader, SweptAnswer.from_json, Sweep)
+    return Question("/api/v1/sweep", body, Sweep.from_json, reader)
 
 
 def traits() -> Call[dict[str, Trait]]:

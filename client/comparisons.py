@@ -73,19 +73,18 @@ class OneAnswer:
 def _common(body: Mapping[str, Any]) -> dict[str, Any]:
     logprobs, readouts = body.get("logprobs"), body.get("readouts")
     return {
-        "index": body["index"],
-        "success": body["success"],
-        "response": body["response"],
-        "tokens_generated": body["tokens_generated"],
-        "finish_reason": body["finish_reason"],
-        "prompt_tokens": body["prompt_tokens"],
-        "reused_tokens": body["reused_tokens"],
+        **{name: body[name] for name in _PLAIN},
         "logprobs": None if logprobs is None else read_logprobs(logprobs),
         "readouts": None if readouts is None else read_readouts(readouts),
         "warnings": tuple(body["warnings"]),
-        "error": body["error"],
         "code": body.get("code"),
     }
+
+
+_PLAIN = (
+    *("index", "success", "response", "tokens_generated", "finish_reason", "prompt_tokens"),
+    *("reused_tokens", "error"),
+)
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return self._call(calls.generation(prompt, trait, scalar, options))
+        return self._call(calls.generation(prompt, trait, scalar, options).call)
 
     def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
         """Answers a prompt without steering.
@@ -199,7 +199,7 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return self._call(calls.generation(prompt, None, 0.0, options))
+        return self._call(calls.generation(prompt, None, 0.0, options).call)
 
     def stream(
         self,
@@ -217,7 +217,7 @@ class PersonaClient:
             scalar: How strongly.
             **options: See `protocol.Options`.
         """
-        call = calls.generation_stream(prompt, trait, scalar, options)
+        call = calls.generation(prompt, trait, scalar, options).stream
         return CompletionStream(self._http, self._retries, call)
 
     def compare(
@@ -239,7 +239,7 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed. If only some answers did, they say so themselves.
         """
-        return self._call(calls.comparison(prompt, steerings, baseline, options))
+        return self._call(calls.comparison(prompt, steerings, baseline, options).call)
 
     def compare_stream(
         self,
@@ -257,7 +257,7 @@ class PersonaClient:
             baseline: Whether to answer without steering, too.
             **options: See `protocol.Sampling`.
         """
-        call = calls.comparison_stream(prompt, steerings, baseline, options)
+        call = calls.comparison(prompt, steerings, baseline, options).stream
         return Stream(self._http, self._retries, call)
 
     def sweep(
@@ -281,7 +281,7 @@ class PersonaClient:
         Raises:
             PersonaError: The call failed. If only some answers did, they say so themselves.
         """
-        return self._call(calls.sweep(prompt, trait, scalars, scores, options))
+        return self._call(calls.sweep(prompt, trait, scalars, scores, options).call)
 
     def sweep_stream(
         self,
@@ -301,7 +301,7 @@ class PersonaClient:
             scores: Whether to read how far each answer points along the trait.
             **options: See `protocol.Options`.
         """
-        call = calls.sweep_stream(prompt, trait, scalars, scores, options)
+        call = calls.sweep(prompt, trait, scalars, scores, options).stream
         return Stream(self._http, self._retries, call)
 
     def traits(self) -> dict[str, Trait]:

@@ -188,7 +188,7 @@ class AsyncPersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return await self._call(calls.generation(prompt, trait, scalar, options))
+        return await self._call(calls.generation(prompt, trait, scalar, options).call)
 
     async def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
         """Answers a prompt without steering.
@@ -200,7 +200,7 @@ class AsyncPersonaClient:
         Raises:
             PersonaError: The call failed.
         """
-        return await self._call(calls.generation(prompt, None, 0.0, options))
+        return await self._call(calls.generation(prompt, None, 0.0, options).call)
 
     def stream(
         self,
@@ -218,7 +218,7 @@ class AsyncPersonaClient:
             scalar: How strongly.
             **options: See `protocol.Options`.
         """
-        call = calls.generation_stream(prompt, trait, scalar, options)
+        call = calls.generation(prompt, trait, scalar, options).stream
         return AsyncCompletionStream(self._http, self._retries, call)
 
     async def compare(
@@ -240,7 +240,7 @@ class AsyncPersonaClient:
         Raises:
             PersonaError: The call failed. If only some answers did, they say so themselves.
         """
-        return await self._call(calls.comparison(prompt, steerings, baseline, options))
+        return await self._call(calls.comparison(prompt, steerings, baseline, options).call)
 
     def compare_stream(
         self,
@@ -258,7 +258,7 @@ class AsyncPersonaClient:
             baseline: Whether to answer without steering, too.
             **options: See `protocol.Sampling`.
         """
-        call = calls.comparison_stream(prompt, steerings, baseline, options)
+        call = calls.comparison(prompt, steerings, baseline, options).stream
         return AsyncStream(self._http, self._retries, call)
 
     async def sweep(
@@ -282,7 +282,7 @@ class AsyncPersonaClient:
         Raises:
             PersonaError: The call failed. If only some answers did, they say so themselves.
         """
-        return await self._call(calls.sweep(prompt, trait, scalars, scores, options))
+        return await self._call(calls.sweep(prompt, trait, scalars, scores, options).call)
 
     def sweep_stream(
         self,
@@ -302,7 +302,7 @@ class AsyncPersonaClient:
             scores: Whether to read how far each answer points along the trait.
             **options: See `protocol.Options`.
         """
-        call = calls.sweep_stream(prompt, trait, scalars, scores, options)
+        call = calls.sweep(prompt, trait, scalars, scores, options).stream
         return AsyncStream(self._http, self._retries, call)
 
     async def traits(self) -> dict[str, Trait]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from persona_client.errors import PersonaError
 
 _FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 8.0
+_MAX_PAUSE = 8.0
 _JITTER = 0.5
 """Which part of a pause is drawn, so that clients refused together do not come back together."""
 
@@ -67,7 +67,7 @@ class Attempts:
         self._failed += 1
         if not error.transient or self._failed > self._policy.retries:
             raise error
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (self._failed - 1))
+        pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2.0 ** (self._failed - 1))
         pause *= 1 - _JITTER * self._draw()
         pause = max(pause, error.retry_after or 0.0)
         if self._now() + pause >= self._end:

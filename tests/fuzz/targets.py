@@ -66,9 +66,9 @@ def _events(content: bytes) -> None:
     size = max(1, content[0]) if content else 1
     text = content[1:].decode(errors="replace")
     for call in (
-        calls.generation_stream("Hi", None, 0.0, {}),
-        calls.comparison_stream("Hi", [{"sarcasm": 1.0}], True, {}),
-        calls.sweep_stream("Hi", "sarcasm", [1.0], False, {}),
+        calls.generation("Hi", None, 0.0, {}).stream,
+        calls.comparison("Hi", [{"sarcasm": 1.0}], True, {}).stream,
+        calls.sweep("Hi", "sarcasm", [1.0], False, {}).stream,
     ):
         reader: Any = call.reader()
         with contextlib.suppress(PersonaError):
@@ -83,8 +83,8 @@ def _answers(content: bytes) -> None:
     """The body of a success, and of an error."""
     request = httpx.Request("POST", "http://gateway/api/v1/generate")
     for call in (
-        calls.generation("Hi", None, 0.0, {}),
-        calls.comparison("Hi", [{"sarcasm": 1.0}], True, {}),
+        calls.generation("Hi", None, 0.0, {}).call,
+        calls.comparison("Hi", [{"sarcasm": 1.0}], True, {}).call,
         calls.traits(),
         calls.status(),
     ):

@@ -60,7 +60,7 @@ def test_a_comparison_asks_for_its_steerings_and_leaves_out_what_is_not_given() 
 def test_a_streamed_comparison_ends_as_the_one_that_is_not() -> None:
     baseline, steered = compared(0), compared(1, sarcasm=2.0, flattery=-1.0)
     whole = {"success": True, "seed": 7, "baseline": baseline, "answers": [steered]}
-    reader = calls.comparison_stream("hi", [{"sarcasm": 2.0}], True, {}).reader()
+    reader = calls.comparison("hi", [{"sarcasm": 2.0}], True, {}).stream.reader()
     items = feed(
         reader,
         ("chunk", {"index": 1, "text": "a", "tokens_generated": 1}),
@@ -77,14 +77,14 @@ def test_a_streamed_comparison_ends_as_the_one_that_is_not() -> None:
 def test_a_comparison_without_a_baseline_has_none() -> None:
     body = {"success": True, "seed": 7, "baseline": None, "answers": [compared(1, sarcasm=2.0)]}
     assert Comparison.from_json(body).baseline is None
-    reader = calls.comparison_stream("hi", [{"sarcasm": 2.0}], False, {}).reader()
+    reader = calls.comparison("hi", [{"sarcasm": 2.0}], False, {}).stream.reader()
     done = {"success": True, "seed": 7, "failed": 0}
     feed(reader, ("answer", compared(1, sarcasm=2.0)), ("done", done))
     assert reader.whole == Comparison.from_json(body)
 
 
 def test_a_sweep_s_answers_come_in_order_and_failed_ones_say_why() -> None:
-    call = calls.sweep_stream("hi", "sarcasm", (0, 1), True, {"positions": "response"})
+    call = calls.sweep("hi", "sarcasm", (0, 1), True, {"positions": "response"}).stream
     assert call.body == {
         "prompt": "hi",
         "trait": "sarcasm",

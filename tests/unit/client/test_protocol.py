@@ -110,7 +110,7 @@ def test_a_trait_makes_the_call_a_steered_one() -> None:
 
 
 def test_no_trait_makes_it_a_baseline() -> None:
-    call = calls.generation_stream("hi", None, 0.0, {})
+    call = calls.generation("hi", None, 0.0, {}).stream
     assert (call.path, call.body) == (
         "/api/v1/generate/baseline",
         {"prompt": "hi", "stream": True},
