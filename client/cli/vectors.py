@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from persona_client.cli import exits, vectors_output
+from persona_client.cli import exits, options, vectors_output
 
 if TYPE_CHECKING:
     from triton_models.vectors.persona_vector import PersonaVector
@@ -27,24 +26,9 @@ vectors_app = typer.Typer(
 DEFAULT_FOLDER = Path("data/vectors")
 
 
-class ConventionName(str, Enum):
-    """What the indices in a file count."""
-
-    BLOCK = "block"
-    HIDDEN_STATE = "hidden-state"
-
-
-class OwnFormat(str, Enum):
-    """The formats in which a server's folder keeps vectors."""
-
-    JSON = "json"
-    SAFETENSORS = "safetensors"
-
-
 File = Annotated[Path, typer.Argument(help="A .json, .safetensors, .gguf, .pt or .svec file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-ConventionOption = Annotated[
-    ConventionName | None,
+Convention = Annotated[
+    Literal["block", "hidden-state"] | None,
     typer.Option(help="What the file's indices count; without it, what its format usually means."),
 ]
 
@@ -58,15 +42,16 @@ def import_vector(
     model_name: Annotated[
         str | None, typer.Option(help="The model the vector was made from.")
     ] = None,
-    convention: ConventionOption = None,
+    convention: Convention = None,
     layers: Annotated[
         str | None,
         typer.Option(help="The blocks to steer when a request names none, like 15,20."),
     ] = None,
     to: Annotated[Path, typer.Option(help="The server's folder of vectors.")] = DEFAULT_FOLDER,
     form: Annotated[
-        OwnFormat, typer.Option("--format", help="safetensors is smaller, for large models.")
-    ] = OwnFormat.JSON,
+        Literal["json", "safetensors"],
+        typer.Option("--format", help="safetensors is smaller, for large models."),
+    ] = "json",
     overwrite: Annotated[bool, typer.Option(help="Replace the trait's vector.")] = False,
 ) -> None:
     """Put a vector of any format into a server's folder, in the project's own."""
@@ -76,15 +61,10 @@ def import_vector(
         from triton_models.vectors.formats import read_vector, write_vector
         from triton_models.vectors.persona_vector import check_trait_name
 
-        vector = read_vector(
-            file,
-            trait_name=trait,
-            model_name=model_name,
-            convention=None if convention is None else convention.value,
-        )
+        vector = read_vector(file, trait_name=trait, model_name=model_name, convention=convention)
         if selected:
             vector = with_selected(vector, selected)
-        target = to / f"{check_trait_name(vector.trait_name)}.{form.value}"
+        target = to / f"{check_trait_name(vector.trait_name)}.{form}"
         _check_free(target, vector.trait_name, overwrite)
         to.mkdir(parents=True, exist_ok=True)
         write_vector(vector, target)
@@ -121,8 +101,8 @@ def export_vector(
 def show_vector(
     file: Annotated[str, typer.Argument(help="A vector file, or a trait of the folder.")],
     folder: Annotated[Path, typer.Option(help="The folder of vectors.")] = DEFAULT_FOLDER,
-    convention: ConventionOption = None,
-    as_json: Json = False,
+    convention: Convention = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show what a vector file holds: its blocks, their norms, its hash and its metadata."""
     with _failures():
@@ -135,7 +115,7 @@ def diff_vectors(
     first: Annotated[str, typer.Argument(help="A vector file, or a trait of the folder.")],
     second: Annotated[str, typer.Argument(help="Another.")],
     folder: Annotated[Path, typer.Option(help="The folder of vectors.")] = DEFAULT_FOLDER,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Compare two vectors, block by block; if they differ, exit with status 1."""
     with _failures():
@@ -163,7 +143,7 @@ def _failures() -> Iterator[None]:
         exits.fail(f"{error.filename or 'the file'}: {error.strerror}")
 
 
-def _find(named: str, folder: Path, convention: ConventionName | None = None) -> PersonaVector:
+def _find(named: str, folder: Path, convention: str | None = None) -> PersonaVector:
     """Reads a file, or a trait's file in a folder."""
     from triton_models.vectors.formats import VECTOR_SUFFIXES, read_vector
 
@@ -171,7 +151,7 @@ def _find(named: str, folder: Path, convention: ConventionName | None = None) ->
     if path.suffix.lower() not in VECTOR_SUFFIXES and path.name == named:
         candidates = [folder / f"{named}{suffix}" for suffix in VECTOR_SUFFIXES]
         path = next((each for each in candidates if each.is_file()), candidates[0])
-    return read_vector(path, convention=None if convention is None else convention.value)
+    return read_vector(path, convention=convention)
 
 
 def _check_free(target: Path, trait: str, overwrite: bool) -> None:
