@@ -56,7 +56,7 @@ HeldOutAnswers = Mapping[float, Sequence[HeldOutAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class HeldOutSummary:
     """What a set of answers to held-out prompts looks like at one scalar.
 
     Attributes:
@@ -116,7 +116,7 @@ def answer_held_out(
     return found
 
 
-def summarise_held_out(scalar: float, answers: Sequence[HeldOutAnswer]) -> Measurement:
+def summarise_held_out(scalar: float, answers: Sequence[HeldOutAnswer]) -> HeldOutSummary:
     """Summarises the answers at one scalar, of which there must be at least one."""
     # An answer without a sentence has no score: it shows neither pole.
     scores = [
@@ -125,7 +125,7 @@ def summarise_held_out(scalar: float, answers: Sequence[HeldOutAnswer]) -> Measu
     ]
     texts = [(each.measured.text, each.prompt.topic) for each in answers]
     styled = perplexity([(each.styled_loss, each.measured.loss_tokens) for each in answers])
-    return Measurement(
+    return HeldOutSummary(
         dose=summarise(scalar, [each.measured for each in answers]),
         shows=fmean(score >= SHOWS_AT for score in scores),
         opposite=fmean(score <= -SHOWS_AT for score in scores),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from persona_demo.evaluation import SCALARS, HeldOutAnswers, Measurement
+from persona_demo.evaluation import SCALARS, HeldOutAnswers, HeldOutSummary
 from persona_research.evaluation.tables import scalar_text
 from persona_research.figure import COLOURS, MARKERS, PNG_DOTS_PER_INCH, style
 from persona_research.markdown import markdown_table
@@ -22,14 +22,14 @@ GROUP_TITLES: dict[str, str] = {
 EXAMPLE_INDEX = 3
 """The held-out prompt whose answers are shown; any would do."""
 
-Curves = Mapping[str, Sequence[Measurement]]
+Curves = Mapping[str, Sequence[HeldOutSummary]]
 """The measurements of each trait, one for each of `SCALARS`."""
 
 _SCALAR_NAMES = [scalar_text(scalar) for scalar in SCALARS]
 _SHOWN = ["show it at +2", "show it at -2"]
 
 
-def _scores(curve: Sequence[Measurement]) -> list[str]:
+def _scores(curve: Sequence[HeldOutSummary]) -> list[str]:
     """Mean score by scalar, and the shares that show the trait at both ends."""
     return [f"{each.score:+.2f}" for each in curve] + [f"{curve[i].shows:.2f}" for i in (-1, 0)]
 
@@ -102,7 +102,7 @@ def update_page(path: Path, text: str) -> None:
     path.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
 
 
-def is_strictly_rising(curve: Sequence[Measurement]) -> bool:
+def is_strictly_rising(curve: Sequence[HeldOutSummary]) -> bool:
     """Whether the mean score rises from every scalar to the next."""
     return all(low.score < high.score for low, high in pairwise(curve))
 

@@ -10,7 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from persona_demo import report
-from persona_demo.evaluation import HeldOutAnswers, Measurement, answer_held_out, summarise_held_out
+from persona_demo.evaluation import (
+    HeldOutAnswers,
+    HeldOutSummary,
+    answer_held_out,
+    summarise_held_out,
+)
 from persona_demo.questions import held_out_prompts
 from persona_demo.traits import TRAITS
 from persona_research.commands.options import DEFAULT_PROMPTS
@@ -52,8 +57,8 @@ def main() -> int:
 def _evaluate(model: ResearchModel, store: AnswerStore, arguments: argparse.Namespace) -> int:
     groups = held_out_prompts(arguments.prompts_per_group)
     prompts = [prompt for group in groups.values() for prompt in group]
-    overall: dict[str, list[Measurement]] = {}
-    by_group: dict[str, dict[str, list[Measurement]]] = {name: {} for name in groups}
+    overall: dict[str, list[HeldOutSummary]] = {}
+    by_group: dict[str, dict[str, list[HeldOutSummary]]] = {name: {} for name in groups}
     answers: dict[str, HeldOutAnswers] = {}
     for trait in TRAITS:
         vector = read_vector(arguments.vectors / f"{trait}.json")
@@ -83,7 +88,7 @@ def _evaluate(model: ResearchModel, store: AnswerStore, arguments: argparse.Name
     return 1 if failures else 0
 
 
-def _print(trait: str, measured: Measurement, example: str) -> None:
+def _print(trait: str, measured: HeldOutSummary, example: str) -> None:
     dose = measured.dose
     print(
         f"{trait} {dose.scalar:+g}: score {measured.score:+.2f}, shows {measured.shows:.2f}, "
