@@ -44,10 +44,6 @@ class Bar:
     least: float
     rate: Rate = "tokens_per_second"
 
-    def is_met(self, ratio: float) -> bool:
-        """Whether a ratio reaches it."""
-        return ratio >= self.least
-
 
 def bars_apply(shape: str, dtype: str, device: str) -> bool:
     """Whether any bars are set for a model on a device."""

@@ -5,6 +5,7 @@ All times are seconds of `time.perf_counter`.
 
 from __future__ import annotations
 
+import operator
 import statistics
 import time
 from collections.abc import Sequence
@@ -148,18 +149,15 @@ def one_after_another(
 
 def _decode_rate(streams: Sequence[Sequence[Arrival]]) -> float | None:
     """Returns the tokens per second of all streams while all of them were generating."""
+    seconds = operator.attrgetter("seconds")
     begin = max(stream[0].seconds for stream in streams)
     end = min(stream[-1].seconds for stream in streams)
     rate = 0.0
     for stream in streams:
         # From one of its tokens to another: no part of a step is counted as a whole one.
-        first = max((each for each in stream if each.seconds <= begin), key=_seconds)
-        last = max((each for each in stream if each.seconds <= end), key=_seconds, default=first)
+        first = max((each for each in stream if each.seconds <= begin), key=seconds)
+        last = max((each for each in stream if each.seconds <= end), key=seconds, default=first)
         if last.seconds <= first.seconds:
             return None
         rate += (last.tokens - first.tokens) / (last.seconds - first.seconds)
     return rate
-
-
-def _seconds(arrival: Arrival) -> float:
-    return arrival.seconds

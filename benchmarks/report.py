@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results import Delay, Delivery, Ratio, Result
+from benchmarks.workload import Workload
 
 NOTHING = "-"
 
@@ -44,15 +45,10 @@ def print_result(result: Result, console: Console) -> None:
 
 def ratio_table(ratios: Sequence[Ratio]) -> Table:
     """Returns the ratios as a table."""
-    table = _table("ratios", left=2)
-    for column in ("streams", "prompt", "end to end", "decode", "at most", "bar", ""):
-        table.add_column(column, justify="right")
+    table = _table("ratios", 2, "streams", "prompt", "end to end", "decode", "at most", "bar", "")
     for ratio in ratios:
         table.add_row(
-            ratio.subject,
-            f"/ {ratio.reference}",
-            str(ratio.workload.streams),
-            str(ratio.workload.prompt_tokens),
+            *_compared(ratio, "/"),
             number(ratio.end_to_end, 3),
             number(ratio.decode, 3),
             number(ratio.ceiling, 1),
@@ -64,42 +60,23 @@ def ratio_table(ratios: Sequence[Ratio]) -> Table:
 
 def delay_table(delays: Sequence[Delay]) -> Table:
     """Returns what is added to the time to the first token as a table."""
-    table = _table("delays of the first token", left=2)
-    for column in ("streams", "prompt", "ms", "bar", ""):
-        table.add_column(column, justify="right")
+    table = _table("delays of the first token", 2, "streams", "prompt", "ms", "bar", "")
     for each in delays:
-        table.add_row(
-            each.subject,
-            f"- {each.reference}",
-            str(each.workload.streams),
-            str(each.workload.prompt_tokens),
-            number(each.seconds and each.seconds * 1e3, 1),
-            f"<= {each.most * 1e3:g}",
-            met_text(each.met),
-        )
+        milliseconds = number(each.seconds and each.seconds * 1e3, 1)
+        bar = f"<= {each.most * 1e3:g}"
+        table.add_row(*_compared(each, "-"), milliseconds, bar, met_text(each.met))
     return table
 
 
 def delivery_table(deliveries: Sequence[Delivery]) -> Table:
     """Returns what the contenders delivered as a table."""
-    table = _table("rates, medians of the rounds", left=1)
-    for column in (
-        "streams",
-        "prompt",
-        "tokens/s",
-        "decode tokens/s",
-        "step ms",
-        "first token s",
-        "bound ms",
-        "bound by",
-        "of bound",
-    ):
-        table.add_column(column, justify="right")
+    columns = ("streams", "prompt", "tokens/s", "decode tokens/s", "step ms", "first token s")
+    bounds = ("bound ms", "bound by", "of bound")
+    table = _table("rates, medians of the rounds", 1, *columns, *bounds)
     for each in deliveries:
         table.add_row(
             each.contender,
-            str(each.workload.streams),
-            str(each.workload.prompt_tokens),
+            *_size(each.workload),
             number(each.tokens_per_second, 1),
             number(each.decode_tokens_per_second, 1),
             number(each.step_seconds and each.step_seconds * 1e3, 2),
@@ -164,8 +141,19 @@ def result_document(result: Result) -> dict[str, Any]:
     }
 
 
-def _table(title: str, *, left: int) -> Table:
+def _table(title: str, left: int, *columns: str) -> Table:
+    """Returns an empty table: columns of names, as many as `left`, and then of numbers."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for _ in range(left):
         table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
     return table
+
+
+def _compared(each: Ratio | Delay, sign: str) -> tuple[str, ...]:
+    return each.subject, f"{sign} {each.reference}", *_size(each.workload)
+
+
+def _size(workload: Workload) -> tuple[str, str]:
+    return str(workload.streams), str(workload.prompt_tokens)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.bars import Bar
-from benchmarks.measurement import Measurement
 from benchmarks.roofline import MachineRates, StepBound
-from benchmarks.rounds import Sample, Skipped, median_difference, median_of, median_ratio
+from benchmarks.rounds import Sample, Skipped, Value, median_difference, median_of, median_ratio
 from benchmarks.shapes import BenchmarkModel
 from benchmarks.workload import Workload
 
@@ -39,7 +38,7 @@ class Ratio:
         if self.bar is None:
             return None
         value = self.end_to_end if self.bar.rate == "tokens_per_second" else self.decode
-        return None if value is None else self.bar.is_met(value)
+        return None if value is None else value >= self.bar.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def deliver(
 ) -> Delivery:
     """Returns what a contender delivered from the samples of one workload."""
 
-    def median(value: Callable[[Measurement], float | None]) -> float | None:
+    def median(value: Value) -> float | None:
         return median_of(samples, contender, value)
 
     return Delivery(

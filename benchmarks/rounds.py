@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.contenders.contender import Contender
@@ -37,6 +37,9 @@ class Skipped:
     workload: Workload
     seconds: float
 
+
+Value = Callable[[Measurement], float | None]
+"""Takes one of a measurement's values, which it may not have."""
 
 Say = Callable[[str], None]
 """Takes lines about the progress."""
@@ -94,73 +97,42 @@ def interleave(
 
 
 def median_ratio(
-    samples: Sequence[Sample],
-    subject: str,
-    reference: str,
-    value: Callable[[Measurement], float | None],
+    samples: Sequence[Sample], subject: str, reference: str, value: Value
 ) -> float | None:
     """Returns the median over the rounds of one contender's value divided by another's.
 
-    Both of a ratio come from the same round, from neighbouring minutes.
-
-    Args:
-        samples: What was measured.
-        subject: The contender whose value is divided.
-        reference: The contender whose value divides.
-        value: Which value; a round in which a contender has none does not count.
-
-    Returns:
-        The median, or `None` where no round has both values.
+    Both of a ratio come from the same round, from neighbouring minutes. A round in which one of
+    them has no value does not count; where none counts, it is `None`.
     """
-    pairs = _pairs(samples, subject, reference, value)
-    return statistics.median(ours / theirs for ours, theirs in pairs) if pairs else None
+    return _median(ours / theirs for ours, theirs in _pairs(samples, subject, reference, value))
 
 
 def median_difference(
-    samples: Sequence[Sample],
-    subject: str,
-    reference: str,
-    value: Callable[[Measurement], float | None],
+    samples: Sequence[Sample], subject: str, reference: str, value: Value
 ) -> float | None:
-    """Returns the median over the rounds of one contender's value less another's.
-
-    Args:
-        samples: What was measured.
-        subject: The contender whose value is diminished.
-        reference: The contender whose value is taken from it.
-        value: Which value; a round in which a contender has none does not count.
-
-    Returns:
-        The median, or `None` where no round has both values.
-    """
-    pairs = _pairs(samples, subject, reference, value)
-    return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
+    """Returns the same as `median_ratio` of one contender's value less another's."""
+    return _median(ours - theirs for ours, theirs in _pairs(samples, subject, reference, value))
 
 
-def median_of(
-    samples: Sequence[Sample], contender: str, value: Callable[[Measurement], float | None]
-) -> float | None:
+def median_of(samples: Sequence[Sample], contender: str, value: Value) -> float | None:
     """Returns the median over the rounds of a contender's value, or `None` where it has none."""
-    values = list(_by_round(samples, contender, value).values())
-    return statistics.median(values) if values else None
+    return _median(_by_round(samples, contender, value).values())
+
+
+def _median(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return statistics.median(known) if known else None
 
 
 def _pairs(
-    samples: Sequence[Sample],
-    subject: str,
-    reference: str,
-    value: Callable[[Measurement], float | None],
-) -> list[tuple[float, float]]:
-    """Returns both contenders' values of each round in which both have one."""
-    of_subject = _by_round(samples, subject, value)
-    of_reference = _by_round(samples, reference, value)
-    rounds = sorted(of_subject.keys() & of_reference.keys())
-    return [(of_subject[round_], of_reference[round_]) for round_ in rounds]
+    samples: Sequence[Sample], subject: str, reference: str, value: Value
+) -> Iterator[tuple[float, float]]:
+    """Yields both contenders' values of each round in which both have one."""
+    ours, theirs = (_by_round(samples, name, value) for name in (subject, reference))
+    return ((ours[round_], theirs[round_]) for round_ in ours.keys() & theirs.keys())
 
 
-def _by_round(
-    samples: Sequence[Sample], contender: str, value: Callable[[Measurement], float | None]
-) -> dict[int, float]:
+def _by_round(samples: Sequence[Sample], contender: str, value: Value) -> dict[int, float]:
     values = (
         (sample.round, value(sample.measurement))
         for sample in samples
