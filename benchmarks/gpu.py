@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import gc
 import math
-import queue
 import statistics
 import sys
 import time
@@ -21,23 +20,20 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.contenders.engine import GREEDY, EngineAlone, make_request
-from benchmarks.host import LettersOf
-from benchmarks.shapes import NUM_TRAITS, trait_name
+from benchmarks.contenders.engine import GREEDY, EngineAlone, make_request, serve
+from benchmarks.contenders.steering import adding
+from benchmarks.host import engine_over
+from benchmarks.shapes import random_vectors
 from benchmarks.workload import Prompts, Workload, random_prompts, steering_of
 from triton_models.contract.request import SamplingParameters
 from triton_models.engine.engine import Engine
-from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import ToHost
-from triton_models.engine.model_runner import ModelRunner, RunnerSizes
 from triton_models.engine.model_sizes import MODELS, kv_bytes, num_parameters
-from triton_models.engine.sequence import TokenChunk
 from triton_models.model.architecture import Architecture
 from triton_models.model.attention import WholeSequences
 from triton_models.model.linear import NumberFormat
 from triton_models.model.transformer import ForwardContext, Transformer
 from triton_models.settings import ServerSettings
-from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
 MAX_ROWS = 256
@@ -86,30 +82,19 @@ def make_model(architecture: Architecture, dtype: torch.dtype, device: torch.dev
     return model
 
 
-def make_vectors(architecture: Architecture) -> VectorRegistry:
+def make_registry(architecture: Architecture) -> VectorRegistry:
     """Returns vectors in random directions for two blocks."""
-    generator = torch.Generator().manual_seed(1)
     blocks = (architecture.num_layers // 3, architecture.num_layers // 2)
-    vectors = {}
-    for index in range(NUM_TRAITS):
-        name = trait_name(index)
-        drawn = {
-            block: (torch.randn(architecture.hidden_size, generator=generator) / 50).numpy()
-            for block in blocks
-        }
-        vectors[name] = PersonaVector(name, "random", drawn)
+    made = random_vectors(architecture.hidden_size, blocks, "random")
+    vectors = {vector.trait_name: vector for vector in made}
     return VectorRegistry(vectors, dict.fromkeys(vectors, ()), ())
 
 
 def running_engine(model: Transformer, num_rows: int) -> Engine:
     """Returns a running engine over a model."""
-    sizes = RunnerSizes(num_rows, NUM_SLOTS, CONTEXT_LENGTH)
-    runner = ModelRunner(model, sizes, [])
-    registry = make_vectors(model.architecture)
     settings = ServerSettings(max_batch_rows=num_rows, max_waiting=num_rows)
-    letters = LettersOf(model.architecture.vocabulary_size)
-    room = KVRoom(NUM_SLOTS, reuse=False)
-    engine = Engine(runner, room, letters, lambda: registry, [], CONTEXT_LENGTH, settings)
+    registry = make_registry(model.architecture)
+    engine = engine_over(model, NUM_SLOTS, CONTEXT_LENGTH, settings, registry)
     engine.start()
     gc.collect()
     gc.freeze()  # as the server does
@@ -125,7 +110,7 @@ def check_tokens(dtype: torch.dtype, device: torch.device) -> str:
     prompts = [prompt for workload in CHECKED for prompt in random_prompts(workload, 0)]
     answers = _answers(running_engine(make_model(architecture, dtype, device), 32), prompts)
     reference = make_model(architecture, torch.float32, device)
-    registry = make_vectors(architecture)
+    registry = make_registry(architecture)
     agreeing, worst = 0, 0.0
     for stream, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         steering = steering_of("mixed", stream)
@@ -146,42 +131,22 @@ def _shortfalls(
     model: Transformer, prompt: list[int], answer: list[int], deltas: Mapping[int, torch.Tensor]
 ) -> torch.Tensor:
     """Returns how far an answer's logits are from the largest, float32 [tokens]."""
-    handles = [
-        model.blocks[block].register_forward_hook(_adding(delta)) for block, delta in deltas.items()
-    ]
     ids = torch.tensor([*prompt, *answer[:-1]], device=model.device)
     positions = torch.arange(len(ids), device=model.device)
     attend = WholeSequences([len(ids)], model.architecture)
-    states = model(ids, positions, ForwardContext(attend, torch.zeros_like(ids)))
-    for handle in handles:
-        handle.remove()
+    with adding(model.blocks, deltas):
+        states = model(ids, positions, ForwardContext(attend, torch.zeros_like(ids)))
     logits = model.logits(states[len(prompt) - 1 :])
     chosen = logits.gather(1, torch.tensor(answer, device=model.device)[:, None])
     return logits.amax(dim=1) - chosen[:, 0]
 
 
-def _adding(delta: torch.Tensor) -> Callable[..., torch.Tensor]:
-    return lambda _module, _args, output: output + delta
-
-
 def _answers(engine: Engine, prompts: Prompts) -> list[list[int]]:
-    ended: queue.SimpleQueue[TokenChunk] = queue.SimpleQueue()
     answers: list[list[int]] = [[] for _ in prompts]
-
-    def emitter(stream: int) -> Callable[[TokenChunk], None]:
-        def emit(chunk: TokenChunk) -> None:
-            answers[stream] += chunk.token_ids
-            if chunk.finish_reason is not None:
-                ended.put(chunk)
-
-        return emit
-
-    for stream, prompt in enumerate(prompts):
-        request = make_request(CHECKED[0], steering_of("mixed", stream))
-        engine.submit(request, prompt, emitter(stream))
-    for _ in prompts:
-        last = ended.get()
-        assert not last.error, last.error
+    requests = [
+        make_request(CHECKED[0], steering_of("mixed", stream)) for stream in range(len(prompts))
+    ]
+    serve(engine, requests, prompts, lambda stream, chunk: answers[stream].extend(chunk.token_ids))
     engine.stop(0)
     return answers
 
@@ -263,12 +228,11 @@ def copy_bandwidth(device: torch.device) -> float:
 
 def bytes_per_step(architecture: Architecture, dtype: torch.dtype, workload: Workload) -> int:
     """Returns what a step reads at least: the weights once, and every stream's keys and values."""
-    config = architecture
-    weights = num_parameters(config)
-    if not config.tied_embeddings:
-        weights -= config.vocabulary_size * config.hidden_size  # of the embedding, a row a stream
+    weights = num_parameters(architecture)
+    if not architecture.tied_embeddings:  # of the embedding, a row a stream
+        weights -= architecture.vocabulary_size * architecture.hidden_size
     reach = workload.prompt_tokens + workload.new_tokens // 2
-    return weights * dtype.itemsize + kv_bytes(config, workload.streams * reach, dtype)
+    return weights * dtype.itemsize + kv_bytes(architecture, workload.streams * reach, dtype)
 
 
 class HostShare:

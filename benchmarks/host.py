@@ -52,6 +52,8 @@ SAMPLINGS = {
     ),
 }
 
+_NO_VECTORS = VectorRegistry({}, {}, ())
+
 BARS = {1: 0.25, 256: 2.0}
 """The most milliseconds of a step by rows, whatever the sampling."""
 
@@ -88,14 +90,22 @@ def make_engine(num_rows: int, new_tokens: int) -> Engine:
     torch.manual_seed(0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
-    num_slots = num_rows * context_length
-    runner = ModelRunner(model, RunnerSizes(num_rows, num_slots, context_length), [])
     settings = ServerSettings(max_batch_rows=num_rows, prefill_chunk=65_536)
-    registry = VectorRegistry({}, {}, ())
+    return engine_over(model, num_rows * context_length, context_length, settings)
+
+
+def engine_over(
+    model: Transformer,
+    num_slots: int,
+    context_length: int,
+    settings: ServerSettings,
+    registry: VectorRegistry = _NO_VECTORS,
+) -> Engine:
+    """Returns an engine, not started, over a model whose tokens are letters."""
+    runner = ModelRunner(model, RunnerSizes(settings.max_batch_rows, num_slots, context_length), [])
     room = KVRoom(num_slots, reuse=False)
-    return Engine(
-        runner, room, LettersOf(VOCABULARY), lambda: registry, [], context_length, settings
-    )
+    letters = LettersOf(model.architecture.vocabulary_size)
+    return Engine(runner, room, letters, lambda: registry, [], context_length, settings)
 
 
 def measure(rows: int, sampling: SamplingParameters, new_tokens: int) -> float:

@@ -13,11 +13,13 @@ import os
 import shutil
 import string
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -45,15 +47,7 @@ class Shape:
     """The sizes of a model of the Qwen2.5 architecture with tied embeddings.
 
     Attributes:
-        name: What the command line calls it.
-        hidden_size: The width of the residual stream.
-        intermediate_size: The width of each block's feed-forward part.
-        num_layers: The number of decoder blocks.
-        num_heads: Attention heads.
-        num_kv_heads: Heads of keys and values.
-        vocabulary_size: The number of tokens.
         max_positions: The longest context of the model itself, in tokens.
-        rope_theta: The base of the rotary position embedding.
         steered_blocks: The 0-based decoder blocks that its vectors steer.
     """
 
@@ -144,7 +138,7 @@ def trait_name(index: int) -> str:
 def make_model_folder(shape: Shape, dtype: str, cache: Path) -> BenchmarkModel:
     """Returns a model with random weights, making it unless an earlier run left it in the cache."""
     home = cache / f"{shape.name}-{dtype}-{_FORMAT}"
-    model = BenchmarkModel(shape, dtype, home / _model_name(shape), home / "vectors")
+    model = BenchmarkModel(shape, dtype, home / f"random-{shape.name}", home / "vectors")
     if home.is_dir():
         return model
     cache.mkdir(parents=True, exist_ok=True)
@@ -154,17 +148,14 @@ def make_model_folder(shape: Shape, dtype: str, cache: Path) -> BenchmarkModel:
         make_model(shape, model.torch_dtype).save_pretrained(folder)
         _save_tokenizer(make_tokenizer(shape.vocabulary_size), folder)
         (partial / "vectors").mkdir()
-        for vector in make_vectors(shape):
+        vectors = random_vectors(shape.hidden_size, shape.steered_blocks, folder.name)
+        for vector in vectors:
             write_vector(vector, partial / "vectors" / f"{vector.trait_name}.json")
         # Renamed only when whole: an interrupted run leaves nothing that looks like a model.
         os.replace(partial, home)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return model
-
-
-def _model_name(shape: Shape) -> str:
-    return f"random-{shape.name}"
 
 
 def make_model(shape: Shape, dtype: torch.dtype) -> Qwen2ForCausalLM:
@@ -190,18 +181,19 @@ def make_model(shape: Shape, dtype: torch.dtype) -> Qwen2ForCausalLM:
     return model
 
 
-def make_vectors(shape: Shape) -> list[PersonaVector]:
-    """Returns vectors in random directions for the shape's steered blocks."""
+def random_vectors(hidden_size: int, blocks: Sequence[int], model_name: str) -> list[PersonaVector]:
+    """Returns vectors of all traits in random directions, for some decoder blocks."""
     random = np.random.default_rng(0)
-    vectors = []
-    for index in range(NUM_TRAITS):
-        blocks = {}
-        for block in shape.steered_blocks:
-            direction = random.normal(size=shape.hidden_size)
-            scaled = direction * (VECTOR_NORM / np.linalg.norm(direction))
-            blocks[block] = scaled.astype(np.float32)
-        vectors.append(PersonaVector(trait_name(index), _model_name(shape), blocks))
-    return vectors
+
+    def vector() -> NDArray[np.float32]:
+        direction = random.normal(size=hidden_size)
+        scaled = direction * (VECTOR_NORM / np.linalg.norm(direction))
+        return scaled.astype(np.float32)
+
+    return [
+        PersonaVector(trait_name(index), model_name, {block: vector() for block in blocks})
+        for index in range(NUM_TRAITS)
+    ]
 
 
 def make_tokenizer(vocabulary_size: int) -> PreTrainedTokenizerFast:

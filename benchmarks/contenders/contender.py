@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.measurement import Measurement
@@ -11,21 +10,20 @@ from benchmarks.workload import Prompts, Workload
 
 
 class Contender(Protocol):
-    """A way of serving several streams."""
+    """A way of serving several streams, with the name that tables call it."""
 
-    @property
-    def name(self) -> str:
-        """What the tables call it."""
+    name: str
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload once and says what that delivered."""
+        ...
 
     def requests_served(self, workload: Workload) -> int:
         """Returns how many of a workload's requests a run computes."""
+        return workload.streams
 
 
-@dataclass(frozen=True, slots=True)
-class ComputingIn:
+class ComputingIn(Contender):
     """A contender whose runs are computed in the thread of another one.
 
     OpenMP keeps workers for every thread that has computed, and with more of them than cores all
@@ -33,18 +31,17 @@ class ComputingIn:
     PyTorch's OpenMP. See `in_short_lived_thread`.
     """
 
-    contender: Contender
-    compute: Callable[[Callable[[], Measurement]], Measurement]
-
-    @property
-    def name(self) -> str:
-        """The contender's."""
-        return self.contender.name
+    def __init__(
+        self, contender: Contender, compute: Callable[[Callable[[], Measurement]], Measurement]
+    ) -> None:
+        self.name = contender.name
+        self._contender = contender
+        self._compute = compute
 
     def requests_served(self, workload: Workload) -> int:
         """See `Contender`."""
-        return self.contender.requests_served(workload)
+        return self._contender.requests_served(workload)
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """See `Contender`."""
-        return self.compute(lambda: self.contender.run(workload, prompts))
+        return self._compute(lambda: self._contender.run(workload, prompts))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
+from benchmarks.contenders.contender import Contender
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from benchmarks.workload import Prompts, Steered, StreamSteering, Workload, steering_of
@@ -45,7 +47,7 @@ def running_engine(model: BenchmarkModel, threads: int, device: str = "cpu") -> 
         engine.stop(0)
 
 
-class EngineAlone:
+class EngineAlone(Contender):
     """Requests handed to the engine in this process."""
 
     def __init__(
@@ -60,10 +62,6 @@ class EngineAlone:
         self._steered = steered
         self._sampling_of = sampling_of
 
-    def requests_served(self, workload: Workload) -> int:
-        """Returns how many of a workload's requests a run computes: all."""
-        return workload.streams
-
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload.
 
@@ -74,16 +72,43 @@ class EngineAlone:
             make_request(workload, steering_of(self._steered, stream), self._sampling_of(stream))
             for stream in range(workload.streams)
         ]
-        ended: queue.SimpleQueue[TokenChunk] = queue.SimpleQueue()
         timeline = Timeline(workload.streams)
-        for stream, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-            timeline.wait_for(stream, workload.comes_at(stream))
-            self._engine.submit(request, prompt, _emitter(timeline, stream, ended), str(stream))
-        for _ in range(workload.streams):
-            last = ended.get()
-            if last.finish_reason is not FinishReason.LENGTH:
-                raise StreamFailedError(last.error or f"a stream ended with {last.finish_reason}")
+        serve(
+            self._engine,
+            requests,
+            prompts,
+            lambda stream, chunk: timeline.record(stream, chunk.num_generated_tokens),
+            lambda stream: timeline.wait_for(stream, workload.comes_at(stream)),
+        )
         return measure(timeline, workload.new_tokens)
+
+
+def serve(
+    engine: Engine,
+    requests: Sequence[GenerationRequest],
+    prompts: Prompts,
+    on_chunk: Callable[[int, TokenChunk], None],
+    wait_for: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Has an engine answer each stream's prompt to its end.
+
+    Raises:
+        StreamFailedError: A stream did not end as it should.
+    """
+    ended: queue.SimpleQueue[TokenChunk] = queue.SimpleQueue()
+
+    def emit(stream: int, chunk: TokenChunk) -> None:
+        on_chunk(stream, chunk)
+        if chunk.finish_reason is not None:
+            ended.put(chunk)
+
+    for stream, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+        wait_for(stream)
+        engine.submit(request, prompt, partial(emit, stream), str(stream))
+    for _ in requests:
+        last = ended.get()
+        if last.finish_reason is not FinishReason.LENGTH:
+            raise StreamFailedError(last.error or f"a stream ended with {last.finish_reason}")
 
 
 def make_request(
@@ -98,14 +123,3 @@ def make_request(
         max_tokens=workload.new_tokens,
         stream=True,
     )
-
-
-def _emitter(
-    timeline: Timeline, stream: int, ended: queue.SimpleQueue[TokenChunk]
-) -> Callable[[TokenChunk], None]:
-    def emit(chunk: TokenChunk) -> None:
-        timeline.record(stream, chunk.num_generated_tokens)
-        if chunk.finish_reason is not None:
-            ended.put(chunk)
-
-    return emit

@@ -7,6 +7,7 @@ control vector, so the streams can be steered only all in the same way.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib.util
@@ -19,11 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.gguf_file import write_gguf
 from benchmarks.contenders.steering import read_vectors
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import BenchmarkModel
 from benchmarks.workload import Prompts, Workload, steering_of
+
+with contextlib.suppress(ImportError):  # it is optional: see `is_installed`
+    import llama_cpp
 
 BATCH_TOKENS = 2048
 """The most tokens of one call to llama.cpp, and so of a prompt: its own default."""
@@ -50,7 +55,7 @@ def loaded_llama(model: BenchmarkModel, threads: int) -> Iterator[LlamaModel]:
         llama.close()
 
 
-class LlamaCpp:
+class LlamaCpp(Contender):
     """Streams served by llama.cpp."""
 
     name = "llama.cpp"
@@ -65,10 +70,6 @@ class LlamaCpp:
                 block: direction * np.float32(steering.scalar)
                 for block, direction in vector.blocks.items()
             }
-
-    def requests_served(self, workload: Workload) -> int:
-        """Returns how many of a workload's requests a run computes: all."""
-        return workload.streams
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload; setting up the context before is not timed."""
@@ -92,8 +93,6 @@ class LlamaModel:
     """
 
     def __init__(self, path: Path, threads: int, *, exact_cache: bool) -> None:
-        import llama_cpp
-
         llama_cpp.llama_log_set(_silence(), ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         parameters = llama_cpp.llama_model_default_params()
@@ -106,15 +105,11 @@ class LlamaModel:
 
     def close(self) -> None:
         """Frees the model; it cannot be used any more."""
-        import llama_cpp
-
         llama_cpp.llama_model_free(self._model)
 
     @contextmanager
     def context(self, streams: int, length: int) -> Iterator[LlamaContext]:
         """Makes room meanwhile for streams of at most so many tokens each, prompt and answer."""
-        import llama_cpp
-
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = streams * length
         parameters.n_batch = BATCH_TOKENS
@@ -172,8 +167,6 @@ class LlamaContext:
         Raises:
             LlamaCppError: llama.cpp does not take them.
         """
-        import llama_cpp
-
         if not deltas:
             return
         # One vector for every block from block 1 on; zeros for those between the steered ones.
@@ -217,8 +210,6 @@ class LlamaContext:
         self, tokens: Sequence[_Token], answers: list[list[int]], timeline: Timeline
     ) -> None:
         """Computes a batch and gives each stream whose last token is in it its next one."""
-        import llama_cpp
-
         batch = self._batch
         batch.n_tokens = len(tokens)
         for index, token in enumerate(tokens):
@@ -272,6 +263,4 @@ def prompts_together(lengths: Sequence[int], room: int) -> list[list[int]]:
 @functools.cache
 def _silence() -> Any:
     """Returns a log callback that says nothing; cached, since llama.cpp keeps a pointer to it."""
-    import llama_cpp
-
     return llama_cpp.llama_log_callback(lambda _level, _text, _data: None)

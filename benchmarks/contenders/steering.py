@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import Qwen2ForCausalLM
 
 from benchmarks.shapes import BenchmarkModel
@@ -29,20 +31,27 @@ def plain_hooks(
     model: Qwen2ForCausalLM, vectors: Vectors, steering: StreamSteering | None
 ) -> Iterator[None]:
     """Steers all that a model computes meanwhile, by a forward hook on each steered block."""
-    handles = []
+    deltas = {}
     if steering is not None:
         for block, vector in vectors[steering.trait].blocks.items():
-            delta = (torch.from_numpy(vector) * steering.scalar).to(model.device, model.dtype)
-            handles.append(model.model.layers[block].register_forward_hook(_adding(delta)))
+            delta = torch.from_numpy(vector) * steering.scalar
+            deltas[block] = delta.to(model.device, model.dtype)
+    with adding(model.model.layers, deltas):
+        yield
+
+
+@contextmanager
+def adding(blocks: nn.ModuleList, deltas: Mapping[int, torch.Tensor]) -> Iterator[None]:
+    """Adds to the outputs of decoder blocks meanwhile."""
+
+    def hook(delta: torch.Tensor, _module: Any, _arguments: Any, output: torch.Tensor) -> Any:
+        return output + delta
+
+    handles = [
+        blocks[block].register_forward_hook(partial(hook, delta)) for block, delta in deltas.items()
+    ]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _adding(delta: torch.Tensor) -> Any:
-    def hook(_module: Any, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
-        return output + delta
-
-    return hook

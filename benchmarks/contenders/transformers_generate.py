@@ -8,6 +8,7 @@ import torch
 from transformers import Qwen2ForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
+from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.steering import Vectors, plain_hooks
 from benchmarks.measurement import Measurement, Timeline, measure, one_after_another
 from benchmarks.shapes import BenchmarkModel
@@ -28,7 +29,7 @@ def load_as_usual(model: BenchmarkModel, device: str = "cpu") -> Qwen2ForCausalL
     return loaded
 
 
-class OneAtATime:
+class OneAtATime(Contender):
     """The way of the service that this project replaces: one request at a time, each in hooks."""
 
     name = "one at a time"
@@ -53,7 +54,7 @@ class OneAtATime:
         return one_after_another(measurements, workload.streams, workload.new_tokens)
 
 
-class StaticBatch:
+class StaticBatch(Contender):
     """One `model.generate` call for all streams; hooks can steer them only all in the same way."""
 
     name = "static batch"
@@ -62,10 +63,6 @@ class StaticBatch:
         self._model = model
         self._vectors = vectors
         self._steering = steering_of("uniformly" if steered else "not", 0)
-
-    def requests_served(self, workload: Workload) -> int:
-        """Returns how many of a workload's requests a run computes: all."""
-        return workload.streams
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload in one batch."""

@@ -18,7 +18,7 @@ from benchmarks.shapes import (
     make_model,
     make_model_folder,
     make_tokenizer,
-    make_vectors,
+    random_vectors,
 )
 from triton_models.model.folder import load_tokenizer
 from triton_models.text.token_bytes import TokenBytes
@@ -59,7 +59,7 @@ def test_every_token_of_the_tokenizer_is_text_of_its_own() -> None:
 
 
 def test_vectors_steer_the_shape_s_blocks() -> None:
-    vectors = make_vectors(TINY)
+    vectors = random_vectors(TINY.hidden_size, TINY.steered_blocks, "tiny")
     assert {tuple(vector.blocks) for vector in vectors} == {TINY.steered_blocks}
     assert len({vector.trait_name for vector in vectors}) == len(vectors)
     for vector in vectors:
