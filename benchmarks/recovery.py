@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.soak.verdicts import Expected, Outcome, Shape, judge
+from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, judge
 from benchmarks.soak.wire import Call, Reply, exchange
 from launcher.loopback import loopback_settings, supervised
 from launcher.processes import stub_models
@@ -45,7 +45,7 @@ def _call(**body: object) -> Call:
 
 _STREAM = _call(max_tokens=TOKENS, min_tokens=TOKENS, stream=True)
 _PROBE = _call(max_tokens=1)
-_EXPECTED = Expected(Shape.GENERATED, streamed=True)
+_EXPECTED = Expected(AnswerKind.GENERATED, streamed=True)
 
 
 class Clients:

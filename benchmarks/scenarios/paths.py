@@ -47,7 +47,7 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
             EngineAlone(engine, "mixed", ENGINE),
             TritonStreams(address, tensors.STEERED_QWEN, "mixed", TRITON),
             TritonStreams(address, tensors.PERSONA, "mixed", ENSEMBLE),
-            GatewayStreams(stack.settings.gateway_url, "mixed", GATEWAY),
+            GatewayStreams(stack.settings.gateway_port, "mixed", GATEWAY),
         ]
         result.notes.append(
             f"the idle engine in this process took {_idle_share():.1%} of one core."

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.soak.run import Options, soak
+from benchmarks.soak.run import SoakOptions, soak
 from benchmarks.soak.servers import StartError
 
 
@@ -30,7 +30,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         parser.error(f"{folder} is not empty")
-    options = Options(
+    options = SoakOptions(
         minutes=arguments.minutes,
         folder=folder.absolute(),
         seed=arguments.seed,

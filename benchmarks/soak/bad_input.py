@@ -50,7 +50,7 @@ def bodies() -> dict[str, tuple[str, bytes]]:
         "an integer of 5,000 digits": (GENERATE, b'{"prompt": "Hi", "seed": ' + b"9" * 5000 + b"}"),
         "a float beyond all": (GENERATE, b'{"prompt": "Hi", "trait": "x", "scalar": 1e999}'),
         "not a number": (GENERATE, b'{"prompt": "Hi", "trait": "sarcasm", "scalar": NaN}'),
-        "half a surrogate pair": (GENERATE, _text('{"prompt": "\\ud800", "trait": "x"}')),
+        "half a surrogate pair": (GENERATE, b'{"prompt": "\\ud800", "trait": "x"}'),
         "no UTF-8": (GENERATE, b'{"prompt": "\xff\xfe", "trait": "x", "scalar": 1}'),
         "no JSON": (GENERATE, b"prompt=Hi"),
         "half of it": (GENERATE, _json(_GOOD)[:-9]),
@@ -77,7 +77,10 @@ def bodies() -> dict[str, tuple[str, bytes]]:
         ),
         "a sweep of nothing": ("/api/v1/sweep", _json({"prompt": "Hi", "trait": "x"})),
         "tools": (CHAT, _json({"model": "persona", "messages": [], "tools": [{}]})),
-        "an unknown model": (CHAT, _json({"model": "y", "messages": [_user("Hi")]})),
+        "an unknown model": (
+            CHAT,
+            _json({"model": "y", "messages": [{"role": "user", "content": "Hi"}]}),
+        ),
         "too many answers": (COMPLETIONS, _json({"model": "persona", "prompt": "x", "n": 999})),
         "many prompts": (COMPLETIONS, _json({"model": "persona", "prompt": ["x"] * 5000})),
         "token ids": (COMPLETIONS, _json({"model": "persona", "prompt": [1, 2, 3]})),
@@ -194,13 +197,5 @@ def _gguf_of_overlapping_tensors(count: int) -> bytes:
     return header + bytes(-len(header) % 32) + bytes(4 * elements)
 
 
-def _user(content: str) -> dict[str, str]:
-    return {"role": "user", "content": content}
-
-
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
-
-
-def _text(text: str) -> bytes:
-    return text.encode()

@@ -11,7 +11,7 @@ from benchmarks.prometheus_text import Scrape, rises
 from benchmarks.soak.bad_input import CHAT, COMPLETIONS, GENERATE, JSON
 from benchmarks.soak.servers import Gateway, Servers
 from benchmarks.soak.traffic import COMPARE, SWEEP, Traffic
-from benchmarks.soak.wire import Call, Connection, Reply, exchange
+from benchmarks.soak.wire import Call, connected, exchange
 
 PATIENCE_SECONDS = 60.0
 COUNTED = (GENERATE, COMPARE, SWEEP, CHAT, COMPLETIONS)
@@ -138,14 +138,11 @@ async def _send_audited(gateway: Gateway, key: str) -> Iterable[int]:
         return Call("POST", GENERATE, headers, json.dumps({**body, **more}).encode())
 
     async def cut() -> int:
-        connection = await Connection.open(gateway.port)
-        try:
+        async with connected(gateway.port) as connection:
             await connection.send(call(stream=True, max_tokens=600, min_tokens=600).encoded())
-            reply: Reply = await connection.head()
+            reply = await connection.head()
             await connection.piece(reply)
             return reply.status
-        finally:
-            connection.close()
 
     replies = [await exchange(gateway.port, call(stream=index % 2 == 0)) for index in range(WHOLE)]
     refused = [await exchange(gateway.port, call(max_tokens=-1)) for _ in range(REFUSED)]

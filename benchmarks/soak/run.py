@@ -31,7 +31,7 @@ bytes each; a fault adds pages to Triton's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SoakOptions:
     """What to run.
 
     Attributes:
@@ -49,7 +49,7 @@ class Options:
     say: Say = print
 
 
-async def soak(options: Options) -> Report:
+async def soak(options: SoakOptions) -> Report:
     """Runs it and returns what came of it, which also lies in the folder.
 
     Raises:
@@ -79,7 +79,7 @@ async def soak(options: Options) -> Report:
     return report
 
 
-async def _use(servers: Servers, options: Options, report: Report) -> None:
+async def _use(servers: Servers, options: SoakOptions, report: Report) -> None:
     uploads = _uploads(servers.vectors)
     traffic = Traffic(
         servers,
@@ -123,7 +123,7 @@ async def _use(servers: Servers, options: Options, report: Report) -> None:
         report.leaks.append(f"/dev/shm: {last.files} files, {first.files} at first")
 
 
-async def _load(servers: Servers, options: Options, traffic: Traffic, watch: Watch) -> None:
+async def _load(servers: Servers, options: SoakOptions, traffic: Traffic, watch: Watch) -> None:
     seconds = 60 * options.minutes
     users = [
         asyncio.create_task(User(number, options.seed, traffic).run())

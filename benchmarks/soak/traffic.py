@@ -8,14 +8,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 from benchmarks.soak.bad_input import CHAT, GENERATE, JSON, BadInput
 from benchmarks.soak.ledger import Entry, Ledger
 from benchmarks.soak.servers import DEADLINE_SECONDS, Gateway, Servers
-from benchmarks.soak.verdicts import Expected, Outcome, Shape, Verdict, judge
+from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, Verdict, judge
 from benchmarks.soak.wire import Call, exchange
 
 BASELINE = f"{GENERATE}/baseline"
@@ -40,40 +40,32 @@ class Reference:
 
     path: str
     body: Mapping[str, Any]
-    shape: Shape
+    kind: AnswerKind
     text: str = ""
 
+
+_GREEDY = {"temperature": 0.0, "max_tokens": 60}
 
 REFERENCES = (
     Reference(
         GENERATE,
-        {
-            "prompt": PROMPTS[0],
-            "trait": "sarcasm",
-            "scalar": 2.0,
-            "temperature": 0.0,
-            "seed": 1,
-            "max_tokens": 60,
-        },
-        Shape.GENERATED,
+        {**_GREEDY, "prompt": PROMPTS[0], "trait": "sarcasm", "scalar": 2.0, "seed": 1},
+        AnswerKind.GENERATED,
     ),
     Reference(
         GENERATE,
         {
+            **_GREEDY,
             "prompt": PROMPTS[3],
             "trait": "racism",
             "scalar": -1.5,
-            "temperature": 0.0,
             "seed": 2,
-            "max_tokens": 60,
             "positions": "response",
             "stream": True,
         },
-        Shape.GENERATED,
+        AnswerKind.GENERATED,
     ),
-    Reference(
-        BASELINE, {"prompt": PROMPTS[1], "temperature": 0.0, "max_tokens": 60}, Shape.GENERATED
-    ),
+    Reference(BASELINE, {**_GREEDY, "prompt": PROMPTS[1]}, AnswerKind.GENERATED),
     Reference(
         CHAT,
         {
@@ -84,19 +76,19 @@ REFERENCES = (
             "max_tokens": 60,
             "steering": {"traits": [{"name": "flattery", "scalar": 1.0}]},
         },
-        Shape.CHAT,
+        AnswerKind.CHAT,
     ),
     Reference(
         SWEEP,
         {
+            **_GREEDY,
             "prompt": PROMPTS[0],
             "trait": "flattery",
             "scalars": [-1.0, 0.0, 1.0],
-            "temperature": 0.0,
             "seed": 3,
             "max_tokens": 30,
         },
-        Shape.COMPARED,
+        AnswerKind.COMPARED,
     ),
 )
 
@@ -169,8 +161,8 @@ async def known_answers(servers: Servers) -> tuple[Reference, ...]:
         headers = {**JSON, "authorization": f"Bearer {servers.keys.user}"}
         call = Call("POST", known.path, headers, json.dumps(known.body).encode())
         reply = await exchange(servers.first.port, call)
-        verdict = judge(reply, Expected(known.shape, bool(known.body.get("stream"))), "")
+        verdict = judge(reply, Expected(known.kind, bool(known.body.get("stream"))), "")
         if verdict.outcome is not Outcome.ANSWERED:
             raise ValueError(f"{known.path} is not answered before any load: {verdict.detail}")
-        found.append(Reference(known.path, known.body, known.shape, verdict.text))
+        found.append(replace(known, text=verdict.text))
     return tuple(found)

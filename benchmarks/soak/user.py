@@ -11,8 +11,8 @@ from typing import Any
 from benchmarks.soak.bad_input import CHAT, COMPLETIONS, GENERATE, JSON
 from benchmarks.soak.servers import Gateway
 from benchmarks.soak.traffic import BASELINE, COMPARE, PROMPTS, SWEEP, Traffic
-from benchmarks.soak.verdicts import Expected, Outcome, Shape, Verdict, judge
-from benchmarks.soak.wire import Call, Connection, exchange
+from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, Verdict, judge
+from benchmarks.soak.wire import Call, connected, exchange
 
 READ = (
     "/",
@@ -73,7 +73,7 @@ class User:
             body |= {"trait": trait, "scalar": scalar}
         if self._pick.random() < 0.1:
             body |= {"logprobs": 2, "monitor": ["flattery"]}
-        await self._ask(gateway, GENERATE if steered else BASELINE, body, Shape.GENERATED)
+        await self._ask(gateway, GENERATE if steered else BASELINE, body, AnswerKind.GENERATED)
 
     async def _complete(self, gateway: Gateway) -> None:
         body: dict[str, Any] = {**self._sampling(), "model": "persona"}
@@ -82,10 +82,10 @@ class User:
             body["steering"] = {"traits": [{"name": trait, "scalar": scalar}]}
         if self._pick.random() < 0.7:
             body["messages"] = [{"role": "user", "content": self._prompt()}]
-            await self._ask(gateway, CHAT, body, Shape.CHAT)
+            await self._ask(gateway, CHAT, body, AnswerKind.CHAT)
         else:
             body |= {"prompt": self._prompt(), "n": self._pick.choice([1, 1, 2])}
-            await self._ask(gateway, COMPLETIONS, body, Shape.COMPLETION)
+            await self._ask(gateway, COMPLETIONS, body, AnswerKind.COMPLETION)
 
     async def _compare(self, gateway: Gateway) -> None:
         body = {
@@ -93,7 +93,7 @@ class User:
             "prompt": self._prompt(),
             "steerings": self._steerings(3),
         }
-        await self._ask(gateway, COMPARE, body, Shape.COMPARED)
+        await self._ask(gateway, COMPARE, body, AnswerKind.COMPARED)
 
     async def _sweep(self, gateway: Gateway) -> None:
         body = {
@@ -103,7 +103,7 @@ class User:
             "scalars": [-1.0, 0.0, 1.5],
             "scores": True,
         }
-        await self._ask(gateway, SWEEP, body, Shape.COMPARED)
+        await self._ask(gateway, SWEEP, body, AnswerKind.COMPARED)
 
     async def _leave(self, gateway: Gateway) -> None:
         """Goes away, at any stage of a request."""
@@ -132,8 +132,7 @@ class User:
         wait = self._pick.uniform(0, 0.3)
 
         async def go() -> Verdict:
-            connection = await Connection.open(gateway.port)
-            try:
+            async with connected(gateway.port) as connection:
                 if action == "leave amid the headers":
                     await connection.send(call.head()[: len(call.head()) // 2])
                 elif action == "leave amid the body":
@@ -144,13 +143,13 @@ class User:
                     reply = await connection.head()
                     for _ in range(1 if "first" in action else pieces):
                         if not await connection.piece(reply):
-                            shape = _shape_of(path)
-                            return judge(reply, Expected(shape, streamed), request_id)
+                            expected = Expected(_kind_of(path), streamed)
+                            return judge(reply, expected, request_id)
                 else:
                     await asyncio.sleep(wait)
+                if reset:
+                    connection.reset()
                 return Verdict(Outcome.CUT)
-            finally:
-                connection.close(reset=reset)
 
         await self._traffic.settle(action, gateway, path, request_id, go())
 
@@ -170,8 +169,7 @@ class User:
         pause = self._pick.uniform(0.005, 0.03)
 
         async def go() -> Verdict:
-            connection = await Connection.open(gateway.port, small=True)
-            try:
+            async with connected(gateway.port, small=True) as connection:
                 await connection.send(call.encoded())
                 reply = await connection.head()
                 if stall:
@@ -179,9 +177,7 @@ class User:
                     return Verdict(Outcome.CUT)
                 while await connection.piece(reply):
                     await asyncio.sleep(pause)
-                return judge(reply, Expected(Shape.GENERATED, streamed=True), request_id)
-            finally:
-                connection.close()
+                return judge(reply, Expected(AnswerKind.GENERATED, streamed=True), request_id)
 
         action = "stop reading" if stall else "read slowly"
         await self._traffic.settle(action, gateway, GENERATE, request_id, go())
@@ -191,8 +187,7 @@ class User:
         request_id = self._traffic.next_id()
 
         async def go() -> Verdict:
-            connection = await Connection.open(gateway.port)
-            try:
+            async with connected(gateway.port) as connection:
                 try:
                     await connection.send(bad.data.replace(b"{id}", request_id.encode(), 1))
                 except OSError:  # refused before all of it was sent
@@ -205,8 +200,6 @@ class User:
                 sent_id = request_id if b"{id}" in bad.data else ""
                 verdict = judge(reply, bad.expected, sent_id)
                 return Verdict(verdict.outcome, f"{bad.name}: {verdict.detail}")
-            finally:
-                connection.close()
 
         await self._traffic.settle("bad input", gateway, bad.path, request_id, go())
 
@@ -220,7 +213,7 @@ class User:
         if not await self._manage("upload a vector", gateway, put, {200, 201}):
             return
         body = {"prompt": "Hi", "trait": name, "scalar": 1.0, "max_tokens": 8}
-        await self._ask(gateway, GENERATE, body, Shape.GENERATED, action="steer by an upload")
+        await self._ask(gateway, GENERATE, body, AnswerKind.GENERATED, action="steer by an upload")
         # It may have gone already where the answer to an earlier attempt was lost in a fault.
         delete = Call("DELETE", path, self._as_admin())
         if await self._manage("remove a vector", gateway, delete, {204}):
@@ -230,7 +223,7 @@ class User:
     async def _ask_known(self, gateway: Gateway) -> None:
         known = self._pick.choice(self._traffic.references)
         verdict = await self._ask(
-            gateway, known.path, known.body, known.shape, action="known answer"
+            gateway, known.path, known.body, known.kind, action="known answer"
         )
         if verdict.outcome is Outcome.ANSWERED and verdict.text != known.text:
             self._traffic.ledger.lose(
@@ -255,13 +248,10 @@ class User:
         seconds = self._pick.uniform(2, 6)
 
         async def go() -> Verdict:
-            connection = await Connection.open(gateway.port)
-            try:
+            async with connected(gateway.port) as connection:
                 await connection.send(data)
                 await asyncio.sleep(seconds)
                 return Verdict(Outcome.CUT)
-            finally:
-                connection.close()
 
         await self._traffic.settle("half a request", gateway, GENERATE, request_id, go())
 
@@ -270,11 +260,11 @@ class User:
         gateway: Gateway,
         path: str,
         body: Mapping[str, Any],
-        expected: Shape | Expected,
+        expected: AnswerKind | Expected,
         action: str = "",
     ) -> Verdict:
         streamed = bool(body.get("stream"))
-        if isinstance(expected, Shape):
+        if isinstance(expected, AnswerKind):
             action = action or f"{expected.value}{', streamed' if streamed else ''}"
             expected = Expected(expected, streamed)
         _, call = self._call(path, body)
@@ -334,7 +324,7 @@ class User:
         }
 
 
-def _shape_of(path: str) -> Shape:
+def _kind_of(path: str) -> AnswerKind:
     if path == COMPARE:
-        return Shape.COMPARED
-    return Shape.CHAT if path == CHAT else Shape.GENERATED
+        return AnswerKind.COMPARED
+    return AnswerKind.CHAT if path == CHAT else AnswerKind.GENERATED

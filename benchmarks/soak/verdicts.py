@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -25,7 +25,7 @@ class Outcome(Enum):
     LOST = "lost"
 
 
-class Shape(Enum):
+class AnswerKind(Enum):
     """What an answer looks like."""
 
     GENERATED = "one answer"
@@ -33,11 +33,6 @@ class Shape(Enum):
     CHAT = "a chat completion"
     COMPLETION = "a completion"
     ANYTHING = "anything"
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether it is of OpenAI's API."""
-        return self in (Shape.CHAT, Shape.COMPLETION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class Expected:
             plain text, or by closing the connection.
     """
 
-    shape: Shape = Shape.ANYTHING
+    kind: AnswerKind = AnswerKind.ANYTHING
     streamed: bool = False
     statuses: frozenset[int] = frozenset({200})
     malformed: bool = False
@@ -92,9 +87,7 @@ def judge(reply: Reply, expected: Expected, request_id: str) -> Verdict:
     if reply.status not in expected.statuses:
         return Verdict(Outcome.LOST, f"{reply.status}, which is none of {set(expected.statuses)}")
     try:
-        text = (
-            _STREAMED[expected.shape](reply) if expected.streamed else _WHOLE[expected.shape](reply)
-        )
+        text = (_STREAMED if expected.streamed else _WHOLE)[expected.kind](reply)
     except BrokenAnswerError as error:
         return Verdict(Outcome.FAILED, str(error))
     except (WrongAnswerError, LookupError, TypeError, ValueError) as error:
@@ -223,21 +216,17 @@ def _openai_stream(reply: Reply) -> str:
     return "\n".join(text for _, text in sorted(texts.items()))
 
 
-def _anything(_: Reply) -> str:
-    return ""
-
-
-_WHOLE = {
-    Shape.GENERATED: _generated,
-    Shape.COMPARED: _compared,
-    Shape.CHAT: _completed,
-    Shape.COMPLETION: _completed,
-    Shape.ANYTHING: _anything,
+_WHOLE: Mapping[AnswerKind, Callable[[Reply], str]] = {
+    AnswerKind.GENERATED: _generated,
+    AnswerKind.COMPARED: _compared,
+    AnswerKind.CHAT: _completed,
+    AnswerKind.COMPLETION: _completed,
+    AnswerKind.ANYTHING: lambda _: "",
 }
-_STREAMED = {
-    Shape.GENERATED: _stream_of_one,
-    Shape.COMPARED: _stream_of_several,
-    Shape.CHAT: _openai_stream,
-    Shape.COMPLETION: _openai_stream,
-    Shape.ANYTHING: _anything,
+_STREAMED: Mapping[AnswerKind, Callable[[Reply], str]] = {
+    AnswerKind.GENERATED: _stream_of_one,
+    AnswerKind.COMPARED: _stream_of_several,
+    AnswerKind.CHAT: _openai_stream,
+    AnswerKind.COMPLETION: _openai_stream,
+    AnswerKind.ANYTHING: lambda _: "",
 }

@@ -48,7 +48,7 @@ MIN_SAMPLES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ProcessSample:
     """What a process held, so many seconds after the beginning of the watch."""
 
     seconds: float
@@ -110,7 +110,7 @@ class Watch:
         self._path = path
         self._interval = interval
         self._began = time.monotonic()
-        self._lives: dict[Process, list[Sample]] = defaultdict(list)
+        self._lives: dict[Process, list[ProcessSample]] = defaultdict(list)
         self._roles: dict[Process, str] = {}
         self.shared_memory: list[SharedMemory] = []
         self.log_bytes = 0
@@ -131,7 +131,7 @@ class Watch:
             held = holding(process)
             if held is None:
                 continue
-            self._lives[process].append(Sample(now, held))
+            self._lives[process].append(ProcessSample(now, held))
             # Between fork and exec a process looks like its parent.
             self._roles[process] = process.role
             descriptors[process.role] += held.descriptors
@@ -171,7 +171,7 @@ class Watch:
 
 
 def judged_growth(
-    role: str, pid: int, samples: Sequence[Sample], steps: Sequence[float] = ()
+    role: str, pid: int, samples: Sequence[ProcessSample], steps: Sequence[float] = ()
 ) -> Growth:
     """Returns how a process changed.
 
@@ -202,7 +202,7 @@ def judged_growth(
     )
 
 
-def fitted_growth(samples: Sequence[Sample], value: Callable[[Holding], int]) -> float:
+def fitted_growth(samples: Sequence[ProcessSample], value: Callable[[Holding], int]) -> float:
     """Returns by how much a line through the samples rises from the first to the last.
 
     Its slope is the median of those between all pairs (Theil and Sen): what jumps once, such as the

@@ -6,7 +6,8 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,30 +75,6 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
-    @staticmethod
-    async def open(port: int, *, small: bool = False) -> Connection:
-        """Connects.
-
-        Args:
-            port: The port on this machine.
-            small: Whether the kernel and this program hold little of an answer that is not read,
-                so that the server notices soon.
-
-        Raises:
-            OSError: Nothing listens there.
-        """
-        plain = socket.socket()
-        plain.setblocking(False)
-        if small:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
-        try:
-            await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
-        except BaseException:
-            plain.close()
-            raise
-        limit = _SMALL_BUFFER if small else _LINE_LIMIT
-        return Connection(*await asyncio.open_connection(sock=plain, limit=limit))
-
     async def send(self, data: bytes) -> None:
         """Sends bytes.
 
@@ -149,16 +126,10 @@ class Connection:
             pass
         return reply
 
-    def close(self, *, reset: bool = False) -> None:
-        """Ends the connection.
-
-        Args:
-            reset: Whether as a crashed client's kernel does, rather than in good order.
-        """
-        if reset:
-            plain = self._writer.get_extra_info("socket")
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
+    def reset(self) -> None:
+        """Ends the connection as a crashed client's kernel does, rather than in good order."""
+        plain = self._writer.get_extra_info("socket")
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _next(self, reply: Reply) -> bytes:
         if reply.headers.get("transfer-encoding") == "chunked":
@@ -176,15 +147,41 @@ class Connection:
         return piece
 
 
+@asynccontextmanager
+async def connected(port: int, *, small: bool = False) -> AsyncIterator[Connection]:
+    """Gives a connection to a port on this machine, and ends it.
+
+    Args:
+        port: The port.
+        small: Whether the kernel and this program hold little of an answer that is not read, so
+            that the server notices soon.
+
+    Raises:
+        OSError: Nothing listens there.
+    """
+    plain = socket.socket()
+    plain.setblocking(False)
+    if small:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
+    try:
+        await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
+    except BaseException:
+        plain.close()
+        raise
+    limit = _SMALL_BUFFER if small else _LINE_LIMIT
+    reader, writer = await asyncio.open_connection(sock=plain, limit=limit)
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
 async def exchange(port: int, call: Call) -> Reply:
     """Sends a request and reads all of the answer.
 
     Raises:
         OSError: There is no connection, or it broke.
     """
-    connection = await Connection.open(port)
-    try:
+    async with connected(port) as connection:
         await connection.send(call.encoded())
         return await connection.rest(await connection.head())
-    finally:
-        connection.close()

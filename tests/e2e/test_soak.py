@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.faults import GATEWAY_RESTARTED, STUB_KILLED, TRITON_KILLED
-from benchmarks.soak.run import Options, soak
+from benchmarks.soak.run import SoakOptions, soak
 from benchmarks.soak.verdicts import Outcome
 
 MINUTES = 2.0
@@ -19,7 +19,7 @@ MINUTES = 2.0
 def test_minutes_of_use_with_faults_lose_nothing_and_leak_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "soak"
     folder.mkdir()
-    report = asyncio.run(soak(Options(MINUTES, folder, seed=1, users=6, interval=1.0)))
+    report = asyncio.run(soak(SoakOptions(MINUTES, folder, seed=1, users=6, interval=1.0)))
     assert report.sound, report.markdown()
     # What did not happen was not tested.
     ledger = report.ledger

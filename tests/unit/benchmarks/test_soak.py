@@ -17,16 +17,16 @@ from benchmarks.soak.faults import STUB_KILLED, plan
 from benchmarks.soak.ledger import GRACE_SECONDS, Entry, Fault, Ledger
 from benchmarks.soak.processes import TRITON, Holding, Process, descendants, holding, role_of
 from benchmarks.soak.report import Report
-from benchmarks.soak.verdicts import Expected, Outcome, Shape, Verdict, judge
-from benchmarks.soak.watch import MEMORY_ALLOWED, Sample, fitted_growth, judged_growth
+from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, Verdict, judge
+from benchmarks.soak.watch import MEMORY_ALLOWED, ProcessSample, fitted_growth, judged_growth
 from benchmarks.soak.wire import Call, Reply, exchange
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.keys import parse_keys
 
-GENERATED = Expected(Shape.GENERATED)
-STREAMED = Expected(Shape.GENERATED, streamed=True)
-CHAT_STREAMED = Expected(Shape.CHAT, streamed=True)
-COMPARED = Expected(Shape.COMPARED)
+GENERATED = Expected(AnswerKind.GENERATED)
+STREAMED = Expected(AnswerKind.GENERATED, streamed=True)
+CHAT_STREAMED = Expected(AnswerKind.CHAT, streamed=True)
+COMPARED = Expected(AnswerKind.COMPARED)
 ANSWER: dict[str, Any] = {"success": True, "response": "Hi", "tokens_generated": 1}
 CHUNK = 'event: chunk\ndata: {"text": "Hi", "tokens_generated": 1}\n\n'
 DONE = f"event: done\ndata: {json.dumps(ANSWER)}\n\n"
@@ -126,15 +126,15 @@ def holding_of(memory: int = 0, descriptors: int = 0, threads: int = 0) -> Holdi
     return Holding(memory, memory, descriptors, threads)
 
 
-def samples(seconds: int, **per_second: int) -> list[Sample]:
+def samples(seconds: int, **per_second: int) -> list[ProcessSample]:
     return [
-        Sample(now, holding_of(**{name: now * each for name, each in per_second.items()}))
+        ProcessSample(now, holding_of(**{name: now * each for name, each in per_second.items()}))
         for now in range(seconds)
     ]
 
 
 def test_a_line_is_fitted_through_what_wavers() -> None:
-    wavering = [Sample(now, holding_of(now * 1000 + now % 2 * 5000)) for now in range(100)]
+    wavering = [ProcessSample(now, holding_of(now * 1000 + now % 2 * 5000)) for now in range(100)]
     growth = fitted_growth(wavering, lambda held: held.proportional)
     assert growth == pytest.approx(99_000, rel=0.05)
 
@@ -155,13 +155,13 @@ def test_what_grows_in_the_second_half_leaks(per_second: dict[str, int], leaks: 
 
 
 def test_what_grows_at_first_does_not_leak() -> None:
-    settling = [Sample(now, holding_of(min(now, 60) * 2**20)) for now in range(300)]
+    settling = [ProcessSample(now, holding_of(min(now, 60) * 2**20)) for now in range(300)]
     assert not judged_growth("gateway", 1, settling).leaks
 
 
 def test_what_jumps_once_does_not_leak_and_what_climbs_in_steps_does() -> None:
-    jump = [Sample(now, holding_of((now > 210) * 2**27)) for now in range(300)]
-    steps = [Sample(now, holding_of(now // 20 * 2**23)) for now in range(300)]
+    jump = [ProcessSample(now, holding_of((now > 210) * 2**27)) for now in range(300)]
+    steps = [ProcessSample(now, holding_of(now // 20 * 2**23)) for now in range(300)]
     assert not judged_growth("gateway", 1, jump).leaks
     assert judged_growth("gateway", 1, steps).leaks
 
@@ -169,7 +169,7 @@ def test_what_jumps_once_does_not_leak_and_what_climbs_in_steps_does() -> None:
 def test_triton_may_keep_the_threads_of_each_step_that_died_and_no_more() -> None:
     deaths = [170.0, 200.0, 230.0]
     kept = [
-        Sample(now, holding_of(threads=35 * sum(died <= now for died in deaths)))
+        ProcessSample(now, holding_of(threads=35 * sum(died <= now for died in deaths)))
         for now in range(300)
     ]
     assert not judged_growth(TRITON, 1, kept, deaths).leaks
