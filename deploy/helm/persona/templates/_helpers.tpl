@@ -9,11 +9,20 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 
+{{- define "persona.pods" -}}
+matchLabels: {{- include "persona.selector" . | nindent 2 }}
+{{- end -}}
+
 {{- define "persona.labels" -}}
 {{ include "persona.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "persona.metadata" -}}
+name: {{ include "persona.name" . }}
+labels: {{- include "persona.labels" . | nindent 2 }}
 {{- end -}}
 
 {{- define "persona.image" -}}
