@@ -7,7 +7,7 @@ import importlib
 import itertools
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from benchmarks.report import print_result, write_json
 from benchmarks.results import Result
 from benchmarks.roofline import measure_rates
 from benchmarks.rounds import Say
-from benchmarks.scenarios.options import Options
+from benchmarks.scenarios.options import CONTENDERS, Options
 from benchmarks.shapes import DTYPES, SHAPES, default_cache, make_model_folder
 from launcher.triton_process import HUGE_PAGES
 from triton_models.engine.threads import in_short_lived_thread
@@ -30,34 +30,14 @@ _WIDTH = 120
 DEFAULT_SHAPES = {"cpu": ["demo", "135m", "0.5b"], "cuda": ["1.5b", "3b", "7b"]}
 """The shapes that are measured on each device."""
 
-CONTENDERS = ("alone", "static", "llama", "engine")
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """What a scenario measures unless the command line says otherwise.
-
-    Attributes:
-        streams: Numbers of streams.
-        prompts: Lengths of prompts, in tokens.
-        tokens: How many tokens each request generates.
-        rounds: How often each contender has its turn.
-    """
-
-    streams: tuple[int, ...]
-    prompts: tuple[int, ...]
-    tokens: int
-    rounds: int
-
-
 SCENARIOS = {
-    "streams": Grid((1, 4, 16, 64), (32, 512), tokens=32, rounds=3),
+    "streams": Options((1, 4, 16, 64), (32, 512), rounds=3),
     # Differences of a few per cent take more turns than differences of several times.
-    "steering": Grid((1, 16), (32,), tokens=32, rounds=9),
-    "paths": Grid((16,), (32,), tokens=32, rounds=7),
-    "roofline": Grid((1, 4, 16, 64), (32,), tokens=32, rounds=5),
+    "steering": Options((1, 16), (32,), rounds=9),
+    "paths": Options((16,), (32,), rounds=7),
+    "roofline": Options((1, 4, 16, 64), (32,), rounds=5),
 }
-"""The grid of each module of `benchmarks.scenarios` that measures something."""
+"""What each module of `benchmarks.scenarios` measures unless the command line says otherwise."""
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -111,13 +91,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
-def make_options(grid: Grid, arguments: argparse.Namespace, say: Say) -> Options:
-    """Returns a scenario's options: its own grid, but for what the command line says."""
-    return Options(
-        streams=tuple(arguments.streams or grid.streams),
-        prompts=tuple(arguments.prompt or grid.prompts),
-        new_tokens=arguments.tokens or grid.tokens,
-        rounds=arguments.rounds or grid.rounds,
+def make_options(usual: Options, arguments: argparse.Namespace, say: Say) -> Options:
+    """Returns a scenario's options: its usual ones, but for what the command line says."""
+    return replace(
+        usual,
+        streams=tuple(arguments.streams or usual.streams),
+        prompts=tuple(arguments.prompt or usual.prompts),
+        new_tokens=arguments.tokens or usual.new_tokens,
+        rounds=arguments.rounds or usual.rounds,
         threads=arguments.threads,
         patience=arguments.patience,
         spread=arguments.spread,

@@ -16,7 +16,6 @@ class Contender(Protocol):
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload once and says what that delivered."""
-        ...
 
     def requests_served(self, workload: Workload) -> int:
         """Returns how many of a workload's requests a run computes."""

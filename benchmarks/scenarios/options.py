@@ -10,6 +10,8 @@ from benchmarks.results import Result
 from benchmarks.rounds import Sample, Say, interleave, warm_up
 from benchmarks.workload import Workload
 
+CONTENDERS = ("alone", "static", "llama", "engine")
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -23,13 +25,13 @@ class Options:
 
     streams: tuple[int, ...]
     prompts: tuple[int, ...]
-    new_tokens: int
-    rounds: int
-    threads: int
-    patience: float
-    spread: float
-    contenders: tuple[str, ...]
-    say: Say
+    new_tokens: int = 32
+    rounds: int = 3
+    threads: int = 1
+    patience: float = 600.0
+    spread: float = 0.0
+    contenders: tuple[str, ...] = CONTENDERS
+    say: Say = print
     device: str = "cpu"
 
     @property

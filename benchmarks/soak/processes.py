@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -75,21 +76,20 @@ def descendants(root: int) -> list[Process]:
 
 def role_of(process: Process, prefix: str) -> Process:
     """Returns a process with its role; the prefix comes before those of gateways."""
-    words = process.command
+    return replace(process, role=_role(process.command, prefix))
+
+
+def _role(words: Sequence[str], prefix: str) -> str:
     program = Path(words[0]).name if words else ""
     if _STUB_PROGRAM in program:
         model = next((Path(word).parts[-3] for word in words if word.endswith("model.py")), "?")
-        return replace(process, role=f"{STEP}{model}")
+        return f"{STEP}{model}"
     if program == TRITON:
-        return replace(process, role=TRITON)
-    module = words[words.index("-m") + 1] if "-m" in words else ""
-    if module == "launcher":
-        return replace(process, role="supervisor")
-    if module == "gateway":
-        return replace(process, role=f"{prefix}gateway")
+        return TRITON
     if any("spawn_main" in word for word in words):
-        return replace(process, role=f"{prefix}gateway's worker")
-    return process
+        return f"{prefix}gateway's worker"
+    module = words[words.index("-m") + 1] if "-m" in words else ""
+    return {"launcher": "supervisor", "gateway": f"{prefix}gateway"}.get(module, "")
 
 
 def holding(process: Process) -> Holding | None:

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +187,8 @@ def judged_growth(
     known = Growth(role, pid, end - start, half[0].holding, half[-1].holding)
     if end - half[0].seconds < MIN_SECONDS or len(half) < MIN_SAMPLES:
         return known
-    return Growth(
-        known.role,
-        known.pid,
-        known.seconds,
-        known.first,
-        known.last,
+    return replace(
+        known,
         memory=fitted_growth(half, lambda held: held.proportional),
         descriptors=fitted_growth(half, lambda held: held.descriptors),
         threads=fitted_growth(half, lambda held: held.threads),
