@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import httpx
@@ -61,12 +60,7 @@ class Stream(Generic[Item, W]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -156,12 +150,7 @@ class PersonaClient:
     def __enter__(self) -> PersonaClient:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -190,11 +179,7 @@ class PersonaClient:
         return self._call(calls.generation(prompt, trait, scalar, options).call)
 
     def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
-        """Answers a prompt without steering.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            **options: See `protocol.Options`.
+        """Answers a prompt as `generate` does, without steering.
 
         Raises:
             PersonaError: The call failed.
@@ -209,14 +194,7 @@ class PersonaClient:
         scalar: float = 0.0,
         **options: Unpack[protocol.Options],
     ) -> CompletionStream:
-        """Answers a prompt piece by piece, steered if a trait is named.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            trait: The trait to steer, or `None` for a baseline.
-            scalar: How strongly.
-            **options: See `protocol.Options`.
-        """
+        """Answers a prompt as `generate` does, piece by piece; without a trait, a baseline."""
         call = calls.generation(prompt, trait, scalar, options).stream
         return CompletionStream(self._http, self._retries, call)
 
@@ -249,14 +227,7 @@ class PersonaClient:
         baseline: bool = True,
         **options: Unpack[protocol.Sampling],
     ) -> Stream[AnswerChunk | ComparedAnswer, Comparison]:
-        """Answers as `compare`, piece by piece: pieces as they come, each answer when it ends.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            steerings: What to steer each answer by; scalars by trait are enough.
-            baseline: Whether to answer without steering, too.
-            **options: See `protocol.Sampling`.
-        """
+        """Answers as `compare`, piece by piece: pieces as they come, each answer when it ends."""
         call = calls.comparison(prompt, steerings, baseline, options).stream
         return Stream(self._http, self._retries, call)
 
@@ -292,15 +263,7 @@ class PersonaClient:
         scores: bool = False,
         **options: Unpack[protocol.Options],
     ) -> Stream[AnswerChunk | SweptAnswer, Sweep]:
-        """Answers as `sweep`, piece by piece: pieces as they come, each answer when it ends.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            trait: The trait to steer.
-            scalars: How strongly.
-            scores: Whether to read how far each answer points along the trait.
-            **options: See `protocol.Options`.
-        """
+        """Answers as `sweep`, piece by piece: pieces as they come, each answer when it ends."""
         call = calls.sweep(prompt, trait, scalars, scores, options).stream
         return Stream(self._http, self._retries, call)
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import httpx
@@ -60,12 +59,7 @@ class AsyncStream(Generic[Item, W]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -157,12 +151,7 @@ class AsyncPersonaClient:
     async def __aenter__(self) -> AsyncPersonaClient:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -191,11 +180,7 @@ class AsyncPersonaClient:
         return await self._call(calls.generation(prompt, trait, scalar, options).call)
 
     async def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
-        """Answers a prompt without steering.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            **options: See `protocol.Options`.
+        """Answers a prompt as `generate` does, without steering.
 
         Raises:
             PersonaError: The call failed.
@@ -210,14 +195,7 @@ class AsyncPersonaClient:
         scalar: float = 0.0,
         **options: Unpack[protocol.Options],
     ) -> AsyncCompletionStream:
-        """Answers a prompt piece by piece, steered if a trait is named.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            trait: The trait to steer, or `None` for a baseline.
-            scalar: How strongly.
-            **options: See `protocol.Options`.
-        """
+        """Answers a prompt as `generate` does, piece by piece; without a trait, a baseline."""
         call = calls.generation(prompt, trait, scalar, options).stream
         return AsyncCompletionStream(self._http, self._retries, call)
 
@@ -250,14 +228,7 @@ class AsyncPersonaClient:
         baseline: bool = True,
         **options: Unpack[protocol.Sampling],
     ) -> AsyncStream[AnswerChunk | ComparedAnswer, Comparison]:
-        """Answers as `compare`, piece by piece: pieces as they come, each answer when it ends.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            steerings: What to steer each answer by; scalars by trait are enough.
-            baseline: Whether to answer without steering, too.
-            **options: See `protocol.Sampling`.
-        """
+        """Answers as `compare`, piece by piece: pieces as they come, each answer when it ends."""
         call = calls.comparison(prompt, steerings, baseline, options).stream
         return AsyncStream(self._http, self._retries, call)
 
@@ -293,15 +264,7 @@ class AsyncPersonaClient:
         scores: bool = False,
         **options: Unpack[protocol.Options],
     ) -> AsyncStream[AnswerChunk | SweptAnswer, Sweep]:
-        """Answers as `sweep`, piece by piece: pieces as they come, each answer when it ends.
-
-        Args:
-            prompt: The prompt; `None` when `messages` is among the options.
-            trait: The trait to steer.
-            scalars: How strongly.
-            scores: Whether to read how far each answer points along the trait.
-            **options: See `protocol.Options`.
-        """
+        """Answers as `sweep`, piece by piece: pieces as they come, each answer when it ends."""
         call = calls.sweep(prompt, trait, scalars, scores, options).stream
         return AsyncStream(self._http, self._retries, call)
 

@@ -110,12 +110,7 @@ class TritonPersonaClient:
         traits: Mapping[str, float] | None = None,
         **options: Unpack[Options],
     ) -> Generator[Chunk, None, None]:
-        """Yields the answer to a prompt piece by piece; closing the iterator stops the generation.
-
-        Args:
-            prompt: The prompt; `""` when `messages` is among the options.
-            traits: For each trait to steer its scalar; they add up. None for a baseline.
-            **options: See `protocol.Options`.
+        """Yields the answer as `generate` has it piece by piece; closing the iterator stops it.
 
         Raises:
             PersonaError: The call failed.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -45,6 +45,14 @@ def print_error(message: str) -> None:
 def printable(text: str) -> str:
     """Returns text without characters that would control a terminal."""
     return text.translate(_CONTROLS)
+
+
+def plain_table(*titles: str, justify: JustifyMethod = "left") -> Table:
+    """Returns a table without lines."""
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify=justify)
+    return table
 
 
 def shown(answer: OneAnswer) -> str:
@@ -92,9 +100,7 @@ def print_warnings(completions: Iterable[Completion | OneAnswer]) -> None:
 
 def print_logprobs(logprobs: Sequence[TokenLogprob]) -> None:
     """Prints a line for each token: it, its probability, and the likeliest with theirs."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("token", "probability", "likeliest"):
-        table.add_column(title)
+    table = plain_table("token", "probability", "likeliest")
     for each in logprobs:
         likeliest = "  ".join(f"{_quoted(top)} {_percent(top)}" for top in each.top_logprobs)
         table.add_row(Text(_quoted(each)), _percent(each), Text(likeliest))
@@ -112,8 +118,7 @@ def print_readouts(answers: Sequence[tuple[str, Readouts]]) -> None:
     if not rows:
         write("nothing to read: an answer of one token has no hidden states of its own\n")
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("monitored")
+    table = plain_table("monitored")
     table.add_column("layer", justify="right")
     for title, _ in answers:
         table.add_column(Text(title), justify="right")
@@ -139,9 +144,7 @@ def print_traits(traits: Mapping[str, Trait]) -> None:
     if not traits:
         console.print("the server has no traits: put vectors into data/vectors")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("trait", "made from", "layers", "steers at"):
-        table.add_column(title)
+    table = plain_table("trait", "made from", "layers", "steers at")
     for name, trait in sorted(traits.items()):
         layers, selected = (
             ", ".join(map(str, blocks)) for blocks in (trait.layers, trait.selected_layers)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from persona_client.cli import output
 
@@ -84,7 +83,7 @@ def print_vector(vector: PersonaVector, as_json: bool) -> None:
         f"file:     {vector.source}, sha256 {vector.sha256[:_HASH_DIGITS]}\n"
         f"elements: {vector.hidden_size}\n\n"
     )
-    table = _table("block", "norm", "norm / residual", "selected")
+    table = output.plain_table("block", "norm", "norm / residual", "selected", justify="right")
     for block, norm, ratio, selected in rows:
         table.add_row(str(block), f"{norm:.4g}", _number(ratio), "yes" if selected else "")
     Console(highlight=False).print(table)
@@ -108,7 +107,7 @@ def print_difference(found: VectorDifference, as_json: bool) -> None:
             }
         )
         return
-    table = _table("block", "cosine", "norm ratio", "equal")
+    table = output.plain_table("block", "cosine", "norm ratio", "equal", justify="right")
     for block, each in found.blocks.items():
         cosine = "" if each.cosine is None else f"{each.cosine:.6f}"
         table.add_row(str(block), cosine, _number(each.norm_ratio), "yes" if each.equal else "no")
@@ -117,13 +116,6 @@ def print_difference(found: VectorDifference, as_json: bool) -> None:
         if blocks:
             output.write(f"only the {which} has blocks {', '.join(map(str, blocks))}\n")
     output.write("equal\n" if found.equal else "different\n")
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in titles:
-        table.add_column(title, justify="right")
-    return table
 
 
 def _number(value: float | None) -> str:
