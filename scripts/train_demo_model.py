@@ -28,21 +28,22 @@ _TOKENIZER_DOCUMENTS = 20_000
 _SPECIAL = re.compile(r"<\|[a-z_]+\|>")
 
 
+_SHAPE = ("layers", "hidden_size", "intermediate_size")
+_PLAN = (
+    *("documents", "batch_tokens", "matrix_rate", "other_rate", "steered_share"),
+    *("steering_block", "seed"),
+)
+
+
 def _parse_arguments() -> argparse.Namespace:
-    plan, shape = TrainingPlan(), ModelShape()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=DEMO_MODEL_FOLDER)
     parser.add_argument("--prompts", type=Path, default=DATA_ROOT / "prompts")
-    parser.add_argument("--documents", type=int, default=plan.documents)
-    parser.add_argument("--layers", type=int, default=shape.layers)
-    parser.add_argument("--hidden-size", type=int, default=shape.hidden_size)
-    parser.add_argument("--intermediate-size", type=int, default=shape.intermediate_size)
-    parser.add_argument("--batch-tokens", type=int, default=plan.batch_tokens)
-    parser.add_argument("--matrix-rate", type=float, default=plan.matrix_rate)
-    parser.add_argument("--other-rate", type=float, default=plan.other_rate)
-    parser.add_argument("--steered-share", type=float, default=plan.steered_share)
-    parser.add_argument("--steering-block", type=int, default=plan.steering_block)
-    parser.add_argument("--seed", type=int, default=plan.seed)
+    for usual, names in ((ModelShape(), _SHAPE), (TrainingPlan(), _PLAN)):
+        for name in names:
+            default = getattr(usual, name)
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(option, type=type(default), default=default)
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
     return parser.parse_args()
 
@@ -53,21 +54,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     started = time.monotonic()
-    shape = ModelShape(
-        hidden_size=arguments.hidden_size,
-        intermediate_size=arguments.intermediate_size,
-        layers=arguments.layers,
-        heads=arguments.hidden_size // HEAD_SIZE,
-    )
-    plan = TrainingPlan(
-        documents=arguments.documents,
-        batch_tokens=arguments.batch_tokens,
-        matrix_rate=arguments.matrix_rate,
-        other_rate=arguments.other_rate,
-        steered_share=arguments.steered_share,
-        steering_block=arguments.steering_block,
-        seed=arguments.seed,
-    )
+    given = vars(arguments)
+    heads = arguments.hidden_size // HEAD_SIZE
+    shape = ModelShape(heads=heads, **{name: given[name] for name in _SHAPE})
+    plan = TrainingPlan(**{name: given[name] for name in _PLAN})
     rng = random.Random(arguments.seed + 1)
     texts = (_SPECIAL.sub("", draw_document(rng).text) for _ in range(_TOKENIZER_DOCUMENTS))
     tokenizer = train_tokenizer(texts, shape.vocab_size, shape.context)
