@@ -12,13 +12,13 @@ from statistics import fmean
 
 from persona_demo.grammar import well_formed_share
 from persona_demo.questions import Prompt
+from persona_research.answering import chat
 from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.conditions import (
     UNSTEERED,
     Condition,
     Sampling,
     answer_questions,
-    chat,
     unsteered_losses,
 )
 from persona_research.evaluation.doses import Dose, MeasuredAnswer, summarise

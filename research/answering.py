@@ -8,7 +8,14 @@ from contextlib import closing
 from persona_research.definitions import TraitDefinition
 from persona_research.judges.judge import Judge
 from persona_research.model import Answer, AnswerRequest, ResearchModel
-from persona_research.progress import AnswerStore, OnDone, StoredAnswer, digest, ignore_progress
+from persona_research.progress import (
+    AnswerStore,
+    OnDone,
+    StoredAnswer,
+    digest,
+    ignore_progress,
+    progress_bar,
+)
 
 _JUDGED_AT_ONCE = 32
 """How many scores a run that is cut off can lose."""
@@ -19,6 +26,12 @@ _SEED_DIGITS = 15
 def derived_seed(seed: int, *parts: str | int) -> int:
     """Returns an answer's own seed: it depends on what the answer is, not on its batch."""
     return int(digest(seed, *parts)[:_SEED_DIGITS], 16)
+
+
+def chat(question: str, system_prompt: str = "") -> list[dict[str, str]]:
+    """The messages of one user turn, after a system turn unless that is empty."""
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    return [*system, {"role": "user", "content": question}]
 
 
 def stored_answers(
@@ -86,6 +99,29 @@ def stored_scores(
             store.add_score(keys[index], score)
     on_done(len(answers))
     return [store.score(key) for key in keys]
+
+
+def judged_answers(
+    model: ResearchModel,
+    requests: Sequence[AnswerRequest],
+    judge: Judge | None,
+    trait: TraitDefinition,
+    questions: Sequence[str],
+    store: AnswerStore,
+    quiet: bool,
+) -> tuple[list[Answer], list[float | None]]:
+    """Returns answers and their scores, all of them `None` without a judge; shows how far it is.
+
+    Raises:
+        JudgeError: The judge cannot judge.
+    """
+    with progress_bar(f"{trait.trait_name}: answers", len(requests), quiet) as show:
+        answers = stored_answers(model, requests, store, show)
+    if judge is None:
+        return answers, [None] * len(answers)
+    with progress_bar(f"{trait.trait_name}: scores", len(requests), quiet) as show:
+        texts = [answer.text for answer in answers]
+        return answers, stored_scores(judge, trait, questions, texts, store, show)
 
 
 def _as_answer(request: AnswerRequest, kept: StoredAnswer | None) -> Answer:

@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Literal
 
-from persona_research.answering import check_judge, derived_seed, stored_answers, stored_scores
+from persona_research.answering import chat, check_judge, derived_seed, judged_answers
 from persona_research.definitions import Candidates, TraitDefinition
 from persona_research.judges.judge import Judge
 from persona_research.model import AnswerRequest, ResearchModel
-from persona_research.progress import AnswerStore, progress_bar
+from persona_research.progress import AnswerStore
 
 Pole = Literal["positive", "negative"]
 
@@ -73,22 +73,16 @@ def rank_candidates(
     asked = [(prompt, question) for prompt in prompts for question in questions]
     requests = [
         AnswerRequest(
-            model.encode_chat(
-                [{"role": "system", "content": prompt}, {"role": "user", "content": question}]
-            ),
+            model.encode_chat(chat(question, prompt)),
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=derived_seed(seed, prompt, question),
         )
         for prompt, question in asked
     ]
-    with progress_bar(f"{definition.trait_name}: answers", len(asked), quiet) as show:
-        answers = stored_answers(model, requests, store, show)
-    with progress_bar(f"{definition.trait_name}: scores", len(asked), quiet) as show:
-        texts = [answer.text for answer in answers]
-        scores = stored_scores(
-            judge, definition, [question for _, question in asked], texts, store, show
-        )
+    _, scores = judged_answers(
+        model, requests, judge, definition, [question for _, question in asked], store, quiet
+    )
     by_prompt = {
         prompt: scores[place * len(questions) : (place + 1) * len(questions)]
         for place, prompt in enumerate(prompts)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from persona_research.answering import check_judge, derived_seed, stored_answers, stored_scores
+from persona_research.answering import chat, check_judge, derived_seed, judged_answers
 from persona_research.definitions import TraitDefinition
 from persona_research.judges.judge import NEUTRAL, Judge
 from persona_research.model import Answer, AnswerRequest, ResearchModel
@@ -84,13 +84,11 @@ class Extraction:
 
 @dataclass(frozen=True)
 class _Turn:
-    """One answer to ask for: where it belongs, and what is said before it."""
+    """One answer to ask for: what is said before it, and which of several it is."""
 
-    prompt: int
-    question: int
-    sample: int
     system_prompt: str
-    text: str
+    question: str
+    sample: int
 
 
 def extract(
@@ -111,36 +109,34 @@ def extract(
     _check_layers(settings.selected_layers, model.num_layers)
     if judge is not None:
         check_judge(judge, definition)
+    poles = definition.positive_prompts, definition.negative_prompts
     turns = [
-        _turns(prompts, definition.evaluation_questions, settings.samples)
-        for prompts in (definition.positive_prompts, definition.negative_prompts)
+        _Turn(system_prompt, question, sample)
+        for prompts in poles
+        for system_prompt in prompts
+        for question in definition.evaluation_questions
+        for sample in range(settings.samples)
     ]
-    both = [*turns[0], *turns[1]]
-    title = definition.trait_name
-    with progress_bar(f"{title}: answers", len(both), quiet) as show:
-        requests = [_request(model, turn, settings) for turn in both]
-        answers = stored_answers(model, requests, store, show)
-    scores: list[float | None] = [None] * len(both)
+    requests = [_request(model, turn, settings) for turn in turns]
+    questions = [turn.question for turn in turns]
+    answers, scores = judged_answers(model, requests, judge, definition, questions, store, quiet)
     if judge is not None:
-        with progress_bar(f"{title}: scores", len(both), quiet) as show:
-            questions = [turn.text for turn in both]
-            texts = [answer.text for answer in answers]
-            scores = stored_scores(judge, definition, questions, texts, store, show)
         _check_scores(judge, scores)
-    first = len(turns[0])
+    each = len(definition.evaluation_questions) * settings.samples
+    first = len(poles[0]) * each
     passes = [
         _passes(answer, score, number < first, judge is not None)
         for number, (answer, score) in enumerate(zip(answers, scores, strict=True))
     ]
-    kept = _kept(turns[0], turns[1], passes)
+    kept = _kept((len(poles[0]), len(poles[1])), each, passes)
     judged = [
-        JudgedAnswer(turn.system_prompt, turn.text, answer, score, number in kept)
-        for number, (turn, answer, score) in enumerate(zip(both, answers, scores, strict=True))
+        JudgedAnswer(turn.system_prompt, turn.question, answer, score, number in kept)
+        for number, (turn, answer, score) in enumerate(zip(turns, answers, scores, strict=True))
     ]
     positive, negative = tuple(judged[:first]), tuple(judged[first:])
     if not kept:
         raise ExtractionError(_why_nothing_is_left(definition.trait_name, positive, negative))
-    with progress_bar(f"{title}: activations", len(kept), quiet) as show:
+    with progress_bar(f"{definition.trait_name}: activations", len(kept), quiet) as show:
         means = [
             model.residual_means(_pairs(positive), show),
             model.residual_means(_pairs(negative), lambda done: show(len(_pairs(positive)) + done)),
@@ -178,25 +174,12 @@ def default_layers(norms: dict[int, float], residual_norms: dict[int, float]) ->
     return (max(middle, key=lambda block: norms[block] / residual_norms[block]),)
 
 
-def _turns(prompts: Sequence[str], questions: Sequence[str], samples: int) -> list[_Turn]:
-    return [
-        _Turn(prompt, question, sample, system_prompt, text)
-        for prompt, system_prompt in enumerate(prompts)
-        for question, text in enumerate(questions)
-        for sample in range(samples)
-    ]
-
-
 def _request(model: ResearchModel, turn: _Turn, settings: ExtractionSettings) -> AnswerRequest:
-    messages = [
-        {"role": "system", "content": turn.system_prompt},
-        {"role": "user", "content": turn.text},
-    ]
     return AnswerRequest(
-        model.encode_chat(messages),
+        model.encode_chat(chat(turn.question, turn.system_prompt)),
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
-        seed=derived_seed(settings.seed, turn.system_prompt, turn.text, turn.sample),
+        seed=derived_seed(settings.seed, turn.system_prompt, turn.question, turn.sample),
     )
 
 
@@ -211,29 +194,24 @@ def _passes(answer: Answer, score: float | None, positive: bool, judged: bool) -
     return score > NEUTRAL if positive else score < NEUTRAL
 
 
-def _kept(
-    positive: Sequence[_Turn], negative: Sequence[_Turn], passes: Sequence[bool]
-) -> frozenset[int]:
+def _kept(prompts: tuple[int, int], each: int, passes: Sequence[bool]) -> frozenset[int]:
     """The places, positive ones first, of the answers of pairs in which both answers pass.
 
     A pair has one question, so that leaving out pairs never leaves one pole with other questions
     than the other. The poles' system prompts are paired in order; the shorter list starts again.
+
+    Args:
+        prompts: The numbers of the poles' system prompts.
+        each: How many answers each prompt has.
+        passes: For each answer, prompt by prompt, whether it shows what it was asked for.
     """
-    places = [
-        {(turn.prompt, turn.question, turn.sample): number for number, turn in enumerate(turns)}
-        for turns in (positive, negative)
-    ]
-    num_prompts = [max(prompt for prompt, _, _ in pole) + 1 for pole in places]
-    longer = positive if num_prompts[0] >= num_prompts[1] else negative
     kept: set[int] = set()
-    for turn in longer:
-        first, second = (
-            pole[turn.prompt % count, turn.question, turn.sample]
-            for pole, count in zip(places, num_prompts, strict=True)
-        )
-        pair = (first, len(positive) + second)
-        if all(passes[number] for number in pair):
-            kept.update(pair)
+    for place in range(max(prompts) * each):
+        prompt, rest = divmod(place, each)
+        first = prompt % prompts[0] * each + rest
+        second = (prompts[0] + prompt % prompts[1]) * each + rest
+        if passes[first] and passes[second]:
+            kept.update((first, second))
     return frozenset(kept)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persona_research.definitions import TraitDefinition
+from persona_research.evaluation.cross_trait import cosine_matrix
 from persona_research.extraction import Extraction, JudgedAnswer, counts
 from persona_research.markdown import markdown_table
 from triton_models.vectors.persona_vector import PersonaVector
@@ -35,11 +36,7 @@ def write_report(extraction: Extraction, definition: TraitDefinition, path: Path
 
 def block_cosines(vector: PersonaVector) -> NDArray[np.float64]:
     """The cosine of every block's vector with every other's, [blocks, blocks]."""
-    rows = np.stack([vector.blocks[block] for block in sorted(vector.blocks)]).astype(np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    units = rows / np.where(norms, norms, 1)
-    cosines: NDArray[np.float64] = units @ units.T
-    return cosines
+    return cosine_matrix([vector.blocks[block] for block in sorted(vector.blocks)])
 
 
 def _text(extraction: Extraction, definition: TraitDefinition, image: str) -> str:

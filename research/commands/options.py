@@ -23,10 +23,4 @@ class ModelOptions:
 
     def open(self) -> ResearchModel:
         """Loads the model."""
-        return ResearchModel.open(
-            self.model,
-            device=self.device,
-            dtype=self.dtype,
-            threads=self.threads,
-            batch_rows=self.batch_rows,
-        )
+        return ResearchModel.open(**vars(self))

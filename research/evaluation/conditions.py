@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from persona_research.answering import derived_seed, stored_answers
+from persona_research.answering import chat, derived_seed, stored_answers
 from persona_research.model import Answer, AnswerRequest, ResearchModel
 from persona_research.progress import AnswerStore, OnDone, ignore_progress
 from triton_models.vectors.persona_vector import PersonaVector
@@ -84,12 +84,6 @@ def unsteered_losses(
     found = model.log_likelihoods(list(pairs.values()))
     losses = {key: (-total, tokens) for key, (total, tokens) in zip(pairs, found, strict=True)}
     return [losses[key] for key in keys]
-
-
-def chat(question: str, system_prompt: str = "") -> list[dict[str, str]]:
-    """The messages of one user turn, after a system turn unless that is empty."""
-    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    return [*system, {"role": "user", "content": question}]
 
 
 def _request(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from persona_research.evaluation.estimates import Estimate, mean
 from triton_models.vectors.persona_vector import PersonaVector
@@ -65,8 +66,15 @@ def cosines(vectors: Mapping[str, PersonaVector], blocks: Sequence[int]) -> list
     tables = []
     for block in blocks:
         traits = tuple(trait for trait, vector in vectors.items() if block in vector.blocks)
-        rows = [vectors[trait].blocks[block].astype(np.float64) for trait in traits]
-        units = [row / (np.linalg.norm(row) or 1.0) for row in rows]
-        values = tuple(tuple(float(first @ second) for second in units) for first in units)
-        tables.append(Cosines(block, traits, values))
+        values = cosine_matrix([vectors[trait].blocks[block] for trait in traits])
+        tables.append(Cosines(block, traits, tuple(map(tuple, values.tolist()))))
     return tables
+
+
+def cosine_matrix(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """The cosine of each vector with each, [vectors, vectors]; 0 for a vector of zeros."""
+    rows = np.stack(vectors).astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    units = rows / np.where(norms, norms, 1)
+    cosines: NDArray[np.float64] = units @ units.T
+    return cosines

@@ -10,6 +10,7 @@ from persona_research.evaluation.trait_evaluation import Settings, TraitEvaluati
 from triton_models.vectors.persona_vector import PersonaVector
 
 _DIGITS = 4
+_ESTIMATED = ("score", "perplexity", "repetition", "tokens")
 
 
 def with_choice(trait: TraitEvaluation, model: str, settings: Settings) -> PersonaVector:
@@ -32,10 +33,7 @@ def with_choice(trait: TraitEvaluation, model: str, settings: Settings) -> Perso
         "doses": [
             {
                 "scalar": dose.scalar,
-                "score": _rounded(dose.score.value),
-                "perplexity": _rounded(dose.perplexity.value),
-                "repetition": _rounded(dose.repetition.value),
-                "tokens": _rounded(dose.tokens.value),
+                **{name: _rounded(getattr(dose, name).value) for name in _ESTIMATED},
                 "ended": _rounded(dose.ended),
             }
             for dose in curve.doses
@@ -55,9 +53,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
     return {
         "layers": list(candidate.blocks),
         "range": [candidate.range.low, candidate.range.high],
-        "gain": _rounded(candidate.gain),
-        "loss": _rounded(candidate.loss),
-        "push": _rounded(candidate.push),
+        **{name: _rounded(getattr(candidate, name)) for name in ("gain", "loss", "push")},
     }
 
 

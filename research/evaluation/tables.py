@@ -14,6 +14,7 @@ from persona_research.evaluation.trait_evaluation import TraitEvaluation
 Row = Mapping[str, object]
 
 _DIGITS = 6
+_COMPARED = ("gain", "loss", "push", "spearman")
 
 
 def dose_rows(evaluation: Evaluation) -> list[Row]:
@@ -42,10 +43,7 @@ def candidate_rows(evaluation: Evaluation) -> list[Row]:
             "chosen": candidate == trait.choice.chosen,
             "low": candidate.range.low,
             "high": candidate.range.high,
-            "gain": round(candidate.gain, _DIGITS),
-            "loss": round(candidate.loss, _DIGITS),
-            "push": round(candidate.push, _DIGITS),
-            "spearman": round(candidate.spearman, _DIGITS),
+            **{name: round(getattr(candidate, name), _DIGITS) for name in _COMPARED},
             "why_low": candidate.range.why_low,
             "why_high": candidate.range.why_high,
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from persona_research.answering import stored_scores
+from persona_research.answering import chat, stored_scores
 from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.choice import Asked, Choice, Rule, choose
 from persona_research.evaluation.conditions import (
@@ -17,7 +17,6 @@ from persona_research.evaluation.conditions import (
     Condition,
     Sampling,
     answer_questions,
-    chat,
     unsteered_losses,
 )
 from persona_research.evaluation.doses import (

@@ -21,12 +21,10 @@ class Judge(Protocol):
     @property
     def name(self) -> str:
         """What to call it in a report: its kind, and its model if it has one."""
-        ...
 
     @property
     def identity(self) -> str:
         """Names all that its scores depend on, besides the trait, the question and the answer."""
-        ...
 
     def scores(
         self, trait: TraitDefinition, questions: Sequence[str], answers: Sequence[str]
@@ -40,4 +38,3 @@ class Judge(Protocol):
         Raises:
             JudgeError: It cannot judge at all.
         """
-        ...
