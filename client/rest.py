@@ -22,7 +22,7 @@ from persona_client.comparisons import (
 )
 from persona_client.errors import PersonaError
 from persona_client.results import Chunk, Completion, Status, Trait
-from persona_client.retries import RetryPolicy
+from persona_client.retries import Attempts, RetryPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -68,13 +68,9 @@ class Stream(Generic[Item, W]):
         self._resources.close()
 
     def __iter__(self) -> Iterator[Item]:
-        """Yields the pieces.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Yields the pieces."""
         with self._resources:
-            attempts = self._retries.begin()
+            attempts = Attempts(self._retries)
             while True:
                 try:
                     with closing(self._attempt()) as items:
@@ -119,7 +115,8 @@ class PersonaClient:
     """Talks to a gateway from any number of threads; a context manager that closes its connections.
 
     A call that the server refuses because it is full or not ready, or whose connection fails before
-    there is anything of the answer, is made again after a pause.
+    there is anything of the answer, is made again after a pause. One that fails raises a
+    `PersonaError`.
 
     Args:
         url: The gateway's address.
@@ -172,18 +169,11 @@ class PersonaClient:
             trait: The trait to steer.
             scalar: How strongly: above 0 for more of the trait, below for less.
             **options: See `protocol.Options`.
-
-        Raises:
-            PersonaError: The call failed.
         """
         return self._call(calls.generation(prompt, trait, scalar, options).call)
 
     def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
-        """Answers a prompt as `generate` does, without steering.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Answers a prompt as `generate` does, without steering."""
         return self._call(calls.generation(prompt, None, 0.0, options).call)
 
     def stream(
@@ -215,7 +205,7 @@ class PersonaClient:
             **options: See `protocol.Sampling`.
 
         Raises:
-            PersonaError: The call failed. If only some answers did, they say so themselves.
+            PersonaError: The call failed; of answers that failed alone, each says so itself.
         """
         return self._call(calls.comparison(prompt, steerings, baseline, options).call)
 
@@ -250,7 +240,7 @@ class PersonaClient:
             **options: See `protocol.Options`.
 
         Raises:
-            PersonaError: The call failed. If only some answers did, they say so themselves.
+            PersonaError: The call failed; of answers that failed alone, each says so itself.
         """
         return self._call(calls.sweep(prompt, trait, scalars, scores, options).call)
 
@@ -268,11 +258,7 @@ class PersonaClient:
         return Stream(self._http, self._retries, call)
 
     def traits(self) -> dict[str, Trait]:
-        """Returns the server's traits by name.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Returns the server's traits by name."""
         return self._call(calls.traits())
 
     def trait(self, name: str) -> Trait:
@@ -280,7 +266,6 @@ class PersonaClient:
 
         Raises:
             NotFoundError: There is no such trait.
-            PersonaError: The call failed.
         """
         return self._call(calls.trait(name))
 
@@ -303,7 +288,6 @@ class PersonaClient:
         Raises:
             OSError: The file cannot be read.
             NotAllowedError: The key has not the role admin.
-            PersonaError: The call failed.
         """
         return self._call(calls.put_trait(name, file, convention, model_name))
 
@@ -313,20 +297,15 @@ class PersonaClient:
         Raises:
             NotFoundError: There is no such trait.
             NotAllowedError: The key has not the role admin.
-            PersonaError: The call failed.
         """
         self._call(calls.delete_trait(name))
 
     def status(self) -> Status:
-        """Returns what the server serves and whether it is ready.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Returns what the server serves and whether it is ready."""
         return self._call(calls.status())
 
     def _call(self, call: calls.Call[T]) -> T:
-        attempts = self._retries.begin()
+        attempts = Attempts(self._retries)
         arguments = call.arguments
         while True:
             timeout = protocol.timeouts(min(self._timeout, attempts.seconds_left()))

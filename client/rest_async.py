@@ -21,7 +21,7 @@ from persona_client.comparisons import (
 )
 from persona_client.errors import PersonaError
 from persona_client.results import Chunk, Completion, Status, Trait
-from persona_client.retries import RetryPolicy
+from persona_client.retries import Attempts, RetryPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -67,13 +67,9 @@ class AsyncStream(Generic[Item, W]):
         await self._resources.aclose()
 
     async def __aiter__(self) -> AsyncIterator[Item]:
-        """Yields the pieces.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Yields the pieces."""
         async with self._resources:
-            attempts = self._retries.begin()
+            attempts = Attempts(self._retries)
             while True:
                 try:
                     async with aclosing(self._attempt()) as items:
@@ -120,7 +116,8 @@ class AsyncPersonaClient:
     """Talks to a gateway from one event loop; a context manager that closes its connections.
 
     A call that the server refuses because it is full or not ready, or whose connection fails before
-    there is anything of the answer, is made again after a pause.
+    there is anything of the answer, is made again after a pause. One that fails raises a
+    `PersonaError`.
 
     Args:
         url: The gateway's address.
@@ -173,18 +170,11 @@ class AsyncPersonaClient:
             trait: The trait to steer.
             scalar: How strongly: above 0 for more of the trait, below for less.
             **options: See `protocol.Options`.
-
-        Raises:
-            PersonaError: The call failed.
         """
         return await self._call(calls.generation(prompt, trait, scalar, options).call)
 
     async def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
-        """Answers a prompt as `generate` does, without steering.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Answers a prompt as `generate` does, without steering."""
         return await self._call(calls.generation(prompt, None, 0.0, options).call)
 
     def stream(
@@ -216,7 +206,7 @@ class AsyncPersonaClient:
             **options: See `protocol.Sampling`.
 
         Raises:
-            PersonaError: The call failed. If only some answers did, they say so themselves.
+            PersonaError: The call failed; of answers that failed alone, each says so itself.
         """
         return await self._call(calls.comparison(prompt, steerings, baseline, options).call)
 
@@ -251,7 +241,7 @@ class AsyncPersonaClient:
             **options: See `protocol.Options`.
 
         Raises:
-            PersonaError: The call failed. If only some answers did, they say so themselves.
+            PersonaError: The call failed; of answers that failed alone, each says so itself.
         """
         return await self._call(calls.sweep(prompt, trait, scalars, scores, options).call)
 
@@ -269,11 +259,7 @@ class AsyncPersonaClient:
         return AsyncStream(self._http, self._retries, call)
 
     async def traits(self) -> dict[str, Trait]:
-        """Returns the server's traits by name.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Returns the server's traits by name."""
         return await self._call(calls.traits())
 
     async def trait(self, name: str) -> Trait:
@@ -281,7 +267,6 @@ class AsyncPersonaClient:
 
         Raises:
             NotFoundError: There is no such trait.
-            PersonaError: The call failed.
         """
         return await self._call(calls.trait(name))
 
@@ -304,7 +289,6 @@ class AsyncPersonaClient:
         Raises:
             OSError: The file cannot be read.
             NotAllowedError: The key has not the role admin.
-            PersonaError: The call failed.
         """
         return await self._call(calls.put_trait(name, file, convention, model_name))
 
@@ -314,20 +298,15 @@ class AsyncPersonaClient:
         Raises:
             NotFoundError: There is no such trait.
             NotAllowedError: The key has not the role admin.
-            PersonaError: The call failed.
         """
         await self._call(calls.delete_trait(name))
 
     async def status(self) -> Status:
-        """Returns what the server serves and whether it is ready.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Returns what the server serves and whether it is ready."""
         return await self._call(calls.status())
 
     async def _call(self, call: calls.Call[T]) -> T:
-        attempts = self._retries.begin()
+        attempts = Attempts(self._retries)
         arguments = call.arguments
         while True:
             timeout = protocol.timeouts(min(self._timeout, attempts.seconds_left()))

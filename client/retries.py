@@ -31,20 +31,15 @@ class RetryPolicy:
         if self.retries < 0 or self.deadline <= 0:
             raise ValueError("retries must not be negative, and a deadline must lie ahead")
 
-    def begin(
-        self,
-        now: Callable[[], float] = time.monotonic,
-        draw: Callable[[], float] = random.random,
-    ) -> Attempts:
-        """Returns the count of one call's attempts, the first of which begins now."""
-        return Attempts(self, now, draw)
-
 
 class Attempts:
-    """The attempts of one call."""
+    """The attempts of one call, the first of which begins now."""
 
     def __init__(
-        self, policy: RetryPolicy, now: Callable[[], float], draw: Callable[[], float]
+        self,
+        policy: RetryPolicy,
+        now: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._policy = policy
         self._now = now

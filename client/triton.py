@@ -50,6 +50,8 @@ Inputs = Mapping[str, Sequence[Any]]
 class TritonPersonaClient:
     """Talks to the `persona` ensemble. Every call has a stream of its own, so it is thread-safe.
 
+    A call that fails raises a `PersonaError`.
+
     Args:
         url: Host and port of Triton's gRPC endpoint.
         timeout: How many seconds an answer may take.
@@ -80,9 +82,6 @@ class TritonPersonaClient:
             prompt: The prompt; `""` when `messages` is among the options.
             traits: For each trait to steer its scalar; they add up. None for a baseline.
             **options: See `protocol.Options`.
-
-        Raises:
-            PersonaError: The call failed.
         """
         inputs = make_inputs(prompt, traits or {}, options, stream=False)
         steering = dict(traits or {})
@@ -110,11 +109,7 @@ class TritonPersonaClient:
         traits: Mapping[str, float] | None = None,
         **options: Unpack[Options],
     ) -> Generator[Chunk, None, None]:
-        """Yields the answer as `generate` has it piece by piece; closing the iterator stops it.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Yields the answer as `generate` has it piece by piece; closing the iterator stops it."""
         inputs = make_inputs(prompt, traits or {}, options, stream=True)
         with contextlib.closing(self._run(inputs)) as answers:
             for fields in answers:
@@ -125,11 +120,7 @@ class TritonPersonaClient:
                     )
 
     def describe(self) -> dict[str, Any]:
-        """Returns what the model says about itself, its traits and its engine.
-
-        Raises:
-            PersonaError: The call failed.
-        """
+        """Returns what the model says about itself, its traits and its engine."""
         fields = self._ask(uuid.uuid4().hex, {tensors.DESCRIBE.name: [True]})
         description: dict[str, Any] = json.loads(fields[tensors.DESCRIPTION.name])
         return description

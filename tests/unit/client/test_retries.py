@@ -14,7 +14,7 @@ import pytest
 
 from gateway.http.server_sent_events import format_event
 from persona_client import AsyncPersonaClient, PersonaClient, errors
-from persona_client.retries import RetryPolicy
+from persona_client.retries import Attempts, RetryPolicy
 
 DONE: dict[str, Any] = {
     "success": True,
@@ -45,22 +45,22 @@ def busy(retry_after: float | None = None) -> errors.PersonaError:
 
 def test_pauses_double_and_a_part_of_each_is_drawn() -> None:
     for draw, expected in ((0.0, [0.2, 0.4, 0.8]), (1.0, [0.1, 0.2, 0.4])):
-        attempts = RetryPolicy(3, 60).begin(Clock(), partial(float, draw))
+        attempts = Attempts(RetryPolicy(3, 60), Clock(), partial(float, draw))
         assert [attempts.pause_after(busy()) for _ in range(3)] == pytest.approx(expected)
 
 
 def test_pauses_have_a_limit() -> None:
-    attempts = RetryPolicy(50, 1e6).begin(Clock(), lambda: 0.0)
+    attempts = Attempts(RetryPolicy(50, 1e6), Clock(), lambda: 0.0)
     assert max(attempts.pause_after(busy()) for _ in range(50)) == 8.0
 
 
 def test_the_server_s_suggestion_is_the_least() -> None:
-    attempts = RetryPolicy(3, 60).begin(Clock(), lambda: 0.0)
+    attempts = Attempts(RetryPolicy(3, 60), Clock(), lambda: 0.0)
     assert attempts.pause_after(busy(retry_after=2.0)) == 2.0
 
 
 def test_the_last_error_is_raised_when_retries_are_used_up() -> None:
-    attempts = RetryPolicy(1, 60).begin(Clock())
+    attempts = Attempts(RetryPolicy(1, 60), Clock())
     attempts.pause_after(busy())
     last = busy()
     with pytest.raises(errors.OverloadedError) as raised:
@@ -70,7 +70,7 @@ def test_the_last_error_is_raised_when_retries_are_used_up() -> None:
 
 def test_no_attempt_begins_past_the_deadline() -> None:
     clock = Clock()
-    attempts = RetryPolicy(9, 10).begin(clock)
+    attempts = Attempts(RetryPolicy(9, 10), clock)
     clock.time = 9.0
     assert attempts.seconds_left() == 1.0
     with pytest.raises(errors.OverloadedError):
@@ -88,7 +88,7 @@ def test_no_attempt_begins_past_the_deadline() -> None:
 )
 def test_what_would_fail_again_is_not_tried_again(error: errors.PersonaError) -> None:
     with pytest.raises(type(error)):
-        RetryPolicy(9, 60).begin(Clock()).pause_after(error)
+        Attempts(RetryPolicy(9, 60), Clock()).pause_after(error)
 
 
 def test_a_policy_that_makes_no_sense_is_refused() -> None:
