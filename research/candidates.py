@@ -12,6 +12,7 @@ from typing import Literal
 
 from persona_research.answering import chat, check_judge, derived_seed, judged_answers
 from persona_research.definitions import Candidates, TraitDefinition
+from persona_research.evaluation.conditions import Sampling
 from persona_research.judges.judge import Judge
 from persona_research.model import AnswerRequest, ResearchModel
 from persona_research.progress import AnswerStore
@@ -55,10 +56,7 @@ def rank_candidates(
     candidates: Candidates,
     judge: Judge,
     store: AnswerStore,
-    *,
-    max_new_tokens: int = 128,
-    temperature: float = 0.0,
-    seed: int = 0,
+    sampling: Sampling,
     quiet: bool = False,
 ) -> Ranking:
     """Ranks candidates by the mean score of the model's answers to the trait's questions.
@@ -74,9 +72,9 @@ def rank_candidates(
     requests = [
         AnswerRequest(
             model.encode_chat(chat(question, prompt)),
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=derived_seed(seed, prompt, question),
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            seed=derived_seed(sampling.seed, prompt, question),
         )
         for prompt, question in asked
     ]

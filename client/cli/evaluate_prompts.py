@@ -36,6 +36,7 @@ def evaluate_prompts(
     with options.one_line_errors():
         from persona_research.commands.candidates import CandidatesRun, run_candidates
         from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
+        from persona_research.evaluation.conditions import Sampling
         from persona_research.judges.choice import JudgeChoice
 
         run = CandidatesRun(
@@ -46,8 +47,6 @@ def evaluate_prompts(
             dry_run=dry_run,
             model=ModelOptions(model, device, dtype, threads, batch_rows),
             judge=JudgeChoice(judge, judge_model, judge_url),
-            max_new_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
+            sampling=Sampling(max_tokens, temperature, seed),
         )
         run_candidates(run, typer.echo)

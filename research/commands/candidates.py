@@ -14,6 +14,7 @@ from persona_research.definitions import (
     read_candidates,
     read_trait_definition,
 )
+from persona_research.evaluation.conditions import Sampling
 from persona_research.judges.choice import JudgeChoice, make_judge
 from persona_research.progress import AnswerStore
 
@@ -37,9 +38,7 @@ class CandidatesRun:
     dry_run: bool = False
     model: ModelOptions = field(default_factory=ModelOptions)
     judge: JudgeChoice = field(default_factory=JudgeChoice)
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
     quiet: bool = False
 
 
@@ -47,11 +46,7 @@ def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
     """Ranks the candidates of a trait and puts the best into its definition.
 
     Raises:
-        CandidateError: See `rank_candidates` and `keep_best`.
-        JudgeError: The judge cannot judge.
-        TraitDefinitionError: The definition or the candidates cannot be used.
-        ModelMissingError: The model is not on this machine.
-        UnsupportedModelError: It cannot be served.
+        Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
     """
     path = find_definition(run.prompts, run.trait)
     definition = read_trait_definition(path)
@@ -65,10 +60,8 @@ def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
                 candidates,
                 make_judge(run.judge, model),
                 store,
-                max_new_tokens=run.max_new_tokens,
-                temperature=run.temperature,
-                seed=run.seed,
-                quiet=run.quiet,
+                run.sampling,
+                run.quiet,
             )
     for line in _lines(ranking, run.keep):
         say(line)

@@ -60,13 +60,7 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
     """Evaluates, writes the report, and, if so wished, the vector files.
 
     Raises:
-        EvaluationError: A vector cannot be found, evaluated as asked, or written to.
-        JudgeError: The judge cannot judge.
-        TraitDefinitionError: A definition is missing or cannot be used.
-        VectorFileError: A vector file cannot be used.
-        ModelMissingError: The model is not on this machine.
-        UnsupportedModelError: It cannot be served.
-        RequestError: A scalar is too large or too small for the model's dtype.
+        Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
     """
     paths = [find_vector(each, run.folder) for each in run.vectors]
     subjects = [_subject(path, run.prompts) for path in paths]

@@ -48,12 +48,7 @@ def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
     """Extracts, and writes vectors and reports; everything that can be wrong is checked first.
 
     Raises:
-        ExtractionError: See `extract`; or a vector is there already.
-        JudgeError: The judge cannot judge.
-        TraitDefinitionError: A definition cannot be used.
-        ModelMissingError: The model is not on this machine.
-        UnsupportedModelError: It cannot be served.
-        VectorFileError: A trait's name cannot be a vector's.
+        Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
     """
     definitions = load_definitions(run.traits, run.prompts)
     names = [check_trait_name(definition.trait_name) for definition in definitions]
