@@ -21,7 +21,7 @@ from benchmarks.results import Result
 from benchmarks.roofline import measure_rates
 from benchmarks.rounds import Say
 from benchmarks.scenarios.options import CONTENDERS, Options
-from benchmarks.shapes import DTYPES, SHAPES, default_cache, make_model_folder
+from benchmarks.shapes import DEFAULT_CACHE, DTYPES, SHAPES, make_model_folder
 from launcher.triton_process import HUGE_PAGES
 from triton_models.engine.threads import in_short_lived_thread
 
@@ -76,9 +76,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
         help="let the requests of the scenario paths come evenly over a time, not all at once",
     )
-    parser.add_argument(
-        "--cache", type=Path, default=default_cache(), help="where the models are kept"
-    )
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="where models are kept")
     parser.add_argument("--json", type=Path, help="write everything that was measured here")
     parsed = parser.parse_args(arguments)
     parsed.shape = parsed.shape or DEFAULT_SHAPES[parsed.device]

@@ -35,6 +35,9 @@ NUM_TRAITS = 8
 VECTOR_NORM = 0.5
 """The Euclidean norm of each vector: about that of the residual stream of these random weights."""
 
+DEFAULT_CACHE = Path(tempfile.gettempdir()) / "persona-triton-benchmarks"
+"""Where models are kept between runs unless the command line says otherwise."""
+
 _FORMAT = 1
 """Raise it when what `make_model_folder` writes changes: folders of older formats are not used."""
 
@@ -123,11 +126,6 @@ class BenchmarkModel:
     def bytes_per_step(self) -> int:
         """How many bytes of weights a step has to read."""
         return self.shape.num_parameters_per_step * self.torch_dtype.itemsize
-
-
-def default_cache() -> Path:
-    """Returns where models are kept between runs unless the command line says otherwise."""
-    return Path(tempfile.gettempdir()) / "persona-triton-benchmarks"
 
 
 def trait_name(index: int) -> str:
