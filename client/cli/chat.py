@@ -49,77 +49,69 @@ def chat(
 
     def run(client: PersonaClient) -> None:
         lines = server_call.standard_input()
-        failed = _Loop(Chat(client, conversation, sampling, _say), lines, as_json).run()
+        failed = _loop(Chat(client, conversation, sampling, _say), lines, as_json)
         if failed and not lines.isatty():
             raise typer.Exit(1)
 
     server_call.call(url, run)
 
 
-class _Loop:
-    """Reads lines and shows what comes of them."""
-
-    def __init__(self, chat: Chat, lines: TextIO, as_json: bool) -> None:
-        self._chat = chat
-        self._lines = lines
-        self._as_json = as_json
-        self._failed = False
-
-    def run(self) -> bool:
-        """Goes on until the person leaves; returns whether anything failed."""
-        if self._lines.isatty():
-            with suppress(ImportError):
-                import readline  # noqa: F401  # lets input() edit lines and remember them
-            _say("/help lists the commands, Ctrl-D leaves")
-        while True:
-            try:
-                self._follow(self._read())
-            except (EOFError, Leave):
-                return self._failed
-            except KeyboardInterrupt:
-                # At the prompt; an answer stops by itself.
-                output.write("\n")
-            except (CommandError, PersonaError) as error:
-                self._failed = True
-                output.print_error(str(error))
-
-    def _read(self) -> str:
-        if not self._lines.isatty():
-            line = self._lines.readline()
-            if not line:
-                raise EOFError
-            return line.strip()
+def _loop(chat: Chat, lines: TextIO, as_json: bool) -> bool:
+    """Goes on until the person leaves; returns whether anything failed."""
+    failed = False
+    if lines.isatty():
+        with suppress(ImportError):
+            import readline  # noqa: F401  # lets input() edit lines and remember them
+        _say("/help lists the commands, Ctrl-D leaves")
+    while True:
         try:
-            return input(f"{describe(self._chat.conversation.traits)}> ").strip()
-        except EOFError:
-            output.write("\n")
-            raise
-
-    def _follow(self, line: str) -> None:
-        if line.startswith("/"):
-            self._chat.command(line)
-        elif line:
-            self._answer(line)
-
-    def _answer(self, line: str) -> None:
-        stopped = False
-        text = ""
-        try:
-            with self._chat.answering(line) as pieces:
-                for piece in pieces:
-                    text += piece
-                    if not self._as_json:
-                        output.write(piece)
+            line = _read(chat, lines)
+            if line.startswith("/"):
+                chat.command(line)
+            elif line:
+                _answer(chat, line, as_json)
+        except (EOFError, Leave):
+            return failed
         except KeyboardInterrupt:
-            stopped = True
-        finally:
-            if text and not self._as_json:
-                output.write("\n")
-        if self._as_json:
-            traits = self._chat.conversation.traits
-            output.print_json_line({"response": text, "traits": traits, "stopped": stopped})
-        elif stopped:
-            _say("(stopped)")
+            # At the prompt; an answer stops by itself.
+            output.write("\n")
+        except (CommandError, PersonaError) as error:
+            failed = True
+            output.print_error(str(error))
+
+
+def _read(chat: Chat, lines: TextIO) -> str:
+    if not lines.isatty():
+        line = lines.readline()
+        if not line:
+            raise EOFError
+        return line.strip()
+    try:
+        return input(f"{describe(chat.conversation.traits)}> ").strip()
+    except EOFError:
+        output.write("\n")
+        raise
+
+
+def _answer(chat: Chat, line: str, as_json: bool) -> None:
+    stopped = False
+    text = ""
+    try:
+        with chat.answering(line) as pieces:
+            for piece in pieces:
+                text += piece
+                if not as_json:
+                    output.write(piece)
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        if text and not as_json:
+            output.write("\n")
+    if as_json:
+        traits = chat.conversation.traits
+        output.print_json_line({"response": text, "traits": traits, "stopped": stopped})
+    elif stopped:
+        _say("(stopped)")
 
 
 def _say(line: str) -> None:
