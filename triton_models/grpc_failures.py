@@ -42,12 +42,7 @@ class Failure:
 _DEAD_STUB = re.compile(r"Stub process '(?P<model>\w+?)_\d+_\d+' is not healthy")
 """Triton's message about a dead Python process, which is named after its model and instance."""
 
-_NOT_LOADED = (
-    "unknown model",
-    "no available versions",
-    "is not ready",
-    "is not at ready state",
-)
+_NOT_LOADED = ("unknown model", "no available versions", "is not ready", "is not at ready state")
 
 _NO_CONNECTION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """The status of a call when Triton exits; a call that we cancel raises `CancelledError`."""

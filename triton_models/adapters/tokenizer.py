@@ -55,9 +55,7 @@ class TokenizerModel:
                 )
             )
         outputs = build_tensors(
-            request.requested_output_names(),
-            [tensors.INPUT_IDS],
-            {tensors.INPUT_IDS.name: ids},
+            request.requested_output_names(), [tensors.INPUT_IDS], {tensors.INPUT_IDS.name: ids}
         )
         return pb_utils.InferenceResponse(outputs)
 

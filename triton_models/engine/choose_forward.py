@@ -33,11 +33,7 @@ class Kernels:
 
 
 def choose_forward(
-    model: Transformer,
-    cache: KVCache,
-    steering: SteeringTable,
-    context_length: int,
-    wanted: bool,
+    model: Transformer, cache: KVCache, steering: SteeringTable, context_length: int, wanted: bool
 ) -> tuple[ForwardPass, Kernels]:
     """Returns the fastest forward pass that gives correct results, and which one it is.
 

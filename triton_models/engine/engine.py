@@ -16,11 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from triton_models.contract.errors import (
-    EngineUnavailableError,
-    ErrorCode,
-    QueueFullError,
-)
+from triton_models.contract.errors import EngineUnavailableError, ErrorCode, QueueFullError
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import LaunchedStep
@@ -110,11 +106,7 @@ class Engine:
         )
 
     def submit(
-        self,
-        request: GenerationRequest,
-        prompt_ids: list[int],
-        emit: Emit,
-        request_id: str = "",
+        self, request: GenerationRequest, prompt_ids: list[int], emit: Emit, request_id: str = ""
     ) -> Sequence:
         """Takes a request; its chunks go to `emit`, the last one with a finish reason.
 
@@ -134,12 +126,7 @@ class Engine:
             EngineUnavailableError: The engine is stopping or dead.
         """
         sequence = new_sequence(
-            request,
-            prompt_ids,
-            self._limits,
-            self._registry(),
-            self._counting(emit),
-            request_id,
+            request, prompt_ids, self._limits, self._registry(), self._counting(emit), request_id
         )
         with self._wake:
             if not self._accepting:
@@ -338,11 +325,7 @@ class Engine:
             self._fail(sequences[0], "the request's steering could not be set up on the server")
 
     def _take(
-        self,
-        sequence: Sequence,
-        token_id: int | None,
-        logprobs: TokenLogprobs | None,
-        now: float,
+        self, sequence: Sequence, token_id: int | None, logprobs: TokenLogprobs | None, now: float
     ) -> None:
         """Appends a sampled token to its sequence."""
         if token_id is None:
@@ -355,10 +338,7 @@ class Engine:
             return
         self._recorder.generated(sequence, now)
         sequence.append(
-            token_id,
-            self._token_bytes[token_id],
-            ends=token_id in self._end_ids,
-            logprobs=logprobs,
+            token_id, self._token_bytes[token_id], ends=token_id in self._end_ids, logprobs=logprobs
         )
 
     def _cancel_all(self, sequences: SequenceOf[Sequence]) -> None:

@@ -52,12 +52,7 @@ def silu_gate(gate: tl.tensor, up: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
-def _gate(
-    gate_up: tl.tensor,
-    gated: tl.tensor,
-    SIZE: tl.constexpr,
-    BLOCK: tl.constexpr,
-) -> None:
+def _gate(gate_up: tl.tensor, gated: tl.tensor, SIZE: tl.constexpr, BLOCK: tl.constexpr) -> None:
     """Processes a block of one token."""
     token = tl.program_id(0).to(tl.int64)
     dims = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

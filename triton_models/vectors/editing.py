@@ -6,11 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from triton_models.vectors.persona_vector import (
-    PersonaVector,
-    VectorFileError,
-    selected_blocks_of,
-)
+from triton_models.vectors.persona_vector import PersonaVector, VectorFileError, selected_blocks_of
 
 _SELECTION_KEYS = ("selected_layers", "selected_layer")
 

@@ -56,13 +56,7 @@ def signature_of(path: Path) -> Signature | None:
         raise
     if not stat.S_ISREG(status.st_mode):
         return None  # reading a pipe, for example, could block for ever
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def take_look(folder: Path, before: Mapping[str, Signature]) -> Look:

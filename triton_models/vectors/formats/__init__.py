@@ -24,11 +24,7 @@ from triton_models.vectors.formats.atomic import write_atomically
 from triton_models.vectors.formats.content import FileContent
 from triton_models.vectors.formats.convention import Convention
 from triton_models.vectors.formats.limits import MAX_FILE_BYTES, checked_vector
-from triton_models.vectors.persona_vector import (
-    PersonaVector,
-    VectorFileError,
-    check_trait_name,
-)
+from triton_models.vectors.persona_vector import PersonaVector, VectorFileError, check_trait_name
 
 __all__ = [
     "VECTOR_SUFFIXES",

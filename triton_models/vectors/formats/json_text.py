@@ -42,10 +42,7 @@ def parse_json(content: bytes) -> Any:
                 f"more than {MAX_STRING_CHARS} characters in strings: all else must be numbers"
             )
         return json.loads(
-            text,
-            object_pairs_hook=_without_doubles,
-            parse_float=_float,
-            parse_int=_int,
+            text, object_pairs_hook=_without_doubles, parse_float=_float, parse_int=_int
         )
     except VectorFileError:
         raise  # which is a ValueError
