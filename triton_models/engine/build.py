@@ -51,13 +51,7 @@ class BuiltEngine:
 
 @dataclass(frozen=True, slots=True)
 class RunnableModel:
-    """A loaded model with its runner.
-
-    Attributes:
-        loaded: The model.
-        runner: Runs its steps.
-        room: Allocates the runner's KV cache.
-    """
+    """A loaded model, the runner of its steps, and the room of the runner's KV cache."""
 
     loaded: LoadedModel
     runner: ModelRunner
@@ -132,13 +126,7 @@ def _load(folder: Path, settings: ServerSettings) -> RunnableModel:
 def assemble_engine(
     runnable: RunnableModel, registry: Callable[[], VectorRegistry], settings: ServerSettings
 ) -> Engine:
-    """Builds an engine from a loaded model; it is not started yet.
-
-    Args:
-        runnable: The model.
-        registry: Returns the vectors that are loaded at the moment.
-        settings: Sizes and defaults.
-    """
+    """Builds an engine from a loaded model; it is not started yet."""
     loaded = runnable.loaded
     return Engine(
         runnable.runner,

@@ -149,14 +149,7 @@ def sampling_disagreement(model: Transformer) -> str:
 
 
 class _Probe:
-    """Makes batches of random tokens that continue random sequences.
-
-    Args:
-        model: The model.
-        num_slots: How many cache slots they may take, from the first one on.
-        num_sequences: How many sequences.
-        generator: The source of randomness.
-    """
+    """Makes batches of random tokens that continue random sequences in the first cache slots."""
 
     def __init__(
         self, model: Transformer, num_slots: int, num_sequences: int, generator: torch.Generator

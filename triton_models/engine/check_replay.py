@@ -31,12 +31,8 @@ def probed_sequences(
 ) -> list[Sequence]:
     """Returns random sequences with random steering vectors, in rows 0, 1, and so on.
 
-    Args:
-        num_rows: The maximum number of sequences.
-        room: The maximum number of tokens of each, and its slots in the KV cache; if that is too
-            small, no sequences are returned.
-        vocabulary_size: The model's.
-        hidden_size: The model's.
+    Each has at most `room` tokens, and as many slots in the KV cache; if that is too small, there
+    are none.
     """
     generator = torch.Generator().manual_seed(0)
     sequences = []
@@ -58,16 +54,13 @@ def replay_disagreement(
     computed: Logits,
     replayed: Logits,
 ) -> str:
-    """Describes how a replayed step differs from the same step launched kernel by kernel.
+    """Describes how a replayed step differs from one launched kernel by kernel; `""` if not.
 
     Args:
         sequences: See `probed_sequences`.
         assign: Sets up their rows.
         computed: Computes a step kernel by kernel.
         replayed: Replays it.
-
-    Returns:
-        The difference, `""` if there is none.
     """
     if not sequences:
         return ""

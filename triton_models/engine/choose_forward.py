@@ -37,12 +37,8 @@ def choose_forward(
 ) -> tuple[ForwardPass, Kernels]:
     """Returns the fastest forward pass that gives correct results, and which one it is.
 
-    Args:
-        model: The model. It gets permanent hooks.
-        cache: Its KV cache, which no request uses yet.
-        steering: What is added at each block's output; all zero for now.
-        context_length: The maximum number of tokens of a sequence.
-        wanted: Whether the fused kernels may be used.
+    The model gets permanent hooks. No request uses the cache yet, and the steering is all zero.
+    `wanted` says whether the fused kernels may be used.
     """
     hooked = HookedForward(model, cache, steering)
     if model.device.type == "cpu":

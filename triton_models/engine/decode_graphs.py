@@ -31,16 +31,7 @@ def batch_sizes(num_rows: int) -> list[int]:
 
 
 class DecodeGraphs:
-    """Replays decode steps.
-
-    Args:
-        step: The step.
-        num_rows: The maximum batch size.
-        dummy_row: The row that pads batches.
-        device: The model's device.
-        modes: The sampling modes to record.
-        capture: Records a step.
-    """
+    """Replays decode steps, padded with `dummy_row`; `modes` are the sampling modes to record."""
 
     def __init__(
         self,
@@ -71,12 +62,7 @@ class DecodeGraphs:
         }
 
     def run(self, rows: NDArray[np.int64], mode: SamplingMode | None) -> None:
-        """Computes a step.
-
-        Args:
-            rows: int64 [tokens]: the rows that generate.
-            mode: Their sampling mode, one of `modes`; with `None` the step stops at the logits.
-        """
+        """Computes a step of rows, int64 [tokens]; without a mode it stops at the logits."""
         size = min(size for size in self._sizes if size >= len(rows))
         padding = (0, size - len(rows))
         padded = np.pad(rows, padding, constant_values=self._dummy_row)
@@ -88,11 +74,7 @@ class DecodeGraphs:
 
 
 class GraphCapture:
-    """Records CUDA graphs that share their memory; a `Capture`.
-
-    Args:
-        device: The GPU.
-    """
+    """Records CUDA graphs that share their memory; a `Capture`."""
 
     def __init__(self, device: torch.device) -> None:
         self._pool = torch.cuda.graph_pool_handle()

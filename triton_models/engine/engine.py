@@ -39,15 +39,8 @@ T = TypeVar("T")
 class Engine:
     """Continuous batching over one model.
 
-    Args:
-        runner: Runs the steps.
-        room: Allocates the runner's KV cache.
-        token_bytes: The bytes of each token.
-        registry: Returns the vectors that are loaded at the moment; a request keeps those it
-            started with.
-        end_ids: The tokens that end an answer.
-        context_length: The maximum number of tokens of a prompt and its answer together.
-        settings: Sizes and defaults.
+    `registry` returns the vectors that are loaded at the moment: a request keeps those it started
+    with. `context_length` is the maximum number of tokens of a prompt and its answer together.
     """
 
     def __init__(
@@ -108,13 +101,7 @@ class Engine:
     def submit(
         self, request: GenerationRequest, prompt_ids: list[int], emit: Emit, request_id: str = ""
     ) -> Sequence:
-        """Takes a request; its chunks go to `emit`, the last one with a finish reason.
-
-        Args:
-            request: What to generate.
-            prompt_ids: The prompt's tokens.
-            emit: Takes the chunks, on the engine's thread.
-            request_id: The client's id of the request.
+        """Takes a request, whose chunks go to `emit` on the engine's thread.
 
         Returns:
             A handle for `cancel`.
@@ -150,10 +137,8 @@ class Engine:
     def cancel_by_id(self, request_id: str, report: Callable[[int], None]) -> None:
         """Cancels every request with an id.
 
-        Args:
-            request_id: The id.
-            report: Takes the number of cancelled requests, on the engine's thread; called with 0
-                at once if the engine is not running.
+        `report` takes their number, on the engine's thread, or 0 at once if the engine is not
+        running.
         """
 
         def cancel_matching() -> None:
@@ -167,13 +152,10 @@ class Engine:
             report(0)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Calls a function on the engine's thread, between two steps, and returns the result.
+        """Calls a function on the engine's thread, between two steps; returns or raises as it does.
 
         All other computing with the engine's model must go through here: see
         `in_short_lived_thread`.
-
-        Args:
-            function: The function; an exception of it is raised here.
 
         Raises:
             EngineUnavailableError: The engine is stopping or dead.
@@ -196,11 +178,7 @@ class Engine:
         return result.result()
 
     def stop(self, drain_seconds: float) -> None:
-        """Refuses new requests, waits for the open ones to finish, then ends those that are left.
-
-        Args:
-            drain_seconds: The maximum wait for open requests.
-        """
+        """Refuses new requests, waits up to `drain_seconds` for open ones, then ends the rest."""
         with self._wake:
             self._accepting = False
         deadline = time.monotonic() + drain_seconds

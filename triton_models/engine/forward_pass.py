@@ -27,21 +27,12 @@ class ForwardPass(Protocol):
     ) -> torch.Tensor:
         """Returns the logits of the positions to sample, float32 [positions, vocabulary].
 
-        Args:
-            batch: The step's tokens.
-            tap: Keeps hidden states, if any are wanted.
-            out: Where to write the logits; `None` makes a new tensor.
+        They are written to `out` if it is given. The tap keeps the hidden states that are wanted.
         """
 
 
 class HookedForward:
-    """The modules with steering as forward hooks: runs on any device.
-
-    Args:
-        model: The model. It gets permanent hooks.
-        cache: Its KV cache.
-        steering: What is added at each block's output.
-    """
+    """The modules with steering as forward hooks, which stay on the model: runs on any device."""
 
     def __init__(self, model: Transformer, cache: KVCache, steering: SteeringTable) -> None:
         self.residuals: torch.Tensor | None = None

@@ -47,14 +47,7 @@ class _Block:
 
 
 class FusedForward:
-    """Computes steps of a model whose linear layers are not packed.
-
-    Args:
-        model: The model.
-        cache: Its KV cache.
-        steering: What is added at each block's output.
-        context_length: The maximum number of tokens of a sequence.
-    """
+    """Computes steps of a model whose linear layers are not packed."""
 
     def __init__(
         self, model: Transformer, cache: KVCache, steering: SteeringTable, context_length: int

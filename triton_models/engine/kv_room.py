@@ -119,14 +119,9 @@ class KVRoom:
         return self._find_gap(length, self._in_use, self.num_slots) is not None
 
     def reserve(self, length: int, content: Content) -> Extent | None:
-        """Allocates an extent, evicting the least recently used retained ones if necessary.
+        """Allocates an extent of at most `num_slots` slots; `None` if there is no room for it.
 
-        Args:
-            length: How many slots, at most `num_slots`.
-            content: What they will hold.
-
-        Returns:
-            The extent, or `None` if running requests leave no room for it.
+        The least recently used retained ones are evicted if necessary.
         """
         while (start := self._find_gap(length, self._extents, self._num_open)) is None:
             if not self.fits(length):
@@ -141,12 +136,7 @@ class KVRoom:
         return extent
 
     def release(self, extent: Extent, *, keep: bool) -> None:
-        """Frees or retains the extent of a request that has ended.
-
-        Args:
-            extent: The extent.
-            keep: Whether its keys and values are valid for later prompts.
-        """
+        """Frees an ended request's extent, or retains it if its content is to be kept."""
         self._in_use.remove(extent)
         if not (keep and self.reuse and extent.num_computed >= MIN_SHARED_TOKENS):
             self._extents.remove(extent)

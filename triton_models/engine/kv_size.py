@@ -31,10 +31,8 @@ def bytes_per_token(model: Architecture, dtype: torch.dtype) -> int:
 def growth_of(token_bytes: int, context_length: int, device: torch.device) -> int:
     """Returns how many slots the KV cache opens at a time, 0 if it is allocated whole.
 
-    Args:
-        token_bytes: The size of one token's keys and values.
-        context_length: The maximum number of tokens of a request.
-        device: The cache's device; on a GPU, CUDA graphs hold its addresses.
+    It is on a GPU, where CUDA graphs hold its addresses. `token_bytes` is the size of one token's
+    keys and values.
     """
     return 0 if device.type == "cuda" else max(GROWTH_BYTES // token_bytes, context_length)
 
@@ -44,12 +42,7 @@ def choose_num_slots(
 ) -> int:
     """Returns how many tokens the KV cache holds.
 
-    Args:
-        token_bytes: The size of one token's keys and values.
-        configured: The configured number of tokens, or 0.
-        num_rows: How many requests a batch can hold.
-        context_length: The maximum number of tokens of a request.
-        memory: How many bytes the cache may take if nothing is configured.
+    Without a `configured` number it may take `memory` bytes, at `token_bytes` for a token.
 
     Raises:
         KVCacheTooSmallError: A request of full length would not fit.

@@ -15,11 +15,7 @@ from triton_models.engine.sequence import Sequence, TokenLogprobs
 
 
 class ToHost:
-    """Copies the tensors of one step to the host without stalling the device.
-
-    Args:
-        device: The tensors' device.
-    """
+    """Copies the tensors of one step to the host without stalling the device."""
 
     def __init__(self, device: torch.device) -> None:
         self._event = torch.cuda.Event() if device.type == "cuda" else None

@@ -69,15 +69,7 @@ def new_sequence(
     emit: Emit,
     request_id: str = "",
 ) -> Sequence:
-    """Returns the sequence of a request that can be served.
-
-    Args:
-        request: What was asked for.
-        prompt_ids: The prompt's tokens.
-        limits: What the model accepts.
-        registry: The vectors that are loaded; the sequence keeps those it needs.
-        emit: Takes the chunks.
-        request_id: The client's id of the request.
+    """Returns the sequence of a request that can be served; it keeps the vectors that it needs.
 
     Raises:
         InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.

@@ -50,16 +50,7 @@ def packed_batch(
     prompts: SequenceOf[Span] = (),
     prompt_group: SpanGroup | None = None,
 ) -> PackedBatch:
-    """Makes a batch.
-
-    Args:
-        columns: int64 [4, tokens]: as returned by `RowState.take`.
-        num_generating: See `Layout`.
-        max_reach: See `Layout`.
-        last_tokens: See `PackedBatch`.
-        prompts: See `Layout`.
-        prompt_group: See `Layout`.
-    """
+    """Makes a batch of columns, int64 [4, tokens]: see `RowState.take` and `Layout`."""
     tokens, positions, first_slots, lines = columns.unbind()
     slots = first_slots + positions
     layout = Layout(slots, positions, num_generating, max_reach, prompts, prompt_group)
@@ -97,13 +88,9 @@ class StepSize:
 class StepTensors:
     """The description of a step with prompts: views of one tensor, which is sent in one copy.
 
-    Args:
-        numbers: int64, of at least `size.length` elements.
-        size: The sizes of the parts.
-
     Attributes:
         size: The sizes of the parts.
-        numbers: The used part of the tensor.
+        numbers: int64: the tensor, of which only `size.length` elements are used.
         rows: int64 [rows]: the generating rows.
         columns: int64 [4, tokens]: for the prompts' tokens what `RowState.take` returns for rows.
         last_tokens: See `PackedBatch`.
@@ -118,11 +105,7 @@ class StepTensors:
         self.pieces = pieces.view(3, -1)
 
     def write(self, rows: NDArray[np.int64], prompts: SequenceOf[Slice]) -> list[Span]:
-        """Writes generating rows and prompts; there may be fewer than the size allows.
-
-        Returns:
-            The prompts' chunks.
-        """
+        """Writes generating rows and prompts, as many as fit; returns the prompts' chunks."""
         num_rows = self.size.num_rows
         self.rows[: len(rows)] = torch.from_numpy(rows)
         columns = self.columns.numpy()
@@ -146,11 +129,7 @@ class StepTensors:
 
 
 def row_of(sequence: Sequence) -> int:
-    """Returns a running sequence's row of the batch.
-
-    Raises:
-        ValueError: It is not running.
-    """
+    """Returns a running sequence's row of the batch; raises `ValueError` if it has none."""
     if sequence.row is None:
         raise ValueError("a sequence without a row cannot be computed")
     return sequence.row
@@ -162,11 +141,7 @@ def rows_of(sequences: SequenceOf[Sequence]) -> NDArray[np.int64]:
 
 
 def first_slot_of(sequence: Sequence) -> int:
-    """Returns the cache slot of a running sequence's first token.
-
-    Raises:
-        ValueError: It has no extent in the KV cache.
-    """
+    """Returns the slot of a running sequence's first token; raises `ValueError` without one."""
     if sequence.extent is None:
         raise ValueError("a sequence without room in the KV cache cannot be computed")
     return sequence.extent.start

@@ -43,17 +43,7 @@ PIECE_TOKENS = 128
 
 
 class PromptGraphs:
-    """Replays the forward pass of steps with prompts.
-
-    Args:
-        forward: The forward pass.
-        num_rows: The maximum batch size.
-        num_tokens: The maximum number of prompt tokens in a step.
-        context_length: The maximum number of tokens of a request.
-        dummy_row: The row that pads batches.
-        device: The model's device.
-        capture: Records a step.
-    """
+    """Replays the forward pass of steps with at most `num_tokens` tokens of prompts."""
 
     def __init__(
         self,

@@ -41,23 +41,14 @@ class PromptPace:
     seconds_per_token: float = BESIDE_ANSWERS_SECONDS / MIN_TOKENS
 
     def budget(self, anything_generates: bool) -> int:
-        """Returns the maximum number of prompt tokens of the next step.
-
-        Args:
-            anything_generates: Whether answers are being generated.
-        """
+        """Returns the maximum number of prompt tokens of the next step."""
         if self.fixed:
             return self.fixed
         seconds = BESIDE_ANSWERS_SECONDS if anything_generates else ALONE_SECONDS
         return max(MIN_TOKENS, min(int(seconds / self.seconds_per_token), MAX_TOKENS))
 
     def measured(self, plan: Plan, seconds: float) -> None:
-        """Updates the average after a step.
-
-        Args:
-            plan: What it computed.
-            seconds: How long its launch took; on a CPU that is the whole step.
-        """
+        """Updates the average after a step; on a CPU its launch takes as long as the whole step."""
         if sum(slice.length for slice in plan.prompts) >= _MIN_MEASURED_TOKENS:
             newest = seconds / plan.num_tokens
             self.seconds_per_token += _WEIGHT * (newest - self.seconds_per_token)

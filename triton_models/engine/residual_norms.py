@@ -29,14 +29,7 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
 
     Only the answer's tokens count, as in the vectors' own files: in Qwen2.5 the norm of a prompt's
     first token is a hundred times that of the others. It takes one unsteered forward pass of the
-    runner, before an engine uses it.
-
-    Args:
-        runner: The runner, which no request has used yet.
-        loaded: The model it runs.
-
-    Returns:
-        The norms by block; blocks whose norm is not finite are left out.
+    runner, which no request has used yet. Blocks whose norm is not finite are left out.
     """
     tokenizer = loaded.tokenizer
     prompt = _ids(tokenizer, render_chat(tokenizer, [{"role": "user", "content": _QUESTION}]))

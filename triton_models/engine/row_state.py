@@ -20,12 +20,7 @@ _TOKEN, _POSITION, _FIRST_SLOT, _LINE = range(4)
 
 
 class RowState:
-    """The rows, followed by a dummy row that pads batches of a fixed size and never advances.
-
-    Args:
-        num_rows: How many requests a batch can hold.
-        device: The model's device.
-    """
+    """The rows, followed by a dummy row that pads batches of a fixed size and never advances."""
 
     def __init__(self, num_rows: int, device: torch.device) -> None:
         self.dummy_row = num_rows

@@ -6,11 +6,7 @@ import heapq
 
 
 class RowPool:
-    """Allocates batch rows, the lowest free one first.
-
-    Args:
-        num_rows: The number of rows.
-    """
+    """Allocates batch rows, the lowest free one first."""
 
     def __init__(self, num_rows: int) -> None:
         self._free = list(range(num_rows))
@@ -22,21 +18,13 @@ class RowPool:
         return len(self._free)
 
     def take(self) -> int:
-        """Takes the lowest free row.
-
-        Raises:
-            IndexError: All rows are taken.
-        """
+        """Takes the lowest free row; raises `IndexError` if all are taken."""
         row = heapq.heappop(self._free)
         self._taken.add(row)
         return row
 
     def give_back(self, row: int) -> None:
-        """Frees a row.
-
-        Raises:
-            ValueError: The row is not taken.
-        """
+        """Frees a row; raises `ValueError` if it is not taken."""
         if row not in self._taken:
             raise ValueError(f"row {row} is not taken")
         self._taken.remove(row)

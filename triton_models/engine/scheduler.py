@@ -37,13 +37,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class PrefixCopy:
-    """A prefix to copy from another request's part of the KV cache.
-
-    Attributes:
-        source: The extent that holds it.
-        sequence: The sequence that needs it.
-        length: The number of tokens.
-    """
+    """A prefix of `length` tokens to copy from the extent of another request."""
 
     source: Extent
     sequence: Sequence
@@ -98,11 +92,6 @@ class Scheduler:
     Each step computes one token of every generating sequence, and prompt tokens of the others in
     order of arrival. A sequence is admitted once there is a row of the batch for it, and room in
     the KV cache for its prompt and its longest answer.
-
-    Args:
-        num_rows: How many sequences can run at once.
-        prompt_budget: The maximum number of prompt tokens in a step.
-        room: Allocates the KV cache.
     """
 
     def __init__(self, num_rows: int, prompt_budget: PromptBudget, room: KVRoom) -> None:

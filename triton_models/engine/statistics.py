@@ -31,11 +31,7 @@ class HistogramSnapshot:
 
 
 class Histogram:
-    """Counts values in buckets.
-
-    Args:
-        bounds: The buckets' upper bounds, ascending.
-    """
+    """Counts values in buckets."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
@@ -121,12 +117,7 @@ class StatisticsRecorder:
             self._tokens["reused"] += copy.length
 
     def generated(self, sequence: Sequence, now: float) -> None:
-        """Counts a generated token, before it is appended.
-
-        Args:
-            sequence: The token's sequence.
-            now: When it became known, in seconds of the monotonic clock.
-        """
+        """Counts a token before it is appended; `now` is in seconds of the monotonic clock."""
         is_first = sequence.timeline.first_token is None
         histogram = self._first_token if is_first else self._between_tokens
         histogram.observe(sequence.timeline.token(now))

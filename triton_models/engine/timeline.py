@@ -46,11 +46,7 @@ class RequestTimeline:
         self.admitted = time.monotonic()
 
     def token(self, now: float) -> float:
-        """Notes a new token; returns the seconds since the previous one, or since `submitted`.
-
-        Args:
-            now: The time, read once for all tokens of a step.
-        """
+        """Notes a new token; returns the seconds since the previous one, or since `submitted`."""
         before = self.submitted if self.newest_token is None else self.newest_token
         if self.first_token is None:
             self.first_token = now
