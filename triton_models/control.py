@@ -61,10 +61,7 @@ def checked_key(text: str) -> str:
 
 
 def access_metadata(access_key: str) -> tuple[tuple[str, str], ...]:
-    """Returns the gRPC metadata that authorizes a request to generate.
-
-    Args:
-        access_key: The secret, or `""` if Triton requires none.
+    """Returns the gRPC metadata that authorizes a request to generate; none for an empty key.
 
     Raises:
         ValueError: The secret is not valid; the message does not repeat it.
@@ -75,9 +72,7 @@ def access_metadata(access_key: str) -> tuple[tuple[str, str], ...]:
 def restrictions(control_key: str, access_key: str = "") -> tuple[str, ...]:
     """Returns the arguments that make `tritonserver` require the secrets; they contain them.
 
-    Args:
-        control_key: The secret of control.
-        access_key: The secret of inference; `""` leaves inference open.
+    An empty `access_key` leaves inference open.
 
     Raises:
         ValueError: A secret is not valid; the message does not repeat it.

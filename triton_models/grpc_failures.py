@@ -64,12 +64,7 @@ _BY_STATUS: dict[grpc.StatusCode, FailureKind] = {
 
 
 def failure_of(status: grpc.StatusCode | None, text: str) -> Failure:
-    """Classifies a failed call.
-
-    Args:
-        status: The gRPC status; `None` for an error message inside a stream.
-        text: The error message.
-    """
+    """Classifies a failed call; the status is `None` for an error message inside a stream."""
     if dead := _DEAD_STUB.search(text):
         return Failure(FailureKind.DEAD, dead["model"])
     if _RESTRICTED in text:

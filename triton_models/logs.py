@@ -14,12 +14,7 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 def configure_logging(level: str, style: str) -> None:
-    """Sends all logs to stderr.
-
-    Args:
-        level: The least severe level to log.
-        style: `text` for people or `json` for machines.
-    """
+    """Sends all logs from a level on to stderr, as `text` for people or `json` for machines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -15,12 +15,7 @@ _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logpr
 
 
 def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
-    """Returns the value of each output: one element, or a sequence if its length is variable.
-
-    Args:
-        chunk: The chunk.
-        description: The answer to `describe`.
-    """
+    """Returns the value of each output: one element, or a sequence if its length is variable."""
     return {
         "output_ids": chunk.token_ids,
         "output_bytes": chunk.num_bytes,

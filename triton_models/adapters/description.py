@@ -68,9 +68,7 @@ def describe_traits(
 ) -> dict[str, Any]:
     """Returns the description of each trait, by name.
 
-    Args:
-        registry: The traits' vectors.
-        residual_norms: The norm of the model's residual stream at each block's output.
+    `residual_norms` are those of the model's residual stream at each block's output.
     """
     return {
         name: _trait(registry, vector, residual_norms)

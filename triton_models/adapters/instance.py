@@ -13,12 +13,7 @@ from triton_models.settings import ServerSettings
 
 
 def settings_of_instance(settings: ServerSettings, args: Mapping[str, str]) -> ServerSettings:
-    """Returns the settings with the GPU of an instance, if it has one.
-
-    Args:
-        settings: The server's settings.
-        args: The arguments that Triton passes to `initialize`.
-    """
+    """Returns the settings with the GPU of an instance, if it has one."""
     if args["model_instance_kind"] != "GPU":
         return settings
     return dataclasses.replace(settings, device_index=int(args["model_instance_device_id"]))
@@ -29,9 +24,6 @@ def metric_labels(args: Mapping[str, str]) -> dict[str, str]:
 
     The first two are those of Triton's own metrics. The third is not called `instance`, which
     Prometheus reserves for the server.
-
-    Args:
-        args: The arguments that Triton passes to `initialize`.
     """
     return {
         "model": args["model_name"],

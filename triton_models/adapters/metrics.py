@@ -50,13 +50,7 @@ Key = tuple[str, Labels]
 
 @dataclass(frozen=True, slots=True)
 class MetricSample:
-    """The current value of one metric.
-
-    Attributes:
-        name: The name of its family.
-        value: The value.
-        labels: Its labels within the family.
-    """
+    """The current value of one metric, with its labels within the family of that name."""
 
     name: str
     value: float
@@ -113,9 +107,8 @@ def _histogram(name: str, histogram: HistogramSnapshot) -> Iterator[MetricSample
 class MetricsMirror:
     """Updates Triton's metrics to the statistics' values.
 
-    Args:
-        families: `pb_utils.MetricFamily`, which exists only once the model is imported.
-        labels: The labels that all metrics share.
+    `families` is `pb_utils.MetricFamily`, which exists only once the model is imported; all metrics
+    share the `labels`.
     """
 
     def __init__(self, families: Any, labels: Mapping[str, str]) -> None:
@@ -171,10 +164,7 @@ def _histogram_texts() -> dict[str, str]:
 class MetricsThread:
     """Updates the metrics while the model is loaded; failures are logged and retried.
 
-    Args:
-        make_mirror: Makes the mirror, on the thread.
-        statistics: Returns the engine's statistics.
-        interval: Seconds between two updates.
+    The mirror is made on the thread. The interval is in seconds.
     """
 
     def __init__(

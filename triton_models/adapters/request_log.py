@@ -31,13 +31,7 @@ def log_refusal(request_id: str, error: RequestError) -> None:
 
 
 def log_end(request_id: str, reason: FinishReason, chunk: TokenChunk) -> None:
-    """Logs a request that has ended.
-
-    Args:
-        request_id: Its id.
-        reason: Why it ended.
-        chunk: Its last chunk.
-    """
+    """Logs a request that has ended, with its last chunk."""
     level, message = _ENDINGS.get(reason, _FINISHED)
     if not logger.isEnabledFor(level):
         return

@@ -30,9 +30,6 @@ class ResponseStream:
 
     Attributes:
         request_id: The client's id of the request, or `""`.
-
-    Args:
-        request: The Triton request.
     """
 
     def __init__(self, request: Any) -> None:
@@ -48,12 +45,7 @@ class ResponseStream:
             return not self._closed and bool(self._sender.is_cancelled())
 
     def send(self, chunk: TokenChunk, description: str = "") -> None:
-        """Sends a chunk; one with a finish reason is the last.
-
-        Args:
-            chunk: The chunk.
-            description: The answer to `describe`.
-        """
+        """Sends a chunk, and the answer to `describe`; one with a finish reason is the last."""
         response = pb_utils.InferenceResponse(
             build_tensors(
                 self._outputs, tensors.STEERED_QWEN_OUTPUTS, chunk_values(chunk, description)

@@ -30,10 +30,6 @@ def refuse_parameters(request: Any, specs: Iterable[TensorSpec]) -> None:
 
     Triton's HTTP `generate` turns unknown fields, such as misspelled inputs, into parameters.
 
-    Args:
-        request: The Triton request.
-        specs: The inputs that it may have.
-
     Raises:
         InvalidArgumentError: It has one; the message lists the inputs.
     """
@@ -69,12 +65,7 @@ def build_tensors(
     """Returns the tensors that a request asked for, and only those.
 
     Sending outputs that were not requested crashes decoupled models of Triton 2.51 under
-    concurrency.
-
-    Args:
-        requested: The requested names.
-        specs: The model's outputs.
-        values: Each output's value: one element, or a sequence if its length is variable.
+    concurrency. Each value is one element, or a sequence if the output's length is variable.
     """
     return [
         pb_utils.Tensor(spec.name, _array(spec, values[spec.name]))

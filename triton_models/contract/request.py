@@ -111,11 +111,7 @@ class GenerationDefaults:
 
 
 def parse_generation_request(values: Values, defaults: GenerationDefaults) -> GenerationRequest:
-    """Parses a request from the values of its tensors.
-
-    Args:
-        values: The given tensors of `tensors.REQUEST_INPUTS`; others are ignored.
-        defaults: The values of sampling parameters that are not given.
+    """Parses a request from the values of `tensors.REQUEST_INPUTS`; others are ignored.
 
     Raises:
         InvalidArgumentError: A value is missing, malformed, out of range or given twice.
@@ -152,10 +148,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
 
 
 def parse_steering(values: Values) -> SteeringParameters:
-    """Makes a steering of its tensors' values.
-
-    Args:
-        values: `trait`, `scalar`, `layers` and `positions`; others are not looked at.
+    """Makes a steering of the values of `tensors.STEERING_INPUTS`; others are ignored.
 
     Raises:
         InvalidArgumentError: A value is malformed, out of range or given twice.
@@ -186,8 +179,7 @@ def parse_steering(values: Values) -> SteeringParameters:
 def total_scalars(values: Values) -> dict[str, float]:
     """Returns the scalar of each trait of a request; a trait that is named twice has the sum.
 
-    Args:
-        values: The tensors; elements of `trait` and `scalar` without a counterpart are ignored.
+    Elements of `trait` and `scalar` without a counterpart are ignored.
     """
     scalars: dict[str, list[float]] = {}
     for trait, scalar in zip(values.get("trait", ()), values.get("scalar", ()), strict=False):

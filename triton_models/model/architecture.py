@@ -107,11 +107,7 @@ SUPPORTED = "Qwen2 and Qwen2.5 (qwen2), Qwen3 without experts (qwen3), Llama and
 
 
 def read_architecture(folder: Path, name: str) -> Architecture:
-    """Reads a model folder's architecture.
-
-    Args:
-        folder: The folder.
-        name: The model's name in messages.
+    """Reads a model folder's architecture; `name` is the model's in messages.
 
     Raises:
         UnsupportedModelError: The configuration is missing or broken, or describes a model that the

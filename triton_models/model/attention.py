@@ -40,12 +40,6 @@ class KVCache:
     the CPU the system provides memory only as slots are first written. On a GPU it is allocated
     whole, since CUDA graphs hold its addresses. Slots that were never written are uninitialized, so
     nothing may read them.
-
-    Args:
-        model: The model's architecture.
-        num_slots: The number of slots for requests.
-        dtype: The dtype of keys and values.
-        device: The model's device.
     """
 
     def __init__(
@@ -143,13 +137,7 @@ def attends_in_place(device: torch.device, dtype: torch.dtype, head_size: int) -
 
 
 class PackedAttention:
-    """The attention of one step, for `ForwardContext.attend`.
-
-    Args:
-        cache: The KV cache.
-        layout: The layout of the step's tokens.
-        model: The model's architecture.
-    """
+    """The attention of one step, for `ForwardContext.attend`."""
 
     def __init__(self, cache: KVCache, layout: Layout, model: Architecture) -> None:
         self._cache = cache
@@ -174,12 +162,8 @@ class PackedAttention:
     def prompts(self, block: int, queries: torch.Tensor) -> torch.Tensor:
         """Computes the attention of the prompts' chunks, whose keys and values are in the cache.
 
-        Args:
-            block: The block's index.
-            queries: [tokens, query heads, head size], rotated.
-
-        Returns:
-            [tokens, query heads * head size].
+        The rotated queries are [tokens, query heads, head size]; returns [tokens, query heads *
+        head size].
         """
         cache = self._cache.blocks[block]
         if self._cache.attends_in_place:

@@ -46,9 +46,7 @@ _DERIVED_SUFFIX = "rotary_emb.inv_freq"
 class Checkpoint:
     """A folder's safetensors files, read lazily; a context manager that closes them.
 
-    Args:
-        folder: The folder.
-        name: The model's name in messages.
+    `name` is the model's in messages.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -127,11 +125,6 @@ class Checkpoint:
 @torch.no_grad()
 def load_weights(model: Transformer, checkpoint: Checkpoint, number_format: NumberFormat) -> int:
     """Loads the weights of a model, and packs its linear layers if the number format says so.
-
-    Args:
-        model: The model.
-        checkpoint: Its weights.
-        number_format: How weights are stored.
 
     Returns:
         The number of parameters; an embedding that is tied to the output counts once.

@@ -12,11 +12,7 @@ MIN_DRIVER_SERIES = {"12": 525, "13": 580}
 
 
 def driver_version(file: Path = _VERSION_FILE) -> str | None:
-    """Returns the version of the machine's NVIDIA driver, such as `550.54.15`, if it has one.
-
-    Args:
-        file: The driver's version file.
-    """
+    """Returns the version of the machine's NVIDIA driver, such as `550.54.15`, if it has one."""
     try:
         text = file.read_text()
     except OSError:
@@ -26,12 +22,7 @@ def driver_version(file: Path = _VERSION_FILE) -> str | None:
 
 
 def is_too_old(driver: str | None, cuda: str | None) -> bool:
-    """Returns whether a driver is too old for a version of CUDA.
-
-    Args:
-        driver: The driver's version; `None` if there is no driver.
-        cuda: CUDA's version, such as `13.0`; `None` if PyTorch has none.
-    """
+    """Returns whether a driver, if there is one, is too old for a CUDA such as `13.0`."""
     oldest = MIN_DRIVER_SERIES.get(_first_number(cuda))
     return driver is not None and oldest is not None and int(_first_number(driver)) < oldest
 
@@ -39,9 +30,7 @@ def is_too_old(driver: str | None, cuda: str | None) -> bool:
 def why_no_gpu(driver: str | None, cuda: str | None) -> str:
     """Returns why PyTorch finds no GPU, and what to do.
 
-    Args:
-        driver: The version of the machine's NVIDIA driver; `None` if there is no driver.
-        cuda: The version of PyTorch's CUDA; `None` if it is built without CUDA.
+    `driver` is `None` without an NVIDIA driver, and `cuda` if PyTorch is built without CUDA.
     """
     if cuda is None:
         return "this PyTorch is built without CUDA: install one that has it, or set DEVICE=cpu"

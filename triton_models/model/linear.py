@@ -32,15 +32,7 @@ it gains, a factor of two with the demo model's 200 by 200."""
 
 
 class Linear(nn.Module):
-    """A linear layer with an uninitialized weight.
-
-    Args:
-        in_features: The width of its input.
-        out_features: The width of its output.
-        bias: Whether it has a bias.
-        dtype: The dtype of its parameters.
-        device: The device of its parameters.
-    """
+    """A linear layer with an uninitialized weight."""
 
     def __init__(
         self,
@@ -61,12 +53,7 @@ class Linear(nn.Module):
         self.bias = parameter(out_features) if bias else None
 
     def forward(self, inputs: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
-        """Returns [tokens, out features] for [tokens, in features].
-
-        Args:
-            inputs: [tokens, in features].
-            residual: [tokens, out features], added to the product.
-        """
+        """Returns [tokens, out features] for [tokens, in features], plus the residual if given."""
         if residual is None:
             return nn.functional.linear(inputs, self.weight, self.bias)
         if self.bias is None:
@@ -75,11 +62,7 @@ class Linear(nn.Module):
 
 
 class GatedLinear(nn.Module):
-    """A gate and an up projection as one matrix product: silu(gate) * up.
-
-    Args:
-        joined: Both projections, the gate first.
-    """
+    """A gate and an up projection as one matrix product, gate first: silu(gate) * up."""
 
     def __init__(self, joined: Linear) -> None:
         super().__init__()
@@ -186,13 +169,7 @@ class NumberFormat:
 def choose_number_format(
     dtype: torch.dtype, device: torch.device, *, packing: bool
 ) -> NumberFormat:
-    """Returns how a model is stored and computed on a device.
-
-    Args:
-        dtype: The configured dtype.
-        device: The model's device.
-        packing: Whether linear layers may be packed on a CPU.
-    """
+    """Returns how a model of a configured dtype is stored and computed on a device."""
     if not packing or device.type != "cpu":
         return NumberFormat(dtype, dtype)
     if _has_instructions_for(dtype):

@@ -50,13 +50,8 @@ class LoadedModel:
 def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
     """Loads a model.
 
-    Args:
-        folder: The model's folder.
-        settings: How to load it.
-
-    Raises:
-        UnsupportedModelError: Its architecture is not supported, its files do not match each other,
-            or the settings require a GPU and there is none.
+    Raises: UnsupportedModelError: Its architecture is not supported, its files do not match each
+    other, or the settings require a GPU and there is none.
     """
     name = settings.shown_model_name
     architecture = read_architecture(folder, name)
@@ -81,11 +76,7 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
 
 
 def choose_device(name: str, index: int = 0) -> torch.device:
-    """Returns the device of a setting.
-
-    Args:
-        name: `auto`, `cpu` or `cuda`.
-        index: The index of the GPU, if it is one.
+    """Returns the device of a setting: `auto`, `cpu` or `cuda`.
 
     Raises:
         UnsupportedModelError: It requires a GPU and there is none.

@@ -14,11 +14,6 @@ def rotation_table(rotary: Rotary, head_size: int, context_length: int) -> torch
 
     A rotated head is the head times cos plus its swapped halves times sin.
 
-    Args:
-        rotary: The embedding.
-        head_size: The width of a head.
-        context_length: The number of positions.
-
     Returns:
         float32 [2 (cos, sin), positions, 2 (for values, for queries and keys), head size]. Values
         are not rotated: their cos is 1.
@@ -36,11 +31,9 @@ def rotation_table(rotary: Rotary, head_size: int, context_length: int) -> torch
 def rotary_frequencies(rotary: Rotary, head_size: int) -> tuple[torch.Tensor, float]:
     """Returns the angle per position of each pair of dimensions, and the scale of cos and sin.
 
-    Args:
-        rotary: The embedding. `default` is Su et al. 2021; `linear` divides positions by a factor
-            (Chen et al. 2023); `dynamic` (NTK-aware) equals `default` within the model's own
-            context, which is never exceeded; `yarn` is Peng et al. 2023; `llama3` is Llama 3.1's.
-        head_size: The width of a head.
+    `default` is Su et al. 2021; `linear` divides positions by a factor (Chen et al. 2023);
+    `dynamic` (NTK-aware) equals `default` within the model's own context, which is never exceeded;
+    `yarn` is Peng et al. 2023; `llama3` is Llama 3.1's.
 
     Returns:
         float32 [head_size / 2], in radians, and the factor (1 for all but `yarn`).

@@ -150,14 +150,7 @@ class DecoderBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder-only language model with uninitialized parameters.
-
-    Args:
-        architecture: Its architecture.
-        number_format: How it is stored and computed.
-        context_length: The maximum number of tokens of a sequence.
-        device: Its device.
-    """
+    """A decoder-only language model with uninitialized parameters."""
 
     def __init__(
         self,
@@ -191,10 +184,8 @@ class Transformer(nn.Module):
     ) -> torch.Tensor:
         """Returns the residual stream after the last block, [tokens, hidden size].
 
-        Args:
-            input_ids: int64 [tokens].
-            positions: int64 [tokens]: each token's position in its own sequence.
-            context: Shared by the blocks; its rotations are set here.
+        `input_ids` and `positions`, each token's in its own sequence, are int64 [tokens]. The
+        rotations of the context are set here.
         """
         turns = self.rotations.index_select(1, positions)
         context.cos, context.sin = turns.index_select(2, self._is_turned).unbind()
@@ -204,11 +195,7 @@ class Transformer(nn.Module):
         return states
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """Returns the logits of the token after each position, float32 [tokens, vocabulary].
-
-        Args:
-            states: The residual stream after the last block, [tokens, hidden size].
-        """
+        """Returns the logits, float32 [tokens, vocabulary], of the last residual stream."""
         logits: torch.Tensor = self.head(self.norm(states))
         return logits.float()
 

@@ -18,11 +18,6 @@ def upload(
 
     A GPU copies from pinned memory, asynchronously and behind the work that is queued; a plain copy
     would wait for that work.
-
-    Args:
-        values: The elements.
-        device: The device of the tensor.
-        dtype: Its dtype.
     """
     tensor = torch.as_tensor(values, dtype=dtype)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

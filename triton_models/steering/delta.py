@@ -45,15 +45,10 @@ class SteeringDelta:
 def resolve_steering(
     steering: SteeringParameters, registry: VectorRegistry, dtype: torch.dtype
 ) -> SteeringDelta:
-    """Returns the sum of `scalar * vector` at each block.
+    """Returns the sum of `scalar * vector` at each block; a scalar of 0 adds nothing.
 
     It is computed in float32 and rounded to the model's dtype once: rounding after each addition,
     four bfloat16 vectors reached 82 % of their sum.
-
-    Args:
-        steering: The request's steering; a scalar of 0 adds nothing.
-        registry: The loaded vectors.
-        dtype: The model's dtype.
 
     Raises:
         TraitNotLoadedError: A trait has no vector.

@@ -30,11 +30,8 @@ class SteeringNotAppliedError(RuntimeError):
 class ResidualTap:
     """Keeps some tokens' hidden states at the output of some blocks in one forward pass.
 
-    They are the steered ones, `hidden_states[block + 1]` of transformers.
-
-    Args:
-        blocks: The 0-based decoder blocks.
-        token_indices: int64 [kept]: the tokens' places in the packed batch.
+    They are the steered ones, `hidden_states[block + 1]` of transformers. `token_indices`, int64
+    [kept], are the tokens' places in the packed batch.
     """
 
     def __init__(self, blocks: Iterable[int], token_indices: torch.Tensor) -> None:
@@ -59,15 +56,7 @@ class ResidualTap:
 
 
 class SteeringTable:
-    """For each decoder block and batch row, the delta that the row's request adds there.
-
-    Args:
-        num_layers: How many decoder blocks the model has.
-        num_rows: How many requests a batch can hold.
-        hidden_size: The width of the residual stream.
-        dtype: The model's dtype.
-        device: The model's device.
-    """
+    """For each decoder block and batch row, the delta that the row's request adds there."""
 
     def __init__(
         self,
@@ -112,12 +101,7 @@ class SteeringTable:
 
 
 class SteeringHooks:
-    """Adds each token's delta at the output of every decoder block of a model.
-
-    Args:
-        blocks: The model's decoder blocks, in order.
-        table: The deltas.
-    """
+    """Adds each token's delta at the output of every decoder block of a model."""
 
     def __init__(self, blocks: nn.ModuleList, table: SteeringTable) -> None:
         self._fired = 0

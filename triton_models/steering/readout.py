@@ -32,11 +32,7 @@ class Readout:
         self._totals = np.zeros(len(self.traits), dtype=np.float64)
 
     def add(self, projections: NDArray[np.float32]) -> None:
-        """Adds the projections of tokens of the answer.
-
-        Args:
-            projections: float32 [tokens, directions]: dot products of hidden states and directions.
-        """
+        """Adds projections of tokens of the answer, float32 [tokens, directions]: dot products."""
         self._totals += projections.sum(axis=0, dtype=np.float64)
         self._num_tokens += len(projections)
 
@@ -55,10 +51,6 @@ class Readout:
 
 def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout | None:
     """Returns the readout of monitored traits at their vectors' selected blocks, if there are any.
-
-    Args:
-        traits: The traits.
-        registry: The loaded vectors.
 
     Raises:
         TraitNotLoadedError: A trait has no vector.

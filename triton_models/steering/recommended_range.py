@@ -7,14 +7,10 @@ from triton_models.vectors.registry import VectorRegistry
 
 
 def range_warnings(steering: SteeringParameters, registry: VectorRegistry) -> tuple[str, ...]:
-    """Returns a sentence for each scalar outside the range that its vector recommends.
+    """Returns a sentence for each scalar outside the range that its vector recommends; 0 has none.
 
     This is checked with the vectors that steer the request, not in the gateway, whose copy may be
     older and which Triton's own clients bypass.
-
-    Args:
-        steering: The request's steering; a scalar of 0 gets no warning.
-        registry: The loaded vectors, with every trait of the request.
     """
     warnings = []
     for trait, scalar in steering.scalars.items():

@@ -23,14 +23,8 @@ def logprobs_json(
 
     A token that is part of a character has U+FFFD in its `token`; its `bytes` are exact, and those
     of all tokens together are the text. A special token has its name and no bytes, because it is
-    not part of the text.
-
-    Args:
-        token_bytes: The bytes of each token.
-        token_ids: The tokens of a chunk.
-        logprobs: The log-probability of each, or none at all.
-        top_ids: The most likely tokens, the same number for each token, one after the other.
-        top_logprobs: Their log-probabilities.
+    not part of the text. The most likely tokens are the same number for each token, one after the
+    other.
     """
     if not logprobs:
         return ""

@@ -23,12 +23,7 @@ _CUT_TOKENS = 256
 
 
 class PromptEncoder:
-    """Tokenizes prompts.
-
-    Args:
-        tokenizer: The model's tokenizer.
-        max_tokens: The maximum number of tokens of a prompt.
-    """
+    """Tokenizes prompts."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._tokenizer = tokenizer

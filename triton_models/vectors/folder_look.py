@@ -60,17 +60,13 @@ def signature_of(path: Path) -> Signature | None:
 
 
 def take_look(folder: Path, before: Mapping[str, Signature]) -> Look:
-    """Scans a folder and its subfolders for vector files.
+    """Scans a folder and its subfolders for vector files; a missing folder counts as empty.
 
     Links are followed, even out of the folder: anyone who can write here controls the steering
     anyway, and Kubernetes mounts a ConfigMap as links into a hidden folder. Names that begin with a
     dot are skipped, so that such a file is found once, and an upload only when it is complete. A
-    folder is scanned once, however many links lead to it.
-
-    Args:
-        folder: The folder; a missing one counts as empty.
-        before: The files of the previous scan. Those that cannot be scanned now, for example
-            because the network fails, are taken to be unchanged.
+    folder is scanned once, however many links lead to it. Files of the scan `before` that cannot be
+    scanned now, for example because the network fails, are taken to be unchanged.
     """
     look = Look()
     visited: set[tuple[int, int]] = set()

@@ -24,9 +24,6 @@ class LiveRegistry:
 
     The vectors are read on construction and kept up to date from `start` to `stop`. Each change
     makes a new `VectorRegistry`, which replaces the old one by a single assignment.
-
-    Args:
-        folder: The folder.
     """
 
     def __init__(self, folder: VectorFolder) -> None:

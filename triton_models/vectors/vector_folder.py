@@ -17,13 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """The state of a file.
-
-    Attributes:
-        signature: The signature of the content that was read.
-        vector: The vector of its last valid content, if there was any.
-        error: What is wrong with its current content, or `""`.
-    """
+    """The state of a file: its last valid vector, and what is wrong with its current content."""
 
     signature: Signature
     vector: PersonaVector | None
@@ -31,15 +25,11 @@ class _File:
 
 
 class VectorFolder:
-    """Follows the changes of a folder of vector files. Not thread-safe.
+    """Follows the changes of a folder of vector files, which may be missing. Not thread-safe.
 
     A change (a new file, new content or a removal) counts once two scans in a row have seen the
     same: so a file that is being written is not read, and one that is being renamed or replaced
     does not disappear before its replacement is there.
-
-    Args:
-        folder: The folder; it may be missing.
-        fit: Checks which vectors fit the model.
     """
 
     def __init__(self, folder: Path, fit: ModelFit) -> None:

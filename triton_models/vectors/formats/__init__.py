@@ -67,13 +67,10 @@ def read_vector(
     model_name: str | None = None,
     convention: Convention | str | None = None,
 ) -> PersonaVector:
-    """Reads a vector from a file of any format.
+    """Reads a vector from a file of any format, which its suffix determines.
 
-    Args:
-        path: The file; its suffix determines the format.
-        trait_name: Overrides the trait's name in the file, or of the file.
-        model_name: Overrides the model's name in the file.
-        convention: Overrides what the format's indices count.
+    The names override those in the file, or of the file; the convention overrides what the format's
+    indices count.
 
     Raises:
         VectorFileError: The file cannot be read, or is not a vector; the message names it.
