@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -27,9 +26,6 @@ class ResponseStream:
 
     Sending and `is_cancelled` exclude each other: the final response frees what the check reads,
     and Triton 2.51 crashes if it is checked during or after that.
-
-    Attributes:
-        request_id: The client's id of the request, or `""`.
     """
 
     def __init__(self, request: Any) -> None:
@@ -71,9 +67,9 @@ class SenderThread:
         self._thread = threading.Thread(target=self._run, name="response-sender", daemon=True)
         self._thread.start()
 
-    def emitter(self, stream: ResponseStream) -> Callable[[TokenChunk], None]:
-        """Returns a function that queues a request's chunks without blocking."""
-        return lambda chunk: self._queue.put((stream, chunk))
+    def put(self, stream: ResponseStream, chunk: TokenChunk) -> None:
+        """Queues a chunk without blocking."""
+        self._queue.put((stream, chunk))
 
     def stop(self) -> None:
         """Sends the queued chunks, then ends the thread."""

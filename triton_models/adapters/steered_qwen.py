@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from functools import partial
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
@@ -25,7 +26,7 @@ from triton_models.contract import tensors
 from triton_models.contract.errors import ErrorCode, InvalidArgumentError, RequestError
 from triton_models.contract.request import parse_generation_request
 from triton_models.engine.build import build_engine
-from triton_models.engine.sequence import Emit, FinishReason, Sequence, TokenChunk
+from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 from triton_models.logs import configure_logging
 from triton_models.settings import read_settings
 
@@ -70,16 +71,13 @@ class SteeredQwenModel:
                 self._take(request, stream)
             except RequestError as error:
                 log_refusal(stream.request_id, error)
-                self._refuse(stream, error.message, error.code)
+                stream.send(_failure(error.message, error.code))
             except Exception:
                 logger.exception(
                     "a request could not be taken", extra={"request_id": stream.request_id}
                 )
-                self._refuse(
-                    stream,
-                    "the request could not be taken: see the server's log",
-                    ErrorCode.INTERNAL,
-                )
+                message = "the request could not be taken: see the server's log"
+                stream.send(_failure(message, ErrorCode.INTERNAL))
 
     def finalize(self) -> None:
         """Waits up to `DRAIN_SECONDS` for open requests, then ends them."""
@@ -103,21 +101,16 @@ class SteeredQwenModel:
         sequence = self._engine.submit(
             parse_generation_request(values, self._settings.defaults),
             values.get(tensors.INPUT_IDS.name, []),
-            self._reporting(stream),
+            partial(self._report, stream),
             stream.request_id,
         )
         self._open[sequence] = stream
 
-    def _reporting(self, stream: ResponseStream) -> Emit:
-        """Returns a function that sends a request's chunks, and logs how it ended."""
-        emit = self._sender.emitter(stream)
-
-        def report(chunk: TokenChunk) -> None:
-            emit(chunk)
-            if chunk.finish_reason is not None:
-                log_end(stream.request_id, chunk.finish_reason, chunk)
-
-        return report
+    def _report(self, stream: ResponseStream, chunk: TokenChunk) -> None:
+        """Sends a request's chunk, and logs how the request ended."""
+        self._sender.put(stream, chunk)
+        if chunk.finish_reason is not None:
+            log_end(stream.request_id, chunk.finish_reason, chunk)
 
     def _cancel_by_id(self, stream: ResponseStream) -> None:
         request_id = stream.request_id
@@ -125,24 +118,15 @@ class SteeredQwenModel:
             raise InvalidArgumentError(
                 "stop needs a request id: give the id of the request to be cancelled"
             )
-        emit = self._sender.emitter(stream)
 
         def report(count: int) -> None:
-            if count:
-                emit(TokenChunk(finish_reason=FinishReason.CANCELLED))
-            else:
-                emit(
-                    TokenChunk(
-                        finish_reason=FinishReason.ERROR,
-                        error=f"no request with the id {request_id!r} is running or waiting",
-                        error_code=ErrorCode.NOT_FOUND,
-                    )
-                )
+            chunk = TokenChunk(finish_reason=FinishReason.CANCELLED)
+            if not count:
+                reason = f"no request with the id {request_id!r} is running or waiting"
+                chunk = _failure(reason, ErrorCode.NOT_FOUND)
+            self._sender.put(stream, chunk)
 
         self._engine.cancel_by_id(request_id, report)
-
-    def _refuse(self, stream: ResponseStream, message: str, code: ErrorCode) -> None:
-        stream.send(TokenChunk(finish_reason=FinishReason.ERROR, error=message, error_code=code))
 
     def _cancel_abandoned(self) -> None:
         """Cancels requests whose clients have disconnected, while the model is loaded."""
@@ -160,3 +144,7 @@ class SteeredQwenModel:
             # The thread must go on for the other requests.
             logger.exception("Triton could not be asked about a client")
             return False
+
+
+def _failure(message: str, code: ErrorCode) -> TokenChunk:
+    return TokenChunk(finish_reason=FinishReason.ERROR, error=message, error_code=code)
