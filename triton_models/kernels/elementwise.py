@@ -65,21 +65,13 @@ def _gate(gate_up: tl.tensor, gated: tl.tensor, SIZE: tl.constexpr, BLOCK: tl.co
 
 
 def normalize(states: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Returns the RMSNorm of each token, [tokens, size], computed in float32.
-
-    Args:
-        states: [tokens, size], contiguous.
-        weight: [size].
-        epsilon: Added to the mean square.
-    """
-    normalized = torch.empty_like(states)
-    _launch(states, None, None, weight, epsilon, states, normalized)
-    return normalized
+    """Returns the RMSNorm of each token, contiguous [tokens, size], computed in float32."""
+    return add_and_normalize(states, None, weight, epsilon)[1]
 
 
 def add_and_normalize(
     states: torch.Tensor,
-    added: torch.Tensor,
+    added: torch.Tensor | None,
     weight: torch.Tensor,
     epsilon: float,
     steering: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -89,7 +81,7 @@ def add_and_normalize(
 
     Args:
         states: [tokens, size], contiguous: the residual stream.
-        added: Of the same shape.
+        added: Of the same shape; `None` only normalizes.
         weight: [size]: the norm's.
         epsilon: The norm's.
         steering: A block's table, [lines, size], and int64 [tokens], each token's line of it, which
@@ -99,22 +91,10 @@ def add_and_normalize(
     Returns:
         The new residual stream, and its norm.
     """
-    new_states = torch.empty_like(states) if out is None else out
-    normalized = torch.empty_like(states)
-    _launch(states, added, steering, weight, epsilon, new_states, normalized)
-    return new_states, normalized
-
-
-def _launch(
-    states: torch.Tensor,
-    added: torch.Tensor | None,
-    steering: tuple[torch.Tensor, torch.Tensor] | None,
-    weight: torch.Tensor,
-    epsilon: float,
-    new_states: torch.Tensor,
-    normalized: torch.Tensor,
-) -> None:
     num_tokens, size = states.shape
+    normalized = torch.empty_like(states)
+    if out is None:
+        out = states if added is None else torch.empty_like(states)
     table, lines = steering or (states, states)  # not read
     _add_and_normalize[(num_tokens,)](
         states,
@@ -123,7 +103,7 @@ def _launch(
         lines,
         weight,
         epsilon,
-        new_states,
+        out,
         normalized,
         SIZE=size,
         PADDED_SIZE=next_power_of_two(size),
@@ -131,14 +111,11 @@ def _launch(
         STEERS=steering is not None,
         num_warps=4 if size <= 4096 else 8,
     )
+    return out, normalized
 
 
 def gate(gate_up: torch.Tensor) -> torch.Tensor:
-    """Returns silu(gate) * up, [tokens, size].
-
-    Args:
-        gate_up: [tokens, 2 * size], contiguous: the gates first.
-    """
+    """Returns silu(gate) * up, [tokens, size], of [tokens, 2 * size], contiguous, gates first."""
     num_tokens, size = gate_up.shape[0], gate_up.shape[1] // 2
     gated = gate_up.new_empty((num_tokens, size))
     grid = (num_tokens, triton.cdiv(size, _GATED_BLOCK))
