@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,9 +30,7 @@ class ForwardContext:
     """What the blocks of one forward pass share; hooks get it as a block's second argument.
 
     Attributes:
-        attend: Attention.
         steering_lines: int64 [tokens]: each token's line of the steering table.
-        tap: Keeps hidden states, if any are wanted.
         cos: Compute dtype, [tokens, heads, head size]: the factor of each head.
         sin: Of the same shape: the factor of its swapped halves.
     """
@@ -69,20 +68,10 @@ class Attention(nn.Module):
         self._num_heads, self._head_size = model.num_heads, model.head_size
         self._num_rotated = model.num_heads + model.num_key_value_heads
         num_heads = model.num_heads + 2 * model.num_key_value_heads
-        self.query_key_value = Linear(
-            model.hidden_size,
-            num_heads * model.head_size,
-            bias=model.qkv_bias,
-            dtype=dtype,
-            device=device,
-        )
-        self.output = Linear(
-            model.num_heads * model.head_size,
-            model.hidden_size,
-            bias=model.output_bias,
-            dtype=dtype,
-            device=device,
-        )
+        linear = partial(Linear, dtype=dtype, device=device)
+        size, width = model.hidden_size, model.num_heads * model.head_size
+        self.query_key_value = linear(size, num_heads * model.head_size, bias=model.qkv_bias)
+        self.output = linear(width, size, bias=model.output_bias)
         if model.qk_norm:
             self.query_norm = RMSNorm(model.head_size, model.norm_epsilon, dtype, device)
             self.key_norm = RMSNorm(model.head_size, model.norm_epsilon, dtype, device)
@@ -108,21 +97,9 @@ class MLP(nn.Module):
 
     def __init__(self, model: Architecture, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
-        joined = Linear(
-            model.hidden_size,
-            2 * model.intermediate_size,
-            bias=model.mlp_bias,
-            dtype=dtype,
-            device=device,
-        )
-        self.gate_up = GatedLinear(joined)
-        self.down = Linear(
-            model.intermediate_size,
-            model.hidden_size,
-            bias=model.mlp_bias,
-            dtype=dtype,
-            device=device,
-        )
+        linear = partial(Linear, bias=model.mlp_bias, dtype=dtype, device=device)
+        self.gate_up = GatedLinear(linear(model.hidden_size, 2 * model.intermediate_size))
+        self.down = linear(model.intermediate_size, model.hidden_size)
 
     def forward(self, states: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """Returns the residual plus the MLP's output; all are [tokens, hidden size]."""
