@@ -108,10 +108,7 @@ class TritonChunk:
     """One response of a model: a chunk of an answer, or all of it.
 
     Attributes:
-        text: The new text.
         finish_reason: `""` until the last chunk.
-        num_input_tokens: The length of the prompt in tokens.
-        num_output_tokens: The number of generated tokens so far.
         num_reused_tokens: How many prompt tokens were copied from the KV cache.
         logprobs: The log-probabilities of this chunk's tokens in the API's form, if asked for.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.

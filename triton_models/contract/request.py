@@ -76,13 +76,10 @@ class GenerationRequest:
     """Everything that a request asks for, except its prompt.
 
     Attributes:
-        steering: What to add to the residual stream.
-        sampling: How tokens are sampled.
         max_tokens: The maximum number of tokens to generate; `None` uses the server's default, or
             the room in the context if that is less.
         min_tokens: The minimum number of tokens before an end token; stop words can end it earlier.
         stop_words: Strings that end the answer and are not part of it.
-        stream: Whether to answer in chunks.
         echo_prompt: Whether the text begins with the prompt as the model read it.
         logprobs: How many of the most likely tokens to report at each generated token, besides the
             token's own log-probability; `None` reports nothing.

@@ -35,8 +35,6 @@ class BuiltEngine:
     """An engine that is not started yet, and its parts.
 
     Attributes:
-        engine: The engine.
-        loaded: Its model.
         registry: Its vectors, which follow their files once `start` is called.
         residual_norms: The mean norm of the residual stream at each block's output.
         kernels: Whether its steps use the fused kernels.

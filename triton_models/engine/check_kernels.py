@@ -19,14 +19,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far the kernels may be from the modules, relative to the norm of a token's state.
+    """Limits of the median and the largest error, relative to the norm of a token's state.
 
     Half precision rounds a few tokens much harder than the others: those with a huge number in
     their residual stream, or with keys that nearly tie. A wrong result is off by about the norm.
-
-    Attributes:
-        median: The limit of the median error over tokens.
-        maximum: The limit of the largest error.
     """
 
     median: float

@@ -34,7 +34,6 @@ class Content:
 
     Attributes:
         token_ids: The prompt, and the generated tokens as they arrive.
-        num_prompt_tokens: The length of the prompt.
         prompt_key: Identifies the steering of the prompt's tokens; `""` for none.
         response_key: Identifies the steering of the generated tokens; `""` for none.
     """
@@ -62,8 +61,6 @@ class Extent:
     """A contiguous run of token slots.
 
     Attributes:
-        start: The first slot.
-        length: How many slots.
         content: What they hold.
         num_computed: How many tokens have their keys and values stored.
     """

@@ -43,7 +43,6 @@ class GivenTokens:
     """The tokens that a step sampled; tensors on the host.
 
     Attributes:
-        sequences: The sequences that get a token.
         ids: int64 [sequences]: their next tokens.
         max_logits: float32 [sequences]: their largest logits, not finite if any logit is not.
         reported: The indices of the sequences that asked for log-probabilities.
@@ -67,7 +66,6 @@ class LaunchedStep:
     """A step in flight.
 
     Attributes:
-        to_host: Copies its results.
         given: The tokens it sampled, if any.
         monitored: The tokens of monitored requests.
         products: Their projections, float32 [blocks, tokens, directions], if there are any.

@@ -20,7 +20,6 @@ class MonitoredTokens:
     """The generated tokens of monitored requests in a step.
 
     Attributes:
-        readouts: The requests' readouts.
         token_indices: The index of each request's token in the packed batch.
     """
 

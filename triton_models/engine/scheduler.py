@@ -18,9 +18,7 @@ class Slice:
     """A chunk of one prompt to compute in a step.
 
     Attributes:
-        sequence: The prompt's sequence.
         start: The position of the first token.
-        length: The number of tokens.
         gives_token: Whether it completes the prompt, so that the step samples the first token.
     """
 
@@ -49,10 +47,8 @@ class Plan:
     """What a step does: first the copies, then one token of each generating sequence, and prompts.
 
     Attributes:
-        copies: Prefixes to copy in the KV cache.
         generating: The sequences whose newest token is computed, sorted by row.
         positions: The positions of those tokens.
-        prompts: The chunks of prompts to compute.
     """
 
     copies: tuple[PrefixCopy, ...] = ()

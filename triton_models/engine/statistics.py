@@ -22,7 +22,6 @@ class HistogramSnapshot:
     Attributes:
         bounds: The buckets' upper bounds, ascending; one more bucket takes larger values.
         counts: The number of values in each bucket, not cumulative; one more than `bounds`.
-        total: The sum of all values.
     """
 
     bounds: tuple[float, ...]
@@ -53,15 +52,8 @@ class EngineStatistics:
     """The engine's gauges, and its counters since it started.
 
     Attributes:
-        running: Requests in the batch.
         waiting: Requests that wait for a row or for room in the KV cache.
-        finished: Requests that completed.
-        cancelled: Requests that were cancelled.
-        failed: Requests that ended with an error.
-        prompt_tokens: Prompt tokens computed.
         reused_tokens: Prompt tokens copied from the KV cache instead.
-        generated_tokens: Tokens generated.
-        steps: Steps of the model.
         kv_tokens_used: Slots of the KV cache that belong to running requests.
         kv_tokens_retained: Slots retained for reuse, evicted when a request needs room.
         kv_tokens_total: All slots of the KV cache.

@@ -23,14 +23,7 @@ class Phases:
 
 @dataclass(slots=True)
 class RequestTimeline:
-    """Timestamps in seconds of the monotonic clock; `None` means not yet.
-
-    Attributes:
-        submitted: When it was accepted.
-        admitted: When it got a row and an extent.
-        first_token: When its first token became known.
-        newest_token: When its newest token became known.
-    """
+    """Timestamps in seconds of the monotonic clock; `None` means not yet."""
 
     submitted: float = 0.0
     admitted: float | None = None

@@ -241,7 +241,6 @@ class HeadParameters:
     """How a block normalizes and rotates its heads before attention.
 
     Attributes:
-        num_heads: The number of query heads.
         rotations: [2 (cos, signed sin), positions, head size], the last dimension contiguous: see
             `rotation_table`.
         query_norm: [head size]: the weight of the queries' norm, if they are normalized.
@@ -337,13 +336,7 @@ def rotate_and_store(
 ) -> torch.Tensor:
     """Rotates tokens' queries and keys, and stores their keys and values in the cache.
 
-    Args:
-        heads: [tokens, query heads + 2 * key/value heads, head size], contiguous, not rotated.
-        first: The first token to process.
-        positions: int64 [tokens]: each token's position in its own sequence.
-        slots: int64 [tokens]: the cache slot of each token's key and value.
-        cache: [slots, 2 * key/value heads, head size], contiguous.
-        parameters: How heads are normalized and rotated.
+    The arguments are those of `attend`; tokens before the first are left out.
 
     Returns:
         The queries, [tokens - first, query heads, head size].

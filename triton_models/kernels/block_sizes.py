@@ -14,8 +14,6 @@ class AttentionBlocks:
     """The configuration of the attention kernel.
 
     Attributes:
-        num_keys: The number of keys per iteration.
-        num_warps: The number of warps of a program.
         num_stages: The number of pipeline stages of its loop.
     """
 
@@ -31,7 +29,6 @@ class ProductBlocks:
     Attributes:
         num_outputs: The number of output features of a program.
         num_inputs: The number of input features per iteration.
-        num_warps: The number of warps of a program.
         num_stages: The number of pipeline stages of its loop; 1 loads straight into registers.
     """
 

@@ -35,20 +35,10 @@ def draw_from_all(
     draws: torch.Tensor,
     chosen: torch.Tensor,
 ) -> None:
-    """Samples a token for each of the wanted rows, on the GPU; all tensors are contiguous.
+    """Does what `sampling.draw_where` does, on the GPU; all tensors are contiguous.
 
-    It neither synchronizes nor allocates, so a CUDA graph can hold it.
-
-    Args:
-        logits: [tokens, vocabulary], float32.
-        wanted: bool or int8 [tokens]: the rows to sample.
-        temperature: float32 [tokens], at least `sampling.MIN_TEMPERATURE` where wanted.
-        top_k: int64 [tokens]; 0 keeps all.
-        top_p: float32 [tokens]; infinity keeps all.
-        min_p: float32 [tokens]; 0 keeps all.
-        draws: float64 [tokens]: uniform random numbers in [0, 1).
-        chosen: int64 [tokens]: written for the wanted rows; an arbitrary token of the vocabulary
-            where the logits are not finite.
+    It neither synchronizes nor allocates, so a CUDA graph can hold it. Where the logits are not
+    finite, it chooses an arbitrary token of the vocabulary.
     """
     num_rows, vocabulary = logits.shape
     draw_kernel[(num_rows,)](
@@ -161,15 +151,9 @@ def _search(
 ) -> tl.tensor:
     """Returns the largest rank to drop, because enough lies above it.
 
-    Args:
-        logits: The row's logits.
-        vocabulary: Their number.
-        max_logit: The largest.
-        temperature: The temperature; if logits are counted, the scale of the first thresholds.
-        amount: What must lie above: a number of logits, or a share of their probabilities.
-        outside: The largest rank that is dropped already.
-        shift: As returned by `_survey`.
-        weighed: Whether to add up probabilities rather than count logits.
+    `amount` is what must lie above: a number of logits, or, if `weighed`, a share of their
+    probabilities. If logits are counted, the temperature is the scale of the first thresholds.
+    `outside` is the largest rank that is dropped already; for `shift` see `_survey`.
     """
     inside = _rank(max_logit, shift)
     # The first thresholds are where the answer usually is; later ones are evenly spaced.
@@ -262,16 +246,10 @@ def _pick(
     min_p: tl.tensor,
     draw: tl.tensor,
 ) -> tl.tensor:
-    """Returns the first token whose cumulative probability exceeds the draw.
+    """Returns the first token whose cumulative probability exceeds the draw, float64 in [0, 1).
 
-    Args:
-        logits: The row's logits.
-        vocabulary: Their number.
-        max_logit: The largest.
-        temperature: The temperature.
-        bound: Only logits above it are kept.
-        min_p: Only tokens at least `min_p` times as likely as the most likely one are kept.
-        draw: float64, in [0, 1).
+    Only logits above the bound are kept, and of them tokens at least `min_p` times as likely as the
+    most likely one.
     """
     total = tl.zeros([], tl.float64)
     last = tl.zeros([], tl.int32)

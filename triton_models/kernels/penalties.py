@@ -26,19 +26,10 @@ def penalize(
     frequency: torch.Tensor,
     presence: torch.Tensor,
 ) -> None:
-    """Applies penalties to the logits, in place; all tensors are contiguous.
+    """Does what `sampling.penalize_rows` does, on the GPU; all tensors are contiguous.
 
-    It does not synchronize, so a CUDA graph can hold it.
-
-    Args:
-        logits: [tokens, vocabulary], float32.
-        rows: int64 [tokens]: the row of the tables for each row of the logits.
-        lengths: int64 [tokens]: the number of tokens of prompt and answer; 0 changes nothing.
-        tokens: int32 [rows, context]: those tokens; later elements are not read.
-        prompt_lengths: int64 [rows]: the number of prompt tokens among them.
-        repetition: float32 [rows]; 1 for none.
-        frequency: float32 [rows]; 0 for none.
-        presence: float32 [rows]; 0 for none.
+    It does not synchronize, so a CUDA graph can hold it. Tokens beyond the lengths are not read,
+    and a length of 0 changes nothing.
     """
     num_tokens, vocabulary = logits.shape
     context = tokens.shape[1]

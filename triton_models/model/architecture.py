@@ -42,21 +42,12 @@ class Architecture:
 
     Attributes:
         family: `qwen2`, `qwen3` or `llama`, the `model_type` of transformers.
-        vocabulary_size: The number of tokens.
         hidden_size: The width of the residual stream.
-        intermediate_size: The width inside the MLP.
-        num_layers: The number of decoder blocks.
         num_heads: The number of query heads of a block.
         num_key_value_heads: The number of key/value heads of a block, shared by the query heads.
-        head_size: The width of a head.
         max_positions: The maximum context length that the model was trained for, in tokens.
         norm_epsilon: The epsilon of RMSNorm, added to the mean square.
-        qkv_bias: Whether the query, key and value projections have a bias.
-        output_bias: Whether attention's output projection has a bias.
-        mlp_bias: Whether the MLP's projections have a bias.
         qk_norm: Whether queries and keys are normalized, head by head.
-        tied_embeddings: Whether the output layer shares the embedding's weight.
-        rotary: The rotary position embedding.
         dtype: The checkpoint's dtype, by torch's name.
     """
 

@@ -31,12 +31,9 @@ class LoadedModel:
     """A model that is ready to run, with its tokenizer.
 
     Attributes:
-        model: The model; it computes in `model.dtype`.
-        tokenizer: Its tokenizer.
         context_length: The maximum number of tokens of a prompt and its answer together.
         end_ids: The tokens that end an answer.
         dtype: The configured dtype of the weights; a CPU may compute in another one.
-        num_parameters: The number of parameters.
     """
 
     model: Transformer
@@ -50,8 +47,9 @@ class LoadedModel:
 def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
     """Loads a model.
 
-    Raises: UnsupportedModelError: Its architecture is not supported, its files do not match each
-    other, or the settings require a GPU and there is none.
+    Raises:
+        UnsupportedModelError: Its architecture is not supported, its files do not match each other,
+            or the settings require a GPU and there is none.
     """
     name = settings.shown_model_name
     architecture = read_architecture(folder, name)

@@ -16,7 +16,6 @@ class BlockDifference:
     Attributes:
         cosine: The cosine of the angle between them; `None` if one is zero.
         norm_ratio: The second's norm over the first's; `None` if the first is zero.
-        equal: Whether all their elements are equal.
     """
 
     cosine: float | None
@@ -30,8 +29,6 @@ class VectorDifference:
 
     Attributes:
         blocks: The difference at each block that both have.
-        only_first: The blocks that only the first has.
-        only_second: The blocks that only the second has.
     """
 
     blocks: dict[int, BlockDifference]

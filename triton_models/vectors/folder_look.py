@@ -35,7 +35,6 @@ class Look:
 
     Attributes:
         files: The signature of each vector file, by its path within the folder.
-        problems: The files and folders that could not be scanned.
     """
 
     files: dict[str, Signature] = field(default_factory=dict)

@@ -41,9 +41,7 @@ class VectorRegistry:
     """The usable vectors of a folder, and the problems of the other files.
 
     Attributes:
-        vectors: The usable vectors by trait.
         warnings: Warnings about each vector, by trait.
-        problems: The files that cannot be used.
         kept: The traits whose file has become unusable since its vector was loaded.
     """
 
@@ -80,8 +78,6 @@ class ModelFit:
 
     Attributes:
         model_name: The model's name; vectors of another one are accepted with a warning.
-        hidden_size: The width of its residual stream.
-        num_layers: The number of its decoder blocks.
     """
 
     model_name: str

@@ -25,7 +25,6 @@ class FileContent:
         file_trait: The trait's name from the file's name.
         trait_name: The trait's name in the file itself, which is used as it is, or `""`.
         model_name: The model's name from the file, or `""`.
-        metadata: The other content of the file.
     """
 
     blocks: dict[int, NDArray[np.float32]]
@@ -40,11 +39,8 @@ class StoredTensor:
     """A tensor of a file.
 
     Attributes:
-        name: Its name.
-        shape: Its dimensions.
         type: Its type, as messages name it.
         dtype: The numpy dtype of its elements, `<u2` for bfloat16; `None` if it is no vector's.
-        data: Its bytes.
     """
 
     name: str
