@@ -9,33 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 from safetensors import safe_open
 from transformers import Qwen2Config
 
 ARCHITECTURE = "qwen2"
 
-_BLOCK_TENSORS = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-_OTHER_TENSORS = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-_BLOCK_NAME = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
+_MAX_BLOCKS = 128
+_NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, _MAX_BLOCKS)
 
 _NO_MERGE = "\u0120 \u0120"
 """Joins two spaces to a token that is in no vocabulary here, since a file must have some merge."""
@@ -47,12 +32,10 @@ def gguf_name(name: str) -> str:
     Raises:
         ValueError: Qwen2 has no such tensor.
     """
-    if name in _OTHER_TENSORS:
-        return _OTHER_TENSORS[name]
-    match = _BLOCK_NAME.fullmatch(name)
-    if match is None or match[2] not in _BLOCK_TENSORS:
+    found = _NAMES.get_name(name, try_suffixes=(".weight", ".bias"))
+    if found is None:
         raise ValueError(f"{name} is not a tensor of a Qwen2 model")
-    return f"blk.{match[1]}.{_BLOCK_TENSORS[match[2]]}.{match[3]}"
+    return str(found)
 
 
 def metadata(config: Qwen2Config) -> dict[str, int | float]:
@@ -87,8 +70,6 @@ def write_gguf(folder: Path, path: Path) -> None:
     """
     if path.is_file():
         return
-    import gguf  # an optional dependency: the naming above is tested without it
-
     partial = path.with_name(path.name + ".partial")
     config = Qwen2Config.from_pretrained(folder)
     writer = gguf.GGUFWriter(partial, ARCHITECTURE)
@@ -120,8 +101,6 @@ def _add_tokenizer(writer: Any, folder: Path, vocabulary_size: int) -> None:
 
 
 def _add_tensor(writer: Any, name: str, tensor: torch.Tensor) -> None:
-    import gguf
-
     if tensor.dim() == 1:
         writer.add_tensor(name, tensor.float().numpy())
     elif tensor.dtype is torch.bfloat16:
