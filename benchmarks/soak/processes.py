@@ -107,14 +107,22 @@ def holding(process: Process) -> Holding | None:
         return None
 
 
-def shared_memory(pattern: str) -> tuple[int, int]:
-    """Returns the number of files of shared memory, and their bytes in use."""
+@dataclass(frozen=True, slots=True)
+class SharedMemory:
+    """Files in /dev/shm, through which Triton and its models talk, and their bytes in use."""
+
+    files: int
+    size: int
+
+
+def shared_memory(pattern: str) -> SharedMemory:
+    """Returns what there is of shared memory under such names."""
     count = size = 0
     for path in Path("/dev/shm").glob(pattern):
         with contextlib.suppress(OSError):
             size += path.stat().st_blocks * 512
             count += 1
-    return count, size
+    return SharedMemory(count, size)
 
 
 def _read(pid: int) -> Process | None:

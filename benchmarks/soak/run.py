@@ -69,9 +69,9 @@ async def soak(options: SoakOptions) -> Report:
     left = [each.role for each in family if each.alive]
     if left:
         report.leaks.append(f"processes that outlived their stop: {', '.join(left)}")
-    files, size = shared_memory(servers.shared_memory)
-    if files:
-        report.leaks.append(f"{files} files of {size} bytes left in /dev/shm")
+    kept = shared_memory(servers.shared_memory)
+    if kept.files:
+        report.leaks.append(f"{kept.files} files of {kept.size} bytes left in /dev/shm")
     ledger.settle()
     with (options.folder / "losses.jsonl").open("w") as file:
         file.writelines(json.dumps(asdict(loss)) + "\n" for loss in ledger.losses)

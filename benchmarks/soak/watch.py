@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.soak.processes import STEP, TRITON, Holding, Process, holding, shared_memory
+from benchmarks.soak.processes import (
+    STEP,
+    TRITON,
+    Holding,
+    Process,
+    SharedMemory,
+    holding,
+    shared_memory,
+)
 from benchmarks.soak.servers import Servers
 
 MIB = 2**20
@@ -90,14 +98,6 @@ class Growth:
         return found if self.judged else []
 
 
-@dataclass(frozen=True, slots=True)
-class SharedMemory:
-    """Triton's files in /dev/shm, through which it and its models talk, and their bytes in use."""
-
-    files: int
-    size: int
-
-
 class Watch:
     """Samples the servers.
 
@@ -136,10 +136,12 @@ class Watch:
             self._roles[process] = process.role
             descriptors[process.role] += held.descriptors
             lines.append({"seconds": now, "role": process.role, "pid": process.pid, **asdict(held)})
-        count, size = shared_memory(self._servers.shared_memory)
-        self.shared_memory.append(SharedMemory(count, size))
+        shared = shared_memory(self._servers.shared_memory)
+        self.shared_memory.append(shared)
         self._measure_logs()
-        lines.append({"seconds": now, "role": "/dev/shm", "files": count, "bytes": size})
+        lines.append(
+            {"seconds": now, "role": "/dev/shm", "files": shared.files, "bytes": shared.size}
+        )
         lines.append({"seconds": now, "role": "logs", "bytes": self.log_bytes})
         with self._path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
