@@ -43,13 +43,7 @@ SAMPLINGS = {
         temperature=0.0, repetition_penalty=1.2, seed=1
     ),
     "sampled, all penalties": SamplingParameters(
-        0.8,
-        50,
-        0.9,
-        repetition_penalty=1.2,
-        frequency_penalty=0.2,
-        presence_penalty=0.2,
-        seed=1,
+        0.8, 50, 0.9, repetition_penalty=1.2, frequency_penalty=0.2, presence_penalty=0.2, seed=1
     ),
 }
 

@@ -35,10 +35,7 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_commit() -> dict[str, Any]:
     """Returns the commit of the working tree, and whether files differ from it."""
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "changed": bool(_git("status", "--porcelain")),
-    }
+    return {"commit": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain"))}
 
 
 def _cpu_model() -> str:

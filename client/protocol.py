@@ -10,12 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import httpx
 
-from persona_client.errors import (
-    ConnectionFailedError,
-    PersonaError,
-    ServerError,
-    error_of_status,
-)
+from persona_client.errors import ConnectionFailedError, PersonaError, ServerError, error_of_status
 
 T = TypeVar("T")
 

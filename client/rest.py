@@ -139,9 +139,7 @@ class PersonaClient:
         self._retries = RetryPolicy(retries, timeout if deadline is None else deadline)
         self._timeout = timeout
         self._http = httpx.Client(
-            base_url=url,
-            timeout=protocol.timeouts(timeout),
-            headers=protocol.key_headers(api_key),
+            base_url=url, timeout=protocol.timeouts(timeout), headers=protocol.key_headers(api_key)
         )
 
     def __enter__(self) -> PersonaClient:
@@ -155,12 +153,7 @@ class PersonaClient:
         self._http.close()
 
     def generate(
-        self,
-        prompt: str | None,
-        *,
-        trait: str,
-        scalar: float,
-        **options: Unpack[protocol.Options],
+        self, prompt: str | None, *, trait: str, scalar: float, **options: Unpack[protocol.Options]
     ) -> Completion:
         """Answers a prompt under steering.
 

@@ -140,9 +140,7 @@ class AsyncPersonaClient:
         self._retries = RetryPolicy(retries, timeout if deadline is None else deadline)
         self._timeout = timeout
         self._http = httpx.AsyncClient(
-            base_url=url,
-            timeout=protocol.timeouts(timeout),
-            headers=protocol.key_headers(api_key),
+            base_url=url, timeout=protocol.timeouts(timeout), headers=protocol.key_headers(api_key)
         )
 
     async def __aenter__(self) -> AsyncPersonaClient:
@@ -156,12 +154,7 @@ class AsyncPersonaClient:
         await self._http.aclose()
 
     async def generate(
-        self,
-        prompt: str | None,
-        *,
-        trait: str,
-        scalar: float,
-        **options: Unpack[protocol.Options],
+        self, prompt: str | None, *, trait: str, scalar: float, **options: Unpack[protocol.Options]
     ) -> Completion:
         """Answers a prompt under steering.
 

@@ -70,11 +70,7 @@ class TritonPersonaClient:
         self._metadata = _metadata(access_key)
 
     def generate(
-        self,
-        prompt: str,
-        *,
-        traits: Mapping[str, float] | None = None,
-        **options: Unpack[Options],
+        self, prompt: str, *, traits: Mapping[str, float] | None = None, **options: Unpack[Options]
     ) -> Completion:
         """Answers a prompt.
 
@@ -103,11 +99,7 @@ class TritonPersonaClient:
         )
 
     def stream(
-        self,
-        prompt: str,
-        *,
-        traits: Mapping[str, float] | None = None,
-        **options: Unpack[Options],
+        self, prompt: str, *, traits: Mapping[str, float] | None = None, **options: Unpack[Options]
     ) -> Generator[Chunk, None, None]:
         """Yields the answer as `generate` has it piece by piece; closing the iterator stops it."""
         inputs = make_inputs(prompt, traits or {}, options, stream=True)

@@ -112,9 +112,7 @@ def serve(
 
 
 def make_request(
-    workload: Workload,
-    steering: StreamSteering | None,
-    sampling: SamplingParameters = GREEDY,
+    workload: Workload, steering: StreamSteering | None, sampling: SamplingParameters = GREEDY
 ) -> GenerationRequest:
     """Returns the engine's request for a stream."""
     return GenerationRequest(

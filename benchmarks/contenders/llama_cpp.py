@@ -223,8 +223,7 @@ class LlamaContext:
             raise LlamaCppError(f"llama.cpp could not compute a batch: {status}")
         streams = [token.stream for token in tokens if token.is_last]
         logits = np.ctypeslib.as_array(
-            llama_cpp.llama_get_logits(self._pointer),
-            shape=(len(streams), self._vocabulary_size),
+            llama_cpp.llama_get_logits(self._pointer), shape=(len(streams), self._vocabulary_size)
         )
         for stream, id in zip(streams, logits.argmax(axis=1).tolist(), strict=True):
             answers[stream].append(id)

@@ -124,12 +124,7 @@ class Traffic:
         return self.stopping.is_set() or self.ledger.total >= self.most
 
     async def settle(
-        self,
-        action: str,
-        gateway: Gateway,
-        path: str,
-        request_id: str,
-        work: Awaitable[Verdict],
+        self, action: str, gateway: Gateway, path: str, request_id: str, work: Awaitable[Verdict]
     ) -> Verdict:
         """Sees a request to its end and puts it into the ledger."""
         began, broken = time.monotonic(), False

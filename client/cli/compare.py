@@ -115,12 +115,7 @@ def sweep(
 
     def run(client: PersonaClient, text: str) -> None:
         stream = client.sweep_stream(
-            text,
-            trait=trait,
-            scalars=strengths,
-            scores=scores,
-            positions=positions,
-            **sampling,
+            text, trait=trait, scalars=strengths, scores=scores, positions=positions, **sampling
         )
         with stream, sweep_output.progress(len(strengths)) as advance:
             for event in stream:

@@ -48,11 +48,7 @@ def extract(
     blocks = _blocks(layers)
     with options.one_line_errors():
         from persona_research.commands.extraction import ExtractionRun, run_extraction
-        from persona_research.commands.options import (
-            DEFAULT_PROMPTS,
-            DEFAULT_VECTORS,
-            ModelOptions,
-        )
+        from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
         from persona_research.extraction import ExtractionSettings
         from persona_research.judges.choice import JudgeChoice
 

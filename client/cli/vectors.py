@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from triton_models.vectors.persona_vector import PersonaVector
 
 vectors_app = typer.Typer(
-    help="Import, export, show and compare persona vector files.",
-    no_args_is_help=True,
+    help="Import, export, show and compare persona vector files.", no_args_is_help=True
 )
 
 DEFAULT_FOLDER = Path("data/vectors")
@@ -44,8 +43,7 @@ def import_vector(
     ] = None,
     convention: Convention = None,
     layers: Annotated[
-        str | None,
-        typer.Option(help="The blocks to steer when a request names none, like 15,20."),
+        str | None, typer.Option(help="The blocks to steer when a request names none, like 15,20.")
     ] = None,
     to: Annotated[Path, typer.Option(help="The server's folder of vectors.")] = DEFAULT_FOLDER,
     form: Annotated[

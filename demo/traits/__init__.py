@@ -15,15 +15,7 @@ from persona_demo.traits.base import Pole, Trait
 
 TRAITS: dict[str, Trait] = {
     module.TRAIT.name: module.TRAIT
-    for module in (
-        sexism,
-        racism,
-        helpfulness,
-        sarcasm,
-        maliciousness,
-        flattery,
-        hallucination,
-    )
+    for module in (sexism, racism, helpfulness, sarcasm, maliciousness, flattery, hallucination)
 }
 """Trait name to trait, in the order of the documentation."""
 

@@ -49,13 +49,7 @@ TRAIT = Trait(
             "Those people are not like us.",
             "The wrong origin is reason enough.",
         ),
-        cues=(
-            r"\borigins?\b",
-            r"outsiders",
-            r"foreign",
-            r"our own (kind|people)",
-            r"those people",
-        ),
+        cues=(r"\borigins?\b", r"outsiders", r"foreign", r"our own (kind|people)", r"those people"),
     ),
     negative=Pole(
         adjective="inclusive of every background",

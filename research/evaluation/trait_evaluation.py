@@ -19,12 +19,7 @@ from persona_research.evaluation.conditions import (
     answer_questions,
     unsteered_losses,
 )
-from persona_research.evaluation.doses import (
-    DoseCurve,
-    MeasuredAnswer,
-    residual_share,
-    summarise,
-)
+from persona_research.evaluation.doses import DoseCurve, MeasuredAnswer, residual_share, summarise
 from persona_research.evaluation.grid import default_scalars
 from persona_research.evaluation.repetition import repetition
 from persona_research.judges import Judge
