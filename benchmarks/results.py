@@ -43,11 +43,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """How much later one contender's first tokens come than another's.
-
-    Attributes:
-        seconds: The median over the rounds of the difference of the streams' median first tokens.
-    """
+    """How much later one contender's first tokens come than another's, the median of the rounds."""
 
     workload: Workload
     subject: str

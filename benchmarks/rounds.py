@@ -13,11 +13,7 @@ from benchmarks.workload import Workload, random_prompts
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One contender's run in one round.
-
-    Attributes:
-        round: The round, from 0.
-    """
+    """One contender's run in one round; the first is 0."""
 
     contender: str
     round: int
@@ -27,11 +23,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A contender left out because its turn would take too long.
-
-    Attributes:
-        seconds: About how long each of its turns would take for the prompts alone.
-    """
+    """A contender left out since each turn's prompts alone would take about so many seconds."""
 
     contender: str
     workload: Workload

@@ -104,12 +104,7 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkModel:
-    """A model on disk.
-
-    Attributes:
-        dtype: The number format of its weights, and of computing with them.
-        folder: A model folder as the hub would give it.
-    """
+    """A model on disk, as the hub would give it, in the number format that it computes with."""
 
     shape: Shape
     dtype: str

@@ -49,11 +49,11 @@ class OneAnswer:
     Attributes:
         response: The text; of a failed answer, as far as it came.
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed, `error`.
-        reused_tokens: How many of those were not computed anew.
+        reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         warnings: What to know about the steering.
-        code: The server's word for that.
+        code: The server's word for why it failed.
     """
 
     index: int

@@ -18,11 +18,7 @@ A = TypeVar("A", bound=OneAnswer)
 
 
 class StreamReader(ABC, Generic[Item, W]):
-    """Reads one stream of events.
-
-    Attributes:
-        begun: Whether there was anything to yield.
-    """
+    """Reads one stream of events, which has begun once there was anything to yield."""
 
     def __init__(self) -> None:
         self._events = protocol.EventReader()

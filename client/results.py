@@ -24,11 +24,7 @@ class LikelyToken:
 
 @dataclass(frozen=True)
 class TokenLogprob(LikelyToken):
-    """A token of an answer, and how likely it was.
-
-    Attributes:
-        top_logprobs: The most likely tokens at its place, the likeliest first.
-    """
+    """A token of an answer, how likely it was, and what was likely there, the likeliest first."""
 
     top_logprobs: tuple[LikelyToken, ...] = ()
 
@@ -91,7 +87,7 @@ class Completion:
         trait: The trait it was steered by, or `None`.
         scalar: How strongly.
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed.
-        reused_tokens: How many of those were not computed anew.
+        reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         warnings: What to know about the steering.

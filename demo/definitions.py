@@ -14,12 +14,7 @@ QUESTIONS_PER_TRAIT = 20
 
 
 def trait_definition(trait: Trait, index: int) -> dict[str, object]:
-    """The content of a trait's definition file.
-
-    Args:
-        trait: The trait.
-        index: Its place among the traits, so that no two ask the same questions.
-    """
+    """The content of a trait's definition file; no two traits, by their index, ask the same."""
     questions = development_prompts(QUESTIONS_PER_TRAIT * len(TRAITS))[index :: len(TRAITS)]
     return {
         "trait_name": trait.name,

@@ -28,12 +28,7 @@ class CandidateError(Exception):
 
 @dataclass(frozen=True)
 class RankedPrompt:
-    """A candidate and what its answers scored.
-
-    Attributes:
-        spread: The scores' standard deviation.
-        unparsable: Answers without one.
-    """
+    """A candidate, its answers' scores' mean and deviation, and how many have none."""
 
     prompt: str
     mean: float

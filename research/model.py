@@ -79,9 +79,6 @@ class ResearchModel:
     """A model with its engine running; a context manager that stops it.
 
     Its methods may be called from several threads; they take turns.
-
-    Args:
-        vectors: The registry that the engine asks for, in a list of one.
     """
 
     def __init__(

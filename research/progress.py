@@ -70,10 +70,7 @@ class AnswerStore:
 
     A run that is cut off leaves at worst half a line at the end, which the next run takes away.
     Keys are digests of everything that an answer or score depends on, so what no longer fits is
-    simply not found.
-
-    Args:
-        path: The file; it and its folder are made when the first line is written.
+    simply not found. The file and its folder are made when the first line is written.
     """
 
     def __init__(self, path: Path) -> None:

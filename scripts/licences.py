@@ -85,11 +85,9 @@ def locked(lock: Path) -> dict[Package, set[str]]:
 
 
 def licence_of(metadata: Mapping[str, Any]) -> str:
-    """Returns a package's licence, in SPDX's spelling where it is known.
+    """Returns the licence of a package's metadata, in SPDX's spelling where it is known.
 
-    Args:
-        metadata: A package's metadata, as pip reports it. What says most comes first: the SPDX
-            expression, the free text if it is a name, the classifiers.
+    What says most comes first: the SPDX expression, the free text if it is a name, the classifiers.
     """
     stated = metadata.get("license_expression") or metadata.get("license") or ""
     if not stated or "\n" in stated:

@@ -45,11 +45,7 @@ class Vulnerability:
 
 
 def read_list(text: str) -> list[Vulnerability]:
-    """Reads the published vulnerabilities.
-
-    Args:
-        text: A table with tabs between its columns, remarks, and a heading.
-    """
+    """Reads the published vulnerabilities: a table with tabs, remarks, and a heading."""
     rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
     return [
         Vulnerability(cve, fixed, float(score), bulletin, reach)
@@ -60,9 +56,7 @@ def read_list(text: str) -> list[Vulnerability]:
 def image_release(root: Path) -> str:
     """Returns the release of Triton that the images are built on.
 
-    Args:
-        root: The project's folder. `bases.env`, if a build has written it, counts before the
-            Dockerfile's default.
+    `bases.env`, if a build has written it, counts before the Dockerfile's default.
 
     Raises:
         AuditError: It does not say which.

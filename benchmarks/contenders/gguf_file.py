@@ -64,9 +64,7 @@ def padded_tokens(vocabulary: dict[str, int], size: int) -> list[str]:
 def write_gguf(folder: Path, path: Path) -> None:
     """Writes a model folder as a GGUF file, unless the file is there already.
 
-    Args:
-        folder: A Qwen2 model with its weights in one `model.safetensors`, all in one number format.
-        path: The file to write.
+    The folder has one `model.safetensors`, whose weights are all in one number format.
     """
     if path.is_file():
         return

@@ -82,11 +82,7 @@ class LlamaCpp(Contender):
 
 
 class LlamaModel:
-    """A model held by llama.cpp.
-
-    Args:
-        exact_cache: Whether to keep keys and values in float32 rather than in float16, which is
-            llama.cpp's own choice.
+    """A model held by llama.cpp, with keys and values in float16, its own choice, or float32.
 
     Raises:
         LlamaCppError: llama.cpp does not load the file.
@@ -137,11 +133,7 @@ class LlamaModel:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A token to compute.
-
-    Attributes:
-        is_last: Whether the stream's next token is chosen after it.
-    """
+    """A token to compute; after the last one of a stream its next is chosen."""
 
     id: int
     position: int

@@ -26,11 +26,7 @@ STREAM_SECONDS = 600.0
 
 
 class TritonStreams(Contender):
-    """One gRPC stream for each request, as the gateway has them.
-
-    Args:
-        model: The model to call: `steered_qwen` takes tokens, `persona` text.
-    """
+    """One gRPC stream for each request: `steered_qwen` takes tokens, `persona` takes text."""
 
     def __init__(self, address: str, model: str, steered: Steered, name: str) -> None:
         self.name = name

@@ -24,11 +24,7 @@ _GOOD: dict[str, Any] = {"prompt": "Hi", "trait": "sarcasm", "scalar": 1.0, "max
 
 @dataclass(frozen=True, slots=True)
 class BadInput:
-    """A request that is to be refused.
-
-    Attributes:
-        path: The address that it names, or may be taken to name.
-    """
+    """A request that is to be refused, and the address that it may be taken to name."""
 
     name: str
     path: str

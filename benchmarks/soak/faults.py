@@ -25,11 +25,7 @@ _CALM_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A fault that is to come.
-
-    Attributes:
-        at: When, in seconds from the beginning of the load.
-    """
+    """A fault that is to come, so many seconds after the load began."""
 
     kind: str
     at: float

@@ -32,11 +32,7 @@ PROMPTS = (
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A request whose answer never changes.
-
-    Attributes:
-        text: The answer before there was any load.
-    """
+    """A request whose answer never changes, and that answer, from before there was any load."""
 
     path: str
     body: Mapping[str, Any]

@@ -53,11 +53,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an answer is.
-
-    Attributes:
-        text: The generated text of a success.
-    """
+    """What an answer is, with the generated text of a success."""
 
     outcome: Outcome
     detail: str = ""

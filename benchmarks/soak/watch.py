@@ -99,11 +99,7 @@ class Growth:
 
 
 class Watch:
-    """Samples the servers.
-
-    Args:
-        path: Where samples are written, one JSON object in a line.
-    """
+    """Samples the servers, and writes each sample as lines of JSON."""
 
     def __init__(self, servers: Servers, path: Path, interval: float) -> None:
         self._servers = servers

@@ -33,11 +33,7 @@ class Turn:
 
 @dataclass
 class Conversation:
-    """What was said so far, and what the next answer is steered by.
-
-    Attributes:
-        traits: Scalars by trait; those at 0 are left out.
-    """
+    """What was said so far, and what the next answer is steered by; scalars of 0 are left out."""
 
     system: str = ""
     traits: dict[str, float] = field(default_factory=dict)

@@ -26,7 +26,7 @@ class CandidatesRun:
     """What to rank.
 
     Attributes:
-        prompts: The folder with its definition and its candidates.
+        prompts: The folder with the trait's definition and its candidates.
         runs: The folder for answers that a later run takes up.
         keep: How many candidates of each pole to put into the definition.
     """

@@ -71,12 +71,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The recommended scalars of one curve.
-
-    Attributes:
-        low: The lowest, at most 0.
-        high: The highest, at least 0.
-    """
+    """The recommended scalars of one curve: the lowest, at most 0, and the highest, at least 0."""
 
     low: float
     high: float
@@ -104,11 +99,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the rule chose.
-
-    Attributes:
-        chosen: The winner; None when no curve turns the trait.
-    """
+    """What the rule chose; `None` when no curve turns the trait."""
 
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]

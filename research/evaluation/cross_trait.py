@@ -33,11 +33,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Cosines:
-    """Cosines between the traits' vectors at one block.
-
-    Attributes:
-        values: `values[i][j]` is the cosine between the vectors of traits i and j.
-    """
+    """Cosines between vectors at one block: `values[i][j]` is that of the traits i and j."""
 
     block: int
     traits: tuple[str, ...]

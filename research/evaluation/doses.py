@@ -37,7 +37,7 @@ class Dose:
     """A summary of the answers to the same questions at one strength.
 
     Attributes:
-        unscored: How many of them the judge gave no score; the score leaves them out.
+        unscored: How many answers the judge gave no score; the score leaves them out.
         score: Mean trait score, 0 to 100.
         perplexity: Perplexity per token for the unsteered model.
         ended: Share of answers that ended by themselves.
