@@ -30,15 +30,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         parser.error(f"{folder} is not empty")
-    options = SoakOptions(
-        minutes=arguments.minutes,
-        folder=folder.absolute(),
-        seed=arguments.seed,
-        users=arguments.users,
-        most_requests=arguments.requests,
-        interval=arguments.interval,
-        say=_say,
-    )
+    options = SoakOptions(**{**vars(arguments), "folder": folder.absolute()}, say=_say)
     try:
         report = asyncio.run(soak(options))
     except StartError as error:

@@ -36,7 +36,7 @@ class SoakOptions:
 
     Attributes:
         folder: Where logs, samples and the report go; it is empty.
-        most_requests: After how many the load ends, whatever the time.
+        requests: After how many the load ends, whatever the time.
         interval: Seconds between two samples of the processes.
     """
 
@@ -44,7 +44,7 @@ class SoakOptions:
     folder: Path
     seed: int = 0
     users: int = 12
-    most_requests: int = 1_000_000
+    requests: int = 1_000_000
     interval: float = 5.0
     say: Say = print
 
@@ -87,7 +87,7 @@ async def _use(servers: Servers, options: SoakOptions, report: Report) -> None:
         await known_answers(servers),
         chooser(all_bad_input(servers.keys.user, servers.keys.admin)),
         uploads,
-        options.most_requests,
+        options.requests,
     )
     watch = Watch(servers, options.folder / "samples.jsonl", options.interval)
     at_rest = watch.sample()
