@@ -171,10 +171,10 @@ class PackedAttention:
             return self._variable_length(queries, cache, group, _CAUSAL)
         spans = self._layout.prompts
         chunks = queries.split([span.length for span in spans])
-        attended = [
-            self._chunk(chunk, self._in_place(cache, span), mask)
-            for chunk, span, mask in zip(chunks, spans, self._masks, strict=True)
-        ]
+        attended = []
+        for chunk, span, mask in zip(chunks, spans, self._masks, strict=True):
+            keys, values = self._in_place(cache, span).split(self._num_shared, dim=1)
+            attended.append(_causal(chunk.transpose(0, 1).unsqueeze(0), keys, values, mask))
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def _generating(self, queries: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
@@ -232,21 +232,6 @@ class PackedAttention:
         keys, values = cached.split(self._num_shared, dim=1)
         attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         return attended.reshape(len(queries), -1)
-
-    def _chunk(
-        self, queries: torch.Tensor, cached: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Computes the attention of a prompt's chunk, [length, query heads, head size]."""
-        keys, values = cached.split(self._num_shared, dim=1)
-        attended = scaled_dot_product_attention(
-            queries.transpose(0, 1).unsqueeze(0),
-            keys,
-            values,
-            attn_mask=mask,
-            is_causal=mask is None,
-            enable_gqa=True,
-        )
-        return attended[0].transpose(0, 1).flatten(1)
 
     @staticmethod
     def _in_place(cache: torch.Tensor, span: Span) -> torch.Tensor:
@@ -353,12 +338,7 @@ class _Short:
 
 
 class WholeSequences:
-    """Causal attention of whole packed sequences, without a KV cache.
-
-    Args:
-        lengths: The number of tokens of each.
-        model: The model's architecture.
-    """
+    """Causal attention of whole packed sequences of given lengths, without a KV cache."""
 
     def __init__(self, lengths: Sequence[int], model: Architecture) -> None:
         self._lengths = list(lengths)
@@ -368,12 +348,22 @@ class WholeSequences:
         """See `transformer.Attend`."""
         attended = []
         for sequence in heads.split(self._lengths):
-            queries, keys, values = sequence.transpose(0, 1).unsqueeze(0).split(self._sizes, dim=1)
-            states = scaled_dot_product_attention(
-                queries, keys, values, is_causal=True, enable_gqa=True
-            )
-            attended.append(states[0].transpose(0, 1).flatten(1))
+            parts = sequence.transpose(0, 1).unsqueeze(0).split(self._sizes, dim=1)
+            attended.append(_causal(*parts))
         return torch.cat(attended)
+
+
+def _causal(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Returns causal attention, [length, heads * head size], of [1, heads, length, head size]."""
+    attended = scaled_dot_product_attention(
+        queries, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
+    return attended[0].transpose(0, 1).flatten(1)
 
 
 def varlen_attn(*args: Any, **kwargs: Any) -> Any:
