@@ -9,9 +9,9 @@ For few rows the elementwise parts are fused into the matrix products.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.functional import embedding, linear
 
 from triton_models.engine.packed_batch import PackedBatch
@@ -28,7 +28,7 @@ from triton_models.kernels.block_sizes import (
 from triton_models.kernels.elementwise import add_and_normalize, gate, normalize
 from triton_models.model.attention import KVCache, Layout, PackedAttention
 from triton_models.model.linear import Linear
-from triton_models.model.transformer import DecoderBlock, RMSNorm, Transformer
+from triton_models.model.transformer import DecoderBlock, Transformer
 from triton_models.steering.hooks import ResidualTap, SteeringTable
 
 
@@ -189,28 +189,26 @@ class FusedForward:
         return torch.empty(shape, dtype=torch.float32, device=self._model.device)
 
 
-def _parts(block: Any, model: Transformer, rotations: torch.Tensor, deltas: torch.Tensor) -> _Block:
+def _parts(
+    block: nn.Module, model: Transformer, rotations: torch.Tensor, deltas: torch.Tensor
+) -> _Block:
     assert isinstance(block, DecoderBlock)
     attention, architecture = block.attention, model.architecture
-
-    def weight_of(norm: RMSNorm) -> torch.Tensor:
-        return norm.weight
-
     normalizes = architecture.qk_norm
     gate_up = block.mlp.gate_up.joined
     assert isinstance(gate_up, Linear)
     return _Block(
-        attention_norm=weight_of(block.attention_norm),
+        attention_norm=block.attention_norm.weight,
         query_key_value=attention.query_key_value,
         heads=HeadParameters(
             architecture.num_heads,
             rotations,
-            weight_of(attention.query_norm) if normalizes else None,
-            weight_of(attention.key_norm) if normalizes else None,
+            attention.query_norm.weight if normalizes else None,
+            attention.key_norm.weight if normalizes else None,
             architecture.norm_epsilon,
         ),
         output=attention.output,
-        mlp_norm=weight_of(block.mlp_norm),
+        mlp_norm=block.mlp_norm.weight,
         gate_up=gate_up,
         down=block.mlp.down,
         deltas=deltas,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -44,10 +43,7 @@ _DERIVED_SUFFIX = "rotary_emb.inv_freq"
 
 
 class Checkpoint:
-    """A folder's safetensors files, read lazily; a context manager that closes them.
-
-    `name` is the model's in messages.
-    """
+    """A folder's safetensors files, read lazily until `close`; messages call the model `name`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._name = name
@@ -64,15 +60,8 @@ class Checkpoint:
                 self._places[key] = tensors
                 self._unread.add(key)
 
-    def __enter__(self) -> Checkpoint:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Closes the files."""
         self._opened.close()
 
     def copy(self, key: str, target: torch.Tensor) -> None:

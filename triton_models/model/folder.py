@@ -15,7 +15,6 @@ from triton_models.settings import DEFAULT_MODEL, DEMO_MODEL_FOLDER, ServerSetti
 from triton_models.text.token_bytes import is_byte_level
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
-"""The files of a hub repository that serving needs."""
 
 
 def find_model(settings: ServerSettings) -> Path:
@@ -27,18 +26,13 @@ def find_model(settings: ServerSettings) -> Path:
     """
     folder = _locate(settings)
     read_architecture(folder, settings.shown_model_name)
-    _check_weights(folder, settings)
-    return folder
-
-
-def _check_weights(folder: Path, settings: ServerSettings) -> None:
-    """Makes sure that no weight file is missing, as after an interrupted download."""
     missing = [name for name in weight_files(folder) if not (folder / name).is_file()]
-    if missing:
+    if missing:  # as after an interrupted download
         raise ModelMissingError(
             f"the model {settings.shown_model_name} is incomplete, it lacks {', '.join(missing)}: "
             f"fetch the rest with '{_download_command(settings)}'"
         )
+    return folder
 
 
 def _locate(settings: ServerSettings) -> Path:
@@ -68,15 +62,11 @@ def _locate(settings: ServerSettings) -> Path:
             f"MODEL_NAME={name} is neither a folder nor a hub id such as {DEFAULT_MODEL}"
         ) from error
     except LocalEntryNotFoundError as error:
+        at = f" at {settings.model_revision}" if settings.model_revision else ""
         raise ModelMissingError(
-            f"the model {_revised(settings)} is not in {settings.model_cache}: fetch it with "
-            f"'{_download_command(settings)}', or unset MODEL_NAME to serve the demo model"
+            f"the model {settings.shown_model_name}{at} is not in {settings.model_cache}: fetch it "
+            f"with '{_download_command(settings)}', or unset MODEL_NAME to serve the demo model"
         ) from error
-
-
-def _revised(settings: ServerSettings) -> str:
-    at = f" at {settings.model_revision}" if settings.model_revision else ""
-    return settings.shown_model_name + at
 
 
 def _download_command(settings: ServerSettings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def load_model(folder: Path, settings: ServerSettings) -> LoadedModel:
     number_format = choose_number_format(dtype, device, packing=settings.cpu_packing)
     context_length = min(architecture.max_positions, settings.max_context)
     model = Transformer(architecture, number_format, context_length, device)
-    with Checkpoint(folder, name) as checkpoint:
+    with closing(Checkpoint(folder, name)) as checkpoint:
         num_parameters = load_weights(model, checkpoint, number_format)
     tokenizer = load_tokenizer(folder)
     return LoadedModel(
