@@ -1,11 +1,8 @@
 """The secrets that restrict Triton's API: one for control, one for inference.
 
-Loading a model runs code that the request brings along, so anyone who may load a model can run
-anything as Triton's user. Registered shared memory lets requests access the memory of other
-programs, and trace and log settings can fill the disk. By default Triton serves all of this on both
-ports to anyone, even to a web page in a browser on the same machine; with a secret it requires a
-header. Inference reaches the model past the gateway's API keys and policy, so a second secret can
-restrict that as well.
+Loading a model runs code that the request brings along, and by default Triton serves control to
+anyone; with a secret it requires a header. Inference reaches the model past the gateway's API keys
+and policy. docs/security.md has the rest.
 """
 
 from __future__ import annotations
@@ -13,25 +10,16 @@ from __future__ import annotations
 import re
 import secrets
 
+# The environment variables with the secrets, of control and of inference.
 VARIABLE = "TRITON_CONTROL_KEY"
-"""The environment variable with the secret of control."""
-
 ACCESS_VARIABLE = "TRITON_ACCESS_KEY"
-"""The environment variable with the secret of inference, of servers, gateways and clients."""
 
+# The HTTP headers that carry them, and their keys in gRPC metadata, to which Triton adds a prefix.
 HEADER = "persona-control-key"
-"""The HTTP header that carries the secret of control."""
-
 ACCESS_HEADER = "persona-access-key"
-"""The HTTP header that carries the secret of inference."""
-
 _GRPC_PREFIX = "triton-grpc-protocol-"
-
 GRPC_HEADER = f"{_GRPC_PREFIX}{HEADER}"
-"""The gRPC metadata key of the secret of control: Triton adds a prefix."""
-
 ACCESS_GRPC_HEADER = f"{_GRPC_PREFIX}{ACCESS_HEADER}"
-"""The gRPC metadata key of the secret of inference."""
 
 RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")
 """The parts of Triton's API that require the secret of control, by Triton's names."""

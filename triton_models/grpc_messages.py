@@ -168,7 +168,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "warnings": lambda text: tuple(json.loads(text)) if text else (),
     "timings": lambda text: json.loads(text) if text else {},
 }
-"""Parsers of the fields that are JSON."""
 
 
 def decode_response(response: Any) -> TritonChunk:

@@ -172,4 +172,3 @@ MODELS: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
     STEERED_QWEN: (STEERED_QWEN_INPUTS, STEERED_QWEN_OUTPUTS),
     DETOKENIZER: (CHUNK_OUTPUTS + STATUS_OUTPUTS, PERSONA_OUTPUTS),
 }
-"""The inputs and outputs of each model."""

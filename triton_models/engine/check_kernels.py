@@ -33,7 +33,6 @@ BLOCK_TOLERANCE = Tolerance(0.02, 0.2)
 """For the residual stream after block 0: bfloat16 takes a quarter of the median."""
 
 LOGITS_TOLERANCE = Tolerance(0.15, 0.6)
-"""For the logits."""
 
 _NUM_PROBED_ROWS = (1, 2, 3, 6, 160)
 """Batch sizes that take every code path: few rows and many, split keys and whole ones."""

@@ -57,7 +57,6 @@ _FORMATS = {
 }
 
 VECTOR_SUFFIXES = tuple(_FORMATS)
-"""The suffixes of the files that can be read and written."""
 
 
 def read_vector(
