@@ -48,14 +48,10 @@ class Penalties:
 
 
 def penalize(logits: torch.Tensor, penalties: Penalties) -> None:
-    """Applies penalties to the logits, in place.
+    """Applies penalties to the logits, float32 [rows, vocabulary], contiguous, in place.
 
     All occurrences of a token write the same value, computed from the original logit, so the number
     of occurrences does not matter, except for the frequency penalty, which adds up.
-
-    Args:
-        logits: [rows, vocabulary], float32, contiguous.
-        penalties: The penalties.
     """
     flat = logits.view(-1)
     origins = (penalties.places * logits.shape[1]).unsqueeze(1)
@@ -164,13 +160,7 @@ def draw_from_all(
     ties are kept or dropped together. The kept tokens are sampled in the vocabulary's order, which
     needs no sorting; `kernels.draw_from_all` is its GPU kernel.
 
-    Args:
-        logits: [rows, vocabulary], float32.
-        temperature: float32 [rows, 1], at least `MIN_TEMPERATURE`.
-        top_k: int64 [rows, 1]; 0 keeps all.
-        top_p: float32 [rows, 1]; infinity keeps all.
-        min_p: float32 [rows, 1]; 0 keeps all.
-        draws: float64 [rows, 1]: uniform random numbers in [0, 1).
+    The arguments are those of `draw_from_few`, but a `top_k` of 0 keeps all.
 
     Returns:
         int64 [rows], the tokens; an arbitrary token where logits are not finite.
@@ -200,19 +190,10 @@ def draw_where(
     draws: torch.Tensor,
     chosen: torch.Tensor,
 ) -> None:
-    """Samples some rows of a batch as `draw_from_all` does.
+    """Samples the rows that are `wanted`, bool [rows], as `draw_from_all` does.
 
+    Its arguments are [rows] here. The tokens are written to `chosen`, int64 [rows].
     `kernels.draw_from_all.draw_from_all` is its GPU kernel.
-
-    Args:
-        logits: [rows, vocabulary], float32.
-        wanted: bool [rows]: the rows to sample.
-        temperature: float32 [rows].
-        top_k: int64 [rows].
-        top_p: float32 [rows].
-        min_p: float32 [rows].
-        draws: float64 [rows].
-        chosen: int64 [rows]: written for the wanted rows.
     """
     columns = (each[:, None] for each in (temperature, top_k, top_p, min_p, draws))
     chosen.copy_(torch.where(wanted, draw_from_all(logits, *columns), chosen))
@@ -221,14 +202,7 @@ def draw_where(
 def _min_logit_left(
     logits: torch.Tensor, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
 ) -> torch.Tensor:
-    """Returns the smallest logit that top-k and top-p keep in each row, float32 [rows, 1].
-
-    Args:
-        logits: [rows, vocabulary], float32.
-        temperature: float32 [rows, 1].
-        top_k: int64 [rows, 1]; 0 keeps all.
-        top_p: float32 [rows, 1]; infinity keeps all.
-    """
+    """Returns the smallest logit that top-k and top-p keep in each row, float32 [rows, 1]."""
     vocabulary = logits.shape[-1]
     falling = logits.sort(dim=-1, descending=True).values
     last = torch.where(top_k > 0, top_k, vocabulary).clamp_(max=vocabulary) - 1
@@ -247,10 +221,6 @@ def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tenso
 
     The top `count` logits lie in the `count` blocks with the largest maxima, which one pass finds;
     `torch.topk` over the whole vocabulary takes several times as long on a CPU.
-
-    Args:
-        logits: [rows, vocabulary].
-        count: How many.
     """
     vocabulary = logits.shape[-1]
     num_blocks = vocabulary // _BLOCK
@@ -284,10 +254,8 @@ class Likelihoods:
 def likelihoods(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> Likelihoods:
     """Returns log-probabilities: the natural logarithm of the softmax of the original logits.
 
-    Args:
-        logits: [rows, vocabulary], float32, before penalties and filters.
-        tokens: int64 [rows]: the sampled tokens.
-        num_top: How many of the most likely tokens to report.
+    The logits, float32 [rows, vocabulary], are those before penalties and filters; `num_top` of the
+    most likely tokens are reported.
     """
     logprobs = logits.log_softmax(dim=-1)
     top, top_ids = logprobs.topk(min(num_top, logits.shape[-1]), dim=-1)
@@ -297,14 +265,8 @@ def likelihoods(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> Lik
 def outside_top_p(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     """Marks all but the smallest set of most likely tokens whose probabilities sum to `top_p`.
 
-    Nucleus sampling (Holtzman et al. 2020).
-
-    Args:
-        probabilities: [rows, candidates], descending.
-        top_p: [rows, 1], above 0; infinity keeps all, which 1 would not if a sum is rounded up.
-
-    Returns:
-        bool [rows, candidates].
+    Nucleus sampling (Holtzman et al. 2020) of [rows, candidates], descending. A `top_p` of infinity
+    keeps all, which 1 would not if a sum is rounded up.
     """
     return probabilities.cumsum(dim=-1).sub_(probabilities) >= top_p
 
@@ -312,11 +274,6 @@ def outside_top_p(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Ten
 def outside_min_p(probabilities: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
     """Marks tokens less likely than `min_p` times the most likely one (Nguyen et al. 2024).
 
-    Args:
-        probabilities: [rows, candidates], descending.
-        min_p: [rows, 1].
-
-    Returns:
-        bool [rows, candidates].
+    The probabilities, [rows, candidates], are descending.
     """
     return probabilities < min_p * probabilities[:, :1]

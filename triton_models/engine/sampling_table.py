@@ -68,12 +68,7 @@ class SamplingMode(Enum):
 class SamplingTable:
     """The rows' sampling parameters, random numbers, and tokens for penalties.
 
-    Args:
-        num_rows: How many requests a batch can hold; a dummy row follows them.
-        context_length: The maximum number of tokens of a request.
-        end_ids: The tokens that end an answer.
-        device: The device of the logits.
-        fused: Whether to use the GPU kernels.
+    A dummy row follows the rows of requests. `fused` uses the GPU kernels.
     """
 
     def __init__(
@@ -143,12 +138,7 @@ class SamplingTable:
         return amounts, np.array((kind, sampling.top_k, length, first_end), dtype=np.int64)
 
     def mode(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> SamplingMode:
-        """Returns the sampling mode for some rows.
-
-        Args:
-            rows: int64 [tokens]: the rows.
-            places: int64 [tokens]: the positions that the new tokens will have.
-        """
+        """Returns the sampling mode for rows, whose new tokens will have the positions `places`."""
         kind = self._kinds[rows].max()
         if (
             kind == _ALL
@@ -205,13 +195,7 @@ class SamplingTable:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Samples one token for each row of logits, with the operations that each row needs.
 
-        Args:
-            logits: [tokens, vocabulary], float32, on the CPU; changed in place.
-            rows: int64 [tokens]: the rows of the batch.
-            places: int64 [tokens]: the positions that the new tokens will have.
-
-        Returns:
-            See `choose_for_all`.
+        See `choose_for_all`; all is on the CPU here.
         """
         penalized = np.flatnonzero(self._is_penalized[rows])
         if len(penalized):
