@@ -115,9 +115,7 @@ class TritonChunk:
         warnings: Warnings about the steering, on the last chunk.
         timings: Seconds that the request spent in each phase in the engine, on the last chunk.
         error: The message for the user when `finish_reason` is `error`.
-        error_code: Its code.
         description: The JSON that answers `describe`.
-        final: Whether it is the last response.
     """
 
     text: str = ""

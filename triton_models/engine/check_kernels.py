@@ -174,12 +174,10 @@ class _Probe:
     def _batch(
         self, generating: list[int], prompts: list[tuple[int, int, int]], num_lines: int
     ) -> PackedBatch:
-        """Makes a batch.
+        """Makes a batch of the first sequences' tokens at positions, and of prompts.
 
-        Args:
-            generating: The position of the token of each of the first sequences.
-            prompts: For each prompt its sequence, first position and length.
-            num_lines: Each token gets a random line of the steering table below this.
+        A prompt is its sequence, first position and length. Each token gets a random line of the
+        steering table below `num_lines`.
         """
         positions = list(generating)
         first_slots = [FIRST_SLOT + index * self._room for index in range(len(generating))]

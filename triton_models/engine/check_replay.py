@@ -54,14 +54,7 @@ def replay_disagreement(
     computed: Logits,
     replayed: Logits,
 ) -> str:
-    """Describes how a replayed step differs from one launched kernel by kernel; `""` if not.
-
-    Args:
-        sequences: See `probed_sequences`.
-        assign: Sets up their rows.
-        computed: Computes a step kernel by kernel.
-        replayed: Replays it.
-    """
+    """Describes how a replayed step differs from one launched kernel by kernel; `""` if not."""
     if not sequences:
         return ""
     whole, begun, running, single = sequences[:1], sequences[1:2], sequences[2:3], sequences[3:]

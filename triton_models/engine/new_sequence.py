@@ -22,9 +22,7 @@ class RequestLimits:
     """What a model accepts.
 
     Attributes:
-        vocabulary_size: Token ids are below it.
         context_length: The maximum number of tokens of a prompt and its answer together.
-        default_max_tokens: The maximum length of an answer where the request sets none.
         dtype: The dtype of the residual stream, to which steering is rounded.
     """
 

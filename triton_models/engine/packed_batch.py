@@ -89,7 +89,6 @@ class StepTensors:
     """The description of a step with prompts: views of one tensor, which is sent in one copy.
 
     Attributes:
-        size: The sizes of the parts.
         numbers: int64: the tensor, of which only `size.length` elements are used.
         rows: int64 [rows]: the generating rows.
         columns: int64 [4, tokens]: for the prompts' tokens what `RowState.take` returns for rows.

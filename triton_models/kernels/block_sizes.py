@@ -61,11 +61,7 @@ def attention_splits(num_tokens: int, num_shared: int, context_length: int) -> i
     """Returns the number of splits that sequences are read in, a power of two.
 
     It does not depend on anything that changes from step to step, since a CUDA graph fixes it.
-
-    Args:
-        num_tokens: The number of sequences.
-        num_shared: The number of key/value heads.
-        context_length: The maximum number of tokens of a sequence.
+    `num_shared` is the number of key/value heads.
     """
     wanted = next_power_of_two(-(-_WANTED_PROGRAMS // (num_tokens * num_shared)))
     max_splits = max(

@@ -17,7 +17,6 @@ class Readout:
     """The directions that one request monitors, and the sums of its projections.
 
     Attributes:
-        traits: The trait of each direction.
         blocks: The decoder block of each direction, at whose output it is read.
         directions: float32 [directions, hidden_size]: unit vectors.
     """

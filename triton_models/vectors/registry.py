@@ -22,7 +22,6 @@ class Problem:
     """A vector file that cannot be used.
 
     Attributes:
-        source: The file's path within the folder of vectors.
         reason: What is wrong with it.
         state: Whether the vector of the file's last valid content is still in use.
         trait: The trait of the file, if known.

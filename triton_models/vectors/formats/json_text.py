@@ -70,12 +70,7 @@ def parse_vectors(vectors: dict[str, Any]) -> dict[int, NDArray[np.float32]]:
 def vector_lists(
     vectors: dict[int, NDArray[np.float32]], index_of: Callable[[int], int] = int
 ) -> dict[str, list[float]]:
-    """Returns the JSON object that `parse_vectors` reads, of vectors by block.
-
-    Args:
-        vectors: The vectors.
-        index_of: Returns the index of a block.
-    """
+    """Returns the JSON object that `parse_vectors` reads, of vectors by block."""
     return {str(index_of(block)): _exact(vectors[block]) for block in sorted(vectors)}
 
 
