@@ -121,12 +121,7 @@ class ModelRunner:
             torch.cuda.set_device(self.device)
 
     def record(self, capture: Capture, modes: Iterable[SamplingMode] = SamplingMode) -> None:
-        """Records decode steps; from then on they are replayed.
-
-        Args:
-            capture: Records a step.
-            modes: The sampling modes to record.
-        """
+        """Records decode steps of some sampling modes; from then on they are replayed."""
         self._graphs = DecodeGraphs(
             self._step,
             self._sizes.num_rows,
@@ -140,9 +135,6 @@ class ModelRunner:
         """Records the forward pass of steps with prompts; from then on it is replayed.
 
         It needs variable-length attention, whose kernel launches depend on tensors only.
-
-        Args:
-            capture: Records a step.
         """
         sizes = self._sizes
         self._prompt_graphs = PromptGraphs(
@@ -206,9 +198,6 @@ class ModelRunner:
     @torch.inference_mode()
     def launch(self, plan: Plan) -> LaunchedStep:
         """Launches a step; on a GPU it runs asynchronously.
-
-        Args:
-            plan: What to copy and compute.
 
         Raises:
             SteeringNotAppliedError: The forward pass skipped a steering hook.
