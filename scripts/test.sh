@@ -1,15 +1,35 @@
 #!/usr/bin/env bash
-# Checks and tests everything; the end-to-end tests start the real Triton and the real gateway.
-# Arguments go to pytest: ./scripts/test.sh tests/unit -k stop
+# Checks and tests, two files of tests at a time.
+#   ./scripts/test.sh                       all that CI checks; starts the real Triton and gateway
+#   ./scripts/test.sh quick                 the quick unit tests: for people at work
+#   ./scripts/test.sh tests/unit -k stop    only these: arguments go to pytest
 
 . "$(dirname "$0")/environment.sh" "server,local-triton,gateway,dev"
 cd "$ROOT"
-if [ $# -eq 0 ]; then
-  ruff check .
-  ruff format --check .
-  mypy
-  lint-imports --no-cache --no-logo
-fi
-# One thread each: the model under test, Triton's copy of it and pytest share the machine.
+# One thread each: the models under test, Triton's copies of them and pytest share the machine.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec python -m pytest "$@"
+# A file's tests share servers, so one worker takes them all; tests/conftest.py has the order.
+workers=(--numprocesses "${TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder)
+
+case "${1-}" in
+  "")
+    ruff check .
+    ruff format --check .
+    lint-imports --no-cache --no-logo
+    said="$(mktemp)"
+    trap 'rm -f "$said"' EXIT
+    mypy >"$said" 2>&1 &
+    types=$!
+    failed=0
+    python -m pytest "${workers[@]}" || failed=1
+    wait "$types" || failed=1
+    cat "$said"
+    exit "$failed"
+    ;;
+  quick)
+    exec python -m pytest "${workers[@]}" -m "not slow" tests/unit "${@:2}"
+    ;;
+  *)
+    exec python -m pytest "$@"
+    ;;
+esac

@@ -15,6 +15,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from triton_models.vectors.formats import write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 
+_TESTS = Path(__file__).parent
+
 NUM_LAYERS = 4
 HIDDEN_SIZE = 64
 CONTEXT_LENGTH = 256
@@ -22,6 +24,33 @@ CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+_LONGEST_FIRST = (
+    "e2e/test_soak.py",
+    "e2e/test_tutorial.py",
+    "e2e/test_launcher.py",
+    "e2e",
+    "integration",
+    "unit/triton_models/kernels",
+    "unit/scripts",
+    "unit/deploy",
+    "unit/client",
+)
+"""Files that take long, and folders of such, with which workers beside each other begin."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Orders tests so that workers beside each other end together."""
+    if not hasattr(config, "workerinput"):
+        return  # alone, quick tests come first
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(_TESTS)
+        ranks = (n for n, folder in enumerate(_LONGEST_FIRST) if path.is_relative_to(folder))
+        return next(ranks, len(_LONGEST_FIRST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)

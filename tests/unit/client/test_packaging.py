@@ -17,7 +17,8 @@ from tests.unit.gateway.protection_gateway import ANSWER, running
 from tests.unit.gateway.served_gateway import served
 from triton_models.settings import REPOSITORY_ROOT
 
-pytestmark = pytest.mark.timeout(900)  # what is installed may have to be downloaded
+# What is installed may have to be downloaded.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LIBRARY_ALONE = """
 import importlib.metadata, pkgutil, re, sys

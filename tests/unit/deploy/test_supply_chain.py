@@ -73,6 +73,7 @@ def test_a_licence_is_read_where_a_package_states_it(
     assert licence_of(metadata) == licence
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_has_every_locked_file_and_is_the_same_each_time(
     tmp_path: Path,
 ) -> None:

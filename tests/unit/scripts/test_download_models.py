@@ -24,6 +24,8 @@ from triton_models.model.errors import ModelMissingError
 from triton_models.model.folder import find_model
 from triton_models.settings import REPOSITORY_ROOT, ServerSettings, read_settings
 
+pytestmark = pytest.mark.slow  # each starts the script a few times
+
 NAMES = ("PROXY", "HF_", "SSL_", "MODEL_", "REQUESTS_")
 Hub = tuple[ModelHub, str]
 

@@ -14,6 +14,8 @@ pytest.importorskip("triton")
 
 from triton_models.kernels.block_sizes import ATTENTION, MAX_FEW_ROWS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
