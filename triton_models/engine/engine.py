@@ -315,9 +315,10 @@ class Engine:
             )
             return
         self._recorder.generated(sequence, now)
-        sequence.append(
-            token_id, self._token_bytes[token_id], ends=token_id in self._end_ids, logprobs=logprobs
-        )
+        text = self._token_bytes[token_id]
+        # A special token has no text in which a stop string could be found.
+        stops = not text and self._token_bytes.name(token_id) in sequence.request.stop_words
+        sequence.append(token_id, text, ends=stops or token_id in self._end_ids, logprobs=logprobs)
 
     def _cancel_all(self, sequences: SequenceOf[Sequence]) -> None:
         for sequence in sequences:

@@ -219,7 +219,7 @@ class Sequence:
         Args:
             token_id: The token.
             token_bytes: Its bytes.
-            ends: Whether it is an end token, which is not part of the text.
+            ends: Whether it ends the answer and is not part of the text.
             logprobs: Its log-probabilities, if the request asked for them.
         """
         self.token_ids.append(token_id)

@@ -29,6 +29,10 @@ class TokenBytes:
             known = self._known[token_id] = self._look_up(token_id)
         return known
 
+    def name(self, token_id: int) -> str:
+        """Returns an added token's name, such as `<|im_end|>`; `""` of any other token."""
+        return self._added_tokens.get(token_id, "")
+
     def join(self, token_ids: Iterable[int]) -> bytes:
         """Returns the bytes of several tokens, without special tokens."""
         return b"".join(self[token_id] for token_id in token_ids)
