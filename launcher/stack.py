@@ -211,13 +211,17 @@ class Stack:
         """Stops both servers and cleans up after them."""
         if self.gateway:
             self.gateway.stop(self._gateway_exit_seconds())
-        self._supervisor.drain()
+        self.drain()
         self._supervisor.stop()
         self._calls.close()
         if self._status_server:
             self._status_server.close()
         if self.gateway or self.triton:
             self._record_path.unlink(missing_ok=True)
+
+    def drain(self) -> None:
+        """Makes Triton refuse new requests, and waits up to `exit_seconds` for the open ones."""
+        self._supervisor.drain()
 
     def _gateway_exit_seconds(self) -> float:
         text = self._environment.get("SHUTDOWN_TIMEOUT") or str(GATEWAY_DRAIN_SECONDS)
