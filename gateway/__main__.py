@@ -7,7 +7,6 @@ import logging
 import sys
 
 import uvicorn
-from pydantic import ValidationError
 
 from gateway.http.connections import connection_options
 from gateway.observability.workers import shared_folder
@@ -15,23 +14,18 @@ from gateway.protection.configuration import ConfigurationError
 from gateway.protection.protection import Protection
 from gateway.settings import Settings
 from triton_models.logs import configure_logging
+from triton_models.variables import SettingsError
 
 
 def main() -> None:
-    """Serves until SIGTERM or SIGINT; a setting that cannot be used is one line and status 2."""
+    """Serves until SIGTERM or SIGINT; settings that cannot be used are a line each and status 2."""
     try:
-        settings = Settings()
-    except ValidationError as error:
-        for problem in error.errors():
-            name = ".".join(str(part) for part in problem["loc"])
-            shown = "not usable" if Settings.is_secret(name) else repr(problem["input"])
-            print(f"error: {name.upper()} is {shown}: {problem['msg']}", file=sys.stderr)
-        sys.exit(2)
-    try:
+        settings = Settings.read()
         # Here, once, rather than in each worker, which would be started again and again.
         asyncio.run(Protection(settings).close())
-    except ConfigurationError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (SettingsError, ConfigurationError) as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     with shared_folder(settings.workers):
         uvicorn.run(
@@ -54,7 +48,7 @@ def serve_app() -> object:
     """Makes the application in a worker process, which inherits no logging."""
     from gateway.app import create_app
 
-    settings = Settings()
+    settings = Settings.read()
     configure_logging(settings.log_level, settings.log_format)
     # One line per request is ours, with the ids and the outcome in it.
     logging.getLogger("uvicorn.access").disabled = True

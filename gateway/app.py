@@ -50,10 +50,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the gateway's ASGI application.
 
     Raises:
-        pydantic.ValidationError: An environment variable has a value that cannot be used.
+        SettingsError: An environment variable has a value that cannot be used.
         ConfigurationError: Neither can the keys, the policy or the audit log.
     """
-    configuration = settings or Settings()
+    configuration = settings or Settings.read()
     metrics = GatewayMetrics()
     spans = open_tracing(configuration)
     protection = Protection(configuration)

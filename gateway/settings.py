@@ -1,180 +1,166 @@
-"""The gateway's configuration: environment variables, validated once."""
+"""The gateway's settings, and the variables that set them."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from gateway.rates import Rate
 from gateway.triton_addresses import TritonAddresses
-from triton_models import control
-from triton_models.settings import DATA_ROOT, DEMO_MODEL
+from triton_models import settings as shared
+from triton_models.variables import Flag, Variables, variable
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _address(text: str) -> str:
+    # Names would not be looked up, and * would let every client choose its address.
+    ipaddress.ip_network(text)
+    return text
+
+
+def _name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_.-]+", text) is None:
+        raise ValueError("give names without ports and without *, separated by commas")
+    return text
+
+
+def _triton_url(text: str) -> str:
+    TritonAddresses(text)
+    return text
+
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+CommaSeparated = BeforeValidator(_split)
+Address = Annotated[str, AfterValidator(_address)]
+Name = Annotated[str, AfterValidator(_name)]
 
 
-class Settings(BaseSettings):
-    """What the environment says; each field is the variable of the same name in capitals.
+class Settings(Variables):
+    """How the gateway serves, what it protects, and where Triton is."""
 
-    Attributes:
-        host: The address to listen on.
-        port: The port to listen on.
-        workers: How many processes serve; each has its own connection to Triton.
-        model_name: What `/status` shows while Triton cannot be asked; `""` is the demo model.
-        device: The same for the device.
-        max_tokens: For requests that name none; unset leaves it to the model server, which also
-            lowers its own default to what the context has room for.
-        temperature: For requests that name none; unset leaves it to the model server.
-        top_p: For requests that name none; unset leaves it to the model server.
-        triton_url: Where Triton's gRPC port is: `host:port`, several of them separated by commas,
-            or `dns:///name:port` for all addresses of a name.
-        triton_access_key: The secret that Triton asks for before it generates, if it does; all
-            servers have the same.
-        max_open_requests: How many generations a process may have open before it refuses more.
-        first_chunk_timeout: How long an answer may take to begin, queueing included.
-        chunk_timeout: How long a streamed answer may pause.
-        request_timeout: How long an answer may take in all.
-        heartbeat_interval: How long an event stream stays silent before a comment is sent.
-        ready_cache: How long the outcome of a look is believed that `/health/ready` took itself.
-        health_watch: Whether to look at the servers all the time, not only when a request fails.
-        health_interval: How often.
-        max_connections: How many connections a process has open, fewer if descriptors are scarce.
-        max_header_bytes: The most bytes of a request's line and headers.
-        header_timeout: How long they may take to come, and a new connection to say something.
-        body_timeout: How long a request's body may take, and one more for each 16 KiB of it.
-        send_timeout: How long a client may leave an answer unread.
-        max_body_bytes: The largest request body.
-        max_vector_bytes: The largest vector file that can be uploaded.
-        vectors_dir: The folder of vector files, which Triton must see too.
-        vector_timeout: How long the model server may take to notice a change in that folder.
-        api_keys: The API keys, as JSON; with neither these nor a file everybody is let in.
-        api_keys_file: A file of them, followed while the gateway runs.
-        policy_file: A file that says how strongly which role may steer, followed likewise.
-        rate_limit_requests: What a caller may ask for, such as `60/minute`; unset, all.
-        rate_limit_tokens: How many tokens it may have, of prompts and answers; unset, all.
-        rate_limit_storage: `memory`, or the URL of a Redis that all workers and gateways share.
-        allowed_hosts: Names that requests may ask for, separated by commas, besides addresses
-            and names that nobody can register; without any, and with keys, every name.
-        trusted_proxies: Addresses and networks of proxies whose X-Forwarded-For is believed.
-        audit_log: Where steered generations are written down, a file or `stdout`.
-        audit_log_text: Whether with their prompts and answers.
-        metrics_public: Whether `/metrics` needs no key.
-        docs: Whether there are `/docs` and `/openapi.json`.
-        max_prompt_chars: The most characters of a prompt, all messages together.
-        max_messages: The most messages of a chat.
-        cors_origins: Origins that browsers may call from, separated by commas; none by default.
-        shutdown_timeout: How long open requests may go on after SIGTERM.
-        log_level: The least severe level that is logged.
-        log_format: `text` for people, `json` for machines.
-    """
+    host: str = shared.HOST
+    port: shared.Port = shared.PORT
+    workers: int = variable(
+        1, "processes that serve; each has its own connection to Triton", ge=1, le=64
+    )
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    # What `/status` shows while Triton cannot be asked.
+    model_name: str = shared.MODEL_NAME
+    device: shared.Device = shared.DEVICE
+    # Unset leaves them to the model server, which also lowers its own default of tokens to what
+    # the context has room for.
+    max_tokens: int | None = shared.MAX_TOKENS(None)
+    temperature: float | None = shared.TEMPERATURE(None)
+    top_p: float | None = shared.TOP_P(None)
 
-    host: str = "0.0.0.0"
-    port: int = Field(default=8000, ge=0, le=65_535)
-    workers: int = Field(default=1, ge=1, le=64)
+    triton_url: Annotated[str, AfterValidator(_triton_url)] = variable(
+        "localhost:8001",
+        "where Triton's gRPC port is (`serve.sh` sets it); several servers as "
+        "`host1:8001,host2:8001`, or `dns:///name:8001` for all addresses of a name",
+    )
+    triton_access_key: shared.TritonSecret = shared.TRITON_ACCESS_KEY
+    max_open_requests: int = variable(
+        1024, "generations that a process has open before it refuses more", ge=1
+    )
+    first_chunk_timeout: Seconds = variable(
+        60.0, "seconds that an answer may take to begin, queueing included"
+    )
+    chunk_timeout: Seconds = variable(20.0, "seconds that a streamed answer may pause")
+    request_timeout: Seconds = variable(
+        300.0,
+        "seconds that an answer may take in all; a request may send less as `X-Request-Timeout`",
+    )
+    heartbeat_interval: Seconds = variable(
+        15.0, "seconds that an event stream is silent before a comment is sent"
+    )
 
-    model_name: str = ""
-    device: str = "auto"
-    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, ge=0.001, le=1)
+    ready_cache: float = variable(
+        3.0,
+        "seconds that the outcome of a look at Triton is believed which `/health/ready` took "
+        "itself",
+        ge=0,
+    )
+    health_watch: Flag = variable(
+        True, "whether servers are looked at all the time, not only when a request fails"
+    )
+    health_interval: Seconds = variable(1.0, "seconds between two looks at a server")
 
-    triton_url: str = Field(default="localhost:8001", min_length=1)
-    triton_access_key: SecretStr = SecretStr("")
-    max_open_requests: int = Field(default=1024, ge=1)
-    first_chunk_timeout: Seconds = 60.0
-    chunk_timeout: Seconds = 20.0
-    request_timeout: Seconds = 300.0
-    heartbeat_interval: Seconds = 15.0
+    max_connections: int = variable(
+        4096, "connections that a process keeps open, fewer if file descriptors are scarce", ge=1
+    )
+    max_header_bytes: int = variable(65_536, "bytes of a request's line and headers", ge=1024)
+    header_timeout: Seconds = variable(
+        10.0, "seconds that a request's headers may take, and the first byte of a connection"
+    )
+    body_timeout: Seconds = variable(
+        30.0, "seconds that a request's body may take, and one more for each 16 KiB"
+    )
+    send_timeout: Seconds = variable(30.0, "seconds that a client may leave an answer unread")
+    max_body_bytes: int = variable(1_048_576, "bytes of a request's body", ge=1024)
+    max_prompt_chars: int = variable(200_000, "characters of a prompt, all messages together", ge=1)
+    max_messages: int = variable(500, "messages of a chat", ge=1)
 
-    ready_cache: float = Field(default=3.0, ge=0)
-    health_watch: bool = True
-    health_interval: Seconds = 1.0
+    vectors_dir: Path = shared.VECTORS_DIR
+    max_vector_bytes: int = variable(64 * 2**20, "bytes of a vector file that is uploaded", ge=1024)
+    vector_timeout: Seconds = variable(
+        10.0, "seconds that the model server may take to notice a change of vectors"
+    )
 
-    max_connections: int = Field(default=4096, ge=1)
-    max_header_bytes: int = Field(default=65_536, ge=1024)
-    header_timeout: Seconds = 10.0
-    body_timeout: Seconds = 30.0
-    send_timeout: Seconds = 30.0
-    max_body_bytes: int = Field(default=1_048_576, ge=1024)
-    max_vector_bytes: int = Field(default=64 * 2**20, ge=1024)
-    vectors_dir: Path = DATA_ROOT / "vectors"
-    vector_timeout: Seconds = 10.0
-    # Read by those who use them, whose messages show no part of them.
-    api_keys: str = ""
-    api_keys_file: Path | None = None
-    policy_file: Path | None = None
-    rate_limit_requests: Rate = ""
-    rate_limit_tokens: Rate = ""
+    # Both are read by those who use them, whose messages show no part of them.
+    api_keys_file: Path | None = variable(
+        None,
+        "a file with a JSON list of the API keys that `persona keys new` makes, followed while "
+        "the gateway runs; without keys everybody may generate, and nobody may change vectors",
+    )
+    api_keys: str = variable("", "the same list itself")
+    policy_file: Path | None = variable(
+        None,
+        "a file that says which role may steer which trait how far, followed while the gateway "
+        "runs, such as [`deploy/policy.example.json`](../deploy/policy.example.json)",
+    )
+    rate_limit_requests: Rate = variable(
+        "", "requests that a key or an address may send, such as `60/minute`"
+    )
+    rate_limit_tokens: Rate = variable(
+        "", "tokens that a key or an address may have, of prompts and answers"
+    )
     # It may hold a password.
-    rate_limit_storage: SecretStr = SecretStr("memory")
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
-    audit_log: str = ""
-    audit_log_text: bool = False
-    metrics_public: bool = False
-    docs: bool = True
-    max_prompt_chars: int = Field(default=200_000, ge=1)
-    max_messages: int = Field(default=500, ge=1)
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    shutdown_timeout: int = Field(default=20, ge=0)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["text", "json"] = "text"
-
-    @field_validator("cors_origins", "trusted_proxies", "allowed_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for part in value:
-            # Names would not be looked up, and * would let every client choose its address.
-            ipaddress.ip_network(part)
-        return value
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for part in value:
-            if re.fullmatch(r"[A-Za-z0-9_.-]+", part) is None:
-                raise ValueError("give names without ports and without *, separated by commas")
-        return value
-
-    @field_validator("triton_url")
-    @classmethod
-    def _check(cls, value: str) -> str:
-        TritonAddresses(value)
-        return value
-
-    @field_validator("triton_access_key")
-    @classmethod
-    def _is_usable(cls, value: SecretStr) -> SecretStr:
-        if value:
-            control.checked_key(value.get_secret_value())
-        return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
-
-    @classmethod
-    def is_secret(cls, name: str) -> bool:
-        """Whether a field's value is for nobody's eyes."""
-        field = cls.model_fields.get(name)
-        return field is not None and field.annotation is SecretStr
+    rate_limit_storage: SecretStr = variable(
+        SecretStr("memory"),
+        "where rate limits are counted: `memory`, or a `redis://` that workers and gateways share",
+    )
+    allowed_hosts: Annotated[tuple[Name, ...], CommaSeparated] = variable(
+        (),
+        "names that requests may ask for, separated by commas; a gateway without keys refuses "
+        "every other name that a web page could have, such as `a.example` "
+        "([security.md](security.md#names))",
+    )
+    trusted_proxies: Annotated[tuple[Address, ...], CommaSeparated] = variable(
+        (),
+        "addresses and networks of proxies whose `X-Forwarded-For` is believed, separated by "
+        "commas",
+    )
+    cors_origins: Annotated[tuple[str, ...], CommaSeparated] = variable(
+        (), "origins that browsers may call from, separated by commas"
+    )
+    audit_log: str = variable("", "where it is written down who steered what: a file, or `stdout`")
+    audit_log_text: Flag = variable(False, "whether the audit log has prompts and answers, too")
+    metrics_public: Flag = variable(False, "whether `/metrics` needs no key")
+    docs: Flag = variable(True, "whether `/docs` and `/openapi.json` are served")
+    shutdown_timeout: int = shared.SHUTDOWN_TIMEOUT(20)
+    log_level: shared.LogLevel = shared.LOG_LEVEL
+    log_format: shared.LogFormat = shared.LOG_FORMAT
 
     @property
     def shown_model_name(self) -> str:
         """The model's name as users see it."""
-        return self.model_name or DEMO_MODEL
+        return self.model_name or shared.DEMO_MODEL

@@ -13,9 +13,10 @@ import threading
 
 from launcher import preflight
 from launcher.errors import LaunchError, LaunchInterrupted
-from launcher.settings import StackSettings, read_stack_settings
+from launcher.settings import StackSettings
 from launcher.stack import Stack
 from triton_models import control
+from triton_models.variables import SettingsError
 
 _USAGE = "usage: python -m launcher [triton [ARGUMENT ...]]"
 
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: interrupted.set())
     try:
-        settings = read_stack_settings()
+        settings = StackSettings.read()
         preflight.prepare(os.environ, with_gateway=with_gateway)
         for warning in preflight.warnings(os.environ):
             _say(f"warning: {warning}")
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
             _say(_banner(settings, stack, with_gateway=with_gateway))
             stack.watch()
             _say("stopping ...")
-    except LaunchError as error:
+    except (LaunchError, SettingsError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     except LaunchInterrupted:

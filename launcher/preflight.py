@@ -17,8 +17,7 @@ from pathlib import Path
 
 from launcher.errors import LaunchError
 from launcher.processes import SHARED_MEMORY
-from launcher.settings import ROOT
-from triton_models.settings import DATA_ROOT
+from launcher.settings import ROOT, Preparations
 
 _SET_NO_NEW_PRIVILEGES = 38
 _MIN_SHARED_MEMORY_MIB = 256
@@ -28,33 +27,35 @@ def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
     """Changes the owner of folders, drops root, and downloads the model, as configured.
 
     Args:
-        environment: `SERVE_AS`, the numeric user and group id to switch to if it starts as root,
-            `FETCH_MODEL`, `ALLOW_ANONYMOUS`, and the folders' variables.
+        environment: The variables of `Preparations`, and API keys.
         with_gateway: Whether the gateway is to be started as well.
 
     Raises:
         LaunchError: Something is missing that the operator has to provide.
+        SettingsError: A variable has an invalid value.
     """
-    if with_gateway:
-        _check_keys(environment)
-    user = environment.get("SERVE_AS", "")
-    if user and os.geteuid() == 0:
-        written = ("MODEL_CACHE_DIR", "VECTORS_DIR", "TRITON_CACHE_DIR", "RUN_DIR")
-        _become(int(user), [Path(environment[name]) for name in written if environment.get(name)])
-    for name, default, holds in (
-        ("MODEL_CACHE_DIR", DATA_ROOT / "models", "models"),
-        ("VECTORS_DIR", DATA_ROOT / "vectors", "steering vectors"),
-    ):
-        _check_readable(name, Path(environment.get(name) or default), holds)
-    if environment.get("FETCH_MODEL") == "true":
-        _fetch_model(environment)
+    wanted = Preparations.read(environment)
+    has_keys = environment.get("API_KEYS") or environment.get("API_KEYS_FILE")
+    if with_gateway and not wanted.allow_anonymous and not has_keys:
+        raise LaunchError(
+            "set API_KEYS to the entries that 'persona keys new' prints, as a JSON list (or "
+            "ALLOW_ANONYMOUS=true if anyone who can reach it may use it)"
+        )
+    if wanted.serve_as and os.geteuid() == 0:
+        # Those that variables name: the others are no volumes.
+        written = wanted.model_fields_set & {"model_cache", "vectors", "kernel_cache", "run_folder"}
+        _become(wanted.serve_as, [getattr(wanted, name) for name in written])
+    _check_readable("MODEL_CACHE_DIR", wanted.model_cache, "models")
+    _check_readable("VECTORS_DIR", wanted.vectors, "steering vectors")
+    if wanted.fetch_model:
+        _fetch_model(wanted.model_name)
 
 
 def warnings(environment: Mapping[str, str]) -> list[str]:
     """Returns warnings for the operator."""
     found = []
-    kernels = environment.get("TRITON_CACHE_DIR")
-    if kernels and not _can_write(Path(kernels)):
+    kernels = Preparations.read(environment).kernel_cache
+    if kernels and not _can_write(kernels):
         found.append(
             f"TRITON_CACHE_DIR is {kernels}, which user {os.getuid()} cannot write: GPU kernels "
             "are compiled again at each start, or not at all. Mount a volume there (docker run -v "
@@ -69,15 +70,6 @@ def warnings(environment: Mapping[str, str]) -> list[str]:
             "1 GiB (docker run --shm-size 1g, or an emptyDir of medium Memory)"
         )
     return found
-
-
-def _check_keys(environment: Mapping[str, str]) -> None:
-    keys = environment.get("API_KEYS") or environment.get("API_KEYS_FILE")
-    if environment.get("ALLOW_ANONYMOUS", "true") != "true" and not keys:
-        raise LaunchError(
-            "set API_KEYS to the entries that 'persona keys new' prints, as a JSON list (or "
-            "ALLOW_ANONYMOUS=true if anyone who can reach it may use it)"
-        )
 
 
 def _become(user: int, folders: Iterable[Path]) -> None:
@@ -116,8 +108,7 @@ def _check_readable(variable: str, folder: Path, holds: str) -> None:
         )
 
 
-def _fetch_model(environment: Mapping[str, str]) -> None:
-    name = environment.get("MODEL_NAME", "")
+def _fetch_model(name: str) -> None:
     if not name or Path(name).is_dir():
         return
     command = [sys.executable, str(ROOT / "scripts" / "download_models.py"), name]

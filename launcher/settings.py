@@ -3,61 +3,89 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr, model_validator
+from typing_extensions import Self
 
 from launcher.errors import LaunchError
+from triton_models import control
+from triton_models import settings as shared
+from triton_models.variables import Flag, Variables, variable
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = shared.REPOSITORY_ROOT
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+RUN_DIR = variable(
+    ROOT / ".run",
+    "the folder of logs, backends and the record of running processes",
+    name="RUN_DIR",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class StackSettings:
-    """Addresses, folders and timeouts of one Triton, its supervisor, and one gateway.
+class StackSettings(Variables):
+    """Addresses, folders and timeouts of one Triton, its supervisor, and one gateway."""
 
-    Attributes:
-        gateway_host: The address that the gateway listens on.
-        gateway_port: The gateway's port.
-        triton_host: The address that Triton listens on; by default reachable for the gateway only.
-        triton_http_port: Triton's HTTP port.
-        triton_grpc_port: Triton's gRPC port.
-        triton_metrics_port: Triton's Prometheus port.
-        triton_http: Whether Triton listens on its HTTP port, to which any web page in a browser on
-            this machine can send requests.
-        triton_allow_anonymous: Whether Triton without a gateway may listen beyond loopback and
-            generate for whoever reaches it.
-        triton_server: The server's executable, if it is not the wheel's.
-        status_host: The address of the supervisor's status endpoint.
-        status_port: Its port.
-        run_folder: The folder of logs, backends and the record of running processes.
-        log_files: Whether the servers log to files there, rather than to the supervisor's output.
-        start_seconds: How long the model may take to load.
-        exit_seconds: How long open answers may continue when Triton is to stop.
-        probe_seconds: How often an idle model generates a token to prove that it works; 0 is once,
-            and again after each failure.
-        restart_budget: How often a server may be restarted within ten minutes.
-    """
+    gateway_host: str = shared.HOST
+    gateway_port: shared.Port = shared.PORT
+    # Shorter than a gateway's own, for the one who waits at a terminal.
+    gateway_exit_seconds: int = shared.SHUTDOWN_TIMEOUT(5)
+    triton_host: str = variable(
+        "127.0.0.1",
+        "the address that Triton listens on; by default only this machine's programs reach it",
+    )
+    triton_http_port: shared.Port = variable(8003, "Triton's HTTP port")
+    triton_grpc_port: shared.Port = variable(8001, "Triton's gRPC port")
+    triton_metrics_port: shared.Port = variable(8002, "Triton's port for Prometheus")
+    triton_http: Flag = variable(
+        False,
+        "whether Triton listens on its HTTP port, to which any web page in a browser on the same "
+        "machine can send requests",
+    )
+    triton_allow_anonymous: Flag = variable(
+        False,
+        f"whether Triton may listen beyond loopback without `{control.ACCESS_VARIABLE}`, if "
+        "nothing else asks for it",
+    )
+    triton_server: str = variable("", "the `tritonserver` to run; without one it is the wheel's")
+    status_host: str = variable(
+        "127.0.0.1",
+        "the address where the supervisor beside Triton reports its state: `/live`, `/ready`, "
+        "`/status`, `/metrics`",
+    )
+    status_port: shared.Port = variable(8004, "the port where the supervisor does")
+    run_folder: AbsolutePath = RUN_DIR
+    log_files: Flag = variable(
+        True, "whether the servers log to files in `RUN_DIR`, or to the output"
+    )
+    start_seconds: float = variable(
+        600.0, "seconds that the model may take to load", ge=1, le=86_400
+    )
+    exit_seconds: float = variable(
+        30.0,
+        "seconds that open answers may go on when Triton is to stop",
+        name="TRITON_EXIT_SECONDS",
+        ge=0,
+        le=86_400,
+    )
+    probe_seconds: float = variable(
+        5.0,
+        "seconds between two tokens that an idle model generates to prove that it works; 0 is one "
+        "token, and one after each failure",
+        ge=0,
+        le=3600,
+    )
+    restart_budget: int = variable(
+        20, "how often a server is started again within ten minutes", ge=0, le=1000
+    )
 
-    gateway_host: str = "0.0.0.0"
-    gateway_port: int = 8000
-    triton_host: str = "127.0.0.1"
-    triton_http_port: int = 8003
-    triton_grpc_port: int = 8001
-    triton_metrics_port: int = 8002
-    triton_http: bool = False
-    triton_allow_anonymous: bool = False
-    triton_server: str = ""
-    status_host: str = "127.0.0.1"
-    status_port: int = 8004
-    run_folder: Path = ROOT / ".run"
-    log_files: bool = True
-    start_seconds: float = 600.0
-    exit_seconds: float = 30.0
-    probe_seconds: float = 5.0
-    restart_budget: int = 20
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if len(set(self.ports.values())) < len(self.ports):
+            shown = ", ".join(f"{name}={port}" for name, port in self.ports.items())
+            raise ValueError(f"the ports must differ: {shown}")
+        return self
 
     @property
     def gateway_url(self) -> str:
@@ -96,56 +124,47 @@ class StackSettings:
     def ports(self) -> dict[str, int]:
         """The ports in use, by the variables that set them."""
         return {
-            variable: getattr(self, field)
-            for field, variable in PORT_VARIABLES.items()
-            if self.triton_http or field != "triton_http_port"
+            str(declared.validation_alias): getattr(self, field)
+            for field, declared in StackSettings.model_fields.items()
+            if field.endswith("_port") and (self.triton_http or field != "triton_http_port")
         }
 
 
-PORT_VARIABLES = {
-    "gateway_port": "PORT",
-    "triton_http_port": "TRITON_HTTP_PORT",
-    "triton_grpc_port": "TRITON_GRPC_PORT",
-    "triton_metrics_port": "TRITON_METRICS_PORT",
-    "status_port": "STATUS_PORT",
-}
+class TritonSecrets(Variables):
+    """What Triton asks for, as the operator gives it: a missing one may be made anew."""
 
-
-def read_stack_settings(environment: Mapping[str, str] | None = None) -> StackSettings:
-    """Reads the settings from environment variables.
-
-    Raises:
-        LaunchError: A variable has an invalid value.
-    """
-    variables = os.environ if environment is None else environment
-    defaults = StackSettings()
-    ports = {
-        field: _number(variables, name, getattr(defaults, field), 1, 65535)
-        for field, name in PORT_VARIABLES.items()
-    }
-    settings = StackSettings(
-        gateway_host=variables.get("HOST") or defaults.gateway_host,
-        triton_host=variables.get("TRITON_HOST") or defaults.triton_host,
-        triton_http=_flag(variables, "TRITON_HTTP", defaults.triton_http),
-        triton_allow_anonymous=_flag(
-            variables, "TRITON_ALLOW_ANONYMOUS", defaults.triton_allow_anonymous
-        ),
-        triton_server=variables.get("TRITON_SERVER") or defaults.triton_server,
-        status_host=variables.get("STATUS_HOST") or defaults.status_host,
-        run_folder=Path(variables.get("RUN_DIR") or defaults.run_folder).absolute(),
-        log_files=_flag(variables, "LOG_FILES", defaults.log_files),
-        start_seconds=_number(variables, "START_SECONDS", int(defaults.start_seconds), 1, 86_400),
-        exit_seconds=_number(
-            variables, "TRITON_EXIT_SECONDS", int(defaults.exit_seconds), 0, 86_400
-        ),
-        probe_seconds=_number(variables, "PROBE_SECONDS", int(defaults.probe_seconds), 0, 3600),
-        restart_budget=_number(variables, "RESTART_BUDGET", defaults.restart_budget, 0, 1000),
-        **ports,
+    triton_control_key: shared.TritonSecret = variable(
+        SecretStr(""),
+        "the secret that Triton asks for before it loads or unloads a model, for tools of your "
+        "own; without one a new one is made at each start",
     )
-    if len(set(settings.ports.values())) < len(settings.ports):
-        shown = ", ".join(f"{name}={port}" for name, port in settings.ports.items())
-        raise LaunchError(f"the ports must differ: {shown}")
-    return settings
+    triton_access_key: shared.TritonSecret = shared.TRITON_ACCESS_KEY
+
+
+class Preparations(Variables):
+    """What is checked and made ready before the servers start."""
+
+    model_name: str = shared.MODEL_NAME
+    model_cache: Path = shared.MODEL_CACHE_DIR
+    vectors: Path = shared.VECTORS_DIR
+    run_folder: AbsolutePath = RUN_DIR
+    kernel_cache: Path | None = variable(
+        None,
+        "the folder of compiled GPU kernels, kept between starts; without one it is "
+        "`~/.triton/cache`",
+        name="TRITON_CACHE_DIR",
+    )
+    serve_as: int | None = variable(
+        None,
+        "the user and group, as a number, that the launcher becomes if it starts as root",
+        ge=1,
+    )
+    fetch_model: Flag = variable(
+        False, "whether a hub model is downloaded before the start if it is missing"
+    )
+    allow_anonymous: Flag = variable(
+        True, "whether the launcher may start a gateway without API keys"
+    )
 
 
 def check_ports(settings: StackSettings, *, with_gateway: bool = True) -> None:
@@ -191,17 +210,3 @@ def _reached(host: str, loopback: str = "127.0.0.1") -> str:
     if host in ("0.0.0.0", "::"):
         return loopback
     return f"[{host}]" if ":" in host else host
-
-
-def _number(variables: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = variables.get(name) or str(default)
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise LaunchError(f"{name} is {text!r}: use an integer from {low} to {high}")
-    return int(text)
-
-
-def _flag(variables: Mapping[str, str], name: str, default: bool) -> bool:
-    text = variables.get(name) or str(default)
-    if text.lower() not in ("true", "false"):
-        raise LaunchError(f"{name} is {text!r}: use true or false")
-    return text.lower() == "true"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.processes import PREFIX, ManagedProcess, RunRecord, process_start
-from launcher.settings import StackSettings, check_ports
+from launcher.settings import StackSettings, TritonSecrets, check_ports
 from launcher.status import StatusServer, SupervisorStatus
 from launcher.supervisor import TICK_SECONDS, CrashBudget, Supervisor
 from launcher.triton_calls import TritonCalls
@@ -19,10 +19,10 @@ from launcher.triton_process import TritonProcess, ended, log_file
 from triton_models import control
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.model.folder import find_model
-from triton_models.settings import SettingsError, read_settings
+from triton_models.settings import ServerSettings
 
-GATEWAY_DRAIN_SECONDS = 5
-"""How long the gateway's open answers may continue, unless SHUTDOWN_TIMEOUT is set."""
+_GATEWAY_END_SECONDS = 5
+"""How long the gateway has to end once its open answers had their time."""
 
 _PROBE_SECONDS = 10
 _WAIT_SECONDS = 0.2
@@ -49,9 +49,10 @@ def choose_access_key(
 
     Raises:
         LaunchError: Anyone who reaches Triton could generate, and nobody has allowed that.
+        SettingsError: The operator's secret cannot be used.
     """
-    if key := environment.get(control.ACCESS_VARIABLE):
-        return key
+    if key := TritonSecrets.read(environment).triton_access_key:
+        return key.get_secret_value()
     if with_gateway and any(environment.get(name) for name in _PROTECTION):
         return control.new_key()
     if settings.triton_on_loopback or settings.triton_allow_anonymous:
@@ -78,7 +79,8 @@ class Stack:
         access_key: The secret that it requires to generate, `""` if none.
 
     Raises:
-        LaunchError: A secret is not valid, or missing (see `choose_access_key`).
+        LaunchError: A secret is missing (see `choose_access_key`).
+        SettingsError: A secret cannot be used.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Stack:
         self._environment = {**os.environ, **(environment or {})}
         self._say = say
         self._with_gateway = with_gateway
-        self.control_key = self._environment.pop(control.VARIABLE, "") or control.new_key()
+        given = TritonSecrets.read(self._environment).triton_control_key
+        self._environment.pop(control.VARIABLE, None)
+        self.control_key = given.get_secret_value() or control.new_key()
         self.access_key = choose_access_key(settings, self._environment, with_gateway=with_gateway)
         self._record_path = settings.run_folder / "stack.json"
         self._prefix = f"{PREFIX}{os.getpid()}_{settings.triton_grpc_port}_"
@@ -141,6 +145,7 @@ class Stack:
 
         Raises:
             LaunchError: Something is missing or in use, or a server does not start.
+            SettingsError: A variable of the model server has an invalid value.
             LaunchInterrupted: `interrupted` was set.
         """
         self._make_way()
@@ -167,10 +172,10 @@ class Stack:
     def start_gateway(self) -> None:
         """Starts the gateway without waiting for it."""
         environment = {
-            "SHUTDOWN_TIMEOUT": str(GATEWAY_DRAIN_SECONDS),
             **self._environment,
             "HOST": self.settings.gateway_host,
             "PORT": str(self.settings.gateway_port),
+            "SHUTDOWN_TIMEOUT": str(self.settings.gateway_exit_seconds),
             "TRITON_URL": self.settings.grpc_address,
             control.ACCESS_VARIABLE: self.access_key,
         }
@@ -210,7 +215,7 @@ class Stack:
     def stop(self) -> None:
         """Stops both servers and cleans up after them."""
         if self.gateway:
-            self.gateway.stop(self._gateway_exit_seconds())
+            self.gateway.stop(self.settings.gateway_exit_seconds + _GATEWAY_END_SECONDS)
         self.drain()
         self._supervisor.stop()
         self._calls.close()
@@ -222,13 +227,6 @@ class Stack:
     def drain(self) -> None:
         """Makes Triton refuse new requests, and waits up to `exit_seconds` for the open ones."""
         self._supervisor.drain()
-
-    def _gateway_exit_seconds(self) -> float:
-        text = self._environment.get("SHUTDOWN_TIMEOUT") or str(GATEWAY_DRAIN_SECONDS)
-        try:
-            return float(text) + 5
-        except ValueError:  # the gateway has refused it and ended
-            return 0.0
 
     def _make_way(self) -> None:
         """Cleans up after a killed launcher, and refuses to start beside a running one."""
@@ -245,10 +243,10 @@ class Stack:
         self._record_path.unlink(missing_ok=True)
 
     def _find_model(self) -> str:
+        settings = ServerSettings.read(self._environment)
         try:
-            settings = read_settings(self._environment)
             find_model(settings)
-        except (SettingsError, ModelMissingError, UnsupportedModelError) as error:
+        except (ModelMissingError, UnsupportedModelError) as error:
             raise LaunchError(str(error)) from error
         return settings.shown_model_name
 

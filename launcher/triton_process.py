@@ -22,6 +22,7 @@ from launcher.settings import ROOT, StackSettings
 from launcher.triton_files import assemble_backends, find_triton, library_path
 from launcher.triton_log import load_failures
 from triton_models import control
+from triton_models.settings import ServerSettings
 
 EXIT_SECONDS = 15
 """How long Triton itself waits for open requests when it is told to stop."""
@@ -45,6 +46,9 @@ class TritonProcess:
 
     Attributes:
         process: The current or last process.
+
+    Raises:
+        ValueError: A secret is not valid; the message does not repeat it.
     """
 
     def __init__(
@@ -62,11 +66,7 @@ class TritonProcess:
         self._prefix = prefix
         self._arguments = arguments
         self._say = say
-        try:
-            self._private = control.restrictions(control_key, access_key)
-        except ValueError as error:
-            names = f"{control.VARIABLE} or {control.ACCESS_VARIABLE}"
-            raise LaunchError(f"{names} cannot be used: {error}") from error
+        self._private = control.restrictions(control_key, access_key)
         self.process: ManagedProcess | None = None
         self._stubs: dict[int, str] = {}
         self._hiding: threading.Thread | None = None
@@ -173,7 +173,8 @@ class TritonProcess:
         # The stub runs the first python3 on PATH, so that must be this environment's.
         path = f"{Path(sys.executable).parent}:{self._environment.get('PATH', '')}"
         # Triton starts an instance on each visible GPU, whatever DEVICE says.
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self._environment.get("DEVICE") == "cpu" else {}
+        device = ServerSettings.read(self._environment).device
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
         environment = {
             "GLIBC_TUNABLES": HUGE_PAGES,
             **self._environment,

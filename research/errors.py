@@ -11,7 +11,7 @@ from persona_research.model import AnswerFailedError
 from triton_models.contract.errors import RequestError
 from triton_models.engine.kv_size import KVCacheTooSmallError
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError
-from triton_models.settings import SettingsError
+from triton_models.variables import SettingsError
 from triton_models.vectors.persona_vector import VectorFileError
 
 USER_ERRORS: tuple[type[Exception], ...] = (

@@ -6,7 +6,6 @@ log-probabilities of given tokens, with the same weights in memory and never at 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import queue
@@ -29,7 +28,7 @@ from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.sequence import Sequence as EngineSequence
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
-from triton_models.settings import ServerSettings, read_settings
+from triton_models.settings import ServerSettings
 from triton_models.text.chat import render_chat
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
@@ -129,14 +128,15 @@ class ResearchModel:
             UnsupportedModelError: It cannot be served, or there is no such device.
             KVCacheTooSmallError: There is no memory for the keys and values of a single request.
         """
-        settings = dataclasses.replace(
-            read_settings(),
-            model_name=model or "",
-            device=device,
-            dtype=dtype or "auto",
-            threads=threads,
-            max_batch_rows=batch_rows,
-            max_waiting=_ROWS_WAITING * batch_rows,
+        settings = ServerSettings.read().model_copy(
+            update={
+                "model_name": model or "",
+                "device": device,
+                "dtype": dtype or "auto",
+                "threads": threads,
+                "max_batch_rows": batch_rows,
+                "max_waiting": _ROWS_WAITING * batch_rows,
+            }
         )
         folder = find_model(settings)
         vectors = [VectorRegistry({}, {}, ())]

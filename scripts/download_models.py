@@ -27,7 +27,8 @@ from huggingface_hub.errors import (
 )
 
 from triton_models.model.folder import MODEL_FILES
-from triton_models.settings import DEFAULT_MODEL, SettingsError, read_settings
+from triton_models.settings import DEFAULT_MODEL, ServerSettings
+from triton_models.variables import SettingsError
 
 EXAMPLES = ", ".join(f"Qwen/Qwen2.5-{size}[-Instruct]" for size in ("1.5B", "3B", "7B"))
 LOOK_SECONDS = 2.0
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     models = chosen.models or [DEFAULT_MODEL]
     try:
-        settings = read_settings()
+        settings = ServerSettings.read()
         revision = chosen.revision or settings.model_revision
         if revision and len(models) > 1:
             raise DownloadError("a revision belongs to one model: fetch them one by one")

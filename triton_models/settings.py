@@ -1,20 +1,16 @@
-"""The model server's configuration, read from environment variables and validated."""
+"""The model server's settings, and the variables that other programs read as well."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from triton_models import control
 from triton_models.contract.request import GenerationDefaults
-
-DEVICES = ("auto", "cpu", "cuda")
-OVERLAPS = ("auto", "on", "off")
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-LOG_FORMATS = ("text", "json")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+from triton_models.variables import Flag, Variables, variable
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = REPOSITORY_ROOT / "data"
@@ -23,68 +19,160 @@ DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 """The hub model that examples and downloads use by default; its licence is Apache 2.0."""
 DEMO_MODEL_FOLDER = DATA_ROOT / "models" / "demo"
 
-_Number = TypeVar("_Number", int, float)
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
 
 
-class SettingsError(ValueError):
-    """An environment variable has an invalid value."""
+def _usable(secret: SecretStr) -> SecretStr:
+    control.checked_key(secret.get_secret_value())
+    return secret
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
+Device = Literal["auto", "cpu", "cuda"]
+LogFormat = Literal["text", "json"]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+TritonSecret = Annotated[SecretStr, AfterValidator(_usable)]
+
+# The variables that several programs read. Those whose default depends on the program are partial.
+MODEL_NAME = variable(
+    "",
+    "the model, a hub id or a folder; without one it is the demo model that comes with the project",
+    name="MODEL_NAME",
+)
+MODEL_CACHE_DIR = variable(DATA_ROOT / "models", "the folder of hub models", name="MODEL_CACHE_DIR")
+VECTORS_DIR = variable(
+    DATA_ROOT / "vectors",
+    "the folder of vector files, the same for Triton and its gateways",
+    name="VECTORS_DIR",
+)
+DEVICE = variable("auto", "`cpu`, `cuda`, or `auto` for a GPU if there is one", name="DEVICE")
+MAX_TOKENS = partial(
+    variable,
+    description="tokens that an answer may have whose request does not say",
+    name="MAX_TOKENS",
+    ge=1,
+    le=1_000_000,
+)
+TEMPERATURE = partial(
+    variable,
+    description="temperature of requests that leave it out",
+    name="TEMPERATURE",
+    ge=0.0,
+    le=2.0,
+)
+TOP_P = partial(
+    variable, description="`top_p` of requests that leave it out", name="TOP_P", ge=0.001, le=1.0
+)
+LOG_LEVEL = variable(
+    "INFO",
+    "the least severe lines that the gateway and the engine log: `DEBUG`, `INFO`, `WARNING` or "
+    "`ERROR`",
+    name="LOG_LEVEL",
+)
+LOG_FORMAT = variable("text", "`text` for people, `json` for machines", name="LOG_FORMAT")
+HOST = variable("0.0.0.0", "the address that the gateway listens on", name="HOST")
+PORT = variable(8000, "the gateway's port", name="PORT")
+SHUTDOWN_TIMEOUT = partial(
+    variable,
+    description="seconds that open answers may go on after the gateway gets SIGTERM",
+    name="SHUTDOWN_TIMEOUT",
+    ge=0,
+    le=86_400,
+)
+TRITON_ACCESS_KEY = variable(
+    SecretStr(""),
+    "the secret that Triton asks for before it generates, the same for all Tritons, gateways and "
+    "direct clients; `serve.sh` and `persona-pod` make a new one if there are API keys, a policy, "
+    "limits or an audit log, or if Triton listens beyond loopback; the image `persona-triton` "
+    "needs it ([security.md](security.md#tritons-ports))",
+    name=control.ACCESS_VARIABLE,
+)
+
+
+class ServerSettings(Variables):
     """How to load and run the model.
 
     Attributes:
-        model_name: A hub id or a folder; `""` means the demo model that comes with the project.
-        model_revision: The commit, branch or tag of a hub model; `""` means its main branch, which
-            can change between two downloads.
-        model_cache: The folder of hub models.
-        vectors: The folder of vector files.
-        device: `auto` uses a GPU if there is one.
-        device_index: Which GPU, if there are several.
-        dtype: `auto` is float32 on the CPU and the checkpoint's dtype on a GPU.
-        max_batch_rows: The maximum number of requests in a batch.
-        max_waiting: How many more requests may wait for a row before requests are refused.
-        max_context: The maximum number of tokens of a prompt and its answer together; the model's
-            own limit caps it.
-        prefill_chunk: The maximum number of prompt tokens per step, so that a long prompt does not
-            delay the answers that are being streamed; 0 adapts it (`engine/prompt_pace.py`).
-        kv_cache_tokens: The size of the KV cache in tokens; 0 is enough for all rows at full
-            length, as far as memory allows.
-        prefix_reuse: Whether to copy the keys and values of a prompt's prefix that was computed
-            under the same steering before.
-        cpu_packing: Whether to pack linear layers for fast matrix products on the CPU.
-        cuda_graphs: Whether to replay steps as CUDA graphs on a GPU.
-        fused_kernels: Whether to use the fused kernels on a GPU where they fit.
-        overlap: Whether to launch a step before the previous one is read: `auto` does on a GPU, so
-            that it does not wait for Python.
-        threads: CPU threads for the model; 0 means one per core.
-        log_level: The lowest level that is logged.
-        log_format: `text` for people, `json` for machines.
-        defaults: The values of parameters that requests leave out.
+        device_index: Which GPU, if there are several; Triton says so to each instance.
     """
 
-    model_name: str = ""
-    model_revision: str = ""
-    model_cache: Path = DATA_ROOT / "models"
-    vectors: Path = DATA_ROOT / "vectors"
-    device: str = "auto"
+    model_name: str = MODEL_NAME
+    model_revision: str = variable(
+        "",
+        "the commit, branch or tag of a hub model, for the download and for the server; without "
+        "one it is the main branch, which can change between two downloads",
+    )
+    model_cache: Path = MODEL_CACHE_DIR
+    vectors: Path = VECTORS_DIR
+    device: Device = DEVICE
     device_index: int = 0
-    dtype: str = "auto"
-    max_batch_rows: int = 32
-    max_waiting: int = 256
-    max_context: int = 4096
-    prefill_chunk: int = 0
-    kv_cache_tokens: int = 0
-    prefix_reuse: bool = True
-    cpu_packing: bool = True
-    cuda_graphs: bool = True
-    fused_kernels: bool = True
-    overlap: str = "auto"
-    threads: int = 0
-    log_level: str = "INFO"
-    log_format: str = "text"
-    defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = variable(
+        "auto",
+        "`float32`, `bfloat16` or `float16`; `auto` is float32 on the CPU and the checkpoint's "
+        "own on a GPU",
+    )
+    max_batch_rows: int = variable(32, "requests in a batch", ge=1, le=1024)
+    max_waiting: int = variable(
+        256,
+        "requests that may wait for a place in the batch before others are refused",
+        ge=0,
+        le=100_000,
+    )
+    max_context: int = variable(
+        4096,
+        "tokens of a prompt and its answer together; the model's own limit caps it",
+        ge=16,
+        le=1_000_000,
+    )
+    # How 0 adapts it is in `engine/prompt_pace.py`.
+    prefill_chunk: int = variable(
+        0,
+        "prompt tokens computed per step, so that a long prompt does not delay answers that are "
+        "being streamed; 0 is 2048 on a GPU and as many on the CPU as fit into 0.15 s beside "
+        "streaming answers, 1 s otherwise",
+        ge=0,
+        le=65_536,
+    )
+    kv_cache_tokens: int = variable(
+        0,
+        "tokens that the KV cache may hold; 0 is as many as the rows may need and memory allows "
+        "(a CPU's memory is taken as requests need it)",
+        ge=0,
+        le=100_000_000,
+    )
+    prefix_reuse: Flag = variable(
+        True,
+        "whether keys and values of a prompt's beginning are reused that was computed under the "
+        "same steering before",
+    )
+    cpu_packing: Flag = variable(
+        True, "whether linear layers are packed for fast matrix products on the CPU"
+    )
+    cuda_graphs: Flag = variable(True, "whether steps on a GPU are replayed as CUDA graphs")
+    fused_kernels: Flag = variable(
+        True, "whether the fused kernels are used on a GPU where they fit"
+    )
+    overlap: Literal["auto", "on", "off"] = variable(
+        "auto",
+        "whether a step is launched before the previous one is read: `on`, `off`, or `auto` for "
+        "on a GPU only, so that it does not wait for Python",
+        name="OVERLAP_STEPS",
+    )
+    threads: int = variable(
+        0, "CPU threads of the model; 0 is one per core", name="TORCH_THREADS", ge=0, le=1024
+    )
+    max_tokens: int = MAX_TOKENS(GenerationDefaults().max_tokens)
+    temperature: float = TEMPERATURE(GenerationDefaults().temperature)
+    top_p: float = TOP_P(GenerationDefaults().top_p)
+    log_level: LogLevel = LOG_LEVEL
+    log_format: LogFormat = LOG_FORMAT
+
+    @property
+    def defaults(self) -> GenerationDefaults:
+        """The values of parameters that requests leave out."""
+        return GenerationDefaults(self.max_tokens, self.temperature, self.top_p)
 
     @property
     def shown_model_name(self) -> str:
@@ -92,89 +180,3 @@ class ServerSettings:
         if Path(self.model_name).is_dir():
             return Path(self.model_name).resolve().name if self.model_name else DEMO_MODEL
         return self.model_name
-
-
-def read_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:
-    """Reads the settings from environment variables.
-
-    Args:
-        environment: The variables; by default the process's own.
-
-    Raises:
-        SettingsError: A variable has an invalid value; the message says what is valid.
-    """
-    env = _Environment(os.environ if environment is None else environment)
-    base = ServerSettings()
-    return ServerSettings(
-        model_name=env.text("MODEL_NAME", ""),
-        model_revision=env.text("MODEL_REVISION", ""),
-        model_cache=Path(env.text("MODEL_CACHE_DIR", str(base.model_cache))),
-        vectors=Path(env.text("VECTORS_DIR", str(base.vectors))),
-        device=env.choice("DEVICE", base.device, DEVICES),
-        dtype=env.choice("DTYPE", base.dtype, DTYPES),
-        max_batch_rows=env.integer("MAX_BATCH_ROWS", base.max_batch_rows, 1, 1024),
-        max_waiting=env.integer("MAX_WAITING", base.max_waiting, 0, 100_000),
-        max_context=env.integer("MAX_CONTEXT", base.max_context, 16, 1_000_000),
-        prefill_chunk=env.integer("PREFILL_CHUNK", base.prefill_chunk, 0, 65_536),
-        kv_cache_tokens=env.integer("KV_CACHE_TOKENS", base.kv_cache_tokens, 0, 100_000_000),
-        prefix_reuse=env.boolean("PREFIX_REUSE", base.prefix_reuse),
-        cpu_packing=env.boolean("CPU_PACKING", base.cpu_packing),
-        cuda_graphs=env.boolean("CUDA_GRAPHS", base.cuda_graphs),
-        fused_kernels=env.boolean("FUSED_KERNELS", base.fused_kernels),
-        overlap=env.choice("OVERLAP_STEPS", base.overlap, OVERLAPS),
-        threads=env.integer("TORCH_THREADS", base.threads, 0, 1024),
-        log_level=env.choice("LOG_LEVEL", base.log_level, LOG_LEVELS, fold=str.upper),
-        log_format=env.choice("LOG_FORMAT", base.log_format, LOG_FORMATS),
-        defaults=GenerationDefaults(
-            max_tokens=env.integer("MAX_TOKENS", base.defaults.max_tokens, 1, 1_000_000),
-            temperature=env.real("TEMPERATURE", base.defaults.temperature, 0.0, 2.0),
-            top_p=env.real("TOP_P", base.defaults.top_p, 0.001, 1.0),
-        ),
-    )
-
-
-class _Environment:
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-
-    def text(self, name: str, default: str) -> str:
-        return self._variables.get(name, "").strip() or default
-
-    def choice(
-        self,
-        name: str,
-        default: str,
-        choices: tuple[str, ...],
-        fold: Callable[[str], str] = lambda text: text,
-    ) -> str:
-        value = fold(self.text(name, default))
-        if value not in choices:
-            raise SettingsError(f"{name} is {value!r}: use one of {', '.join(choices)}")
-        return value
-
-    def boolean(self, name: str, default: bool) -> bool:
-        return self.choice(name, str(default).lower(), ("true", "false")) == "true"
-
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        return self._number(name, default, low, high, int, "an integer")
-
-    def real(self, name: str, default: float, low: float, high: float) -> float:
-        return self._number(name, default, low, high, float, "a number")
-
-    def _number(
-        self,
-        name: str,
-        default: _Number,
-        low: _Number,
-        high: _Number,
-        convert: Callable[[str], _Number],
-        kind: str,
-    ) -> _Number:
-        text = self.text(name, str(default))
-        try:
-            value = convert(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise SettingsError(f"{name} is {text!r}: use {kind} from {low} to {high}")
-        return value

@@ -33,12 +33,10 @@ def running_engine(model: BenchmarkModel, threads: int, device: str = "cpu") -> 
     settings = ServerSettings(
         model_name=str(model.folder),
         vectors=model.vectors,
-        device=device,
-        dtype=model.dtype,
         max_batch_rows=MAX_BATCH_ROWS,
         max_context=MAX_CONTEXT,
         threads=threads,
-    )
+    ).model_copy(update={"device": device, "dtype": model.dtype})
     engine = build_engine(settings).engine
     engine.start()
     try:

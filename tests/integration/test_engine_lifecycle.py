@@ -153,7 +153,9 @@ def test_a_step_that_fails_ends_its_requests_with_a_message_and_the_engine_goes_
 def test_steering_too_strong_fails_its_request_alone_and_leaves_nothing_in_its_row(
     settings: ServerSettings,
 ) -> None:
-    engine = build_engine(dataclasses.replace(settings, dtype="float16", cpu_packing=False)).engine
+    engine = build_engine(
+        settings.model_copy(update={"dtype": "float16", "cpu_packing": False})
+    ).engine
     engine.start()
     request = GenerationRequest(sampling=GREEDY, max_tokens=30)
 

@@ -5,7 +5,6 @@ The reference is `generate` with a plain forward hook, token for token in float3
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def test_every_number_format_is_near_float32(dtype: str, packing: bool, tmp_path
     folder = save(model, tmp_path / "model")
     (tmp_path / "vectors").mkdir()
     settings = settings_of(folder, tmp_path / "vectors")
-    settings = dataclasses.replace(settings, dtype=dtype, cpu_packing=packing)
+    settings = settings.model_copy(update={"dtype": dtype, "cpu_packing": packing})
     built = build_engine(settings)
     built.engine.start()
     request = GenerationRequest(sampling=GREEDY, max_tokens=1, logprobs=1)

@@ -30,7 +30,7 @@ UNSTEERED = dataclasses.replace(STEERED, steering=SteeringParameters())
 @pytest.fixture
 def built(settings: ServerSettings, tmp_path: Path) -> Iterator[BuiltEngine]:
     write_vector(make_vectors()["flattery"], tmp_path / "flattery.json")
-    built = build_engine(dataclasses.replace(settings, vectors=tmp_path))
+    built = build_engine(settings.model_copy(update={"vectors": tmp_path}))
     built.registry.start()
     built.engine.start()
     yield built

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import random
 import threading
@@ -77,7 +76,7 @@ def resident_bytes() -> int:
 
 @pytest.mark.timeout(600)
 def test_many_requests_leave_no_row_no_room_and_no_memory_behind(settings: ServerSettings) -> None:
-    engine = build_engine(dataclasses.replace(settings, max_batch_rows=32)).engine
+    engine = build_engine(settings.model_copy(update={"max_batch_rows": 32})).engine
     engine.start()
     traffic = Traffic(engine)
     traffic.send(WARM_UP)

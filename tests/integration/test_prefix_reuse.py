@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -106,7 +105,7 @@ def test_a_conversation_goes_on_from_what_may_be_reused_of_it(
 def test_a_cancelled_or_failed_beginning_is_computed_by_who_waited_for_it(
     settings: ServerSettings,
 ) -> None:
-    engine = build_engine(dataclasses.replace(settings, prefill_chunk=16)).engine
+    engine = build_engine(settings.model_copy(update={"prefill_chunk": 16})).engine
     first = engine.submit(GenerationRequest(sampling=GREEDY), PROMPT, lambda _: None)
     second = ask(engine, GenerationRequest(sampling=GREEDY, max_tokens=ANSWER), PROMPT)
     engine.cancel(first)
@@ -116,7 +115,7 @@ def test_a_cancelled_or_failed_beginning_is_computed_by_who_waited_for_it(
 
 
 def test_reuse_can_be_turned_off(settings: ServerSettings) -> None:
-    engine = build_engine(dataclasses.replace(settings, prefix_reuse=False)).engine
+    engine = build_engine(settings.model_copy(update={"prefix_reuse": False})).engine
     engine.start()
     ask_all(engine, [SteeringParameters(), SteeringParameters()], PROMPT)
     ask_all(engine, [SteeringParameters()], PROMPT)

@@ -6,7 +6,6 @@ beginnings, steerings, cancellations, stop strings and readouts.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,7 +121,7 @@ def drawn_engine(
         prefill_chunk=16,
         threads=1,
     )
-    engine = build_engine(dataclasses.replace(settings, **request.param)).engine
+    engine = build_engine(settings.model_copy(update=request.param)).engine
     engine.start()
     yield engine
     engine.stop(0)

@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 from triton_models.adapters.tensor_io import build_tensors, read_values
 from triton_models.contract import tensors
 from triton_models.model.folder import find_model, load_tokenizer
-from triton_models.settings import read_settings
+from triton_models.settings import ServerSettings
 from triton_models.text.logprobs import logprobs_json
 from triton_models.text.token_bytes import TokenBytes
 
@@ -23,7 +23,7 @@ class DetokenizerModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the tokenizer."""
-        self._token_bytes = TokenBytes(load_tokenizer(find_model(read_settings())))
+        self._token_bytes = TokenBytes(load_tokenizer(find_model(ServerSettings.read())))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers each chunk with its text, its log-probabilities, and the engine's status."""

@@ -6,7 +6,6 @@ has its own process, engine and copy of the model.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from triton_models.settings import ServerSettings
@@ -16,7 +15,7 @@ def settings_of_instance(settings: ServerSettings, args: Mapping[str, str]) -> S
     """Returns the settings with the GPU of an instance, if it has one."""
     if args["model_instance_kind"] != "GPU":
         return settings
-    return dataclasses.replace(settings, device_index=int(args["model_instance_device_id"]))
+    return settings.model_copy(update={"device_index": int(args["model_instance_device_id"])})
 
 
 def metric_labels(args: Mapping[str, str]) -> dict[str, str]:

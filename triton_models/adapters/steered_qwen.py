@@ -28,7 +28,7 @@ from triton_models.contract.request import parse_generation_request
 from triton_models.engine.build import build_engine
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 from triton_models.logs import configure_logging
-from triton_models.settings import read_settings
+from triton_models.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class SteeredQwenModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the model and starts the engine; an error here fails the model's loading."""
-        self._settings = settings_of_instance(read_settings(), args)
+        self._settings = settings_of_instance(ServerSettings.read(), args)
         configure_logging(self._settings.log_level, self._settings.log_format)
         self._built = build_engine(self._settings)
         self._engine = self._built.engine

@@ -22,7 +22,7 @@ from triton_models.contract.errors import RequestError
 from triton_models.contract.prompt import prompt_of
 from triton_models.contract.request import parse_generation_request
 from triton_models.model.folder import find_model, load_tokenizer
-from triton_models.settings import read_settings
+from triton_models.settings import ServerSettings
 from triton_models.text.prompt_encoder import PromptEncoder
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class TokenizerModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the tokenizer."""
-        self._settings = read_settings()
+        self._settings = ServerSettings.read()
         tokenizer = load_tokenizer(find_model(self._settings))
         self._encoder = PromptEncoder(tokenizer, self._settings.max_context)
 

@@ -5,22 +5,14 @@ from __future__ import annotations
 import re
 
 from gateway.settings import Settings
-from triton_models import control
-from triton_models.settings import REPOSITORY_ROOT
+from launcher.settings import Preparations, StackSettings, TritonSecrets
+from triton_models.settings import REPOSITORY_ROOT, ServerSettings
 
 
 def triton_variables() -> set[str]:
     """Returns those of the model server, and its supervisor."""
-    source = (REPOSITORY_ROOT / "triton_models" / "settings.py").read_text()
-    supervisor = "".join(
-        path.read_text() for path in sorted((REPOSITORY_ROOT / "launcher").glob("*.py"))
-    )
-    return {
-        control.VARIABLE,
-        control.ACCESS_VARIABLE,
-        *re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', supervisor),
-        *re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source),
-    }
+    declarations = (ServerSettings, StackSettings, TritonSecrets, Preparations)
+    return {name for each in declarations for name in each.variables()}
 
 
 def kernel_cache() -> str:
@@ -41,4 +33,4 @@ def _set_by_the_image(variable: str) -> str:
 
 def gateway_variables() -> set[str]:
     """Returns those of the gateway."""
-    return {name.upper() for name in Settings.model_fields}
+    return set(Settings.variables())

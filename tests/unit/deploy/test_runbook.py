@@ -33,7 +33,6 @@ PAGES = [
     RUNBOOK,
 ]
 OTHER_VARIABLES = {
-    "AUDIT_LOG",
     "GATEWAY_ADDRESS",
     "GRAFANA_PASSWORD",
     "HOME",
@@ -48,7 +47,6 @@ OTHER_VARIABLES = {
     "HF_ENDPOINT",
     "HF_HUB_DISABLE_XET",
     "HTTPS_PROXY",
-    "ALLOW_ANONYMOUS",
 }
 """Those of Compose's files, the client, scripts, the system and NVIDIA's container runtime."""
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import LaunchError
-from launcher.settings import StackSettings, read_stack_settings
+from launcher.settings import StackSettings
 from launcher.stack import Stack, choose_access_key
 from triton_models import control
+from triton_models.variables import SettingsError
 
 KEY = "k" * 40
 LOOPBACK = ["127.0.0.1", "127.1.2.3", "::1", "localhost"]
@@ -73,10 +74,17 @@ def test_an_operator_can_allow_everybody(with_gateway: bool) -> None:
 
 
 def test_everybody_is_allowed_by_a_variable_only() -> None:
-    assert not read_stack_settings({}).triton_allow_anonymous
-    assert read_stack_settings({"TRITON_ALLOW_ANONYMOUS": "true"}).triton_allow_anonymous
-    with pytest.raises(LaunchError, match="TRITON_ALLOW_ANONYMOUS is 'yes': use true or false"):
-        read_stack_settings({"TRITON_ALLOW_ANONYMOUS": "yes"})
+    assert not StackSettings.read({}).triton_allow_anonymous
+    assert StackSettings.read({"TRITON_ALLOW_ANONYMOUS": "true"}).triton_allow_anonymous
+    with pytest.raises(SettingsError, match="TRITON_ALLOW_ANONYMOUS is 'yes': use true or false"):
+        StackSettings.read({"TRITON_ALLOW_ANONYMOUS": "yes"})
+
+
+@pytest.mark.parametrize("name", [control.VARIABLE, control.ACCESS_VARIABLE])
+def test_a_secret_that_cannot_be_used_is_refused_and_not_shown(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} cannot be used: use 16 to 256") as refused:
+        Stack(StackSettings(run_folder=tmp_path), {name: "a:b"})
+    assert "a:b" not in str(refused.value)
 
 
 def test_a_stack_uses_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tests.unit.scripts.model_hub import (
 )
 from triton_models.model.errors import ModelMissingError
 from triton_models.model.folder import find_model
-from triton_models.settings import REPOSITORY_ROOT, ServerSettings, read_settings
+from triton_models.settings import REPOSITORY_ROOT, ServerSettings
 
 pytestmark = pytest.mark.slow  # each starts the script a few times
 
@@ -88,7 +88,7 @@ def test_the_revision_of_the_environment_is_the_one_that_is_fetched_and_served(
 ) -> None:
     variables = {"MODEL_REVISION": OLD_COMMIT, "MODEL_CACHE_DIR": str(tmp_path)}
     assert fetch(MODEL, HF_ENDPOINT=hub[1], **variables).returncode == 0
-    assert read_settings(variables).model_revision == OLD_COMMIT
+    assert ServerSettings.read(variables).model_revision == OLD_COMMIT
     with pytest.raises(ModelMissingError, match=f"fetch it with .* --revision {COMMIT}"):
         find_model(ServerSettings(model_name=MODEL, model_revision=COMMIT, model_cache=tmp_path))
     # It is found, and then refused: what the stand-in has is no model.

@@ -10,32 +10,33 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import LaunchError
-from launcher.settings import StackSettings, check_ports, read_stack_settings
+from launcher.settings import StackSettings, check_ports
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError
 from triton_models.model.folder import find_model
 from triton_models.settings import (
     DEMO_MODEL,
     DEMO_MODEL_FOLDER,
     ServerSettings,
-    SettingsError,
-    read_settings,
 )
+from triton_models.variables import SettingsError
 
 
 def test_without_variables_the_demo_model_is_served_with_the_documented_defaults() -> None:
-    settings = read_settings({})
+    settings = ServerSettings.read({})
     assert settings == ServerSettings()
     assert settings.shown_model_name == DEMO_MODEL
     assert settings.defaults.max_tokens == 200
 
 
 def test_the_engine_logs_as_the_gateway_does() -> None:
-    settings = read_settings({"LOG_LEVEL": "debug", "LOG_FORMAT": "json"})
+    settings = ServerSettings.read({"LOG_LEVEL": "debug", "LOG_FORMAT": "json"})
     assert (settings.log_level, settings.log_format) == ("DEBUG", "json")
 
 
 def test_variables_are_read() -> None:
-    settings = read_settings({"MODEL_NAME": "Qwen/Qwen2.5-3B", "MAX_TOKENS": "7", "DEVICE": "cpu"})
+    settings = ServerSettings.read(
+        {"MODEL_NAME": "Qwen/Qwen2.5-3B", "MAX_TOKENS": "7", "DEVICE": "cpu"}
+    )
     assert (settings.model_name, settings.defaults.max_tokens) == ("Qwen/Qwen2.5-3B", 7)
 
 
@@ -52,7 +53,7 @@ def test_variables_are_read() -> None:
 )
 def test_a_bad_variable_is_refused_by_name(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        read_settings({name: value})
+        ServerSettings.read({name: value})
 
 
 @pytest.mark.parametrize(
@@ -90,22 +91,22 @@ def test_a_download_that_was_interrupted_is_told_from_a_whole_model(tmp_path: Pa
 
 
 def test_ports_must_be_numbers_and_differ() -> None:
-    with pytest.raises(LaunchError, match="PORT is 'x': use an integer from 1 to 65535"):
-        read_stack_settings({"PORT": "x"})
-    with pytest.raises(LaunchError, match="the ports must differ"):
-        read_stack_settings({"PORT": "8001"})
+    with pytest.raises(SettingsError, match="PORT is 'x': use an integer from 1 to 65535"):
+        StackSettings.read({"PORT": "x"})
+    with pytest.raises(SettingsError, match="the ports must differ"):
+        StackSettings.read({"PORT": "8001"})
 
 
 def test_triton_s_http_port_is_closed_unless_it_is_asked_for() -> None:
-    assert not read_stack_settings({}).triton_http
-    assert "TRITON_HTTP_PORT" not in read_stack_settings({"PORT": "8003"}).ports
-    settings = read_stack_settings({"TRITON_HTTP": "True"})
+    assert not StackSettings.read({}).triton_http
+    assert "TRITON_HTTP_PORT" not in StackSettings.read({"PORT": "8003"}).ports
+    settings = StackSettings.read({"TRITON_HTTP": "True"})
     assert settings.triton_http
     assert settings.ports["TRITON_HTTP_PORT"] == 8003
-    with pytest.raises(LaunchError, match="the ports must differ"):
-        read_stack_settings({"PORT": "8003", "TRITON_HTTP": "true"})
-    with pytest.raises(LaunchError, match="TRITON_HTTP is 'on': use true or false"):
-        read_stack_settings({"TRITON_HTTP": "on"})
+    with pytest.raises(SettingsError, match="the ports must differ"):
+        StackSettings.read({"PORT": "8003", "TRITON_HTTP": "true"})
+    with pytest.raises(SettingsError, match="TRITON_HTTP is 'on': use true or false"):
+        StackSettings.read({"TRITON_HTTP": "on"})
 
 
 def test_a_taken_port_is_named_with_its_remedy() -> None:

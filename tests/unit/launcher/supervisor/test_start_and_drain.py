@@ -35,7 +35,7 @@ def test_a_start_is_given_up_after_its_time_whatever_is_tried(
     monkeypatch.setattr(supervising, "HealthThread", HealthThread)
     monkeypatch.setattr(HealthThread, "report", HealthReport(health, "as found", STEERED_QWEN))
     starting = Rig()
-    starting.supervisor._settings = StackSettings(start_seconds=0.0)
+    starting.supervisor._settings = StackSettings().model_copy(update={"start_seconds": 0.0})
     with pytest.raises(LaunchError, match=r"not ready after 0 seconds .START_SECONDS.*as found"):
         starting.start()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import threading
@@ -228,4 +227,4 @@ def test_an_instance_on_a_gpu_takes_that_gpu_and_any_other_leaves_the_choice() -
     settings = ServerSettings()
     on_gpu = {**ARGS, "model_instance_kind": "GPU", "model_instance_device_id": "3"}
     assert settings_of_instance(settings, ARGS) == settings
-    assert settings_of_instance(settings, on_gpu) == dataclasses.replace(settings, device_index=3)
+    assert settings_of_instance(settings, on_gpu) == settings.model_copy(update={"device_index": 3})

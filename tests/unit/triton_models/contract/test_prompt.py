@@ -11,7 +11,7 @@ from tests.conftest import make_tokenizer
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import Prompt, prompt_of
 from triton_models.model.folder import find_model, load_tokenizer
-from triton_models.settings import read_settings
+from triton_models.settings import ServerSettings
 from triton_models.text.chat import render_chat
 from triton_models.text.prompt_encoder import PromptEncoder
 
@@ -128,7 +128,7 @@ def test_a_prompt_that_is_far_too_long_is_refused_by_its_beginning_and_once(text
 
 @pytest.mark.parametrize("length", [1, 356, 357, 358, 714, 715, 1400])
 def test_a_prompt_is_tokenized_as_a_whole_however_it_is_looked_at(length: int) -> None:
-    tokenizer = load_tokenizer(find_model(read_settings({})))
+    tokenizer = load_tokenizer(find_model(ServerSettings.read({})))
     text = ("sarcasm is a kind of humour that the others do not always like " * 40)[:length]
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     # The longest of these is looked at in three steps, and is within what the engine decides.
