@@ -8,9 +8,6 @@ from typing import Literal
 Rate = Literal["tokens_per_second", "decode_tokens_per_second"]
 """Which rate of a measurement a ratio is of: end to end, or while every stream generates."""
 
-BAR_SHAPE = "0.5b"
-BAR_DTYPE = "bfloat16"
-
 ONE_AT_A_TIME: dict[int, float] = {1: 1.7, 4: 5.5, 16: 18.0, 64: 35.0}
 """By streams: how many times as many tokens per second as serving one request at a time."""
 
@@ -47,4 +44,4 @@ class Bar:
 
 def bars_apply(shape: str, dtype: str, device: str) -> bool:
     """Whether any bars are set for a model on a device."""
-    return (shape, dtype, device) == (BAR_SHAPE, BAR_DTYPE, "cpu")
+    return (shape, dtype, device) == ("0.5b", "bfloat16", "cpu")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.contenders.contender import Contender
-from benchmarks.results import Result
+from benchmarks.results import Result, deliver
+from benchmarks.roofline import step_bound
 from benchmarks.rounds import Sample, Say, interleave, warm_up
 from benchmarks.workload import Workload
 
@@ -53,3 +54,14 @@ def run_rounds(
     result.skipped += skipped
     result.samples += samples
     return samples
+
+
+def measured(
+    contenders: Sequence[Contender], options: Options, result: Result
+) -> Iterator[tuple[Workload, list[Sample]]]:
+    """Measures every workload, and yields each once what was delivered is in the result."""
+    for workload in options.workloads:
+        samples = run_rounds(contenders, workload, options, result)
+        bound = step_bound(result.model, result.rates, workload.streams)
+        result.deliveries += [deliver(samples, workload, each.name, bound) for each in contenders]
+        yield workload, samples

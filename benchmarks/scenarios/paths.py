@@ -16,9 +16,9 @@ from benchmarks.bars import Bar
 from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.engine import MAX_BATCH_ROWS, EngineAlone, running_engine
 from benchmarks.contenders.triton_streams import STREAM_SECONDS, GatewayStreams, TritonStreams
-from benchmarks.results import Result, compare, delay, deliver
-from benchmarks.roofline import MachineRates, step_bound
-from benchmarks.scenarios.options import Options, run_rounds
+from benchmarks.results import Result, compare, delay
+from benchmarks.roofline import MachineRates
+from benchmarks.scenarios.options import Options, measured
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from launcher.loopback import loopback_settings
 from launcher.stack import Stack
@@ -52,8 +52,7 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
         result.notes.append(
             f"the idle engine in this process took {_idle_share():.1%} of one core."
         )
-        for workload in options.workloads:
-            samples = run_rounds(contenders, workload, options, result)
+        for workload, samples in measured(contenders, options, result):
             result.ratios += [
                 compare(samples, workload, name, ENGINE, _bar(model, name, workload.streams))
                 for name in (TRITON, ENSEMBLE, GATEWAY)
@@ -62,10 +61,6 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
             result.delays.append(
                 delay(samples, workload, GATEWAY, ENSEMBLE, bars.GATEWAY_DELAY_SECONDS)
             )
-            bound = step_bound(model, rates, workload.streams)
-            result.deliveries += [
-                deliver(samples, workload, contender.name, bound) for contender in contenders
-            ]
     return result
 
 

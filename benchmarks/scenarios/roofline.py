@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmarks.bars import SINGLE_STREAM, Bar, bars_apply
 from benchmarks.contenders.engine import EngineAlone, running_engine
-from benchmarks.results import Delivery, Ratio, Result, deliver
-from benchmarks.roofline import MachineRates, step_bound
-from benchmarks.scenarios.options import Options, run_rounds
+from benchmarks.results import Delivery, Ratio, Result
+from benchmarks.roofline import MachineRates
+from benchmarks.scenarios.options import Options, measured
 from benchmarks.shapes import BenchmarkModel
 
 ENGINE = "engine"
@@ -17,12 +17,8 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
     result = Result("roofline", model, rates)
     with running_engine(model, options.threads, options.device) as engine:
         contenders = [EngineAlone(engine, "mixed", ENGINE)]
-        for workload in options.workloads:
-            samples = run_rounds(contenders, workload, options, result)
-            bound = step_bound(model, rates, workload.streams)
-            delivery = deliver(samples, workload, ENGINE, bound)
-            result.deliveries.append(delivery)
-            result.ratios += _ratios(model, delivery, options.device)
+        for _ in measured(contenders, options, result):
+            result.ratios += _ratios(model, result.deliveries[-1], options.device)
     return result
 
 

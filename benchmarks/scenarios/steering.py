@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmarks.bars import STEERING, Bar, bars_apply
 from benchmarks.contenders.engine import EngineAlone, running_engine
-from benchmarks.results import Result, compare, deliver
-from benchmarks.roofline import MachineRates, step_bound
-from benchmarks.scenarios.options import Options, run_rounds
+from benchmarks.results import Result, compare
+from benchmarks.roofline import MachineRates
+from benchmarks.scenarios.options import Options, measured
 from benchmarks.shapes import BenchmarkModel
 
 UNSTEERED, UNIFORM, MIXED = "unsteered", "uniform steering", "mixed steering"
@@ -22,15 +22,10 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
             EngineAlone(engine, "uniformly", UNIFORM),
             EngineAlone(engine, "mixed", MIXED),
         ]
-        for workload in options.workloads:
-            samples = run_rounds(contenders, workload, options, result)
+        for workload, samples in measured(contenders, options, result):
             result.ratios += [
                 compare(samples, workload, UNIFORM, UNSTEERED, bar),
                 compare(samples, workload, MIXED, UNSTEERED, bar),
                 compare(samples, workload, MIXED, UNIFORM, bar),
-            ]
-            bound = step_bound(model, rates, workload.streams)
-            result.deliveries += [
-                deliver(samples, workload, contender.name, bound) for contender in contenders
             ]
     return result
