@@ -47,12 +47,7 @@ _WORD_LENGTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a model of the Qwen2.5 architecture with tied embeddings.
-
-    Attributes:
-        max_positions: The longest context of the model itself, in tokens.
-        steered_blocks: The 0-based decoder blocks that its vectors steer.
-    """
+    """The sizes of a Qwen2.5 with tied embeddings, and the 0-based blocks that vectors steer."""
 
     name: str
     hidden_size: int

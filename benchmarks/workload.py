@@ -58,9 +58,7 @@ def steering_of(steered: Steered, stream: int) -> StreamSteering | None:
 def random_prompts(workload: Workload, *seed: int) -> Prompts:
     """Returns prompts of random letters, all different: no two share a computed beginning.
 
-    Args:
-        workload: How many and how long.
-        *seed: Non-negative numbers that name this run among all others.
+    The seed's numbers, none of them negative, name this run among all others.
     """
     random = np.random.default_rng([workload.streams, workload.prompt_tokens, *seed])
     ids = random.choice(_LETTERS, size=(workload.streams, workload.prompt_tokens))

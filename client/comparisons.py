@@ -89,12 +89,7 @@ _PLAIN = (
 
 @dataclass(frozen=True)
 class ComparedAnswer(OneAnswer):
-    """An answer of a comparison; 0 is the index of the baseline.
-
-    Attributes:
-        label: What the server calls it.
-        traits: What it was steered by; empty for the baseline.
-    """
+    """An answer of a comparison, by the server's label for it; 0 is the baseline's index."""
 
     label: str
     traits: Mapping[str, float]
@@ -165,12 +160,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The answers to one prompt at several strengths of a trait.
-
-    Attributes:
-        success: Whether all answers are complete.
-        seed: The seed that all have; to give again, for the same answers.
-    """
+    """The answers to one prompt at several strengths of a trait, in order; see `Comparison`."""
 
     success: bool
     seed: int

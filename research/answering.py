@@ -110,11 +110,7 @@ def judged_answers(
     store: AnswerStore,
     quiet: bool,
 ) -> tuple[list[Answer], list[float | None]]:
-    """Returns answers and their scores, all of them `None` without a judge; shows how far it is.
-
-    Raises:
-        JudgeError: The judge cannot judge.
-    """
+    """Returns answers and their scores, all of them `None` without a judge; shows how far it is."""
     with progress_bar(f"{trait.trait_name}: answers", len(requests), quiet) as show:
         answers = stored_answers(model, requests, store, show)
     if judge is None:

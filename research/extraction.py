@@ -59,12 +59,7 @@ class ExtractionSettings:
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """An answer of the extraction.
-
-    Attributes:
-        score: The judge's score, if there is a judge and it gave one.
-        kept: Whether it counts for the vector.
-    """
+    """An answer of the extraction, its score if a judge gave one, and whether it counts."""
 
     system_prompt: str
     question: str

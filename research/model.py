@@ -61,12 +61,7 @@ class AnswerRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """A generated answer.
-
-    Attributes:
-        response_ids: The answer's, without the token that ends it.
-        ended: Whether the model ended it, and not the limit.
-    """
+    """A generated answer, without the token that ended it if the model did and not the limit."""
 
     prompt_ids: list[int]
     response_ids: list[int]

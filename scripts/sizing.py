@@ -50,13 +50,7 @@ MAX_ROWS: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A model in bfloat16 on a GPU.
-
-    Attributes:
-        config: The model's sizes.
-        card_bytes: The GPU's memory.
-        reserved_bytes: What is taken before anything is loaded.
-    """
+    """A model in bfloat16 on a GPU, of whose memory some is taken before anything is loaded."""
 
     config: Architecture
     card_bytes: int

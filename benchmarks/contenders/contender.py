@@ -15,7 +15,7 @@ class Contender(Protocol):
     name: str
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
-        """Serves a workload once and says what that delivered."""
+        """Serves a workload once, says what that delivered, and fails if a stream is cut short."""
 
     def requests_served(self, workload: Workload) -> int:
         """Returns how many of a workload's requests a run computes."""

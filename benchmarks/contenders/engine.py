@@ -61,11 +61,7 @@ class EngineAlone(Contender):
         self._sampling_of = sampling_of
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
-        """Serves a workload.
-
-        Raises:
-            StreamFailedError: A stream did not end as it should.
-        """
+        """Serves a workload; see `serve`."""
         requests = [
             make_request(workload, steering_of(self._steered, stream), self._sampling_of(stream))
             for stream in range(workload.streams)

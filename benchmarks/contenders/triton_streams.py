@@ -35,11 +35,7 @@ class TritonStreams(Contender):
         self._steered = steered
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
-        """Serves a workload; connecting is not timed.
-
-        Raises:
-            StreamFailedError: A stream did not end as it should.
-        """
+        """Serves a workload; connecting is not timed."""
         inputs = [self._inputs(workload, stream, prompt) for stream, prompt in enumerate(prompts)]
         ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         timeline = Timeline(workload.streams)
@@ -88,11 +84,7 @@ class GatewayStreams(Contender):
         self._steered = steered
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
-        """Serves a workload; connecting is not timed.
-
-        Raises:
-            StreamFailedError: A stream did not end as it should.
-        """
+        """Serves a workload; connecting is not timed."""
         return measure(asyncio.run(self._ask_all(workload, prompts)), workload.new_tokens)
 
     async def _ask_all(self, workload: Workload, prompts: Prompts) -> Timeline:

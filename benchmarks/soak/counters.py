@@ -68,12 +68,7 @@ async def uncounted(servers: Servers, traffic: Traffic, before: Scrape) -> list[
 
 
 async def audit(servers: Servers, vector: bytes) -> list[str]:
-    """Sends requests that end in each way, and returns what the counters missed of them.
-
-    Args:
-        servers: Idle servers.
-        vector: A vector file, JSON, for a trait that nobody else steers by.
-    """
+    """Has requests end in each way, and returns what idle servers' counters missed of them."""
     gateway, key = servers.first, servers.keys.user
     path = f"/api/v1/traits/{AUDITED}"
     as_admin = {"x-api-key": servers.keys.admin}

@@ -22,12 +22,7 @@ STEP = "stub of "
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process, told from a later one of the same id by its start.
-
-    Attributes:
-        start: When it started, in clock ticks since boot.
-        role: What it is here, or `""`.
-    """
+    """A process, told from a later one of the same id by its start, in clock ticks since boot."""
 
     pid: int
     start: int
@@ -49,12 +44,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a process holds.
-
-    Attributes:
-        resident: Bytes of memory in use.
-        proportional: The same, shared ones divided by those who share them.
-    """
+    """What a process holds; of its bytes of memory, `proportional` has shared ones divided."""
 
     resident: int
     proportional: int

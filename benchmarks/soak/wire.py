@@ -43,12 +43,7 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """What came back.
-
-    Attributes:
-        status: The status; 0 before it has come.
-        whole: Whether the body has ended as its head announced.
-    """
+    """What came back: status 0 before any has come, and whether the body ended as announced."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)

@@ -13,12 +13,7 @@ from triton_models.vectors.persona_vector import PersonaVector
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What questions are answered under.
-
-    Attributes:
-        system_prompts: The system turns; the questions take them in turn. Without any, a question
-            stands alone.
-    """
+    """What questions are answered under; they take its system prompts, if it has any, in turn."""
 
     blocks: tuple[int, ...] = ()
     scalar: float = 0.0

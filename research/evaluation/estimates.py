@@ -17,13 +17,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number measured on a sample of prompts.
-
-    Attributes:
-        value: The number; NaN when there was nothing to measure.
-        low: Lower end of its 95% bootstrap interval over prompts.
-        high: Upper end.
-    """
+    """A number measured on prompts, with its 95% bootstrap interval; NaN where nothing was."""
 
     value: float
     low: float

@@ -15,9 +15,6 @@ def default_scalars(residual_shares: Sequence[float]) -> tuple[float, ...]:
 
     Norms of vectors from different methods differ by factors of hundreds, so no fixed scalars suit
     all. These are round multiples of about `DOSES` of the residual's norm at the median block.
-
-    Args:
-        residual_shares: For each block what scalar 1 adds there, as a share of the residual's norm.
     """
     step = _round(DOSES[0] / median(residual_shares))
     positive = [round(dose / DOSES[0]) * step for dose in DOSES]
