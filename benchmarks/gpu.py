@@ -24,7 +24,7 @@ from benchmarks.contenders.engine import GREEDY, EngineAlone, make_request, serv
 from benchmarks.contenders.steering import adding
 from benchmarks.host import engine_over
 from benchmarks.shapes import random_vectors
-from benchmarks.workload import Prompts, Workload, random_prompts, steering_of
+from benchmarks.workload import Prompts, Workload, own_steering, random_prompts
 from triton_models.contract.request import SamplingParameters
 from triton_models.engine.engine import Engine
 from triton_models.engine.launched_step import ToHost
@@ -113,8 +113,7 @@ def check_tokens(dtype: torch.dtype, device: torch.device) -> str:
     registry = make_registry(architecture)
     agreeing, worst = 0, 0.0
     for stream, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        steering = steering_of("mixed", stream)
-        assert steering is not None
+        steering = own_steering(stream)
         deltas = {
             block: torch.from_numpy(values).to(device) * steering.scalar
             for block, values in registry.get(steering.trait).blocks.items()
@@ -143,9 +142,7 @@ def _shortfalls(
 
 def _answers(engine: Engine, prompts: Prompts) -> list[list[int]]:
     answers: list[list[int]] = [[] for _ in prompts]
-    requests = [
-        make_request(CHECKED[0], steering_of("mixed", stream)) for stream in range(len(prompts))
-    ]
+    requests = [make_request(CHECKED[0], own_steering(stream)) for stream in range(len(prompts))]
     serve(engine, requests, prompts, lambda stream, chunk: answers[stream].extend(chunk.token_ids))
     engine.stop(0)
     return answers

@@ -46,12 +46,21 @@ class StreamSteering:
     scalar: float
 
 
+UNIFORM = StreamSteering(trait_name(0), 1.0)
+"""How all streams are steered where each cannot be in a way of its own."""
+
+
 def steering_of(steered: Steered, stream: int) -> StreamSteering | None:
     """Returns how a stream is steered, or `None` if it is not."""
     if steered == "not":
         return None
     if steered == "uniformly":
-        return StreamSteering(trait_name(0), 1.0)
+        return UNIFORM
+    return own_steering(stream)
+
+
+def own_steering(stream: int) -> StreamSteering:
+    """Returns how a stream is steered in a way of its own."""
     return StreamSteering(trait_name(stream), 1.0 + stream / 32)
 
 

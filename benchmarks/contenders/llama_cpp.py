@@ -25,7 +25,7 @@ from benchmarks.contenders.gguf_file import write_gguf
 from benchmarks.contenders.steering import read_vectors
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import BenchmarkModel
-from benchmarks.workload import Prompts, Workload, steering_of
+from benchmarks.workload import UNIFORM, Prompts, Workload
 
 with contextlib.suppress(ImportError):  # it is optional: see `is_installed`
     import llama_cpp
@@ -48,28 +48,22 @@ def loaded_llama(model: BenchmarkModel, threads: int) -> Iterator[LlamaModel]:
     """Holds a model in llama.cpp meanwhile, written as GGUF beside its folder."""
     path = model.folder.with_name(model.folder.name + ".gguf")
     write_gguf(model.folder, path)
-    llama = LlamaModel(path, threads, exact_cache=model.dtype == "float32")
-    try:
+    with contextlib.closing(
+        LlamaModel(path, threads, exact_cache=model.dtype == "float32")
+    ) as llama:
         yield llama
-    finally:
-        llama.close()
 
 
 class LlamaCpp(Contender):
-    """Streams served by llama.cpp."""
+    """Streams served by llama.cpp, all steered in the same way."""
 
     name = "llama.cpp"
 
-    def __init__(self, llama: LlamaModel, model: BenchmarkModel, steered: bool) -> None:
+    def __init__(self, llama: LlamaModel, model: BenchmarkModel) -> None:
         self._llama = llama
-        self._deltas: dict[int, NDArray[np.float32]] = {}
-        steering = steering_of("uniformly" if steered else "not", 0)
-        if steering is not None:
-            vector = read_vectors(model)[steering.trait]
-            self._deltas = {
-                block: direction * np.float32(steering.scalar)
-                for block, direction in vector.blocks.items()
-            }
+        blocks = read_vectors(model)[UNIFORM.trait].blocks
+        scalar = np.float32(UNIFORM.scalar)
+        self._deltas = {block: vector * scalar for block, vector in blocks.items()}
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload; setting up the context before is not timed."""

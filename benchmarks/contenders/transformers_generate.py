@@ -12,7 +12,7 @@ from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.steering import Vectors, plain_hooks
 from benchmarks.measurement import Measurement, Timeline, measure, one_after_another
 from benchmarks.shapes import BenchmarkModel
-from benchmarks.workload import Prompts, Steered, Workload, steering_of
+from benchmarks.workload import UNIFORM, Prompts, Workload, own_steering
 
 MAX_REQUESTS_ALONE = 2
 """How many requests are served one after another: the rate of more would be the same."""
@@ -34,10 +34,9 @@ class OneAtATime(Contender):
 
     name = "one at a time"
 
-    def __init__(self, model: Qwen2ForCausalLM, vectors: Vectors, steered: Steered) -> None:
+    def __init__(self, model: Qwen2ForCausalLM, vectors: Vectors) -> None:
         self._model = model
         self._vectors = vectors
-        self._steered = steered
 
     def requests_served(self, workload: Workload) -> int:
         """Returns how many of a workload's requests a run computes: the first few."""
@@ -48,7 +47,7 @@ class OneAtATime(Contender):
         measurements = []
         for stream in range(self.requests_served(workload)):
             timeline = Timeline(1)
-            with plain_hooks(self._model, self._vectors, steering_of(self._steered, stream)):
+            with plain_hooks(self._model, self._vectors, own_steering(stream)):
                 generate(self._model, [prompts[stream]], workload.new_tokens, timeline)
             measurements.append(measure(timeline, workload.new_tokens))
         return one_after_another(measurements, workload.streams, workload.new_tokens)
@@ -59,15 +58,14 @@ class StaticBatch(Contender):
 
     name = "static batch"
 
-    def __init__(self, model: Qwen2ForCausalLM, vectors: Vectors, steered: bool) -> None:
+    def __init__(self, model: Qwen2ForCausalLM, vectors: Vectors) -> None:
         self._model = model
         self._vectors = vectors
-        self._steering = steering_of("uniformly" if steered else "not", 0)
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload in one batch."""
         timeline = Timeline(workload.streams)
-        with plain_hooks(self._model, self._vectors, self._steering):
+        with plain_hooks(self._model, self._vectors, UNIFORM):
             generate(self._model, prompts, workload.new_tokens, timeline)
         return measure(timeline, workload.new_tokens)
 

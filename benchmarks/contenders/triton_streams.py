@@ -17,7 +17,7 @@ from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.soak.bad_input import GENERATE, JSON
 from benchmarks.soak.verdicts import events
 from benchmarks.soak.wire import Call, Connection, connected
-from benchmarks.workload import Prompts, Steered, Workload, prompt_text, steering_of
+from benchmarks.workload import Prompts, Workload, own_steering, prompt_text
 from persona_client.triton import make_tensors
 from triton_models.contract import tensors
 
@@ -26,13 +26,12 @@ STREAM_SECONDS = 600.0
 
 
 class TritonStreams(Contender):
-    """One gRPC stream for each request: `steered_qwen` takes tokens, `persona` takes text."""
+    """One gRPC stream for each request; `steered_qwen` takes tokens, `persona` takes text."""
 
-    def __init__(self, address: str, model: str, steered: Steered, name: str) -> None:
+    def __init__(self, address: str, model: str, name: str) -> None:
         self.name = name
         self._address = address
         self._model = model
-        self._steered = steered
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload; connecting is not timed."""
@@ -56,18 +55,18 @@ class TritonStreams(Contender):
         return measure(timeline, workload.new_tokens)
 
     def _inputs(self, workload: Workload, stream: int, prompt: list[int]) -> list[Any]:
+        steering = own_steering(stream)
         inputs: dict[str, Sequence[Any]] = {
             "max_tokens": [workload.new_tokens],
             "temperature": [0.0],
             "stream": [True],
+            "trait": [steering.trait],
+            "scalar": [steering.scalar],
         }
         if self._model == tensors.STEERED_QWEN:
             inputs[tensors.INPUT_IDS.name] = prompt
         else:
             inputs |= {tensors.TEXT_INPUT.name: [prompt_text(prompt)], "raw": [True]}
-        steering = steering_of(self._steered, stream)
-        if steering is not None:
-            inputs |= {"trait": [steering.trait], "scalar": [steering.scalar]}
         return make_tensors(self._model, inputs)
 
 
@@ -78,10 +77,9 @@ class GatewayStreams(Contender):
     machine as the gateway does, which Triton's client, in C++, does not.
     """
 
-    def __init__(self, port: int, steered: Steered, name: str) -> None:
+    def __init__(self, port: int, name: str) -> None:
         self.name = name
         self._port = port
-        self._steered = steered
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload; connecting is not timed."""
@@ -123,18 +121,17 @@ class GatewayStreams(Contender):
                     return
 
     def _call(self, workload: Workload, stream: int, prompt: list[int]) -> Call:
-        body: dict[str, Any] = {
+        steering = own_steering(stream)
+        body = {
+            "trait": steering.trait,
+            "scalar": steering.scalar,
             "prompt": prompt_text(prompt),
             "raw": True,
             "max_tokens": workload.new_tokens,
             "temperature": 0.0,
             "stream": True,
         }
-        path = f"{GENERATE}/baseline"
-        steering = steering_of(self._steered, stream)
-        if steering is not None:
-            path, body = GENERATE, {**body, "trait": steering.trait, "scalar": steering.scalar}
-        return Call("POST", path, JSON, json.dumps(body).encode())
+        return Call("POST", GENERATE, JSON, json.dumps(body).encode())
 
 
 def _receiver(timeline: Timeline, stream: int, ended: queue.SimpleQueue[str]) -> Any:

@@ -45,9 +45,9 @@ def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
         address = stack.settings.grpc_address
         contenders: list[Contender] = [
             EngineAlone(engine, "mixed", ENGINE),
-            TritonStreams(address, tensors.STEERED_QWEN, "mixed", TRITON),
-            TritonStreams(address, tensors.PERSONA, "mixed", ENSEMBLE),
-            GatewayStreams(stack.settings.gateway_port, "mixed", GATEWAY),
+            TritonStreams(address, tensors.STEERED_QWEN, TRITON),
+            TritonStreams(address, tensors.PERSONA, ENSEMBLE),
+            GatewayStreams(stack.settings.gateway_port, GATEWAY),
         ]
         result.notes.append(
             f"the idle engine in this process took {_idle_share():.1%} of one core."

@@ -100,14 +100,13 @@ def _contenders(
             vectors = read_vectors(model)
             usual = load_as_usual(model, options.device)
             if "alone" in options.contenders:
-                contenders.append(ComputingIn(OneAtATime(usual, vectors, "mixed"), compute))
+                contenders.append(ComputingIn(OneAtATime(usual, vectors), compute))
             if "static" in options.contenders:
-                contenders.append(ComputingIn(StaticBatch(usual, vectors, steered=True), compute))
+                contenders.append(ComputingIn(StaticBatch(usual, vectors), compute))
         if "llama" in options.contenders:
             if llama_cpp.is_installed():
                 llama = stack.enter_context(llama_cpp.loaded_llama(model, options.threads))
-                contender = llama_cpp.LlamaCpp(llama, model, steered=True)
-                contenders.append(ComputingIn(contender, compute))
+                contenders.append(ComputingIn(llama_cpp.LlamaCpp(llama, model), compute))
             else:
                 result.notes.append(
                     "llama.cpp was not measured: the extra 'benchmarks' brings llama-cpp-python."
