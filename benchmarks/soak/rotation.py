@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import cycle
 
 from benchmarks.soak.bad_input import broken_keys
@@ -44,7 +45,8 @@ async def rotate(servers: Servers, traffic: Traffic) -> None:
             if old:
                 await _see(traffic, REMOVED, gateway, old, opens=False)
         old = new
-        await _wait(traffic, BETWEEN_SECONDS)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(traffic.stopping.wait(), BETWEEN_SECONDS)
 
 
 async def _see(traffic: Traffic, what: str, gateway: Gateway, key: str, *, opens: bool) -> None:
@@ -68,10 +70,3 @@ async def _opens(gateway: Gateway, key: str) -> Sequence[bool | None]:
             return [None]
         found.append(reply.status != 401 if reply.status else None)
     return found
-
-
-async def _wait(traffic: Traffic, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(traffic.stopping.wait(), seconds)
-    except asyncio.TimeoutError:
-        return
