@@ -58,7 +58,7 @@ class Options(Sampling, total=False):
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
-    """Returns the headers that say who makes a call: by the environment's key if `None`."""
+    """Returns the headers that say who makes a call; the key is the environment's if `None`."""
     key = os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key
     return {"Authorization": f"Bearer {key.strip()}"} if key.strip() else {}
 

@@ -14,7 +14,7 @@ QUESTIONS_PER_TRAIT = 20
 
 
 def trait_definition(trait: Trait, index: int) -> dict[str, object]:
-    """The content of a trait's definition file; no two traits, by their index, ask the same."""
+    """The content of a trait's definition file; by its index, its questions are no other's."""
     questions = development_prompts(QUESTIONS_PER_TRAIT * len(TRAITS))[index :: len(TRAITS)]
     return {
         "trait_name": trait.name,

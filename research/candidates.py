@@ -28,7 +28,7 @@ class CandidateError(Exception):
 
 @dataclass(frozen=True)
 class RankedPrompt:
-    """A candidate, its answers' scores' mean and deviation, and how many have none."""
+    """A candidate, its answers' mean score and deviation, and how many have a score or none."""
 
     prompt: str
     mean: float

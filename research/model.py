@@ -61,7 +61,7 @@ class AnswerRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """A generated answer, without the token that ended it if the model did and not the limit."""
+    """A generated answer; if the model `ended` it, not the limit, without the token that did."""
 
     prompt_ids: list[int]
     response_ids: list[int]

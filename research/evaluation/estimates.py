@@ -17,7 +17,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number measured on prompts, with its 95% bootstrap interval; NaN where nothing was."""
+    """A number measured on prompts, with its 95% bootstrap interval; NaN if there are none."""
 
     value: float
     low: float
