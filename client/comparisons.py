@@ -128,7 +128,6 @@ class Comparison:
         success: Whether all answers are complete.
         seed: The seed that all have; to give again, for the same answers.
         baseline: The answer without steering, unless it was left out.
-        answers: The steered answers, in the order of the steerings.
     """
 
     success: bool

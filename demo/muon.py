@@ -36,7 +36,6 @@ class Muon(torch.optim.Optimizer):
     Args:
         parameters: Weight matrices, 2-D.
         lr: Learning rate; the update's root mean square is about 0.2 times this.
-        momentum: Decay of the momentum.
         weight_decay: Decoupled weight decay, times the learning rate.
     """
 

@@ -43,8 +43,6 @@ class TrainingPlan:
         batch_tokens: Padded tokens of one step.
         matrix_rate: Peak learning rate of Muon, for the weight matrices of the blocks.
         other_rate: Peak learning rate of AdamW, for embeddings, norms and biases.
-        warmup_steps: Steps over which the rates rise.
-        seed: Seed of the weights and the corpus.
         echo_share: Share of exercises in copying at the start; falls to a tenth of that.
         steered_share: Share of steered documents, once a tenth of the training is done.
         steering_block: The block whose output they are steered at.
@@ -193,7 +191,6 @@ class RunningVectors:
     model learns.
 
     Args:
-        hidden_size: The width of the residual stream.
         scale: Factor on the differences; the vectors' scale when they are extracted.
         decay: Decay of the running means, per document.
     """

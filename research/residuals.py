@@ -19,8 +19,6 @@ class ResidualMeans:
     Attributes:
         sums: Block to the float64 sum [hidden_size] of each answer's mean residual.
         norm_sums: Block to the sum of each answer's mean residual norm.
-        answers: Answers counted.
-        tokens: Response tokens counted.
     """
 
     sums: dict[int, Tensor] = field(default_factory=dict)

@@ -99,13 +99,8 @@ def replicas(
 ) -> int:
     """Returns how many Tritons take the requests of `in_flight` when each has so many rows.
 
-    Args:
-        rate: Requests per second.
-        first_token: Seconds until an answer begins, with a batch as full as planned.
-        tokens: Tokens of an answer.
-        between: Seconds from one token to the next, with a batch as full as planned.
-        rows: What a Triton runs at once: `MAX_BATCH_ROWS`, or what its KV cache has room for.
-        spread: How full they are planned.
+    Times are those with a batch as full as planned. A Triton's rows are what it runs at once:
+    `MAX_BATCH_ROWS`, or what its KV cache has room for.
     """
     return max(math.ceil(in_flight(rate, first_token, tokens, between) / (rows * spread)), 1)
 

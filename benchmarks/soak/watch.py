@@ -171,14 +171,7 @@ class Watch:
 def judged_growth(
     role: str, pid: int, samples: Sequence[ProcessSample], steps: Sequence[float] = ()
 ) -> Growth:
-    """Returns how a process changed.
-
-    Args:
-        role: What it is.
-        pid: Its id.
-        samples: All of its life, at least one.
-        steps: When processes of steps began, if it is the Triton that starts them.
-    """
+    """Returns how a process changed over all of its life; steps are when Triton's own began."""
     start, end = samples[0].seconds, samples[-1].seconds
     since = max((start + end) / 2, start + SETTLED_SECONDS)
     half = [sample for sample in samples if sample.seconds >= since] or [samples[-1]]

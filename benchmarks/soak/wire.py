@@ -146,10 +146,8 @@ class Connection:
 async def connected(port: int, *, small: bool = False) -> AsyncIterator[Connection]:
     """Gives a connection to a port on this machine, and ends it.
 
-    Args:
-        port: The port.
-        small: Whether the kernel and this program hold little of an answer that is not read, so
-            that the server notices soon.
+    Of a small one the kernel and this program hold little of an answer that is not read, so that
+    the server notices soon.
 
     Raises:
         OSError: Nothing listens there.

@@ -35,11 +35,8 @@ class Subject:
 class Evaluation:
     """What was found out about some vectors of one model.
 
-    Attributes:
-        movements: What each trait, at both ends of its range, does to every trait's score; empty
-            unless asked for.
-        cosines: How alike the vectors are, at every block that was chosen for one of them; empty
-            unless asked for.
+    If asked for, movements are of each trait at both ends of its range, and cosines at every block
+    that was chosen for one of them.
     """
 
     model: str

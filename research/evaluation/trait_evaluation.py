@@ -48,8 +48,6 @@ class Settings:
         blocks: The blocks to try, each alone: all that the vector has or these; or `selected`, the
             selected blocks, together only.
         questions: How many of the definition's questions to ask, from the first; 0 asks all.
-        sampling: How to generate.
-        rule: How to choose.
     """
 
     scalars: tuple[float, ...] = ()
