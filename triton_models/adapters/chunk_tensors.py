@@ -50,10 +50,9 @@ def _timings(phases: Phases) -> str:
 
 
 def _readouts(readouts: Mapping[str, Mapping[int, float]]) -> str:
-    # Sums of float32 products: further digits would be noise.
-    return json.dumps(
-        {
-            trait: {str(block): float(f"{mean:.6g}") for block, mean in means.items()}
-            for trait, means in readouts.items()
-        }
-    )
+    return json.dumps({trait: by_block(means) for trait, means in readouts.items()})
+
+
+def by_block(numbers: Mapping[int, float]) -> dict[str, float]:
+    """Returns a JSON object of float32 sums by block; further digits would be noise."""
+    return {str(block): float(f"{number:.6g}") for block, number in numbers.items()}

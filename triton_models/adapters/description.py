@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
+from triton_models.adapters.chunk_tensors import by_block
 from triton_models.engine.build import BuiltEngine
 from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
+from triton_models.steering.delta import dtype_name
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
@@ -25,15 +25,15 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
         {
             "model": settings.shown_model_name,
             "device": str(model.device),
-            "dtype": _name(built.loaded.dtype),
-            "compute_dtype": _name(model.dtype),
+            "dtype": dtype_name(built.loaded.dtype),
+            "compute_dtype": dtype_name(model.dtype),
             "model_info": {
                 "num_layers": architecture.num_layers,
                 "hidden_size": architecture.hidden_size,
                 "vocab_size": architecture.vocabulary_size,
                 "context_length": built.loaded.context_length,
                 "parameters": built.loaded.num_parameters,
-                "residual_norms": _by_block(built.residual_norms),
+                "residual_norms": by_block(built.residual_norms),
             },
             "traits": describe_traits(registry, built.residual_norms),
             "problems": [dataclasses.asdict(problem) for problem in registry.problems],
@@ -47,10 +47,6 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
             },
         }
     )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _counts(statistics: EngineStatistics) -> dict[str, Any]:
@@ -90,8 +86,8 @@ def _trait(
         "layer_count": len(vector.blocks),
         "selected_layers": list(vector.selected_blocks),
         "recommended_range": vector.recommended_range,
-        "norms": _by_block(norms),
-        "relative_norms": _by_block(
+        "norms": by_block(norms),
+        "relative_norms": by_block(
             {
                 block: norm / residuals[block]
                 for block, norm in norms.items()
@@ -104,7 +100,3 @@ def _trait(
         "warnings": list(registry.warnings[name]),
         "metadata": vector.metadata,
     }
-
-
-def _by_block(norms: Mapping[int, float]) -> dict[str, float]:
-    return {str(block): float(f"{norm:.6g}") for block, norm in norms.items()}

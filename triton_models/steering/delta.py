@@ -73,7 +73,8 @@ def resolve_steering(
     for block, total in rounded.items():
         if not _fits_norm(total):
             raise InvalidArgumentError(
-                f"the traits' sum at block {block} overflows {_name(dtype)}: use smaller scalars"
+                f"the traits' sum at block {block} overflows {dtype_name(dtype)}: use smaller "
+                "scalars"
             )
     return SteeringDelta(rounded, steering.positions)
 
@@ -105,13 +106,13 @@ def _check_representable(
 ) -> None:
     if not _fits_norm(delta):
         raise InvalidArgumentError(
-            f"the scalar {scalar:g} of {trait!r} overflows {_name(delta.dtype)} at block {block}, "
-            f"where the vector's norm is {vector.norms[block]:.3g}: use a smaller one"
+            f"the scalar {scalar:g} of {trait!r} overflows {dtype_name(delta.dtype)} at block "
+            f"{block}, where the vector's norm is {vector.norms[block]:.3g}: use a smaller one"
         )
     if vector.blocks[block].any() and not delta.any():
         raise InvalidArgumentError(
             f"the scalar {scalar:g} of {trait!r} is too small to steer: its product with the "
-            f"vector is zero in {_name(delta.dtype)}; use 0 or a larger one"
+            f"vector is zero in {dtype_name(delta.dtype)}; use 0 or a larger one"
         )
 
 
@@ -124,5 +125,6 @@ def _fits_norm(delta: torch.Tensor) -> bool:
     return bool(torch.isfinite(delta.float().square().sum()))
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """Returns a dtype's name, such as `bfloat16`."""
     return str(dtype).removeprefix("torch.")
