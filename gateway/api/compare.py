@@ -26,7 +26,7 @@ from gateway.api.ensemble_requests import request_of, steering_inputs
 from gateway.api.generate import FAILURES
 from gateway.api.request_bodies import BaselineRequest, Steering, TraitScalar
 from gateway.ensemble_request import EnsembleRequest
-from gateway.errors import ShutdownError, UnknownTraitError, UnprocessableError
+from gateway.errors import UnknownTraitError, UnprocessableError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.server_sent_events import EventStream
@@ -177,14 +177,9 @@ def _comparison(
     # What is wrong whatever the steering has no place in one.
     shared = request_of(seeded, gateway.settings)
     variants = [_steered(shared, each) for each in asked]
+    logprobs = body.logprobs is not None
     branches = [
-        ComparedGeneration(
-            each.index,
-            each.place,
-            generation,
-            each.finish,
-            logprobs=body.logprobs is not None,
-        )
+        ComparedGeneration(each.index, each.place, generation, each.finish, logprobs)
         for each, generation in zip(asked, gateway.triton.generate_all(variants), strict=True)
     ]
     return Comparison(branches, seed, request.state.log_fields)
@@ -200,8 +195,5 @@ def _steered(shared: EnsembleRequest, asked: _Asked[Any]) -> EnsembleRequest:
 
 
 def _stream(comparison: Comparison[Any], gateway: Gateway) -> EventStream:
-    return EventStream(
-        comparison.events(),
-        gateway.settings.heartbeat_interval,
-        last_words=lambda: comparison.error_event(ShutdownError()),
-    )
+    heartbeat = gateway.settings.heartbeat_interval
+    return EventStream(comparison.events(), heartbeat, comparison.error_event)

@@ -10,7 +10,6 @@ from gateway.api.ensemble_requests import request_of
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.api.response_bodies import GenerateResponse
 from gateway.api.rest_answer import RestAnswer
-from gateway.errors import ShutdownError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.error_body import failures
@@ -68,9 +67,6 @@ async def _answer(
     generation = gateway.triton.generate(request_of(body, gateway.settings))
     answer = RestAnswer(trait, scalar, request.state.log_fields, logprobs=body.logprobs is not None)
     if body.stream:
-        return EventStream(
-            answer.events(generation),
-            gateway.settings.heartbeat_interval,
-            last_words=lambda: answer.error_event(ShutdownError()),
-        )
+        heartbeat = gateway.settings.heartbeat_interval
+        return EventStream(answer.events(generation), heartbeat, answer.error_event)
     return await run_until_disconnect(request.receive, answer.complete(generation))

@@ -65,23 +65,16 @@ class RestAnswer:
         return self.response()
 
     async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
-        """Yields the answer's events: chunks, then `done`, or `error` once there was a chunk.
+        """Yields the answer's events: chunks, then `done`.
 
         Raises:
-            GatewayError: The generation failed before its first chunk.
+            GatewayError: The generation failed.
         """
-        begun = False
-        try:
-            async with aclosing(self.chunks(generation)) as chunks:
-                async for chunk in chunks:
-                    if chunk.says_something:
-                        begun = True
-                        yield format_event("chunk", self.piece(chunk))
-            yield format_event("done", self.response().model_dump())
-        except GatewayError as error:
-            if not begun:
-                raise
-            yield self.error_event(error)
+        async with aclosing(self.chunks(generation)) as chunks:
+            async for chunk in chunks:
+                if chunk.says_something:
+                    yield format_event("chunk", self.piece(chunk))
+        yield format_event("done", self.response().model_dump())
 
     def error_event(self, error: GatewayError) -> bytes:
         """Returns the event that ends an answer which has begun and cannot be completed."""

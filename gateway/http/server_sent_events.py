@@ -12,6 +12,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.errors import GatewayError, ShutdownError
 from gateway.http.client_disconnect import ClientGoneError, run_until_disconnect
 
 _HEARTBEAT = b": still here\n\n"
@@ -32,6 +33,26 @@ def format_data(data: Mapping[str, Any]) -> bytes:
     return f"data: {text.translate(_OTHER_LINE_ENDS)}\n\n".encode()
 
 
+async def ending_in_words(
+    events: AsyncGenerator[bytes, None], last_words: Callable[[GatewayError], bytes]
+) -> AsyncGenerator[bytes, None]:
+    """Yields events; an error after the first of them becomes the last one.
+
+    Raises:
+        GatewayError: The events failed before there was a first one.
+    """
+    begun = False
+    try:
+        async with aclosing(events):
+            async for event in events:
+                begun = True
+                yield event
+    except GatewayError as error:
+        if not begun:
+            raise
+        yield last_words(error)
+
+
 class EventStream(Response):
     """A response of events, which starts only once there is a first one.
 
@@ -42,7 +63,7 @@ class EventStream(Response):
         events: Formatted events; closed when the response ends, however it ends.
         heartbeat: After how many silent seconds to send a comment, which keeps proxies from
             cutting the connection.
-        last_words: Makes the last event for when the server shuts down before the events end.
+        last_words: Makes the last event of why they end early: an error, or the server's end.
     """
 
     media_type = "text/event-stream"
@@ -51,11 +72,11 @@ class EventStream(Response):
         self,
         events: AsyncGenerator[bytes, None],
         heartbeat: float,
-        last_words: Callable[[], bytes],
+        last_words: Callable[[GatewayError], bytes],
     ) -> None:
         self.status_code = 200
         self.background = None
-        self._events = events
+        self._events = ending_in_words(events, last_words)
         self._interval = heartbeat
         self._last_words = last_words
         self._last_sent = 0.0
@@ -77,7 +98,7 @@ class EventStream(Response):
         except asyncio.CancelledError:
             if not self._started:
                 raise
-            await self._send(send, self._last_words())
+            await self._send(send, self._last_words(ShutdownError()))
             await self._end(send)
 
     async def _run(self, send: Send) -> None:

@@ -107,25 +107,18 @@ class CompletionAnswer:
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """Yields the events: chunks, then `[DONE]`, or an error once there was a chunk.
+        """Yields the events: chunks, then `[DONE]`.
 
         Raises:
-            GatewayError: One of the answers failed before the first chunk.
+            GatewayError: One of the answers failed.
         """
-        begun = False
-        try:
-            async with aclosing(self._pieces()) as pieces:
-                async for choice, chunk in pieces:
-                    if chunk.says_something or chunk.finish_reason:
-                        begun = True
-                        yield self._event([choice.piece(chunk)], None)
-            if self._include_usage:
-                yield self._event([], self._usage())
-            yield _DONE
-        except GatewayError as error:
-            if not begun:
-                raise
-            yield self.error_event(error)
+        async with aclosing(self._pieces()) as pieces:
+            async for choice, chunk in pieces:
+                if chunk.says_something or chunk.finish_reason:
+                    yield self._event([choice.piece(chunk)], None)
+        if self._include_usage:
+            yield self._event([], self._usage())
+        yield _DONE
 
     def error_event(self, error: GatewayError) -> bytes:
         """Returns the event that ends a stream which has begun and cannot be completed."""

@@ -14,7 +14,6 @@ from gateway.api.openai.ensemble_requests import chat_requests, completion_reque
 from gateway.api.openai.model_names import model_card, model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
 from gateway.ensemble_request import EnsembleRequest
-from gateway.errors import ShutdownError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.openai_errors import PREFIX, ErrorBody
@@ -125,9 +124,6 @@ async def _answer(
         log_fields=request.state.log_fields,
     )
     if body.stream:
-        return EventStream(
-            completion.events(),
-            gateway.settings.heartbeat_interval,
-            last_words=lambda: completion.error_event(ShutdownError()),
-        )
+        heartbeat = gateway.settings.heartbeat_interval
+        return EventStream(completion.events(), heartbeat, completion.error_event)
     return await run_until_disconnect(request.receive, completion.complete())

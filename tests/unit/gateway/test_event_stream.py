@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import UnknownTraitError
+from gateway.errors import GatewayError, UnknownTraitError
 from gateway.http.client_disconnect import ClientGoneError
 from gateway.http.server_sent_events import EventStream, format_event
 from tests.unit.gateway.scripted_generation import all_wait
@@ -48,7 +48,7 @@ class Client:
         return b"".join(message.get("body", b"") for message in self.sent)
 
 
-def goodbye() -> bytes:
+def goodbye(error: GatewayError) -> bytes:
     return b"bye"
 
 

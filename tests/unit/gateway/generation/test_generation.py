@@ -17,6 +17,7 @@ from gateway.errors import (
     UnavailableError,
     UnknownTraitError,
 )
+from gateway.http.server_sent_events import ending_in_words
 from tests.unit.gateway.scripted_generation import HELLO, LO, LoopClock, all_wait, make, read_all
 from triton_models.grpc_messages import TritonChunk
 
@@ -206,7 +207,8 @@ async def test_an_error_after_a_chunk_is_the_last_event() -> None:
     generation, engine = make(HELLO)
     log: dict[str, Any] = {}
     events = []
-    async for event in RestAnswer("sarcasm", 2.0, log).events(generation):
+    answer = RestAnswer("sarcasm", 2.0, log)
+    async for event in ending_in_words(answer.events(generation), answer.error_event):
         events.append(event)
         engine.die()
     assert len(events) == 2
@@ -217,5 +219,7 @@ async def test_an_error_after_a_chunk_is_the_last_event() -> None:
 
 async def test_an_error_before_any_chunk_is_raised_instead() -> None:
     generation, _ = make(UnknownTraitError("unknown"))
+    answer = RestAnswer("x", 1.0, {})
+    events = ending_in_words(answer.events(generation), answer.error_event)
     with pytest.raises(UnknownTraitError):
-        _ = [event async for event in RestAnswer("x", 1.0, {}).events(generation)]
+        _ = [event async for event in events]

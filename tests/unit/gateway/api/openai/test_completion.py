@@ -13,6 +13,7 @@ import pytest
 from gateway.api.openai.completion import CHAT, TEXT, CompletionAnswer, CompletionKind
 from gateway.errors import ModelDeadError, OverloadedError
 from gateway.generation.generation import Generation
+from gateway.http.server_sent_events import ending_in_words
 from tests.unit.gateway.generation.test_generation import likely
 from tests.unit.gateway.scripted_generation import HELLO, LO, make
 from triton_models.grpc_messages import TritonChunk
@@ -194,7 +195,8 @@ async def test_an_error_before_the_first_chunk_is_left_to_the_status() -> None:
 async def test_an_error_after_a_chunk_is_the_last_event() -> None:
     generation, engine = make(HELLO)
     log: dict[str, Any] = {}
-    stream = completion(CHAT, [generation], log_fields=log).events()
+    answer = completion(CHAT, [generation], log_fields=log)
+    stream = ending_in_words(answer.events(), answer.error_event)
     await anext(stream)
     engine.stream.responses.put_nowait(ModelDeadError("steered_qwen"))
     rest = [json.loads(event.removeprefix(b"data: ")) async for event in stream]
