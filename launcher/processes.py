@@ -1,4 +1,8 @@
-"""Child processes that never outlive their parent, and cleanup of what they leave behind."""
+"""Child processes that never outlive their parent, and cleanup of what they leave behind.
+
+Whatever looks at a process raises `OSError` if the system does not say, for example without free
+file descriptors: that is no sign of the process's end.
+"""
 
 from __future__ import annotations
 
@@ -161,31 +165,19 @@ class RunRecord:
 
 
 def process_start(pid: int) -> int | None:
-    """Returns a process's start time in clock ticks since boot, `None` if it does not exist.
-
-    Raises:
-        OSError: It cannot be looked at, for example without free file descriptors.
-    """
+    """Returns a process's start time in clock ticks since boot, `None` if it does not exist."""
     fields = _stat(pid)
     return int(fields[_START_TIME]) if fields else None
 
 
 def runs(pid: int) -> bool:
-    """Whether a process has not ended (zombies have).
-
-    Raises:
-        OSError: It cannot be looked at, for example without free file descriptors.
-    """
+    """Whether a process has not ended (zombies have)."""
     fields = _stat(pid)
     return fields is not None and fields[_STATE] not in "ZX"
 
 
 def group_members(group: int) -> list[int]:
-    """Returns the processes of a group that have not ended (zombies have).
-
-    Raises:
-        OSError: They cannot be looked at, for example without free file descriptors.
-    """
+    """Returns the processes of a group that have not ended (zombies have)."""
     members = []
     for name in os.listdir("/proc"):
         fields = _stat(int(name)) if name.isdecimal() else None
@@ -195,11 +187,7 @@ def group_members(group: int) -> list[int]:
 
 
 def stub_models(group: int) -> dict[int, str]:
-    """Returns the models of a Triton's Python processes, by process id.
-
-    Raises:
-        OSError: They cannot be looked at, for example without free file descriptors.
-    """
+    """Returns the models of a Triton's Python processes, by process id."""
     members = {pid: model_of_stub(pid) for pid in group_members(group)}
     return {pid: model for pid, model in members.items() if model is not None}
 
@@ -262,11 +250,7 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
 
 
 def command_line(pid: int) -> str:
-    """Returns a process's arguments, each followed by a zero byte; `""` if it does not exist.
-
-    Raises:
-        OSError: It cannot be looked at, for example without free file descriptors.
-    """
+    """Returns a process's arguments, each followed by a zero byte; `""` if it does not exist."""
     return _read(pid, "cmdline") or ""
 
 
