@@ -93,14 +93,11 @@ class RateLimiter(Observer):
             RateLimitedError: One of them is spent.
         """
         try:
-            standings = [
-                standing
-                for standing in (await self._requests(caller), await self._tokens(caller))
-                if standing
-            ]
+            found = [await self._standing(budget, caller) for budget in self._rates]
         except errors.StorageError as error:
             self._complain(error)
             return []
+        standings = [standing for standing in found if standing]
         for standing in standings:
             if standing.spent:
                 raise _refusal(caller, standing)
@@ -164,26 +161,16 @@ class RateLimiter(Observer):
             except Exception:
                 _logger.exception("tokens could not be charged")
 
-    async def _requests(self, caller: Caller) -> Standing | None:
-        rate = self._rate(caller, "requests")
+    async def _standing(self, budget: Budget, caller: Caller) -> Standing | None:
+        rate = self._rate(caller, budget)
         if rate is None:
             return None
-        allowed = await self._windows.hit(rate, "requests", *caller.counted_as)
-        return await self._standing("requests", rate, caller, not allowed)
-
-    async def _tokens(self, caller: Caller) -> Standing | None:
-        rate = self._rate(caller, "tokens")
-        if rate is None:
-            return None
-        left = await self._windows.test(rate, "tokens", *caller.counted_as)
-        return await self._standing("tokens", rate, caller, not left)
-
-    async def _standing(
-        self, budget: Budget, rate: RateLimitItem, caller: Caller, spent: bool
-    ) -> Standing:
+        # A request is counted as it comes, tokens when they have come.
+        take = self._windows.hit if budget == "requests" else self._windows.test
+        is_left = await take(rate, budget, *caller.counted_as)
         stats = await self._windows.get_window_stats(rate, budget, *caller.counted_as)
         reset = max(1, math.ceil(stats.reset_time - time.time()))
-        return Standing(budget, rate, spent, stats.remaining, reset)
+        return Standing(budget, rate, not is_left, stats.remaining, reset)
 
     def _rate(self, caller: Caller, budget: Budget) -> RateLimitItem | None:
         own = caller.request_rate if budget == "requests" else caller.token_rate
