@@ -257,12 +257,11 @@ class BoundedConnection(HttpToolsProtocol):
             # There is an answer on its way, into which no other one can be put.
             self._end()
             return
-        body = refusal.body()
         head = STATUS_LINE[refusal.status] + (
             b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            % len(body)
+            % len(refusal.body)
         )
-        self.transport.write(head + body)
+        self.transport.write(head + refusal.body)
         self.transport.close()
         self._expect_to_be_read()
 
@@ -297,21 +296,15 @@ class _RefusalError(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
         self.message = message
-
-    def body(self) -> bytes:
-        """Returns the body that all errors share."""
-        shown = ErrorResponse(
-            error=self.message, code=self.code, request_id=uuid.uuid4().hex, detail=self.message
-        )
-        return json.dumps(shown.model_dump()).encode()
+        shown = ErrorResponse(error=message, code=code, request_id=uuid.uuid4().hex, detail=message)
+        self.body = json.dumps(shown.model_dump()).encode()
 
 
 async def _full(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers in the place of the application, whose connections are all in use."""
     text = "all connections of the gateway are in use (MAX_CONNECTIONS): try again soon"
-    body = _RefusalError(503, "unavailable", text).body()
+    body = _RefusalError(503, "unavailable", text).body
     headers = {"Retry-After": "1", "Connection": "close"}
     await Response(body, 503, headers, "application/json")(scope, receive, send)
 

@@ -41,16 +41,10 @@ def error_response(
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Returns a response with the error body that all statuses from 400 on share.
+    """Returns a response with the body of errors that the request's client reads, by its address.
 
-    Args:
-        scope: The request that failed; its address says whether its client reads OpenAI's errors.
-        status: The status.
-        code: What kind of error it is, for programs.
-        message: What was wrong and what would be right.
-        detail: Which fields were wrong, if the message does not say it all.
-        param: The first of them, for OpenAI's clients.
-        headers: The headers that go with the status.
+    `detail` says which fields were wrong, if the message does not say it all; `param` is the first
+    of them, for OpenAI's clients.
     """
     if is_openai_path(scope["path"]):
         status = openai_status(status)
