@@ -64,16 +64,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         servers = await _open_servers(configuration, metrics)
         gateway = _open_gateway(configuration, servers, metrics, observers, protection)
         app.state.gateway = gateway
-        tasks = [asyncio.create_task(protection.follow(metrics.stale_files_seen))]
+        following = asyncio.create_task(protection.follow(metrics.stale_files_seen))
         for warning in protection.warnings():
             _logger.warning(warning)
         _logger.info("serving", extra={"triton": configuration.triton_url})
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            following.cancel()
+            await asyncio.wait([following])
             await gateway.triton.settle()
             await servers.close()
             await protection.close()

@@ -161,7 +161,7 @@ class GatewayMetrics(Observer):
 
     def generation_began(self, generation: GenerationRecord) -> None:
         """Counts a generation as in flight."""
-        self._in_flight.labels(_yes_or_no(generation.streamed)).inc()
+        self._in_flight.labels(str(generation.streamed).lower()).inc()
 
     def tokens_came(self, generation: GenerationRecord, count: int, seconds: float) -> None:
         """Counts and times tokens."""
@@ -182,7 +182,7 @@ class GatewayMetrics(Observer):
 
     def generation_ended(self, generation: GenerationRecord) -> None:
         """Counts a generation that ended."""
-        self._in_flight.labels(_yes_or_no(generation.streamed)).dec()
+        self._in_flight.labels(str(generation.streamed).lower()).dec()
         self._generations.labels(generation.outcome).inc()
         if generation.error is not None:
             self.triton_failed("generate", generation.error)
@@ -221,11 +221,7 @@ class GatewayMetrics(Observer):
 
     def _show_zeros(self) -> None:
         """Makes series that alerts watch begin at 0: nobody sees a series begin at 1 as a rise."""
-        for stream in (True, False):
-            self._in_flight.labels(_yes_or_no(stream)).set(0)
+        for stream in ("true", "false"):
+            self._in_flight.labels(stream).set(0)
         for error in (OverloadedError, UnavailableError):
             self._retries.labels(error.code)
-
-
-def _yes_or_no(value: bool) -> str:
-    return "true" if value else "false"

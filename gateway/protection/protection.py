@@ -109,15 +109,10 @@ class Protection:
                 f"each of {settings.workers} workers counts rate limits for itself: set "
                 "RATE_LIMIT_STORAGE to a Redis"
             )
-        missing = self._unknown_traits(traits)
-        if missing:
-            found.append(f"POLICY_FILE has rules for unknown traits: {missing}")
+        named = self._policy.value.traits.keys() if self._policy else set()
+        if traits is not None and (unknown := ", ".join(sorted(named - set(traits)))):
+            found.append(f"POLICY_FILE has rules for unknown traits: {unknown}")
         return found
-
-    def _unknown_traits(self, traits: Collection[str] | None) -> str:
-        if traits is None or self._policy is None:
-            return ""
-        return ", ".join(sorted(self._policy.value.traits.keys() - set(traits)))
 
 
 def _is_loopback(host: str) -> bool:

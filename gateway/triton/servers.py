@@ -37,9 +37,8 @@ class TritonServers:
         self._watch = watch
         self._access_key = access_key
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()
         self._servers: dict[str, TritonServer] = {}
-        self._looker: asyncio.Task[None] | None = None
 
     @property
     def all(self) -> tuple[TritonServer, ...]:
@@ -51,11 +50,11 @@ class TritonServers:
         self._become(self._targets.fixed)
         if self._targets.is_dynamic:
             await self._look_up()
-            self._looker = asyncio.create_task(self._look_up_again())
+            self._others.add(asyncio.create_task(self._look_up_again()))
 
     async def close(self) -> None:
         """Closes all channels."""
-        tasks = {*self._tasks.values(), *self._leaving, *([self._looker] if self._looker else [])}
+        tasks = {*self._tasks.values(), *self._others}
         for task in tasks:
             task.cancel()
         for task in tasks:
@@ -120,8 +119,8 @@ class TritonServers:
                     self._tasks[address] = asyncio.create_task(watching)
         for address in set(self._servers) - set(addresses):
             task = asyncio.create_task(self._let_go(self._servers.pop(address)))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._others.add(task)
+            task.add_done_callback(self._others.discard)
 
     async def _let_go(self, server: TritonServer) -> None:
         """Closes a channel when the last of its generations has ended."""
