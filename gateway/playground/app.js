@@ -3,13 +3,11 @@
 import { apiKey, getJson } from "./api.js";
 import { compare, readComparison } from "./compare.js";
 import { ErrorView } from "./errors.js";
-import { element, fillList } from "./format.js";
+import { byId, element, fillList } from "./format.js";
 import { InputError } from "./request.js";
 import { Run } from "./run.js";
 import { readSweep, sweep, SweepView } from "./sweep.js";
 import { TraitSliders } from "./traits.js";
-
-const byId = (id) => document.getElementById(id);
 
 const sliders = new TraitSliders(byId("traits"));
 const traitErrors = new ErrorView(byId("traits-error"), openKeyPanel);
@@ -86,33 +84,33 @@ async function showModel() {
   byId("model").textContent = `${model} on ${device}, ${status}`;
 }
 
-function openKeyPanel() {
-  byId("key-panel").hidden = false;
-  byId("key-toggle").setAttribute("aria-expanded", "true");
-  byId("key").focus();
+function showKeyPanel(shown) {
+  byId("key-panel").hidden = !shown;
+  byId("key-toggle").setAttribute("aria-expanded", String(shown));
+  byId(shown ? "key" : "key-toggle").focus();
 }
 
-function closeKeyPanel() {
-  byId("key-panel").hidden = true;
-  byId("key-toggle").setAttribute("aria-expanded", "false");
-  byId("key-toggle").focus();
+function openKeyPanel() {
+  showKeyPanel(true);
 }
 
 function useKey(value) {
   apiKey.set(value.trim());
   byId("key-mark").hidden = !apiKey.get();
-  closeKeyPanel();
+  showKeyPanel(false);
   loadTraits();
 }
 
-byId("request").addEventListener("submit", (event) => {
-  event.preventDefault();
-  runComparison();
-});
-byId("sweep").addEventListener("submit", (event) => {
-  event.preventDefault();
-  runSweep();
-});
+/** Does something else than the browser would when a form is sent. */
+function onSubmit(form, work) {
+  byId(form).addEventListener("submit", (event) => {
+    event.preventDefault();
+    work();
+  });
+}
+
+onSubmit("request", runComparison);
+onSubmit("sweep", runSweep);
 byId("request").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
@@ -121,12 +119,8 @@ byId("request").addEventListener("keydown", (event) => {
 });
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  if (!byId("key-panel").hidden) {
-    closeKeyPanel();
-    return;
-  }
-  comparing.stop();
-  sweeping.stop();
+  if (!byId("key-panel").hidden) showKeyPanel(false);
+  else for (const run of [comparing, sweeping]) run.stop();
 });
 byId("sweep-trait").addEventListener("change", fitSweep);
 byId("seed-keep").addEventListener("click", ({ target }) => {
@@ -136,13 +130,8 @@ byId("seed-keep").addEventListener("click", ({ target }) => {
 });
 byId("traits-reload").addEventListener("click", loadTraits);
 byId("traits-reset").addEventListener("click", () => sliders.reset());
-byId("key-toggle").addEventListener("click", () =>
-  byId("key-panel").hidden ? openKeyPanel() : closeKeyPanel(),
-);
-byId("key-panel").addEventListener("submit", (event) => {
-  event.preventDefault();
-  useKey(byId("key").value);
-});
+byId("key-toggle").addEventListener("click", () => showKeyPanel(byId("key-panel").hidden));
+onSubmit("key-panel", () => useKey(byId("key").value));
 byId("key-forget").addEventListener("click", () => {
   byId("key").value = "";
   useKey("");

@@ -1,9 +1,7 @@
 // The baseline and the steered answers, side by side.
 
-import { streamEvents } from "./api.js";
 import { AnswerCard } from "./answers.js";
-import { showCurl } from "./curl.js";
-import { count, number, signed } from "./format.js";
+import { count, signed } from "./format.js";
 import { InputError, readPositions, readRequest } from "./request.js";
 
 const PATH = "api/v1/compare";
@@ -37,32 +35,16 @@ export async function compare(run, place, curl, body) {
   if (place.getBoundingClientRect().top > innerHeight) place.scrollIntoView();
   run.say(`Writing ${count(cards.size, "answer")} …`);
 
-  let seed = null;
-  const work = async (signal) => {
-    const began = performance.now();
-    showCurl(curl, PATH, body);
-    for await (const { event, data } of streamEvents(PATH, body, signal)) {
-      if (event === "chunk") cards.get(data.index).add(data);
-      else if (event === "answer") cards.get(data.index).finish(data);
-      else if (event === "done") seed = data.seed;
-    }
-    showCurl(curl, PATH, { ...body, seed });
-    return closing([...cards.values()], seed, began);
+  const hear = (event, data) => {
+    if (event === "chunk") cards.get(data.index).add(data);
+    else if (event === "answer") cards.get(data.index).finish(data);
   };
+  const tokens = () => [...cards.values()].reduce((sum, card) => sum + card.tokens, 0);
   const ended = (why) => {
     for (const card of cards.values()) card.breakOff(why ?? "");
-    if (why === "broken off" && [...cards.values()].every((card) => card.tokens === 0)) {
-      place.replaceChildren();
-    }
+    if (why === "broken off" && tokens() === 0) place.replaceChildren();
   };
-  await run.go(work, ended);
-  return seed;
-}
-
-function closing(cards, seed, began) {
-  const tokens = cards.reduce((sum, card) => sum + card.tokens, 0);
-  const seconds = (performance.now() - began) / 1000;
-  return `${count(tokens, "token")} in ${number(seconds, 1)} s, seed ${seed}`;
+  return run.go(PATH, body, curl, { hear, ended, written: () => count(tokens(), "token") });
 }
 
 function labelOf(traits) {

@@ -2,6 +2,8 @@
 
 const MINUS = "−";
 
+export const byId = (id) => document.getElementById(id);
+
 /** A number with a real minus sign, and at most so many decimals. */
 export function number(value, decimals = 2) {
   return String(Number(value.toFixed(decimals))).replace("-", MINUS);

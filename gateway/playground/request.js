@@ -1,5 +1,7 @@
 // The fields that every call shares: the prompt, and how to choose tokens.
 
+import { byId } from "./format.js";
+
 /** A field that cannot be used as it is; `input` is where to correct it. */
 export class InputError extends Error {
   constructor(message, input) {
@@ -7,8 +9,6 @@ export class InputError extends Error {
     this.input = input;
   }
 }
-
-const byId = (id) => document.getElementById(id);
 
 /** The prompt and the sampling as a request's fields. */
 export function readRequest() {

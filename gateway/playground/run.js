@@ -1,6 +1,9 @@
 // Something that runs until it ends or is stopped, with its buttons, its status and its errors.
 
+import { streamEvents } from "./api.js";
+import { showCurl } from "./curl.js";
 import { ErrorView } from "./errors.js";
+import { number } from "./format.js";
 
 export class Run {
   /** `name` is what the ids of its elements begin with. */
@@ -22,16 +25,27 @@ export class Run {
   }
 
   /**
-   * Does the work, which gets a signal to be stopped by and returns the closing status.
-   * `ended` is called in any case, with why it ended early or null.
+   * Sends a request, shows it in `curl`, and gives `hear` each event's name and data.
+   *
+   * `written` says in the end what was written; `ended` is called in any case, with why it ended
+   * early or null. Returns the answers' seed, or null.
    */
-  async go(work, ended) {
-    if (this.running) return;
+  async go(path, body, curl, { hear, written, ended }) {
+    if (this.running) return null;
     this.controller = new AbortController();
     this.errors.clear();
     this.#show(true);
+    let seed = null;
     try {
-      this.say(await work(this.controller.signal));
+      const began = performance.now();
+      showCurl(curl, path, body);
+      for await (const { event, data } of streamEvents(path, body, this.controller.signal)) {
+        if (event === "done") seed = data.seed;
+        else hear(event, data);
+      }
+      showCurl(curl, path, { ...body, seed });
+      const seconds = number((performance.now() - began) / 1000, 1);
+      this.say(`${written()} in ${seconds} s, seed ${seed}`);
       ended(null);
     } catch (error) {
       const stopped = this.controller.signal.aborted;
@@ -41,6 +55,7 @@ export class Run {
     } finally {
       this.#show(false);
     }
+    return seed;
   }
 
   say(text) {

@@ -1,13 +1,10 @@
 // One trait at several strengths: a plot, and a table beside it.
 
-import { streamEvents } from "./api.js";
-import { showCurl } from "./curl.js";
-import { count, element, number, signed } from "./format.js";
+import { byId, count, element, number, signed } from "./format.js";
 import { drawPlot } from "./plot.js";
 import { InputError, readNumber, readPositions, readRequest } from "./request.js";
 
 const PATH = "api/v1/sweep";
-const byId = (id) => document.getElementById(id);
 
 /** What the form asks for. */
 export function readSweep() {
@@ -117,23 +114,16 @@ export class SweepView {
 }
 
 /** Runs a sweep into a view. */
-export async function sweep(run, view, curl, body, trait) {
+export function sweep(run, view, curl, body, trait) {
   view.begin(body, trait);
   curl.replaceChildren();
-  run.say(`Writing ${count(body.scalars.length, "answer")} …`);
-  let seed = null;
-  const work = async (signal) => {
-    const began = performance.now();
-    showCurl(curl, PATH, body);
-    for await (const { event, data } of streamEvents(PATH, body, signal)) {
-      if (event === "answer") view.add(data);
-      else if (event === "done") seed = data.seed;
-    }
-    showCurl(curl, PATH, { ...body, seed });
-    const seconds = number((performance.now() - began) / 1000, 1);
-    return `${count(body.scalars.length, "answer")} in ${seconds} s, seed ${seed}`;
-  };
-  await run.go(work, (why) => view.breakOff(why ?? "missing"));
+  const answers = count(body.scalars.length, "answer");
+  run.say(`Writing ${answers} …`);
+  return run.go(PATH, body, curl, {
+    hear: (event, data) => event === "answer" && view.add(data),
+    written: () => answers,
+    ended: (why) => view.breakOff(why ?? "missing"),
+  });
 }
 
 function description(points) {
