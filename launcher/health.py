@@ -115,8 +115,7 @@ _ENGINES_REPLACED = frozenset({Health.STUCK, Health.ENDED, Health.NOT_LOADED, He
 class HealthChecker:
     """Checks one Triton's models, from one thread.
 
-    Args:
-        probe_seconds: How often an idle model generates a token; 0 is once, and after each failure.
+    An idle model generates a token every `probe_seconds`; 0 is once, and after each failure.
     """
 
     def __init__(
@@ -157,7 +156,7 @@ class HealthChecker:
             return HealthReport(Health.ENDED, "the engine's thread is gone")
         self._calls.check_steps()
         if not engine.get("running") and not engine.get("waiting"):
-            self._prove(self._clock())
+            self._prove()
         return HealthReport(Health.BUSY if engine.get("waiting") else Health.WELL)
 
     def _find_stuck(self, engine: dict[str, Any] | None) -> list[str]:
@@ -176,10 +175,10 @@ class HealthChecker:
             engines = {"the engine": parse_description(engine)}
         return self._progress.stuck(engines, self._clock())
 
-    def _prove(self, now: float) -> None:
+    def _prove(self) -> None:
         """Makes the ensemble generate a token, if one is due."""
-        again = self._probe_seconds and self._proved_at is not None
-        if self._proved_at is None or (again and now - self._proved_at >= self._probe_seconds):
+        now, every = self._clock(), self._probe_seconds
+        if self._proved_at is None or (every and now - self._proved_at >= every):
             self._calls.generate_one_token()
             self._proved_at = now
 

@@ -39,11 +39,7 @@ _COMING_UP = (Health.UNREACHABLE, Health.NOT_LOADED)
 
 
 class CrashBudget:
-    """Limits how often something may be restarted.
-
-    Args:
-        maximum: How often within ten minutes.
-    """
+    """Limits how often something may be restarted within ten minutes."""
 
     def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._maximum = maximum
@@ -173,7 +169,11 @@ class Supervisor:
         elif dead := self._server.dead_models():
             self._reload(dead[0], "its process has ended")
         else:
-            self._consider_reports()
+            assert self._health_thread
+            for report in self._health_thread.reports():
+                # A check that began before the last repair says nothing about its success.
+                if report.began >= self._settled_at:
+                    self._consider(report)
 
     def drain(self) -> None:
         """Makes Triton refuse new requests, and waits up to `exit_seconds` for the open ones.
@@ -217,13 +217,6 @@ class Supervisor:
         self._started_at = self._settled_at = time.monotonic()
         self._tracker = FailureTracker()
         self._reloads = 0
-
-    def _consider_reports(self) -> None:
-        assert self._health_thread
-        for report in self._health_thread.reports():
-            # A check that began before the last repair says nothing about its success.
-            if report.began >= self._settled_at:
-                self._consider(report)
 
     def _consider(self, report: HealthReport) -> None:
         assert self._health_thread

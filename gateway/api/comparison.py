@@ -59,7 +59,7 @@ class ComparedGeneration(Generic[A]):
         """What there is to log about it."""
         return self._answer.log_fields
 
-    async def news(self) -> AsyncGenerator[tuple[ComparedGeneration[A], TritonChunk | None], None]:
+    async def news(self) -> _News[A]:
         """Yields itself with each of its pieces, and with `None` when it has ended or failed."""
         try:
             async with aclosing(self._answer.chunks(self.generation)) as chunks:
@@ -90,6 +90,9 @@ class ComparedGeneration(Generic[A]):
     def named(self, error: GatewayError) -> GatewayError:
         """Returns the error with its place in the request."""
         return type(error)(at_place(self.place, error.message), error.detail)
+
+
+_News = AsyncGenerator[tuple[ComparedGeneration[A] | None, TritonChunk | None], None]
 
 
 class Comparison(Generic[A]):
@@ -153,22 +156,18 @@ class Comparison(Generic[A]):
         self._log_fields.update(code=error.code, reason=error.detail or error.message)
         return format_event("error", {"success": False, "error": error.message, "code": error.code})
 
-    async def _patience(self) -> AsyncGenerator[tuple[None, None], None]:
+    async def _patience(self) -> _News[A]:
         await self._begun.wait()
         await asyncio.sleep(REFUSAL_PATIENCE_SECONDS)
         yield None, None
 
-    async def _news(
-        self,
-    ) -> AsyncGenerator[tuple[ComparedGeneration[A] | None, TritonChunk | None], None]:
+    async def _news(self) -> _News[A]:
         """Yields the branches' news, and one without a branch when patience has ended."""
         self._log_fields.update(answers=len(self._branches), finish_reason="abandoned")
-        sources: list[
-            AsyncGenerator[tuple[ComparedGeneration[A] | None, TritonChunk | None], None]
-        ] = [branch.news() for branch in self._branches]
-        running = len(sources)
+        sources: list[_News[A]] = [*(branch.news() for branch in self._branches), self._patience()]
+        running = len(self._branches)
         try:
-            async with aclosing(merged([*sources, self._patience()])) as news:
+            async with aclosing(merged(sources)) as news:
                 async for branch, chunk in news:
                     if branch and isinstance(branch.error, _REFUSALS) and not self._sent:
                         raise branch.named(branch.error)

@@ -39,10 +39,7 @@ def request_of(
     there is refused here. What the body leaves out is left to the model server, unless the
     gateway has a default of its own.
 
-    Args:
-        body: The prompt, and how to choose the tokens of the answer.
-        settings: The configuration.
-        steering: What to steer by, unless the body is a `GenerateRequest` and says so itself.
+    A `GenerateRequest` says itself what to steer by, other bodies are steered by `steering`.
 
     Raises:
         UnprocessableError: A value is out of range.
@@ -75,7 +72,9 @@ def request_of(
     if steering is not None:
         inputs |= steering_inputs(steering)
     given = {name: value for name, value in inputs.items() if value}
-    return ensemble_request(given, messages, _defaults(settings))
+    tokens = settings.max_tokens
+    defaults = GenerationDefaults(max_tokens=tokens) if tokens else GenerationDefaults()
+    return ensemble_request(given, messages, defaults)
 
 
 def steering_inputs(steering: Steering) -> dict[str, list[Any]]:
@@ -100,8 +99,3 @@ def _check_size(body: BaselineRequest, settings: Settings) -> None:
             f"{name} has {length} characters, a system prompt's among them: send at most "
             f"{settings.max_prompt_chars}"
         )
-
-
-def _defaults(settings: Settings) -> GenerationDefaults:
-    server = GenerationDefaults()
-    return GenerationDefaults(max_tokens=settings.max_tokens or server.max_tokens)

@@ -6,12 +6,7 @@ import math
 import struct
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    JsonValue,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from triton_models.contract.request import (
     MAX_LAYERS,
@@ -26,22 +21,14 @@ FLOAT32_MAX = 3.4028234663852886e38
 
 
 def _no_boolean(value: Any) -> Any:
-    """Refuses true and false, which would pass for 1 and 0.
-
-    Raises:
-        ValueError: The value is one of them.
-    """
+    """Refuses true and false, which would pass for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError(f"{str(value).lower()} is no number: give a number")
     return value
 
 
 def _as_float32(value: float) -> float:
-    """Refuses what the model's tensors cannot hold, so that no value changes on its way.
-
-    Raises:
-        ValueError: The value would become infinite, or zero.
-    """
+    """Refuses what the model's tensors cannot hold, so that no value changes on its way."""
     try:
         (narrow,) = struct.unpack("<f", struct.pack("<f", value))
     except OverflowError:
@@ -54,11 +41,7 @@ def _as_float32(value: float) -> float:
 
 
 def _as_utf8(value: str) -> str:
-    """Refuses what JSON can say but UTF-8 cannot: half of a surrogate pair.
-
-    Raises:
-        ValueError: The text has one.
-    """
+    """Refuses what JSON can say but UTF-8 cannot: half of a surrogate pair."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -71,10 +54,7 @@ def _as_utf8(value: str) -> str:
 Text = Annotated[str, AfterValidator(_as_utf8)]
 Float32 = Annotated[
     float,
-    Field(
-        allow_inf_nan=False,
-        json_schema_extra={"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX},
-    ),
+    Field(allow_inf_nan=False, json_schema_extra={"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}),
     AfterValidator(_as_float32),
     BeforeValidator(_no_boolean),
 ]

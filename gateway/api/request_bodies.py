@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
@@ -27,10 +22,7 @@ from gateway.api.field_types import (
     UInt64,
     shown_range,
 )
-from triton_models.contract.request import (
-    MAX_STOP_WORDS,
-    MAX_TRAITS,
-)
+from triton_models.contract.request import MAX_STOP_WORDS, MAX_TRAITS
 
 
 class TraitScalar(BaseModel):

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 

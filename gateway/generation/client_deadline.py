@@ -27,12 +27,8 @@ def within(deadlines: Deadlines, request: RequestRecord | None) -> Deadlines:
     left = patience - (time.monotonic() - request.started)
     if left <= 0:
         raise LateStartError(f"the request's time ({patience:g} s) was over before it was sent")
-    return Deadlines(
-        first=min(deadlines.first, left),
-        between=min(deadlines.between, left),
-        total=min(deadlines.total, left),
-        streamed=deadlines.streamed,
-    )
+    first, between, total = deadlines.first, deadlines.between, deadlines.total
+    return Deadlines(min(first, left), min(between, left), min(total, left), deadlines.streamed)
 
 
 def _patience(headers: Headers) -> float | None:

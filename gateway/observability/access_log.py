@@ -59,28 +59,20 @@ def _fields_of_generations(generations: Sequence[GenerationRecord]) -> dict[str,
     if len(generations) == 1:
         (only,) = generations
         return {**_identity(only), **_tokens(generations), **_times(only)}
-    return {
-        "generations": [_identity(each) for each in generations],
-        **_tokens(generations),
-    }
+    return {"generations": [_identity(each) for each in generations], **_tokens(generations)}
 
 
 def _identity(generation: GenerationRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "triton_id": generation.triton_id,
-        "finish_reason": _ending(generation),
+        "finish_reason": "abandoned" if generation.given_up else generation.finish_reason,
         "steering": {_short(trait): scalar for trait, scalar in generation.steering.items()},
     }
     error = generation.error
     if error is not None:
-        fields |= {"code": error.code, "reason": _short(error.detail or error.message)}
+        reason = _short(error.detail or error.message)
+        fields |= {"finish_reason": "error", "code": error.code, "reason": reason}
     return fields
-
-
-def _ending(generation: GenerationRecord) -> str:
-    if generation.error is not None:
-        return "error"
-    return "abandoned" if generation.given_up else generation.finish_reason
 
 
 def _tokens(generations: Sequence[GenerationRecord]) -> dict[str, int]:

@@ -86,8 +86,7 @@ class Spans(Observer):
         if span is None:
             return
         span.update_name(f"{request.method} {request.route}")
-        span.set_attribute("http.route", request.route)
-        span.set_attribute("persona.outcome", request.outcome)
+        span.set_attributes({"http.route": request.route, "persona.outcome": request.outcome})
         if request.status:
             span.set_attribute("http.response.status_code", request.status)
         if request.outcome == "failed":
