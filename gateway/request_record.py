@@ -172,12 +172,9 @@ class Observer:
         """A generation has been sent to Triton."""
 
     def tokens_came(self, generation: GenerationRecord, count: int, seconds: float) -> None:
-        """New tokens have come; the record does not have them yet.
+        """`count` new tokens have come, which the record does not have yet.
 
-        Args:
-            generation: The generation.
-            count: How many.
-            seconds: How long after the ones before them, or after the start.
+        They came `seconds` after the ones before them, or after the start.
         """
 
     def tokens_came_late(self, generation: GenerationRecord, prompt: int, count: int) -> None:

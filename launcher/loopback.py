@@ -87,11 +87,7 @@ def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
 
 @contextmanager
 def supervised(*stacks: Stack) -> Iterator[None]:
-    """Supervises stacks within the context, as `python -m launcher` does.
-
-    Args:
-        *stacks: Running stacks, each used by its own thread only meanwhile.
-    """
+    """Supervises running stacks within the context, each from a thread of its own meanwhile."""
     ended = threading.Event()
 
     def supervise(stack: Stack) -> None:

@@ -49,12 +49,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The status at one moment.
-
-    Attributes:
-        reason: Why, in a sentence; `""` if there is nothing to explain.
-        since_seconds: For how many seconds it has been in this state.
-    """
+    """The status at one moment; the reason is a sentence, or `""` if nothing needs one."""
 
     state: str
     reason: str

@@ -39,13 +39,10 @@ malloc's first arena has."""
 
 
 class TritonProcess:
-    """Triton with this project's models, one process after another.
+    """Triton with this project's models, one `process` after another.
 
     While there is one, a thread hides the shared memory of each model as it appears: loading takes
     minutes, and whoever has opened a file meanwhile can read what passes through it later.
-
-    Attributes:
-        process: The current or last process.
 
     Raises:
         ValueError: A secret is not valid; the message does not repeat it.

@@ -10,14 +10,10 @@ T = TypeVar("T")
 
 
 class CachedCall(Generic[T]):
-    """Remembers the outcome of a call, error or not, for a while.
+    """Remembers the outcome of a call, error or not, for `max_age` seconds.
 
     Callers that come while the call is under way wait for that one, so that neither a crowd nor a
     hanging server makes calls pile up.
-
-    Args:
-        fetch: The call.
-        max_age: How many seconds its outcome is believed.
     """
 
     def __init__(self, fetch: Callable[[], Coroutine[Any, Any, T]], max_age: float) -> None:

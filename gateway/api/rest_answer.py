@@ -16,11 +16,7 @@ from triton_models.grpc_messages import TritonChunk
 
 @dataclass
 class RestAnswer:
-    """An answer as it grows.
-
-    Attributes:
-        trait: The trait to be echoed, or `None` for a baseline.
-    """
+    """An answer as it grows; a baseline has no trait."""
 
     trait: str | None
     scalar: float

@@ -29,11 +29,7 @@ _CLOSE_PATIENCE = 3.0
 
 
 class Dispatcher:
-    """Sends generations and questions to the servers that work.
-
-    Args:
-        admit: Raises if a client may not have what a request asks for.
-    """
+    """Sends generations that `admit` lets pass, and questions, to the servers that work."""
 
     def __init__(
         self,

@@ -40,13 +40,9 @@ _FAILS_ELSEWHERE = (UnavailableError, OverloadedError)
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How many seconds the first response, each later one, and all of them may take.
+    """How many seconds the first response, each one after another, and all of them may take.
 
-    Attributes:
-        first: The first response, from the beginning.
-        between: Each later one, from the one before.
-        total: All of them.
-        streamed: Whether the first response is the answer's beginning, and not all of it.
+    The first response of an answer that is not streamed is all of it.
     """
 
     first: float
@@ -66,8 +62,7 @@ class Generation:
     A request that a server fails before the first piece is sent to another one: nobody has seen
     anything of the answer, so that a sampled one may well be a different one. After that it is not.
 
-    Attributes:
-        answer: All that has been read, as one piece.
+    `answer` is all that has been read, as one piece.
     """
 
     def __init__(

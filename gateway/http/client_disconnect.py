@@ -18,9 +18,7 @@ class ClientGoneError(Exception):
 async def run_until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Returns what the work returns, cancelling it as soon as the client is gone.
 
-    Args:
-        receive: The request's ASGI channel, its body read already.
-        work: What to do for the client.
+    The request's body has been read from its ASGI channel `receive` before.
 
     Raises:
         ClientGoneError: The client went away first; the work has been cancelled and has ended.

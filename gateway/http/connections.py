@@ -45,12 +45,9 @@ RESERVED_DESCRIPTORS = 64
 
 
 class OpenConnections:
-    """What the connections of a process share.
+    """The connections of a process: `most` at once, and a few for probes beside them.
 
-    Attributes:
-        settings: What each may cost.
-        most: How many there may be, those for probes aside.
-        waiting: Those that wait for their client, the one that has waited longest first.
+    Those that are `waiting` for their client are in order, the one that has waited longest first.
     """
 
     def __init__(self, settings: Settings, most: int) -> None:

@@ -38,10 +38,7 @@ _WRITES = ("PUT", "DELETE")
 
 
 class AuditLog(Observer):
-    """Writes down steered generations, steering that was refused, and changes of vectors.
-
-    Args:
-        target: A file, or `stdout`.
+    """Writes steered generations, refused steering and changes of vectors to a file or `stdout`.
 
     Raises:
         ConfigurationError: The file cannot be written.

@@ -65,8 +65,7 @@ class Protection:
     async def follow(self, noted: Callable[[int], None]) -> None:
         """Looks for changes of the files of keys and of the policy, until it is cancelled.
 
-        Args:
-            noted: Is told after each look how many of the files cannot be used as they are.
+        `noted` is told after each look how many of the files cannot be used as they are.
         """
         while True:
             await asyncio.sleep(_LOOK_SECONDS)

@@ -48,11 +48,7 @@ EXPOSED_HEADERS = [f"x-ratelimit-{what}-{of}" for what in _HEADERS for of in ("r
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is left of a budget.
-
-    Attributes:
-        reset: In how many seconds there is all of it again.
-    """
+    """What is left of a budget; in `reset` seconds there is all of it again."""
 
     budget: Budget
     rate: RateLimitItem

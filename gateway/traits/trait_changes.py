@@ -27,11 +27,7 @@ _LOOK_SECONDS = 0.1
 
 
 class TraitFiles:
-    """Puts and removes traits, one at a time.
-
-    Args:
-        patience: How many seconds the engine may take to notice a change.
-    """
+    """Puts and removes traits, one at a time; the engine may take `patience` seconds to notice."""
 
     def __init__(
         self,

@@ -35,11 +35,7 @@ class WrittenFile:
 
 
 class VectorStore:
-    """The folder of vector files, for whoever changes it. Its methods block.
-
-    Args:
-        folder: The folder; it is made when the first file is written.
-    """
+    """The folder of vector files, made when the first one is written. Its methods block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -43,11 +43,7 @@ _AT_WORK = (ServerHealth.WELL, ServerHealth.BUSY)
 
 
 class HealthWatch:
-    """Looks at one server for as long as it runs, and tells it what was found.
-
-    Args:
-        interval: How many seconds lie between two looks when all is well.
-    """
+    """Looks at one server, every `interval` seconds if all is well, and tells it what was found."""
 
     def __init__(
         self,

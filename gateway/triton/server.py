@@ -45,11 +45,7 @@ _SIGNS_OF_DEATH = (ModelDeadError, ModelNotLoadedError, UnreachableError)
 
 
 class Attempt:
-    """A generation as one server has it.
-
-    Attributes:
-        interruption: Why it was ended from outside, if it was.
-    """
+    """A generation as one server has it; an `interruption` says why we have ended it."""
 
     def __init__(self, request_id: str, stream: TritonStream, server: TritonServer) -> None:
         self._request_id = request_id
