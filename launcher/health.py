@@ -119,10 +119,7 @@ class HealthChecker:
     """
 
     def __init__(
-        self,
-        calls: TritonCalls,
-        probe_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, calls: TritonCalls, probe_seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._calls = calls
         self._probe_seconds = probe_seconds

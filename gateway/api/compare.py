@@ -49,7 +49,7 @@ _RESPONSES = FAILURES | {
     200: {
         "description": "The answers; with `stream`, as server-sent events.",
         "content": {"text/event-stream": {"example": _STREAM_EXAMPLE}},
-    },
+    }
 }
 
 
@@ -162,11 +162,7 @@ def _seed(body: BaselineRequest) -> int:
 
 
 def _comparison(
-    body: BaselineRequest,
-    seed: int,
-    asked: Sequence[_Asked[A]],
-    request: Request,
-    gateway: Gateway,
+    body: BaselineRequest, seed: int, asked: Sequence[_Asked[A]], request: Request, gateway: Gateway
 ) -> Comparison[A]:
     """Prepares all answers, or refuses the body.
 

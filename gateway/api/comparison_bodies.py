@@ -52,7 +52,7 @@ class CompareRequest(BaselineRequest):
                 }
             ],
             "anyOf": PROMPT_OR_MESSAGES,
-        },
+        }
     )
 
     steerings: list[LabelledSteering] = Field(
@@ -80,7 +80,7 @@ class SweepRequest(BaselineRequest):
                 }
             ],
             "anyOf": PROMPT_OR_MESSAGES,
-        },
+        }
     )
 
     trait: TraitName = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
@@ -108,9 +108,7 @@ class OneAnswer(BaseModel):
     prompt_tokens: int
     reused_tokens: int
     logprobs: list[TokenLogprob] | None = Field(
-        default=None,
-        exclude_if=is_none,
-        description="Only if the request asks for `logprobs`.",
+        default=None, exclude_if=is_none, description="Only if the request asks for `logprobs`."
     )
     readouts: dict[str, dict[str, float]] | None = Field(
         default=None,
@@ -120,9 +118,7 @@ class OneAnswer(BaseModel):
     warnings: list[str] = Field(description="What to know about the steering.")
     error: str | None = Field(description="Why it failed.")
     code: str | None = Field(
-        default=None,
-        exclude_if=is_none,
-        description="The kind of failure, of a failed answer.",
+        default=None, exclude_if=is_none, description="The kind of failure, of a failed answer."
     )
 
 

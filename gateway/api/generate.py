@@ -41,7 +41,7 @@ _RESPONSES = FAILURES | {
     200: {
         "description": "The answer; with `stream`, as server-sent events.",
         "content": {"text/event-stream": {"example": _STREAM_EXAMPLE}},
-    },
+    }
 }
 
 

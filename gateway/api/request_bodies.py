@@ -187,7 +187,7 @@ class GenerateRequest(BaselineRequest):
                 }
             ],
             "anyOf": PROMPT_OR_MESSAGES,
-        },
+        }
     )
 
     trait: TraitName = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")

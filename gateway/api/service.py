@@ -74,9 +74,7 @@ async def health() -> dict[str, str]:
 
 
 @router.get(
-    "/health/ready",
-    responses=failures({503: "The models do not answer."}),
-    openapi_extra=_PUBLIC,
+    "/health/ready", responses=failures({503: "The models do not answer."}), openapi_extra=_PUBLIC
 )
 async def ready(gateway: GatewayDependency) -> dict[str, str]:
     """Says whether a server's models answer, or did when they were last looked at."""

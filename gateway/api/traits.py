@@ -124,10 +124,7 @@ async def put_trait(
 
 
 @router.delete(
-    "/{name:anything}",
-    dependencies=[RequiresAdmin],
-    status_code=204,
-    responses=_ADMIN | _NOT_FOUND,
+    "/{name:anything}", dependencies=[RequiresAdmin], status_code=204, responses=_ADMIN | _NOT_FOUND
 )
 async def delete_trait(name: str, request: Request, gateway: GatewayDependency) -> None:
     """Removes a trait and its files; generations that run with it go on."""

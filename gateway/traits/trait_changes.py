@@ -30,10 +30,7 @@ class TraitFiles:
     """Puts and removes traits, one at a time; the engine may take `patience` seconds to notice."""
 
     def __init__(
-        self,
-        store: VectorStore,
-        describe: Callable[[], Awaitable[Description]],
-        patience: float,
+        self, store: VectorStore, describe: Callable[[], Awaitable[Description]], patience: float
     ) -> None:
         self._store = store
         self._describe = describe
