@@ -20,8 +20,10 @@ from gateway.api.openai import routes as openai
 from gateway.api.readiness import Readiness
 from gateway.generation.dispatcher import Dispatcher
 from gateway.generation.generation import Deadlines
+from gateway.http.encoded_bodies import EncodedBodies
 from gateway.http.error_responses import install_error_handlers
 from gateway.http.request_context import REQUEST_ID_HEADER, BodyLimit, RequestContext
+from gateway.http.request_forms import RequestForms
 from gateway.observability.access_log import AccessLog
 from gateway.observability.metrics import GatewayMetrics
 from gateway.observability.tracing import open_tracing
@@ -91,6 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # that do not validate could hold prompts.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         dependencies=SHOWN_SCHEMES,
+        # A request with a slash too many is served.
+        redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if configuration.docs else None,
@@ -164,6 +168,9 @@ def _install_middleware(
             return settings.max_vector_bytes
         return settings.max_body_bytes
 
+    # Of what is sent, and then of what that stands for.
+    app.add_middleware(BodyLimit, limit_of=limit_of)
+    app.add_middleware(EncodedBodies)
     app.add_middleware(BodyLimit, limit_of=limit_of)
     app.add_middleware(
         Guard,
@@ -180,4 +187,5 @@ def _install_middleware(
             allow_headers=["*"],
             expose_headers=[REQUEST_ID_HEADER, "Retry-After", *EXPOSED_HEADERS],
         )
+    app.add_middleware(RequestForms)
     app.add_middleware(RequestContext, observers=observers)

@@ -129,7 +129,8 @@ def _allowed(request: Request) -> str:
         for route in routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
     ]
-    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))
+    methods = {method for route in matching for method in route.methods or ()}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
