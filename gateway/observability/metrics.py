@@ -7,6 +7,7 @@ engine has steered by.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import prometheus_client
@@ -43,97 +44,85 @@ class GatewayMetrics(Observer):
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         self._traits: set[str] = set()
-        self._requests = Counter(
+        self._requests = counter(
             "persona_gateway_requests",
             "Requests that ended; /metrics itself is not counted anywhere.",
             ("route", "method", "status", "outcome"),
-            registry=registry,
         )
-        self._request_seconds = Histogram(
+        self._request_seconds = histogram(
             "persona_gateway_request_duration_seconds",
             "From a request's first byte to the end of its answer, streams to their last token.",
             ("route",),
             buckets=REQUEST_SECONDS,
-            registry=registry,
         )
-        self._first_token = Histogram(
+        self._first_token = histogram(
             "persona_gateway_time_to_first_token_seconds",
             "From sending a streamed generation to Triton to its first token.",
             buckets=FIRST_TOKEN_SECONDS,
-            registry=registry,
         )
-        self._between_tokens = Histogram(
+        self._between_tokens = histogram(
             "persona_gateway_time_between_tokens_seconds",
             "Between two tokens of a streamed generation; tokens that come together share it.",
             buckets=BETWEEN_TOKENS_SECONDS,
-            registry=registry,
         )
-        self._generations = Counter(
+        self._generations = counter(
             "persona_gateway_generations",
             "Generations that ended; a request may ask for several.",
             ("outcome",),
-            registry=registry,
         )
-        self._in_flight = Gauge(
+        self._in_flight = gauge(
             "persona_gateway_generations_in_flight",
             "Generations that have begun and not ended, streamed or not.",
             ("stream",),
-            registry=registry,
             multiprocess_mode="livesum",
         )
-        self._prompt_tokens = Counter(
+        self._prompt_tokens = counter(
             "persona_gateway_prompt_tokens",
             "Tokens of the prompts of generations that gave a token, reused ones among them.",
-            registry=registry,
         )
-        self._generated_tokens = Counter(
+        self._generated_tokens = counter(
             "persona_gateway_generated_tokens",
             "Tokens that have come; of a stopped answer, those before its reader left.",
-            registry=registry,
         )
-        self._steered = Counter(
+        self._steered = counter(
             "persona_gateway_steered_requests",
             "Generations that gave a token steered by a trait, at a scalar other than 0.",
             ("trait",),
-            registry=registry,
         )
-        self._triton_failures = Counter(
+        self._triton_failures = counter(
             "persona_gateway_triton_failures",
             "Calls of Triton that failed: generations, and questions such as probes and stops.",
             ("call", "code"),
-            registry=registry,
         )
-        self._retries = Counter(
+        self._retries = counter(
             "persona_gateway_generation_retries",
             "Generations that failed before their first token and were sent to another server.",
             ("code",),
-            registry=registry,
         )
-        self._endpoints = Gauge(
+        self._endpoints = gauge(
             "persona_gateway_endpoints",
             "Triton servers, as they were last found.",
             ("state",),
-            registry=registry,
             multiprocess_mode="livemostrecent",
         )
-        self._ready = Gauge(
+        self._ready = gauge(
             "persona_gateway_model_ready",
             "Whether the model answered when it was last looked at; 0 before that.",
-            registry=registry,
             multiprocess_mode="livemostrecent",
         )
-        self._stale_files = Gauge(
+        self._stale_files = gauge(
             "persona_gateway_stale_files",
             "Files of keys and of the policy that are gone or broken: what was read before holds.",
-            registry=registry,
             multiprocess_mode="livemax",
         )
-        build = Gauge(
+        build = gauge(
             "persona_gateway_build_info",
             "Always 1: its labels say which release this is.",
             ("version",),
-            registry=registry,
             multiprocess_mode="max",
         )
         build.labels(__version__).set(1)
