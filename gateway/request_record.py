@@ -89,7 +89,6 @@ class GenerationRecord:
     """A generation in Triton.
 
     Attributes:
-        triton_id: The id of its request there.
         streamed: Whether its tokens come one after the other, or all with the end.
         parameters: What it asks for besides its text.
         texts: Its text, for observers that want it.
@@ -100,7 +99,6 @@ class GenerationRecord:
         first_token: When the first token came, by the monotonic clock.
         newest_token: When the newest token came, by the monotonic clock.
         ended_ns: When its last response came, or it was given up, by the wall clock.
-        reused_tokens: How many of the prompt's tokens were not computed anew.
         finish_reason: Why it ended, if the model server said.
         phases: How many seconds the engine had it in each phase, if it said.
         given_up: Whether nobody wanted its end any more.

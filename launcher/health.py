@@ -173,7 +173,6 @@ class HealthChecker:
         return self._progress.stuck(engines, self._clock())
 
     def _prove(self) -> None:
-        """Makes the ensemble generate a token, if one is due."""
         now, every = self._clock(), self._probe_seconds
         if self._proved_at is None or (every and now - self._proved_at >= every):
             self._calls.generate_one_token()

@@ -166,7 +166,6 @@ class TritonProcess:
                 hide_shared_memory(self._prefix)
 
     def _program(self) -> tuple[list[str], dict[str, str]]:
-        """Returns the executable with its own arguments, and its environment."""
         # The stub runs the first python3 on PATH, so that must be this environment's.
         path = f"{Path(sys.executable).parent}:{self._environment.get('PATH', '')}"
         # Triton starts an instance on each visible GPU, whatever DEVICE says.

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway import __version__
-from gateway.api.dependencies import Gateway, GatewayDependency
+from gateway.api.dependencies import GatewayDependency
 from gateway.api.playground import playground_file
 from gateway.api.response_bodies import StatusResponse
 from gateway.api.traits import traits_of
@@ -92,7 +92,15 @@ async def status(gateway: GatewayDependency) -> StatusResponse:
         description = await gateway.description.get()
         await gateway.readiness.get()
     except GatewayError as error:
-        return _initializing(gateway, error)
+        return StatusResponse(
+            status="initializing",
+            model=gateway.settings.shown_model_name,
+            device=gateway.settings.device,
+            available_traits=[],
+            model_info={},
+            error=error.message,
+            warnings=gateway.protection.warnings(),
+        )
     return StatusResponse(
         status="ready",
         model=description["model"],
@@ -115,15 +123,3 @@ async def status(gateway: GatewayDependency) -> StatusResponse:
 def metrics(gateway: GatewayDependency) -> Response:
     """Gives what the gateway has counted and timed; it does not ask Triton."""
     return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE)
-
-
-def _initializing(gateway: Gateway, error: GatewayError) -> StatusResponse:
-    return StatusResponse(
-        status="initializing",
-        model=gateway.settings.shown_model_name,
-        device=gateway.settings.device,
-        available_traits=[],
-        model_info={},
-        error=error.message,
-        warnings=gateway.protection.warnings(),
-    )

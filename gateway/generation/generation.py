@@ -217,7 +217,6 @@ class Generation:
         return self._sender.send(self.request_id, self._request, tried, timeout)
 
     def _patience(self) -> float:
-        """Returns how long to wait for the next response."""
         if self._has_pieces:
             return self._deadlines.between
         return max(0.001, self._deadlines.first - self._age())
@@ -239,7 +238,6 @@ class Generation:
         return error
 
     def _fail(self, error: GatewayError) -> None:
-        """Ends the generation for its reader."""
         if self._failure is None:
             self._sender.advise(error)
             self._failure = error

@@ -169,7 +169,6 @@ def _sentence(problem: Mapping[str, Any], known: Sequence[str]) -> str:
 
 
 def _body_fields(request: Request) -> list[str]:
-    """Returns the fields of the body that the request's endpoint takes."""
     endpoint = request.scope.get("endpoint")
     hints = get_type_hints(endpoint).values() if endpoint else ()
     models = [hint for hint in hints if isinstance(hint, type) and issubclass(hint, BaseModel)]

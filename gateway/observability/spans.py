@@ -184,11 +184,9 @@ def _of_request(request: RequestRecord) -> dict[str, Any]:
 
 
 def _of_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    found = {
-        f"gen_ai.request.{name}": parameters[name][0] for name in _SAME_NAME if name in parameters
-    }
+    found = {name: parameters[name][0] for name in _SAME_NAME if name in parameters}
     return {
-        name: value
+        f"gen_ai.request.{name}": value
         for name, value in found.items()
         if not isinstance(value, int) or value <= _LARGEST_INTEGER
     }

@@ -28,13 +28,10 @@ class KeyEntry(BaseModel):
     Attributes:
         name: What logs, the audit log and limits call its owner. Several keys may have one name,
             so that an old and a new one are in use while they are exchanged.
-        role: What it may do.
         sha256: The hash of the key's characters.
-        disabled: Whether it is refused.
         expires: From when on it is refused, with an offset from UTC.
         requests: Its own limit in place of RATE_LIMIT_REQUESTS.
         tokens: Its own limit in place of RATE_LIMIT_TOKENS.
-        comment: For whoever reads the file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -7,6 +7,7 @@ all take the same way, and every engine that watches the folder follows.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -74,7 +75,7 @@ class TraitFiles:
             now = await self._describe()
             if trait not in now["traits"]:
                 raise unknown_trait(trait, now)
-            give_up = _time() + self._patience
+            give_up = time.monotonic() + self._patience
             removed: set[str] = set()
             while trait in now["traits"]:
                 # Again and again, since another file may have taken the removed one's place.
@@ -82,7 +83,7 @@ class TraitFiles:
                     if source not in removed:
                         await asyncio.to_thread(self._store.remove, source)
                         removed.add(source)
-                if _time() > give_up:
+                if time.monotonic() > give_up:
                     what = f"the files of {trait} are removed"
                     raise UnavailableError(self._not_noticed(what))
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -111,7 +112,7 @@ class TraitFiles:
         Raises:
             ConflictError: Somebody else has changed the file meanwhile.
         """
-        give_up = _time() + self._patience
+        give_up = time.monotonic() + self._patience
         while True:
             try:
                 if noticed(await self._describe()):
@@ -122,7 +123,7 @@ class TraitFiles:
                 raise ConflictError(
                     f"{written.source} was changed by somebody else at the same time: theirs counts"
                 )
-            if _time() > give_up:
+            if time.monotonic() > give_up:
                 return False
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -138,10 +139,6 @@ def unknown_trait(name: str, description: Description) -> TraitNotFoundError:
     """Returns the error for an unknown trait; it names the known ones."""
     there_are = ", ".join(sorted(description["traits"])) or "none"
     return TraitNotFoundError(f"unknown trait {name!r}: the traits are {there_are}")
-
-
-def _time() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _check_fit(vector: PersonaVector, description: Description) -> None:
