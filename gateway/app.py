@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -140,14 +141,11 @@ def _open_gateway(
         servers, deadlines, settings.max_open_requests, metrics, observers, protection.admit
     )
 
-    async def ask_whether_ready() -> None:
-        await triton.ask_one(check_readiness)
-
-    description = CachedCall(triton.describe, _DESCRIPTION_AGE)
+    ask_whether_ready = partial(triton.ask_one, check_readiness)
     return Gateway(
         settings=settings,
         triton=triton,
-        description=description,
+        description=CachedCall(triton.describe, _DESCRIPTION_AGE),
         readiness=Readiness(
             lambda: servers.some_work, ask_whether_ready, metrics, settings.ready_cache
         ),

@@ -82,6 +82,10 @@ class TritonProcess:
         """
         program, environment = self._program()
         settings = self._settings
+        http = ["--allow-http=false"]
+        if settings.triton_http:
+            host, port = settings.triton_host, settings.triton_http_port
+            http = [f"--http-address={host}", f"--http-port={port}"]
         command = [
             *program,
             f"--model-repository={ROOT / 'model_repository'}",
@@ -90,7 +94,7 @@ class TritonProcess:
             "--model-control-mode=explicit",
             "--load-model=*",
             "--disable-auto-complete-config",
-            *self._http_arguments(),
+            *http,
             f"--grpc-address={settings.triton_host}",
             f"--grpc-port={settings.triton_grpc_port}",
             f"--metrics-address={settings.triton_host}",
@@ -185,14 +189,6 @@ class TritonProcess:
         assemble_backends(files, backends)
         environment["LD_LIBRARY_PATH"] = library_path(files)
         return [str(files.executable), f"--backend-directory={backends}"], environment
-
-    def _http_arguments(self) -> list[str]:
-        if not self._settings.triton_http:
-            return ["--allow-http=false"]
-        return [
-            f"--http-address={self._settings.triton_host}",
-            f"--http-port={self._settings.triton_http_port}",
-        ]
 
 
 def log_file(settings: StackSettings, name: str) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from gateway.http.error_body import NO_KEY, failures
 from gateway.protection.access import RequiresAdmin
 from gateway.traits.trait_changes import unknown_trait
 from triton_models.vectors.formats import VECTOR_SUFFIXES, Convention, read_vector_bytes
-from triton_models.vectors.persona_vector import PersonaVector, VectorFileError, check_trait_name
+from triton_models.vectors.persona_vector import VectorFileError, check_trait_name
 
 _PATH = "/api/v1/traits"
 _FORMATS = tuple(sorted(suffix.removeprefix(".") for suffix in VECTOR_SUFFIXES))
@@ -107,14 +108,10 @@ async def put_trait(
     _check_name(name)
     file_name = _file_name(name, filename, format, request.headers.get("content-type", ""))
 
-    def parse() -> PersonaVector:
-        return read_vector_bytes(
-            content, file_name, trait_name=name, model_name=model_name, convention=convention
-        )
-
     content = await request.body()
+    read = partial(read_vector_bytes, trait_name=name, model_name=model_name, convention=convention)
     try:
-        vector = await asyncio.to_thread(parse)
+        vector = await asyncio.to_thread(read, content, file_name)
     except VectorFileError as error:
         raise UnprocessableError(str(error)) from error
     created = await gateway.trait_files.put(vector)

@@ -19,7 +19,7 @@ from starlette.types import Scope
 from gateway.errors import CLIENT_CLOSED, GatewayError, shortened
 from gateway.http.client_disconnect import ClientGoneError
 from gateway.http.error_body import ErrorResponse
-from gateway.http.openai_errors import error_body, is_openai_path, named_field, openai_status
+from gateway.http.openai_errors import error_body, is_openai_path, named_field
 
 _MAX_ECHO = 100
 _MAX_NAME = 60
@@ -47,7 +47,7 @@ def error_response(
     of them, for OpenAI's clients.
     """
     if is_openai_path(scope["path"]):
-        status = openai_status(status)
+        status = 400 if status == 422 else status
         body = error_body(status, code, message, param)
     else:
         body = ErrorResponse(

@@ -34,11 +34,6 @@ def is_openai_path(path: str) -> bool:
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
-def openai_status(status: int) -> int:
-    """Returns the status that OpenAI gives to what has a status here."""
-    return 400 if status == 422 else status
-
-
 def error_body(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
     """Returns the body, or a stream's last event, for an error."""
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")

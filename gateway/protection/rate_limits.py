@@ -119,7 +119,11 @@ class RateLimiter(Observer):
         ]
         if not unpaid:
             return
-        sizes = [each.prompt_tokens or _tokens_of(each.prompt_chars) for each in unpaid]
+        # Of a prompt whose tokens nobody has told, about so many.
+        sizes = [
+            each.prompt_tokens or math.ceil(each.prompt_chars / _CHARACTERS_PER_TOKEN)
+            for each in unpaid
+        ]
         is_refused = any(each.outcome == "client_error" for each in unpaid)
         for each in unpaid:
             each.prompt_charged = True
@@ -178,11 +182,6 @@ class RateLimiter(Observer):
             self._complain_at = now + _COMPLAIN_SECONDS
             reason = repr(error.storage_error)
             _logger.error("rate limits cannot be counted: all are let in", extra={"reason": reason})
-
-
-def _tokens_of(characters: int) -> int:
-    """Returns about how many tokens a text has, for a prompt whose tokens nobody has told."""
-    return math.ceil(characters / _CHARACTERS_PER_TOKEN)
 
 
 def _refusal(caller: Caller, spent: Standing) -> RateLimitedError:
