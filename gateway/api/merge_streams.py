@@ -19,16 +19,22 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
         Exception: What one of the sources raised; the others are closed.
     """
     queue: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue(maxsize=1)
+    # The queue alone would let a source that always has something overtake those that wait.
+    turn = asyncio.Lock()
+
+    async def put(news: tuple[T] | Exception | None) -> None:
+        async with turn:
+            await queue.put(news)
 
     async def pump(source: AsyncGenerator[T, None]) -> None:
         try:
             async with aclosing(source):
                 async for item in source:
-                    await queue.put((item,))
+                    await put((item,))
         except Exception as error:
-            await queue.put(error)
+            await put(error)
         else:
-            await queue.put(None)
+            await put(None)
 
     tasks = [asyncio.create_task(pump(source)) for source in sources]
     open_sources = len(tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -67,5 +68,5 @@ async def test_a_defect_in_one_source_is_raised_and_closes_the_others() -> None:
         raise RuntimeError("defect")
 
     with pytest.raises(RuntimeError, match="defect"):
-        _ = [item async for item in merged([broken(), counting("a", 10**6, closed)])]
+        _ = [item async for item in merged([broken(), counting("a", sys.maxsize, closed)])]
     assert closed == ["a"]
