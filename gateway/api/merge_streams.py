@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -26,17 +26,7 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
         async with turn:
             await queue.put(news)
 
-    async def pump(source: AsyncGenerator[T, None]) -> None:
-        try:
-            async with aclosing(source):
-                async for item in source:
-                    await put((item,))
-        except Exception as error:
-            await put(error)
-        else:
-            await put(None)
-
-    tasks = [asyncio.create_task(pump(source)) for source in sources]
+    tasks = [asyncio.create_task(_pump(source, put)) for source in sources]
     open_sources = len(tasks)
     try:
         while open_sources:
@@ -52,3 +42,17 @@ async def merged(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+async def _pump(
+    source: AsyncGenerator[T, None], put: Callable[[tuple[T] | Exception | None], Awaitable[None]]
+) -> None:
+    """Puts what a source yields, then what it raised or `None`."""
+    try:
+        async with aclosing(source):
+            async for item in source:
+                await put((item,))
+    except Exception as error:
+        await put(error)
+    else:
+        await put(None)

@@ -1,6 +1,6 @@
 """Helm itself, by its Go library, in a process of its own: Go has its own way with signals.
 
-As a script it reads JSON and writes what Helm said; it is no module of `tests` then,
+As a script it reads questions and writes what Helm said, as JSON; it is no module of `tests` then,
 whose package takes seconds to import.
 """
 
@@ -77,40 +77,53 @@ def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
 
 
 def _ask(command: str, values: str) -> Any:
-    return json.loads(_output(command, values))
+    reply = json.loads(_reply(command, values))
+    if "error" in reply:
+        raise HelmError(reply["error"])
+    return reply["answer"]
 
 
 @cache
-def _output(command: str, values: str) -> str:
-    ended = subprocess.run(
-        [sys.executable, __file__, command],
-        input=values,
-        capture_output=True,
+def _reply(command: str, values: str) -> str:
+    helm = _helm()
+    assert helm.stdin
+    assert helm.stdout
+    helm.stdin.write(json.dumps([command, json.loads(values)]) + "\n")
+    helm.stdin.flush()
+    return helm.stdout.readline()
+
+
+@cache
+def _helm() -> subprocess.Popen[str]:
+    """Starts Helm; it ends when this process does, with its input."""
+    return subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY_ROOT)},
     )
-    if ended.returncode:
-        raise HelmError(ended.stderr)
-    return ended.stdout
 
 
-def main() -> int:
-    """Answers one question."""
+def main() -> None:
+    """Answers questions, one in each line."""
+    for line in sys.stdin:
+        command, values = json.loads(line)
+        try:
+            reply = {"answer": _answer(command, values)}
+        except Exception as error:
+            reply = {"error": str(error)}
+        print(json.dumps(reply), flush=True)
+
+
+def _answer(command: str, values: dict[str, Any]) -> Any:
     import helm_python
 
-    values = json.load(sys.stdin)
-    try:
-        if sys.argv[1] == "lint":
-            answer: Any = helm_python.lint(CHART, values, strict=True, namespace=NAMESPACE)
-        else:
-            chart = helm_python.Chart.load(CHART)
-            answer = chart.render(values, name=RELEASE, namespace=NAMESPACE, is_install=True)
-    except Exception as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(answer))
-    return 0
+    if command == "lint":
+        return helm_python.lint(CHART, values, strict=True, namespace=NAMESPACE)
+    chart = helm_python.Chart.load(CHART)
+    return chart.render(values, name=RELEASE, namespace=NAMESPACE, is_install=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
