@@ -37,16 +37,30 @@ from triton_models.steering.hooks import SteeringTable
 
 pytest.importorskip("triton")
 
+from triton_models.engine import fused_forward
 from triton_models.engine.fused_forward import FusedForward
-from triton_models.kernels import block_sizes
+from triton_models.kernels import block_sizes, few_rows
+from triton_models.kernels.block_sizes import ProductBlocks
 
 CPU = torch.device("cpu")
 
 
+def take_few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes kernels quick for the interpreter, which runs programs one after the other.
+
+    Some tokens attend in several splits, some in one. Each program computes more of a product than
+    on a GPU, in several steps where that takes one.
+    """
+    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 12)
+    blocks = ProductBlocks(num_outputs=32, num_inputs=32, num_warps=4)
+    for name in ("QUERY_KEY_VALUE", "OUTPUT", "DOWN", "HEAD"):
+        monkeypatch.setattr(fused_forward, name, blocks)
+    monkeypatch.setattr(few_rows, "GATE_UP", blocks)
+
+
 @pytest.fixture(autouse=True)
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter runs programs one after the other: some of several splits, some of one."""
-    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 12)
+    take_few_programs(monkeypatch)
     monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (1, 2, 6))
 
 

@@ -163,10 +163,9 @@ def test_replayed_steps_of_kernels_give_the_tokens_of_plain_modules(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, poisoned_memory: None
 ) -> None:
     pytest.importorskip("triton")
-    from tests.integration.test_fused_forward import fused_runner
-    from triton_models.kernels import block_sizes
+    from tests.integration.test_fused_forward import fused_runner, take_few_programs
 
-    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 12)
+    take_few_programs(monkeypatch)
     monkeypatch.setattr(prompt_graphs, "TOKEN_COUNTS", (5, 12))  # the interpreter takes its time
     modules = make_runner(loaded(tiny_model_folder), END_IDS)
     kernels = fused_runner(loaded(tiny_model_folder), monkeypatch, END_IDS)
