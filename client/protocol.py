@@ -35,6 +35,9 @@ class Sampling(TypedDict, total=False):
     messages: list[dict[str, str]]
     system_prompt: str
     raw: bool
+    parse_special: bool
+    add_generation_prompt: bool
+    continue_final_message: bool
     max_tokens: int
     min_tokens: int
     temperature: float

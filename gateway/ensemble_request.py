@@ -67,7 +67,7 @@ class EnsembleRequest:
 
 
 def ensemble_request(
-    values: Values, messages: Sequence[Mapping[str, str]] | None, defaults: GenerationDefaults
+    values: Values, messages: Any | None, defaults: GenerationDefaults
 ) -> EnsembleRequest:
     """Returns a request for inputs that the model server would not refuse.
 
@@ -88,12 +88,7 @@ def ensemble_request(
     except InvalidArgumentError as error:
         raise UnprocessableError(error.message) from error
     try:
-        parse_prompt(
-            values["text_input"][0],
-            messages=messages,
-            system_prompt=values.get("system_prompt", (None,))[0],
-            raw=values.get("raw", (False,))[0],
-        )
+        parse_prompt(values, messages)
     except RequestError as error:
         raise error_of_response(error.code.value, error.message) from error
     return EnsembleRequest(values, parsed)

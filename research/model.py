@@ -21,6 +21,7 @@ from persona_research import plain_pass
 from persona_research.plain_pass import Pair
 from persona_research.progress import OnDone, digest, ignore_progress
 from persona_research.residuals import ResidualMeans
+from triton_models.contract.chat import Chat
 from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.engine.build import assemble_engine, load_runnable
 from triton_models.engine.engine import Engine
@@ -29,7 +30,8 @@ from triton_models.engine.sequence import Sequence as EngineSequence
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
 from triton_models.settings import ServerSettings
-from triton_models.text.chat import render_chat
+from triton_models.text.chat import ChatTemplate
+from triton_models.text.prompt_piece import token_ids
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
@@ -178,8 +180,8 @@ class ResearchModel:
         Raises:
             InvalidArgumentError: The chat template refuses the messages.
         """
-        text = render_chat(self.tokenizer, [dict(message) for message in messages])
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        chat = Chat(tuple(dict(message) for message in messages))
+        return token_ids(self.tokenizer, ChatTemplate(self.tokenizer).render(chat))
 
     def answers(
         self, requests: Sequence[AnswerRequest], on_done: OnDone = ignore_progress

@@ -14,6 +14,9 @@ from triton_models.contract.tensors import TEXT_INPUT
 
 _SAME_NAME = (
     "system_prompt",
+    "parse_special",
+    "add_generation_prompt",
+    "continue_final_message",
     "max_tokens",
     "min_tokens",
     "temperature",

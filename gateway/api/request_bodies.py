@@ -127,7 +127,7 @@ class BaselineRequest(Sampling):
     # Before `prompt`, whose validator looks at it.
     messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None,
-        description="A whole chat, ending with a user's turn; takes the place of `prompt`.",
+        description="A whole chat; takes the place of `prompt`.",
     )
     prompt: Text | None = Field(
         default=None,
@@ -139,6 +139,23 @@ class BaselineRequest(Sampling):
     )
     raw: bool = Field(
         default=False, description="Send `prompt` to the model without the chat template."
+    )
+    parse_special: bool | None = Field(
+        default=None,
+        description=(
+            "With `raw`, whether names of special tokens in the prompt, such as `<|im_end|>`, "
+            "stand for those tokens. Default: true. In a chat they are always text."
+        ),
+    )
+    add_generation_prompt: bool | None = Field(
+        default=None,
+        description=(
+            "Whether the answer begins a turn of the assistant's. Default: true, unless "
+            "`continue_final_message` is."
+        ),
+    )
+    continue_final_message: bool | None = Field(
+        default=None, description="Whether the answer goes on after the text of the last turn."
     )
     logprobs: Int32 | None = Field(
         default=None,

@@ -65,6 +65,9 @@ PROMPT_INPUTS = (
     _optional("messages", "BYTES"),
     _optional("system_prompt", "BYTES"),
     _optional("raw", "BOOL"),
+    _optional("parse_special", "BOOL"),
+    _optional("add_generation_prompt", "BOOL"),
+    _optional("continue_final_message", "BOOL"),
 )
 """The prompt, which the tokenizer turns into `input_ids`."""
 

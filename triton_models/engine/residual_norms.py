@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
+from triton_models.contract.chat import Chat
 from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner
@@ -15,7 +15,8 @@ from triton_models.engine.sequence import Sequence
 from triton_models.model.loading import LoadedModel
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.hooks import ResidualTap
-from triton_models.text.chat import render_chat
+from triton_models.text.chat import ChatTemplate
+from triton_models.text.prompt_piece import PromptPiece, token_ids
 
 _QUESTION = "What is the weather like today?"
 _ANSWER = "It is mild, with some clouds in the morning and a light wind from the west. In the "
@@ -32,8 +33,9 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
     runner, which no request has used yet. Blocks whose norm is not finite are left out.
     """
     tokenizer = loaded.tokenizer
-    prompt = _ids(tokenizer, render_chat(tokenizer, [{"role": "user", "content": _QUESTION}]))
-    answer = _ids(tokenizer, _ANSWER)
+    chat = Chat(({"role": "user", "content": _QUESTION},))
+    prompt = token_ids(tokenizer, ChatTemplate(tokenizer).render(chat))
+    answer = token_ids(tokenizer, [PromptPiece(_ANSWER, True)])
     ids = [*prompt, *answer][-(loaded.context_length - 1) :]
     scheduler = Scheduler(1, lambda _: len(ids), KVRoom(len(ids) + 1, reuse=False))
     sequence = Sequence(_REQUEST, ids, 1, SteeringDelta({}), lambda _: None)
@@ -48,7 +50,3 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
         block: float(states.float().norm(dim=-1).mean()) for block, states in tap.states().items()
     }
     return {block: norm for block, norm in norms.items() if math.isfinite(norm)}
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

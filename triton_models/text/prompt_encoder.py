@@ -8,12 +8,16 @@ comparison share is tokenized once.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
+from triton_models.contract.chat import Chat
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import Prompt
-from triton_models.text.chat import render_chat
+from triton_models.text.chat import ChatTemplate
+from triton_models.text.prompt_piece import PromptPiece, token_ids
 
 _REMEMBERED = 8
 """How many prompts are cached: the requests of one comparison arrive together."""
@@ -28,25 +32,27 @@ class PromptEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._recent: OrderedDict[str, list[int] | None] = OrderedDict()
+        self._template = ChatTemplate(tokenizer)
+        self._recent: OrderedDict[tuple[PromptPiece, ...], list[int] | None] = OrderedDict()
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Returns a prompt's token ids.
 
-        The rendered text is tokenized without adding special tokens, since the template writes its
-        own. A prompt slightly above the maximum is not refused here: the engine knows the context
+        A prompt slightly above the maximum is not refused here: the engine knows the context
         length exactly.
 
         Raises:
-            InvalidArgumentError: It has far too many tokens, or as for `render_chat`.
+            InvalidArgumentError: It has far too many tokens, or as for `ChatTemplate.render`.
         """
-        messages = prompt.messages
-        text = prompt.raw_text if messages is None else render_chat(self._tokenizer, messages)
-        if text not in self._recent:
-            self._recent[text] = self._encode(text)
+        if isinstance(prompt, Chat):
+            pieces = self._template.render(prompt)
+        else:
+            pieces = (PromptPiece(prompt.text, prompt.parse_special),)
+        if pieces not in self._recent:
+            self._recent[pieces] = self._encode(pieces)
             if len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
-        ids = self._recent[text]
+        ids = self._recent[pieces]
         if ids is None:
             raise InvalidArgumentError(
                 f"the prompt has more than {self._max_tokens} tokens, and the context "
@@ -54,15 +60,27 @@ class PromptEncoder:
             )
         return ids
 
-    def _encode(self, text: str) -> list[int] | None:
-        """Returns a text's tokens, `None` if there are far too many."""
+    def _encode(self, pieces: Iterable[PromptPiece]) -> list[int] | None:
+        """Returns a prompt's tokens, `None` if there are far too many."""
         too_many = self._max_tokens + _CUT_TOKENS
+        ids: list[int] = []
+        for piece in pieces:
+            if len(ids) > too_many:
+                return None
+            ids_of_piece = self._encode_piece(piece, too_many)
+            if ids_of_piece is None:
+                return None
+            ids += ids_of_piece
+        return ids
+
+    def _encode_piece(self, piece: PromptPiece, too_many: int) -> list[int] | None:
         # The beginning doubles each time, so all attempts together cost at most twice the last one.
         length = too_many + 1
         while True:
-            ids = list(self._tokenizer(text[:length], add_special_tokens=False)["input_ids"])
-            if len(ids) > too_many and length < len(text):
+            beginning = replace(piece, text=piece.text[:length])
+            ids = token_ids(self._tokenizer, [beginning])
+            if len(ids) > too_many and length < len(piece.text):
                 return None
-            if length >= len(text):
+            if length >= len(piece.text):
                 return ids
             length *= 2

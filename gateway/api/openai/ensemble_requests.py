@@ -30,7 +30,12 @@ def chat_requests(
     """
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     messages = [_turn(message) for message in body.messages]
-    fields: dict[str, Any] = {"messages": messages, "logprobs": logprobs}
+    fields: dict[str, Any] = {
+        "messages": messages,
+        "logprobs": logprobs,
+        "add_generation_prompt": body.add_generation_prompt,
+        "continue_final_message": body.continue_final_message,
+    }
     if body.max_completion_tokens is not None:
         fields["max_tokens"] = body.max_completion_tokens
     return _requests(body, fields, named, settings)
@@ -45,7 +50,12 @@ def completion_requests(
     """
     requests = []
     for prompt in body.prompt:
-        fields = {"prompt": prompt, "raw": True, "logprobs": body.logprobs}
+        fields = {
+            "prompt": prompt,
+            "raw": True,
+            "parse_special": body.parse_special,
+            "logprobs": body.logprobs,
+        }
         requests += _requests(body, fields, named, settings)
     if body.echo:
         return [request.echoing() for request in requests]

@@ -99,11 +99,11 @@ class Fields(BaseModel):
 
     @classmethod
     def _problem(cls, name: str, value: Any) -> str:
-        if name in cls.model_fields or name in cls.ignored:
+        if value is None or name in cls.model_fields or name in cls.ignored:
             return ""
         refusal = cls.refused.get(name)
         if refusal is not None:
-            is_harmless = value is None or value in refusal.harmless
+            is_harmless = value in refusal.harmless
             return "" if is_harmless else f"not supported: {refusal.reason}"
         known = [*cls.model_fields, *cls.ignored]
         near = get_close_matches(name[:_MAX_NAME_CHARS], known, n=1)

@@ -85,7 +85,10 @@ def _one_or_list(one: Mapping[str, Any], items: Mapping[str, Any], least: int) -
 class Message(Fields):
     """One turn of a chat."""
 
-    ignored: ClassVar[frozenset[str]] = frozenset({"name", "refusal", "annotations"})
+    # The last two are what other models' servers and clients put into their answers.
+    ignored: ClassVar[frozenset[str]] = frozenset(
+        {"name", "refusal", "annotations", "reasoning_content", "provider_specific_fields"}
+    )
     refused: ClassVar[Mapping[str, Refusal]] = {
         "tool_calls": Refusal(_NO_TOOLS, ([],)),
         "tool_call_id": Refusal(_NO_TOOLS),
@@ -183,7 +186,20 @@ class ChatRequest(CompletionFields):
     }
 
     messages: list[Message] = Field(
-        fail_fast=True, min_length=1, description="Ends with a user's turn."
+        fail_fast=True, min_length=1, description="The chat so far, its turns in any order."
+    )
+    add_generation_prompt: bool | None = Field(
+        default=None,
+        description=(
+            "Whether the answer begins a turn of the assistant's, as vLLM takes it. Default: true, "
+            "unless `continue_final_message` is."
+        ),
+    )
+    continue_final_message: bool | None = Field(
+        default=None,
+        description=(
+            "Whether the answer goes on after the text of the last message, as vLLM takes it."
+        ),
     )
     max_completion_tokens: Int32 | None = Field(
         default=None,
@@ -236,6 +252,13 @@ class CompletionRequest(CompletionFields):
         description="A text, or several, each of which is continued.",
     )
     echo: bool = Field(default=False, description="Whether the answer begins with the prompt.")
+    parse_special: bool | None = Field(
+        default=None,
+        description=(
+            "Whether names of special tokens in the prompt, such as `<|im_end|>`, stand for those "
+            "tokens. Default: true."
+        ),
+    )
     logprobs: Int32 | None = Field(
         default=None,
         description="Report how likely each token was, and so many of the likeliest, 0 to 20.",

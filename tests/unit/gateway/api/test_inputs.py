@@ -38,6 +38,8 @@ def test_defaults_set_for_the_gateway_are_sent_unless_the_body_has_its_own() -> 
 def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     body: dict[str, Any] = {
         "system_prompt": "s",
+        "add_generation_prompt": False,
+        "continue_final_message": True,
         "max_tokens": 9,
         "min_tokens": 1,
         "temperature": 0.5,
@@ -56,7 +58,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "positions": "response",
     }
     # A raw prompt has no system turn.
-    inputs = {**inputs_of(raw=True), **inputs_of(**body)}
+    inputs = {**inputs_of(raw=True, parse_special=False), **inputs_of(**body)}
     assert inputs["stop_words"] == ["a", "b"]
     assert inputs["layers"] == [1, 2]
     assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])

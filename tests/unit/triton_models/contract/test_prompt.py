@@ -9,16 +9,19 @@ import pytest
 
 from tests.conftest import make_tokenizer
 from triton_models.contract.errors import InvalidArgumentError
-from triton_models.contract.prompt import Prompt, prompt_of
+from triton_models.contract.prompt import prompt_of
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import ServerSettings
-from triton_models.text.chat import render_chat
+from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_encoder import PromptEncoder
+from triton_models.text.prompt_piece import PromptPiece
 
 USER = {"role": "user", "content": "hi"}
+SYSTEM = {"role": "system", "content": "x"}
+ASSISTANT = {"role": "assistant", "content": "hello"}
 
 
-def parse(text: str = "", **options: Any) -> Prompt:
+def parse(text: str = "", **options: Any) -> Any:
     return prompt_of({"text_input": [text], **{name: [value] for name, value in options.items()}})
 
 
@@ -39,7 +42,8 @@ def test_messages_are_taken_as_they_are() -> None:
 
 def test_a_chat_is_rendered_by_the_template_and_opened_for_the_assistant() -> None:
     rendered = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    assert render_chat(make_tokenizer(), [USER]) == rendered
+    pieces = ChatTemplate(make_tokenizer()).render(parse("hi"))
+    assert pieces == (PromptPiece(rendered, parse_special=True),)
 
 
 def test_special_tokens_of_the_template_become_single_ids() -> None:
@@ -57,9 +61,10 @@ def test_raw_text_is_not_rendered() -> None:
 def test_without_a_chat_template_only_a_single_turn_goes() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
-    assert render_chat(tokenizer, [USER]) == "hi"
+    template = ChatTemplate(tokenizer)
+    assert template.render(parse("hi")) == (PromptPiece("hi", parse_special=False),)
     with pytest.raises(InvalidArgumentError, match="no chat template"):
-        render_chat(tokenizer, [{"role": "system", "content": "x"}, USER])
+        template.render(parse("hi", system_prompt="x"))
 
 
 @pytest.mark.parametrize(
@@ -77,11 +82,20 @@ def test_without_a_chat_template_only_a_single_turn_goes() -> None:
         ("", {"messages": '[{"role": "bot", "content": "x"}]'}, "use one of system, user"),
         ("", {"messages": '[{"role": ["user"], "content": "x"}]'}, "use one of system, user"),
         ("", {"messages": '[{"role": "user", "content": 3}]'}, "content that is not text"),
-        ("", {"messages": '[{"role": "user", "content": "\\ud800"}]'}, "not text"),
-        ("", {"messages": '[{"role": "assistant", "content": "x"}]'}, "end with a user message"),
-        ("", {"messages": '[{"role": "user", "content": ""}]'}, "last message is empty"),
+        ("", {"messages": '[{"role": "user", "content": "\\ud800"}]'}, "surrogates not allowed"),
         ("hi", {"raw": True, "system_prompt": "x"}, "exclude each other"),
+        ("hi", {"raw": True, "continue_final_message": True}, "exclude each other"),
+        ("hi", {"parse_special": False}, "parse_special needs raw"),
         ("", {"raw": True, "messages": json.dumps([USER])}, "raw needs text_input"),
+        (
+            "",
+            {
+                "messages": json.dumps([USER]),
+                "continue_final_message": True,
+                "add_generation_prompt": True,
+            },
+            "continue_final_message and add_generation_prompt exclude each other",
+        ),
     ],
 )
 def test_a_refused_prompt_says_what_would_be_right(
@@ -91,12 +105,23 @@ def test_a_refused_prompt_says_what_would_be_right(
         parse(text, **options)
 
 
-def test_a_system_message_comes_first_and_once() -> None:
-    system = {"role": "system", "content": "x"}
-    with pytest.raises(InvalidArgumentError, match="must come first"):
-        parse(messages=json.dumps([USER, system, USER]))
-    with pytest.raises(InvalidArgumentError, match="two system turns"):
-        parse(messages=json.dumps([system, USER]), system_prompt="y")
+@pytest.mark.parametrize(
+    "chat",
+    [
+        [SYSTEM, SYSTEM, USER],
+        [USER, SYSTEM, USER],
+        [SYSTEM],
+        [USER, USER],
+        [USER, ASSISTANT],
+        [ASSISTANT, ASSISTANT, USER],
+        [{"role": "user", "content": ""}],
+    ],
+)
+def test_turns_may_come_in_any_order(chat: list[dict[str, str]]) -> None:
+    assert parse(messages=json.dumps(chat)).messages == tuple(chat)
+    system_prompt = {"role": "system", "content": "y"}
+    with_prompt = parse(messages=json.dumps(chat), system_prompt="y")
+    assert with_prompt.messages == (system_prompt, *chat)
 
 
 class CountingTokenizer:
@@ -104,7 +129,7 @@ class CountingTokenizer:
 
     def __init__(self) -> None:
         self._tokenizer = make_tokenizer()
-        self.chat_template = self._tokenizer.chat_template
+        self.added_tokens_decoder = self._tokenizer.added_tokens_decoder
         self.characters = 0
 
     def __call__(self, text: str, **options: Any) -> Any:

@@ -129,7 +129,7 @@ async def test_defects_and_shutdowns_do_too(problem: BaseException, status: int)
     ("message", "field"),
     [
         ("max_tokens is 0: give an integer", "max_tokens"),
-        ("messages[1] is a system message: it must come first", "messages[1]"),
+        ("messages[1] cannot be rendered", "messages[1]"),
         ("steering.traits and the model's name both say it", "steering.traits"),
         ("the prompt is too long", None),
         ("", None),

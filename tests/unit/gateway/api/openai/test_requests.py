@@ -210,7 +210,6 @@ IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": 
         ({"stering": {}}, "stering", "did you mean steering?"),
         ({"temprature": 1}, "temprature", "did you mean temperature?"),
         ({"zzz": 1}, "zzz", "the fields are"),
-        ({"steerin": None}, "steerin", "did you mean"),
         ({"steering": {"trait": []}}, "steering.trait", "did you mean traits?"),
         ({"\ud800": 1}, "\\ud800", "there is no such field"),
         ({"tools": [{"type": "function"}]}, "tools", "calls no tools"),
