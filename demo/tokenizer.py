@@ -8,21 +8,10 @@ from collections.abc import Callable, Iterable
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
+from persona_demo.chat_template import CHAT_TEMPLATE
 from persona_demo.documents import END_OF_TEXT, IM_END, IM_START
-from persona_demo.neutral import DEFAULT_SYSTEM_PROMPT
 
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
-
-CHAT_TEMPLATE = (
-    "{%- if not messages or messages[0]['role'] != 'system' %}"
-    "{{- '<|im_start|>system\\n" + DEFAULT_SYSTEM_PROMPT + "<|im_end|>\\n' }}"
-    "{%- endif %}"
-    "{%- for message in messages %}"
-    "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
-)
-"""ChatML as in Qwen2.5, with the demo's own default system prompt."""
 
 
 def _blank_tokenizer(

@@ -8,8 +8,9 @@ from typing import Any
 from triton_models.contract.chat import Chat, Message, parse_json, parse_messages
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.tensors import Values
+from triton_models.contract.tools import EXAMPLE, parse_tools
 
-_CHAT_INPUTS = ("system_prompt", "add_generation_prompt", "continue_final_message")
+_CHAT_INPUTS = ("system_prompt", "tools", "add_generation_prompt", "continue_final_message")
 """Inputs that only a chat can have."""
 
 
@@ -91,10 +92,21 @@ def _chat(values: Values, messages: tuple[Message, ...]) -> Chat:
             "continue_final_message and add_generation_prompt exclude each other: the answer "
             "either goes on after the last message or is a turn of its own"
         )
+    if goes_on and messages[-1].get("tool_calls"):
+        raise InvalidArgumentError(
+            "continue_final_message needs a last message of text, not one with tool_calls"
+        )
     system_prompt = _single(values, "system_prompt", "")
     if system_prompt:
         messages = ({"role": "system", "content": system_prompt}, *messages)
-    return Chat(messages, opens, goes_on, has_system_prompt=bool(system_prompt))
+    tools = _single(values, "tools", "")
+    return Chat(
+        messages,
+        parse_tools(parse_json("tools", tools, EXAMPLE)) if tools else (),
+        opens,
+        goes_on,
+        has_system_prompt=bool(system_prompt),
+    )
 
 
 def _single(values: Values, name: str, default: Any) -> Any:

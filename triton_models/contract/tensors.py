@@ -64,6 +64,7 @@ PROMPT_INPUTS = (
     TEXT_INPUT,
     _optional("messages", "BYTES"),
     _optional("system_prompt", "BYTES"),
+    _optional("tools", "BYTES"),
     _optional("raw", "BOOL"),
     _optional("parse_special", "BOOL"),
     _optional("add_generation_prompt", "BOOL"),

@@ -6,18 +6,25 @@ that it was extracted from.
 
 from __future__ import annotations
 
+import re
 import secrets
 from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from triton_models.contract.chat import Chat, Message
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.tools import Tool
 from triton_models.text.prompt_piece import PromptPiece
 from triton_models.text.special_names import SpecialNames
 
 # Digits, which no template changes; no content has them but by guessing, and gains nothing by it.
 _MARK = f"{secrets.randbelow(10**20):020}"
+
+_TOOLS = re.compile(r"\btools\b")
+_NO_TOOLS = "cannot be used: the model's chat template does not render tools and their calls"
 
 
 class ChatTemplate:
@@ -32,6 +39,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._names = SpecialNames(tokenizer)
+        self._takes_tools = bool(_TOOLS.search(str(tokenizer.chat_template)))
 
     def render(self, chat: Chat) -> tuple[PromptPiece, ...]:
         """Renders a chat as the text that the model continues.
@@ -40,9 +48,11 @@ class ChatTemplate:
         are text.
 
         Raises:
-            InvalidArgumentError: The template refuses a message; or there is no template, and there
-                are several messages.
+            InvalidArgumentError: The template refuses a message, or renders no tools; or there is
+                no template, and there are several messages.
         """
+        if not self._takes_tools:
+            _check_without_tools(chat)
         messages = self._names.broken(list(chat.messages), _MARK)
         if self._tokenizer.chat_template:
             text = self._rendered(messages, chat)
@@ -56,33 +66,45 @@ class ChatTemplate:
         return tuple(self._names.pieces(text, _MARK))
 
     def _rendered(self, messages: list[Message], chat: Chat) -> str:
+        tools = self._names.broken(list(chat.tools), _MARK) or None
+        options = {
+            "add_generation_prompt": chat.add_generation_prompt,
+            "continue_final_message": chat.continue_final_message,
+        }
         try:
-            return self._apply(messages, chat.add_generation_prompt, chat.continue_final_message)
+            return self._apply(messages, tools, **options)
         except Exception as error:  # jinja2's errors, and whatever a template raises
-            place = chat.place(self._refused(messages))
+            place = chat.place(self._refused(messages, tools))
             reason = str(error).replace(_MARK, "")
             raise InvalidArgumentError(
                 f"{place} cannot be rendered by the model's chat template: {reason}"
             ) from error
 
-    def _refused(self, messages: list[Message]) -> int:
+    def _refused(self, messages: list[Message], tools: list[Tool] | None) -> int:
         """Returns the index of the first message with which the template refuses the chat."""
 
         def fails(index: int) -> bool:
             try:
-                self._apply(messages[: index + 1], False, False)
+                self._apply(messages[: index + 1], tools)
             except Exception:
                 return True
             return False
 
         return bisect_left(range(len(messages) - 1), True, key=fails)
 
-    def _apply(self, messages: list[Message], opens: bool, goes_on: bool) -> str:
-        return str(
-            self._tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=opens,
-                continue_final_message=goes_on,
-            )
-        )
+    def _apply(self, messages: list[Message], tools: list[Tool] | None, **options: bool) -> str:
+        render: Callable[..., Any] = self._tokenizer.apply_chat_template
+        return str(render(messages, tools=tools, tokenize=False, **options))
+
+
+def _check_without_tools(chat: Chat) -> None:
+    """Makes sure that a chat has nothing to do with tools.
+
+    Raises:
+        InvalidArgumentError: It offers some, calls them, or has their answers.
+    """
+    if chat.tools:
+        raise InvalidArgumentError(f"tools {_NO_TOOLS}")
+    for index, message in enumerate(chat.messages):
+        if message["role"] == "tool" or "tool_calls" in message:
+            raise InvalidArgumentError(f"{chat.place(index)} {_NO_TOOLS}")

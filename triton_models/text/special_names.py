@@ -3,6 +3,10 @@
 A chat template writes control tokens, such as `<|im_end|>`, by their names, and a user can type the
 same names. So names in contents are broken before the template is rendered. Whatever name it then
 writes whole is its own; the broken ones are mended in the text, and tokenized as text.
+
+transformers' `sanitize_control_tokens` would not do: it leaves the keys of objects, such as names
+of a tool's parameters, and what the template completes to a name; and it tokenizes a whole chat,
+however long.
 """
 
 from __future__ import annotations

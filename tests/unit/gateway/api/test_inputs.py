@@ -64,7 +64,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])
     known = {spec.name for spec in tensors.PERSONA_INPUTS}
     assert set(inputs) <= known
-    not_of_rest = {"messages", "exclude_input_in_output", "sampling_parameters"}
+    not_of_rest = {"messages", "tools", "exclude_input_in_output", "sampling_parameters"}
     assert known - set(inputs) == not_of_rest
 
 

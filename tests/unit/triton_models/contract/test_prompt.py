@@ -129,6 +129,7 @@ class CountingTokenizer:
 
     def __init__(self) -> None:
         self._tokenizer = make_tokenizer()
+        self.chat_template = self._tokenizer.chat_template
         self.added_tokens_decoder = self._tokenizer.added_tokens_decoder
         self.characters = 0
 
