@@ -11,7 +11,7 @@ lock() {
   # No local configuration: the hashes have to be those of the public index's files.
   env -u PIP_FIND_LINKS -u UV_FIND_LINKS uv pip compile pyproject.toml "$@" \
     --no-config --quiet --generate-hashes --no-emit-package persona-triton \
-    --python-version "$python" --python-platform x86_64-manylinux_2_28 --only-binary :all: \
+    --python-version "$python" --python-platform x86_64-manylinux_2_31 --only-binary :all: \
     --custom-compile-command ./scripts/lock_requirements.sh \
     --output-file "deploy/requirements/$name.txt"
 }

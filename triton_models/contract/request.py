@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.tensors import Values
 
@@ -84,6 +85,7 @@ class GenerationRequest:
         logprobs: How many of the most likely tokens to report at each generated token, besides the
             token's own log-probability; `None` reports nothing.
         monitor: Traits onto whose directions the answer's hidden states are projected.
+        format: What the answer must match; `None` is free text.
     """
 
     steering: SteeringParameters = field(default_factory=SteeringParameters)
@@ -95,6 +97,7 @@ class GenerationRequest:
     echo_prompt: bool = False
     logprobs: int | None = None
     monitor: tuple[str, ...] = ()
+    format: AnswerFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         echo_prompt=not _boolean(values, "exclude_input_in_output", True),
         logprobs=_integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
         monitor=_monitor(values),
+        format=_format(values),
     )
 
 
@@ -208,6 +212,11 @@ def _monitor(values: Values) -> tuple[str, ...]:
     for trait in traits:
         _check_trait_length(trait)
     return tuple(dict.fromkeys(traits))
+
+
+def _format(values: Values) -> AnswerFormat | None:
+    text = _string(values, "format")
+    return parse_answer_format(text) if text else None
 
 
 def _check_trait_length(trait: str) -> None:

@@ -96,6 +96,7 @@ GENERATION_INPUTS = (
     _optional("sampling_parameters", "BYTES"),
     _optional("logprobs", "INT32"),
     _optional("monitor", "BYTES", ANY),
+    _optional("format", "BYTES"),
 )
 
 REQUEST_INPUTS = STEERING_INPUTS + GENERATION_INPUTS

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from triton_models.engine.answer_formats import AnswerFormats
 from triton_models.engine.choose_forward import Kernels
 from triton_models.engine.engine import Engine
 from triton_models.engine.kv_room import KVRoom
@@ -21,6 +22,7 @@ from triton_models.engine.model_runner import ModelRunner, RunnerSizes
 from triton_models.engine.prompt_pace import GPU_TOKENS
 from triton_models.engine.residual_norms import measure_residual_norms
 from triton_models.engine.threads import in_short_lived_thread
+from triton_models.grammars.vocabulary import make_vocabulary
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
@@ -134,4 +136,8 @@ def assemble_engine(
         loaded.end_ids,
         loaded.context_length,
         settings,
+        AnswerFormats(
+            make_vocabulary(loaded.tokenizer, runnable.runner.vocabulary_size, loaded.end_ids),
+            loaded.end_ids,
+        ),
     )

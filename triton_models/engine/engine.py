@@ -16,8 +16,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from triton_models.contract.errors import EngineUnavailableError, ErrorCode, QueueFullError
+from triton_models.contract.errors import (
+    EngineUnavailableError,
+    ErrorCode,
+    InvalidArgumentError,
+    QueueFullError,
+)
 from triton_models.contract.request import GenerationRequest
+from triton_models.engine.answer_formats import AnswerFormats
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.launched_step import LaunchedStep
 from triton_models.engine.model_runner import ModelRunner
@@ -39,8 +45,16 @@ T = TypeVar("T")
 class Engine:
     """Continuous batching over one model.
 
-    `registry` returns the vectors that are loaded at the moment: a request keeps those it started
-    with. `context_length` is the maximum number of tokens of a prompt and its answer together.
+    Args:
+        runner: Runs the steps.
+        room: Allocates the runner's KV cache.
+        token_bytes: The bytes of each token.
+        registry: Returns the vectors that are loaded at the moment; a request keeps those it
+            started with.
+        end_ids: The tokens that end an answer.
+        context_length: The maximum number of tokens of a prompt and its answer together.
+        settings: Sizes and defaults.
+        formats: Follows the formats of answers; without it, no request may have one.
     """
 
     def __init__(
@@ -52,6 +66,7 @@ class Engine:
         end_ids: SequenceOf[int],
         context_length: int,
         settings: ServerSettings,
+        formats: AnswerFormats | None = None,
     ) -> None:
         self._runner = runner
         self._token_bytes = token_bytes
@@ -66,6 +81,7 @@ class Engine:
         self._scheduler = Scheduler(settings.max_batch_rows, self._pace.budget, room)
         self._overlaps = settings.overlap == "on" or (settings.overlap == "auto" and on_gpu)
         self._launched: _Launched | None = None
+        self._formats = formats
         self._wake = threading.Condition()
         self._inbox: deque[Callable[[], None]] = deque()
         self._num_open = 0
@@ -78,6 +94,8 @@ class Engine:
 
     def start(self) -> None:
         """Starts the engine's thread."""
+        if self._formats is not None:
+            self._formats.start()
         self._thread.start()
 
     @property
@@ -107,11 +125,14 @@ class Engine:
             A handle for `cancel`.
 
         Raises:
-            InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.
+            InvalidArgumentError: The prompt does not fit the model, or the steering cannot work; a
+                format that cannot be followed fails the answer instead.
             TraitNotLoadedError: A trait to steer or to monitor has no vector.
             QueueFullError: Too many requests are waiting already.
             EngineUnavailableError: The engine is stopping or dead.
         """
+        if request.format is not None and self._formats is None:
+            raise InvalidArgumentError("this engine cannot follow a format: leave it out")
         sequence = new_sequence(
             request, prompt_ids, self._limits, self._registry(), self._counting(emit), request_id
         )
@@ -128,6 +149,8 @@ class Engine:
             self._recorder.submitted(sequence)
             self._inbox.append(lambda: self._scheduler.add(sequence))
             self._wake.notify()
+        if self._formats is not None:
+            self._formats.begin(sequence, self._hand_over)
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
@@ -191,6 +214,8 @@ class Engine:
             self._thread.join()
         else:  # it was never started, or died while something was handed over
             self._end_all(EngineUnavailableError("the server is shutting down"))
+        if self._formats is not None:
+            self._formats.stop()
 
     def _counting(self, emit: Emit) -> Emit:
         """Returns `emit`, with the counters updated before a last chunk is emitted."""
@@ -247,27 +272,34 @@ class Engine:
             self._assign(admitted)
         plan = self._scheduler.plan()
         launched = None if plan.is_empty else self._launch(plan)
-        if not self._overlaps:
-            self._collect(launched)
+        # The device computes the new step while the previous one is read.
+        self._collect_earlier()
+        if self._overlaps:
+            self._launched = launched
         else:
-            # The device computes the new step while the previous one is read.
-            earlier, self._launched = self._launched, launched
-            self._collect(earlier)
+            self._collect(launched)
         self._sweep()
         if not self._scheduler.has_work:
             # All its sequences have ended: count the step, discard its tokens.
-            launched, self._launched = self._launched, None
-            self._collect(launched)
+            self._collect_earlier()
 
     def _launch(self, plan: Plan) -> _Launched | None:
         started = time.monotonic()
+        # A launched step has tokens that the matchers must take first.
+        first = self._collect_earlier if self._launched else None
+        masks = self._formats.masks_of(plan.giving, first) if self._formats else None
         try:
-            step = self._runner.launch(plan)
+            step = self._runner.launch(plan, masks)
         except Exception:
             self._fail_step(plan)
             return None
         self._pace.measured(plan, time.monotonic() - started)
         return _Launched(plan, step)
+
+    def _collect_earlier(self) -> None:
+        """Appends the tokens of the step before, unless that was done already."""
+        earlier, self._launched = self._launched, None
+        self._collect(earlier)
 
     def _collect(self, launched: _Launched | None) -> None:
         """Waits for a launched step and appends its tokens to their sequences."""
@@ -318,7 +350,9 @@ class Engine:
         text = self._token_bytes[token_id]
         # A special token has no text in which a stop string could be found.
         stops = not text and self._token_bytes.name(token_id) in sequence.request.stop_words
-        sequence.append(token_id, text, ends=stops or token_id in self._end_ids, logprobs=logprobs)
+        ends, matcher = stops or token_id in self._end_ids, sequence.matcher
+        completes = matcher is not None and not ends and matcher.advance(token_id)
+        sequence.append(token_id, text, ends=ends, completes=completes, logprobs=logprobs)
 
     def _cancel_all(self, sequences: SequenceOf[Sequence]) -> None:
         for sequence in sequences:

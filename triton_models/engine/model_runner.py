@@ -31,6 +31,7 @@ from triton_models.engine.sampling import Likelihoods, likelihoods
 from triton_models.engine.sampling_table import SamplingMode, SamplingTable
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
+from triton_models.engine.token_masks import Masks
 from triton_models.model.attention import KVCache, Span, SpanGroup
 from triton_models.model.transformer import Transformer
 from triton_models.model.upload import upload
@@ -196,8 +197,13 @@ class ModelRunner:
         self._steering.clear(row)
 
     @torch.inference_mode()
-    def launch(self, plan: Plan) -> LaunchedStep:
+    def launch(self, plan: Plan, masks: Masks | None = None) -> LaunchedStep:
         """Launches a step; on a GPU it runs asynchronously.
+
+        Args:
+            plan: What to copy and compute.
+            masks: Returns the masks of the sequences that have formats, if any have; called when
+                the forward pass is launched, and may wait.
 
         Raises:
             SteeringNotAppliedError: The forward pass skipped a steering hook.
@@ -207,7 +213,7 @@ class ModelRunner:
                 self._cache.copy(copy.source.start, target.start, copy.length)
         monitored = monitored_tokens(plan.generating)
         tap = monitored.tap(self.device)
-        step = _Step(plan)
+        step = _Step(plan, masks)
         to_host = ToHost(self.device)
         launch = self._launch_prompts if plan.prompts else self._launch_generating
         given = launch(step, tap, to_host)
@@ -222,9 +228,8 @@ class ModelRunner:
         if graphs is None or (tap is not None and residuals is None):
             return self._compute(step, tap, to_host)
         count = len(step.rows)
-        if (
-            step.reported or (mode := self._mode(step)) not in graphs.modes
-        ):  # log-probabilities come in between
+        # Log-probabilities and masks come in between.
+        if step.reported or step.masks or (mode := self._mode(step)) not in graphs.modes:
             graphs.run(step.rows, None)
             given = self._choose(self._logits[:count], step, to_host)
         else:
@@ -313,6 +318,8 @@ class ModelRunner:
             return None
         reported = step.reported
         unchanged = logits[upload(reported, self.device)] if reported else None
+        if step.masks is not None and (masks := step.masks()) is not None:
+            masks.apply(logits)
         rows = upload(step.rows, self.device)
         if self.device.type == "cpu":
             tokens, max_logits = self._sampling.choose_by_kind(logits, step.rows, step.places)
@@ -338,14 +345,16 @@ class _Step:
 
     Attributes:
         plan: The step's plan.
+        masks: As `ModelRunner.launch` takes it.
         sequences: The sequences that get a token.
         rows: int64 [tokens]: their rows of the batch.
         places: int64 [tokens]: the positions that the new tokens will have.
         reported: The indices of the sequences that asked for log-probabilities.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, masks: Masks | None) -> None:
         self.plan = plan
+        self.masks = masks
         self.sequences = plan.giving
         self.rows: NDArray[np.int64] = np.array(
             [sequence.row for sequence in self.sequences], dtype=np.int64

@@ -107,8 +107,8 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """Whether any sequence is unfinished."""
-        return bool(self._waiting or self._generating or self._prompting)
+        """Whether any sequence is unfinished and can be computed, or waits for others."""
+        return bool(self._generating or self._prompting or self._first_waiting() is not None)
 
     def add(self, sequence: Sequence) -> None:
         """Puts a sequence at the end of the queue."""
@@ -121,8 +121,7 @@ class Scheduler:
     def admit(self) -> list[Sequence]:
         """Admits waiting sequences in order of arrival while there is room, and returns them."""
         admitted = []
-        while self._waiting and self._rows.num_free:
-            sequence = self._waiting[0]
+        while self._rows.num_free and (sequence := self._first_waiting()) is not None:
             length = sequence.num_prompt_tokens + sequence.max_tokens
             if not self.room.fits(length):
                 break
@@ -130,10 +129,14 @@ class Scheduler:
             sequence.extent = self.room.reserve(length, sequence.content)
             sequence.row = self._rows.take()
             sequence.awaited = self._find_awaited(sequence) if self.room.reuse else None
-            self._waiting.popleft()
+            self._waiting.remove(sequence)
             self._prompting.append(sequence)
             admitted.append(sequence)
         return admitted
+
+    def _first_waiting(self) -> Sequence | None:
+        """Returns the first waiting sequence that can be computed."""
+        return next((each for each in self._waiting if not each.awaits_format), None)
 
     def plan(self) -> Plan:
         """Returns the plan of the next step, and counts it as computed.

@@ -11,6 +11,7 @@ from triton_models.contract.errors import ErrorCode
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.kv_room import Content, Extent
 from triton_models.engine.timeline import Phases, RequestTimeline
+from triton_models.grammars.matcher import Matcher
 from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.readout import Readout
 from triton_models.text.answer_stream import AnswerStream, Release
@@ -20,7 +21,7 @@ class FinishReason(str, Enum):
     """Why an answer ended."""
 
     STOP = "stop"
-    """The model emitted an end token, or a stop string occurred."""
+    """The model emitted an end token, a stop string occurred, or the format is complete."""
 
     LENGTH = "length"
     """It reached `max_tokens`."""
@@ -154,6 +155,8 @@ class Sequence:
         """Its slots of the KV cache, while it runs."""
         self.awaited: tuple[Sequence, int] | None = None
         """A sequence that is computing a shared prefix, and the length of that prefix."""
+        self.matcher: Matcher | None = None
+        """Follows the answer through its format, once that is compiled."""
         self.finish_reason: FinishReason | None = None
         self.timeline = RequestTimeline()
         self._emit = emit
@@ -175,6 +178,11 @@ class Sequence:
     def has_room_for_launch(self) -> bool:
         """Whether it is unfinished and needs more steps than were launched."""
         return self.finish_reason is None and self.num_computed < self._num_to_compute
+
+    @property
+    def awaits_format(self) -> bool:
+        """Whether it cannot be computed yet, because its format is being compiled."""
+        return self.request.format is not None and self.matcher is None
 
     @property
     def failed(self) -> bool:
@@ -212,6 +220,7 @@ class Sequence:
         token_bytes: bytes,
         *,
         ends: bool,
+        completes: bool = False,
         logprobs: TokenLogprobs | None = None,
     ) -> None:
         """Appends a generated token, and emits the tokens that can be released.
@@ -220,6 +229,7 @@ class Sequence:
             token_id: The token.
             token_bytes: Its bytes.
             ends: Whether it ends the answer and is not part of the text.
+            completes: Whether it completes the answer's format, so that nothing can follow it.
             logprobs: Its log-probabilities, if the request asked for them.
         """
         self.token_ids.append(token_id)
@@ -229,12 +239,12 @@ class Sequence:
         if logprobs is not None:
             self._held_logprobs.append(logprobs)
         is_last = self.num_generated >= self.max_tokens
-        if self.request.stream and not is_last:
+        if self.request.stream and not (is_last or completes):
             release = self._answer.pass_through(token_id, token_bytes)
             if release is not None:
                 self._send(release)
                 return
-        if self._answer.push(token_id, token_bytes):
+        if self._answer.push(token_id, token_bytes) or completes:
             self.finish(FinishReason.STOP)
         elif is_last:
             self.finish(FinishReason.LENGTH)
