@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any
 
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest, Steering, TraitScalar
@@ -10,7 +11,7 @@ from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import UnprocessableError
 from gateway.settings import Settings
 from triton_models.contract.request import GenerationDefaults
-from triton_models.contract.tensors import TEXT_INPUT
+from triton_models.contract.tensors import TEXT_INPUT, Values
 
 _SAME_NAME = (
     "system_prompt",
@@ -34,7 +35,10 @@ _SAME_NAME = (
 
 
 def request_of(
-    body: BaselineRequest, settings: Settings, steering: Steering | None = None
+    body: BaselineRequest,
+    settings: Settings,
+    steering: Steering | None = None,
+    more: Values = MappingProxyType({}),
 ) -> EnsembleRequest:
     """Returns what a body asks for.
 
@@ -42,13 +46,14 @@ def request_of(
     there is refused here. What the body leaves out is left to the model server, unless the
     gateway has a default of its own.
 
-    A `GenerateRequest` says itself what to steer by, other bodies are steered by `steering`.
+    A `GenerateRequest` says itself what to steer by, other bodies are steered by `steering`. The
+    ensemble is also asked for `more`, inputs that no such body has.
 
     Raises:
         UnprocessableError: A value is out of range.
         GatewayError: The prompt cannot be used.
     """
-    _check_size(body, settings)
+    _check_size(body, more, settings)
     fields = body.model_dump(include=set(_SAME_NAME), exclude_none=True)
     for name in ("max_tokens", "temperature", "top_p"):
         default = getattr(settings, name)
@@ -58,7 +63,7 @@ def request_of(
     inputs[TEXT_INPUT.name] = [body.prompt or ""]
     messages = None
     if body.messages is not None:
-        messages = [message.model_dump() for message in body.messages]
+        messages = [message.model_dump(exclude_none=True) for message in body.messages]
         inputs["messages"] = [json.dumps(messages, ensure_ascii=False)]
     if body.raw:
         inputs["raw"] = [True]
@@ -74,7 +79,7 @@ def request_of(
         )
     if steering is not None:
         inputs |= steering_inputs(steering)
-    given = {name: value for name, value in inputs.items() if value}
+    given = {name: value for name, value in inputs.items() if value} | dict(more)
     tokens = settings.max_tokens
     defaults = GenerationDefaults(max_tokens=tokens) if tokens else GenerationDefaults()
     return ensemble_request(given, messages, defaults)
@@ -91,14 +96,14 @@ def steering_inputs(steering: Steering) -> dict[str, list[Any]]:
     return {name: value for name, value in inputs.items() if value}
 
 
-def _check_size(body: BaselineRequest, settings: Settings) -> None:
+def _check_size(body: BaselineRequest, more: Values, settings: Settings) -> None:
     """Refuses what is too long before anybody makes tokens of it."""
     messages = body.messages or []
     texts = [body.prompt, body.system_prompt, *(message.content for message in messages)]
-    length = sum(len(text or "") for text in texts)
+    length = sum(len(text or "") for text in texts) + sum(map(len, more.get("tools", ())))
     if length > settings.max_prompt_chars:
         name = "messages" if messages else "prompt"
         raise UnprocessableError(
-            f"{name} has {length} characters, a system prompt's among them: send at most "
-            f"{settings.max_prompt_chars}"
+            f"{name} has {length} characters, those of a system prompt and of tools among them: "
+            f"send at most {settings.max_prompt_chars}"
         )

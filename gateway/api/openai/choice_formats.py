@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.errors import InvalidRequestError
 from triton_models.grpc_messages import TritonChunk
 
 
@@ -27,8 +28,12 @@ class ChoiceFormat(ABC):
         """Returns the choice for a whole answer."""
 
     @abstractmethod
-    def piece(self, chunk: TritonChunk) -> dict[str, Any]:
-        """Returns the choice for the next piece of a streamed answer."""
+    def pieces(self, chunk: TritonChunk) -> list[dict[str, Any]]:
+        """Returns the choices of the next chunks, for the next piece of a streamed answer."""
+
+    def named(self, error: InvalidRequestError) -> InvalidRequestError:
+        """Returns why the answer was refused, in terms of what the client has sent."""
+        return error
 
     def _around(
         self, content: Mapping[str, Any], logprobs: Any, chunk: TritonChunk
@@ -58,13 +63,13 @@ class ChatChoice(ChoiceFormat):
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         return self._around({"message": message}, self._likelihoods(answer), answer)
 
-    def piece(self, chunk: TritonChunk) -> dict[str, Any]:
+    def pieces(self, chunk: TritonChunk) -> list[dict[str, Any]]:
         """Returns the choice for the next piece; the first one says whose turn it is."""
         delta = {} if self._begun else {"role": "assistant"}
         self._begun = True
         if chunk.text or delta:
             delta["content"] = chunk.text
-        return self._around({"delta": delta}, self._likelihoods(chunk), chunk)
+        return [self._around({"delta": delta}, self._likelihoods(chunk), chunk)]
 
     def _likelihoods(self, chunk: TritonChunk) -> dict[str, Any]:
         # The model server speaks OpenAI's dialect.
@@ -81,11 +86,11 @@ class TextChoice(ChoiceFormat):
 
     def whole(self, answer: TritonChunk) -> dict[str, Any]:
         """Returns the choice for a whole answer."""
-        return self.piece(answer)
+        return self._around({"text": answer.text}, self._likelihoods(answer), answer)
 
-    def piece(self, chunk: TritonChunk) -> dict[str, Any]:
+    def pieces(self, chunk: TritonChunk) -> list[dict[str, Any]]:
         """Returns the choice for the next piece."""
-        return self._around({"text": chunk.text}, self._likelihoods(chunk), chunk)
+        return [self.whole(chunk)]
 
     def _likelihoods(self, chunk: TritonChunk) -> dict[str, Any]:
         offsets = []

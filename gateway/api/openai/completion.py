@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from gateway.api.merge_streams import merged
+from gateway.api.openai.calling_choice import CallingChoice
 from gateway.api.openai.choice_formats import ChatChoice, ChoiceFormat, TextChoice
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InvalidRequestError
 from gateway.generation.generation import Generation
 from gateway.http.openai_errors import error_body
 from gateway.http.server_sent_events import format_data
@@ -28,25 +30,38 @@ class CompletionKind:
         id_prefix: How ids begin.
         whole: What OpenAI calls a whole completion.
         chunk: What it calls a streamed one's chunk.
-        choice: The shape of an answer.
+        choice: Makes the shape of an answer of its index, and whether to say how likely each token
+            was.
     """
 
     id_prefix: str
     whole: str
     chunk: str
-    choice: type[ChoiceFormat]
+    choice: Callable[[int, bool], ChoiceFormat]
 
 
 CHAT = CompletionKind("chatcmpl-", "chat.completion", "chat.completion.chunk", ChatChoice)
 TEXT = CompletionKind("cmpl-", "text_completion", "text_completion", TextChoice)
 
 
+def calling_chat(names: Collection[str]) -> CompletionKind:
+    """Returns the kind of a chat whose answers can call functions.
+
+    Args:
+        names: The functions.
+    """
+    return replace(CHAT, choice=partial(CallingChoice, names))
+
+
 async def _pieces_of(
     choice: ChoiceFormat, generation: Generation
 ) -> AsyncGenerator[tuple[ChoiceFormat, TritonChunk], None]:
-    async with generation:
-        async for chunk in generation:
-            yield choice, chunk
+    try:
+        async with generation:
+            async for chunk in generation:
+                yield choice, chunk
+    except InvalidRequestError as error:
+        raise choice.named(error) from error
 
 
 class CompletionAnswer:
@@ -115,7 +130,8 @@ class CompletionAnswer:
         async with aclosing(self._pieces()) as pieces:
             async for choice, chunk in pieces:
                 if chunk.says_something or chunk.finish_reason:
-                    yield self._event([choice.piece(chunk)], None)
+                    for piece in choice.pieces(chunk):
+                        yield self._event([piece], None)
         if self._include_usage:
             yield self._event([], self._usage())
         yield _DONE

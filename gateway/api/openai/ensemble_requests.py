@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from gateway.api.ensemble_requests import request_of
-from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest, Message
-from gateway.api.request_bodies import BaselineRequest, ChatMessage, Sampling, TraitScalar
+from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
+from gateway.api.openai.tools import named_tools
+from gateway.api.request_bodies import BaselineRequest, Sampling, TraitScalar
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import InvalidRequestError
 from gateway.settings import Settings
@@ -29,16 +32,23 @@ def chat_requests(
         GatewayError: A value is out of range, or traits are given twice.
     """
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    messages = [_turn(message) for message in body.messages]
     fields: dict[str, Any] = {
-        "messages": messages,
+        "messages": body.messages,
         "logprobs": logprobs,
         "add_generation_prompt": body.add_generation_prompt,
         "continue_final_message": body.continue_final_message,
     }
     if body.max_completion_tokens is not None:
         fields["max_tokens"] = body.max_completion_tokens
-    return _requests(body, fields, named, settings)
+    inputs: dict[str, list[Any]] = {}
+    if body.calling is not None:
+        inputs["tools"] = [json.dumps(body.calling.tools, ensure_ascii=False)]
+        if body.calling.grammar is not None:
+            inputs["format"] = [json.dumps({"type": "grammar", "grammar": body.calling.grammar})]
+    try:
+        return _requests(body, fields, named, settings, inputs)
+    except InvalidRequestError as error:
+        raise named_tools(error) from error
 
 
 def completion_requests(
@@ -67,6 +77,7 @@ def _requests(
     fields: dict[str, Any],
     named: Sequence[TraitScalar],
     settings: Settings,
+    inputs: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> list[EnsembleRequest]:
     if named and body.steering.traits:
         raise InvalidRequestError(
@@ -78,13 +89,8 @@ def _requests(
     bare = BaselineRequest.model_construct(
         **{**sampling, **fields}, stream=body.stream, monitor=body.steering.monitor
     )
-    request = request_of(bare, settings, steering)
+    request = request_of(bare, settings, steering, inputs)
     if body.seed is None:
         return [request] * body.n
     # Each is what its own seed gives alone, so that it can be had again.
     return [request.seeded((body.seed + number) % _SEEDS) for number in range(body.n)]
-
-
-def _turn(message: Message) -> ChatMessage:
-    role = "system" if message.role == "developer" else message.role
-    return ChatMessage(role=role, content=message.content)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
-    WithJsonSchema,
     model_validator,
 )
 
@@ -24,34 +24,30 @@ from gateway.api.field_types import (
     shown_range,
 )
 from gateway.api.openai.fields import Fields, Refusal
+from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message, one_or_list
+from gateway.api.openai.tools import MAX_TOOLS, Calling, Tool, ToolChoiceField, calling, check_tools
 from gateway.api.request_bodies import Sampling, Steering, TraitScalar
 from triton_models.contract.request import MAX_TRAIT_CHARS, MAX_TRAITS
 
 _MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)
 """Characters of a model's name, which may hold traits and scalars."""
 
-_NO_TOOLS = "the model calls no tools"
-_TEXT_ONLY = "the model reads and writes text only"
+_NO_SEARCH = "the model searches nothing by itself: offer it tools"
 _NOT_ADJUSTABLE = "the model does not reason and its answers have no levels of detail"
 
 _EXAMPLE_STEERING: JsonValue = {"traits": [{"name": "sarcasm", "scalar": 2.0}]}
-
-
-def _joined(content: Any) -> Any:
-    """Joins the parts of a message's content.
-
-    Raises:
-        ValueError: One is not text.
-    """
-    if not isinstance(content, list):
-        return content
-    texts = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise ValueError(f"a part of type {kind!a} is not supported: {_TEXT_ONLY}")
-        texts.append(part["text"])
-    return "\n".join(texts)
+_EXAMPLE_TOOL: JsonValue = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tells the weather in a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}},
+            "required": ["city"],
+        },
+    },
+}
 
 
 def _as_prompts(prompt: Any) -> Any:
@@ -69,37 +65,7 @@ def _as_prompts(prompt: Any) -> Any:
     return prompts
 
 
-_TEXT: Mapping[str, Any] = {"type": "string"}
 _PROMPT: Mapping[str, Any] = {"type": "string", "pattern": "\\S"}
-_PART: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {"type": {"const": "text"}, "text": _TEXT},
-    "required": ["type", "text"],
-}
-
-
-def _one_or_list(one: Mapping[str, Any], items: Mapping[str, Any], least: int) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": items, "minItems": least}]})
-
-
-class Message(Fields):
-    """One turn of a chat."""
-
-    # The last two are what other models' servers and clients put into their answers.
-    ignored: ClassVar[frozenset[str]] = frozenset(
-        {"name", "refusal", "annotations", "reasoning_content", "provider_specific_fields"}
-    )
-    refused: ClassVar[Mapping[str, Refusal]] = {
-        "tool_calls": Refusal(_NO_TOOLS, ([],)),
-        "tool_call_id": Refusal(_NO_TOOLS),
-        "function_call": Refusal(_NO_TOOLS),
-        "audio": Refusal(_TEXT_ONLY),
-    }
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[Text, BeforeValidator(_joined), _one_or_list(_TEXT, _PART, 0)] = Field(
-        description="A text, or parts of type `text`, which are joined by line ends."
-    )
 
 
 class StreamOptions(Fields):
@@ -140,7 +106,6 @@ class CompletionFields(Fields, Sampling):
             "service_tier",
             "prompt_cache_key",
             "prompt_cache_retention",
-            "parallel_tool_calls",
         }
     )
 
@@ -165,19 +130,24 @@ class ChatRequest(CompletionFields):
                     "messages": [{"role": "user", "content": "How do I boil an egg?"}],
                     "max_tokens": 60,
                     "steering": _EXAMPLE_STEERING,
-                }
+                },
+                {
+                    "model": "persona",
+                    "messages": [{"role": "user", "content": "Will it rain in Rome?"}],
+                    "max_tokens": 60,
+                    "tools": [_EXAMPLE_TOOL],
+                    "tool_choice": "required",
+                },
             ]
         }
     )
 
     refused: ClassVar[Mapping[str, Refusal]] = {
-        "tools": Refusal(_NO_TOOLS, ([],)),
-        "tool_choice": Refusal(_NO_TOOLS, ("none", "auto")),
-        "functions": Refusal(_NO_TOOLS, ([],)),
-        "function_call": Refusal(_NO_TOOLS, ("none", "auto")),
-        "web_search_options": Refusal(_NO_TOOLS),
-        "audio": Refusal(_TEXT_ONLY),
-        "modalities": Refusal(_TEXT_ONLY, (["text"],)),
+        "functions": Refusal(USE_TOOLS, ([],)),
+        "function_call": Refusal(USE_TOOLS, ("none", "auto")),
+        "web_search_options": Refusal(_NO_SEARCH),
+        "audio": Refusal(TEXT_ONLY),
+        "modalities": Refusal(TEXT_ONLY, (["text"],)),
         "response_format": Refusal("answers are free text", ({"type": "text"},)),
         "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
         "prediction": Refusal("answers are not predicted"),
@@ -201,6 +171,18 @@ class ChatRequest(CompletionFields):
             "Whether the answer goes on after the text of the last message, as vLLM takes it."
         ),
     )
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] = Field(
+        default=[], description="What the model can call."
+    )
+    tool_choice: ToolChoiceField | None = Field(
+        default=None,
+        description=(
+            "Whether the model must not, may, or must call a function, or which. Default: it may."
+        ),
+    )
+    parallel_tool_calls: bool = Field(
+        default=True, description="Whether an answer can have several calls."
+    )
     max_completion_tokens: Int32 | None = Field(
         default=None,
         description="OpenAI's newer name of `max_tokens`.",
@@ -213,8 +195,14 @@ class ChatRequest(CompletionFields):
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )
 
+    @cached_property
+    def calling(self) -> Calling | None:
+        """What the answer may call, if anything."""
+        return calling(self.tools, self.tool_choice, self.parallel_tool_calls)
+
     @model_validator(mode="after")
     def _agrees(self) -> ChatRequest:
+        check_tools(self.tools, self.tool_choice)
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise ValueError("max_completion_tokens is another name of max_tokens: give one")
         if self.top_logprobs is not None and not self.logprobs:
@@ -245,7 +233,7 @@ class CompletionRequest(CompletionFields):
     }
 
     prompt: Annotated[
-        list[Text], BeforeValidator(_as_prompts), _one_or_list(_PROMPT, _PROMPT, 1)
+        list[Text], BeforeValidator(_as_prompts), one_or_list(_PROMPT, _PROMPT, 1)
     ] = Field(
         min_length=1,
         max_length=MAX_ANSWERS,

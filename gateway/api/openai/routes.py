@@ -9,7 +9,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.dependencies import Gateway, GatewayDependency
-from gateway.api.openai.completion import CHAT, TEXT, CompletionAnswer, CompletionKind
+from gateway.api.openai.completion import (
+    CHAT,
+    TEXT,
+    CompletionAnswer,
+    CompletionKind,
+    calling_chat,
+)
 from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
 from gateway.api.openai.model_names import model_card, model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
@@ -79,7 +85,8 @@ async def create_chat_completion(
     """Answers a chat, steered if `steering` or the model's name says so."""
     traits = named_traits(body.model, await gateway.description.get())
     requests = chat_requests(body, traits, gateway.settings)
-    return await _answer(CHAT, body, requests, request, gateway)
+    kind = calling_chat(body.calling.names) if body.calling else CHAT
+    return await _answer(kind, body, requests, request, gateway)
 
 
 @router.post("/completions", response_model=None, responses=_COMPLETIONS)

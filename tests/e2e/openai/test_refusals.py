@@ -21,7 +21,8 @@ from tests.e2e.waiting import eventually
     [
         ({"model": "gpt-4o"}, openai.NotFoundError, "model", "'persona-demo'"),
         ({"model": "persona:rudeness=1"}, openai.NotFoundError, "model", "sarcasm"),
-        ({"tools": [{}]}, openai.BadRequestError, "tools", "no tools"),
+        ({"tools": [{}]}, openai.BadRequestError, "tools.0.type", "required"),
+        ({"functions": [{}]}, openai.BadRequestError, "functions", "by tools"),
         ({"temperature": 9}, openai.BadRequestError, "temperature", "from 0 to 2"),
         ({"max_tokens": 100_000}, openai.BadRequestError, None, "max_tokens"),
         ({"extra_body": {"stering": SARCASM}}, openai.BadRequestError, "stering", "steering"),

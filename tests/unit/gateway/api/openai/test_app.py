@@ -17,6 +17,7 @@ from gateway.settings import Settings
 
 NOBODY_LISTENS = "127.0.0.1:9"
 JSON = {"Content-Type": "application/json"}
+TOOL = {"type": "function", "function": {"name": "weather"}}
 CHAT: dict[str, Any] = {"model": "persona", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -66,7 +67,9 @@ async def test_without_triton_calls_answer_503_and_when_to_retry(
     ("change", "param", "says"),
     [
         ({"stering": {}}, "stering", "did you mean steering?"),
-        ({"tools": [{}]}, "tools", "calls no tools"),
+        ({"tools": [{}]}, "tools.0.type", "Field required"),
+        ({"tools": [TOOL, TOOL]}, "tools[1].function.name", "a name of its own"),
+        ({"tool_choice": "required"}, "tool_choice", "there are no tools"),
         ({"messages": [{"role": "x", "content": ""}]}, "messages.0.role", "'developer'"),
         ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
         ({"model": None}, "model", "Field required"),

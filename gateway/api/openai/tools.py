@@ -1,0 +1,207 @@
+"""The tools that a chat offers, and which of them the model may or must call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
+
+from gateway.api.field_types import Text
+from gateway.api.openai.fields import Fields, Refusal
+from gateway.api.openai.tool_grammar import calling_grammar
+from gateway.errors import InvalidRequestError
+
+MAX_TOOLS = 128
+"""As many as OpenAI takes."""
+
+_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+_GRAMMAR = "format.grammar"
+_PLACE = re.compile(r"^:( at \d+\(\d+\):)?( failed to compile JSON schema:)?")
+"""What is said of the place in a grammar that the client has not written."""
+
+_JSON_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+
+
+def _as_schema(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Makes sure that parameters can be a JSON schema of an object.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    kind = parameters.get("type", "object")
+    if kind != "object":
+        raise ValueError(f"its type is {kind!a}: the schema of arguments has the type 'object'")
+    _check_schema("", parameters)
+    return parameters
+
+
+def _check_schema(place: str, schema: Any) -> None:
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, dict):
+        raise ValueError(f"{place or 'it'} is no JSON schema: give an object")
+    kinds = schema.get("type", [])
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if not isinstance(kind, str) or kind not in _JSON_TYPES:
+            kinds_of_json = ", ".join(sorted(_JSON_TYPES))
+            raise ValueError(f"{place or 'it'} has the type {kind!a}: use one of {kinds_of_json}")
+    required = schema.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise ValueError(f"{place or 'it'} has a 'required' that is no list of names")
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict):
+        raise ValueError(f"{place or 'it'} has 'properties' that are no object")
+    for name, each in properties.items():
+        _check_schema(f"{place}.{name}" if place else ascii(name), each)
+    if "items" in schema:
+        _check_schema(f"{place}[]", schema["items"])
+
+
+class Function(Fields):
+    """A function that the model can call."""
+
+    name: Annotated[Text, Field(pattern=_NAME)]
+    description: Text | None = Field(default=None, description="What it does, for the model.")
+    parameters: Annotated[dict[str, JsonValue], AfterValidator(_as_schema)] | None = Field(
+        default=None, description="The JSON schema of its arguments. Default: it has none."
+    )
+    strict: bool = Field(
+        default=False, description="Whether calls always have arguments that fit the schema."
+    )
+
+
+class Tool(Fields):
+    """A tool that the model can use."""
+
+    refused: ClassVar[Mapping[str, Refusal]] = {
+        "custom": Refusal("tools are functions, whose arguments are JSON")
+    }
+
+    type: Literal["function"]
+    function: Function
+
+
+Mode = Literal["none", "auto", "required"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model has to call a function.
+
+    Attributes:
+        mode: Whether it must not, may, or must.
+        name: The function that it has to call, if it is a certain one.
+    """
+
+    mode: Mode
+    name: str | None = None
+
+
+def _as_choice(choice: Any) -> Any:
+    """Makes a choice of its name, or of the object that names a function.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(choice, str) and choice in get_args(Mode):
+        return {"mode": choice}
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        function = choice.get("function")
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            return {"mode": "required", "name": function["name"]}
+    raise ValueError(
+        'use "none", "auto", "required" or {"type": "function", "function": {"name": "..."}}'
+    )
+
+
+_NAMED = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}},
+            "required": ["name"],
+        },
+    },
+    "required": ["type", "function"],
+}
+
+ToolChoiceField = Annotated[
+    ToolChoice,
+    BeforeValidator(_as_choice),
+    WithJsonSchema({"anyOf": [{"enum": list(get_args(Mode))}, _NAMED]}),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """What an answer may call.
+
+    Attributes:
+        tools: What the model is shown, as its chat template takes it.
+        names: The functions whose calls are taken for calls.
+        grammar: What the answer has to match, in Lark's syntax; `None` if it may be any text.
+    """
+
+    tools: Sequence[Mapping[str, Any]]
+    names: frozenset[str]
+    grammar: str | None
+
+
+def named_tools(error: InvalidRequestError) -> InvalidRequestError:
+    """Returns an error about the grammar of calls as one about the tools that it was made of."""
+    if not error.message.startswith(_GRAMMAR):
+        return error
+    reason = error.message.removeprefix(_GRAMMAR)
+    reason = _PLACE.sub("", reason) if reason.startswith(":") else f" it{reason}"
+    return type(error)(f"tools: calls that fit the parameters cannot be enforced:{reason}")
+
+
+def check_tools(tools: Sequence[Tool], choice: ToolChoice | None) -> None:
+    """Makes sure that every function has a name of its own, and that the choice can be met.
+
+    Raises:
+        ValueError: It is not so.
+    """
+    places: dict[str, int] = {}
+    for index, tool in enumerate(tools):
+        first = places.setdefault(tool.function.name, index)
+        if first != index:
+            raise ValueError(
+                f"tools[{index}].function.name is that of tools[{first}] as well: give each "
+                "function a name of its own"
+            )
+    if choice and choice.mode == "required" and not tools:
+        raise ValueError("tool_choice asks for a call, but there are no tools: give some")
+    if choice and choice.name is not None and choice.name not in places:
+        raise ValueError(
+            f"tool_choice names the function {choice.name!a}, which is none of the tools: use one "
+            f"of {', '.join(places)}"
+        )
+
+
+def calling(tools: Sequence[Tool], choice: ToolChoice | None, several: bool) -> Calling | None:
+    """Returns what an answer may call, `None` if nothing.
+
+    Args:
+        tools: The chat's tools; `check_tools` has checked them.
+        choice: Whether one has to be called; `None` leaves it to the model.
+        several: Whether there may be more than one call.
+    """
+    mode, name = (choice.mode, choice.name) if choice else ("auto", None)
+    if mode == "none" or not tools:
+        return None
+    functions = [tool.function for tool in tools if name in (None, tool.function.name)]
+    grammar = None
+    if mode == "required" or any(function.strict for function in functions):
+        grammar = calling_grammar(
+            [(each.name, each.parameters, each.strict) for each in functions],
+            several=several and name is None,
+            optional=mode == "auto",
+        )
+    shown = [tool.model_dump(exclude_none=True, exclude={"function": {"strict"}}) for tool in tools]
+    return Calling(shown, frozenset(function.name for function in functions), grammar)
