@@ -132,12 +132,14 @@ def _triton_request(content: bytes) -> None:
 
 
 def _json_in_tensors(content: bytes) -> None:
-    """The two tensors that hold JSON."""
+    """The tensors that hold JSON."""
     text = content.decode(errors="replace")
     with contextlib.suppress(RequestError):
         parse_generation_request({"sampling_parameters": [text]}, GenerationDefaults())
     with contextlib.suppress(RequestError):
         prompt_of({"messages": [text]})
+    with contextlib.suppress(RequestError):
+        prompt_of({"text_input": ["hi"], "tools": [text]})
 
 
 def _judges_reply(content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,26 +57,6 @@ def parse_messages(document: Any) -> tuple[Message, ...]:
     if not isinstance(document, list) or not document:
         raise InvalidArgumentError("messages must be a JSON array with at least one message")
     return tuple(_parse_message(f"messages[{index}]", item) for index, item in enumerate(document))
-
-
-def parse_json(name: str, text: str, example: str) -> Any:
-    """Parses an input that is JSON.
-
-    Args:
-        name: The input's name.
-        text: Its value.
-        example: What would be right.
-
-    Raises:
-        InvalidArgumentError: It is not JSON, or contains half of a surrogate pair, which is no
-            text.
-    """
-    try:
-        document = json.loads(text)
-        json.dumps(document, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgumentError(f"{name} is not valid JSON ({error}): send {example}") from error
-    return document
 
 
 def _parse_message(place: str, item: Any) -> Message:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from triton_models.contract.chat import Chat, Message, parse_json, parse_messages
+from triton_models.contract.chat import Chat, Message, parse_messages
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.json_input import parse_json
 from triton_models.contract.tensors import Values
 from triton_models.contract.tools import EXAMPLE, parse_tools
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.json_input import parse_json
 
 Tool = dict[str, Any]
 """`{"type": "function", "function": {"name": "...", "parameters": {...}}}`, as in OpenAI's API."""
@@ -14,6 +14,7 @@ Tool = dict[str, Any]
 ToolCall = dict[str, Any]
 """`{"type": "function", "function": {"name": "...", "arguments": {...}}}`, and perhaps an `id`."""
 
+_ARGUMENTS = '{"city": "Paris"}'
 EXAMPLE = '[{"type": "function", "function": {"name": "...", "parameters": {...}}}]'
 
 
@@ -50,12 +51,11 @@ def parse_tool_calls(place: str, document: Any) -> list[ToolCall]:
     for index, item in enumerate(document):
         function = _function_of(f"{place}[{index}]", item)
         arguments = function.get("arguments", {})
+        name = f"{place}[{index}].function.arguments"
         if isinstance(arguments, str):
-            arguments = _parse_arguments(arguments)
+            arguments = parse_json(name, arguments, _ARGUMENTS) if arguments.strip() else {}
         if not isinstance(arguments, dict):
-            raise InvalidArgumentError(
-                f'{place}[{index}].function.arguments must be a JSON object: {{"city": "Paris"}}'
-            )
+            raise InvalidArgumentError(f"{name} must be a JSON object: {_ARGUMENTS}")
         calls.append({**item, "function": {**function, "arguments": arguments}})
     return calls
 
@@ -70,10 +70,3 @@ def _function_of(place: str, item: Any) -> Mapping[str, Any]:
     if not isinstance(name, str) or not name:
         raise InvalidArgumentError(f"{place}.function has no name: give it one")
     return function
-
-
-def _parse_arguments(text: str) -> Any:
-    try:
-        return json.loads(text) if text.strip() else {}
-    except (ValueError, RecursionError):
-        return None

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.api.openai.tool_call_stream import CLOSE, OPEN
+from triton_models.contract.answer_format import OWN_OPTIONS
 
 _NO_ARGUMENTS: Mapping[str, Any] = {
     "type": "object",
@@ -70,4 +71,4 @@ def _arguments(schema: Mapping[str, Any] | None, strict: bool) -> str:
         # What cannot be enforced is refused where the client insists, else left out.
         "lenient": not strict,
     }
-    return json.dumps({"type": "object", **schema, "x-guidance": options}, ensure_ascii=False)
+    return json.dumps({"type": "object", **schema, OWN_OPTIONS: options}, ensure_ascii=False)

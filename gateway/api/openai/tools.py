@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from gateway.api.field_types import Text
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.tool_grammar import calling_grammar
 from gateway.errors import InvalidRequestError
+from triton_models.contract.json_input import MAX_DEPTH, is_shallow
 
 MAX_TOOLS = 128
 """As many as OpenAI takes."""
@@ -31,6 +32,8 @@ def _as_schema(parameters: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: They cannot.
     """
+    if not is_shallow(parameters):
+        raise ValueError(f"it is nested too deeply: {MAX_DEPTH} levels are allowed")
     kind = parameters.get("type", "object")
     if kind != "object":
         raise ValueError(f"its type is {kind!a}: the schema of arguments has the type 'object'")
@@ -65,7 +68,7 @@ class Function(Fields):
 
     name: Annotated[Text, Field(pattern=_NAME)]
     description: Text | None = Field(default=None, description="What it does, for the model.")
-    parameters: Annotated[dict[str, JsonValue], AfterValidator(_as_schema)] | None = Field(
+    parameters: Annotated[dict[str, Any], AfterValidator(_as_schema)] | None = Field(
         default=None, description="The JSON schema of its arguments. Default: it has none."
     )
     strict: bool = Field(

@@ -25,7 +25,7 @@ def function(name: str, properties: dict[str, Any], **fields: Any) -> dict[str, 
     return {"type": "function", "function": {"name": name, "parameters": schema, **fields}}
 
 
-USER = {"role": "user", "content": "What is the weather in Rome?"}
+USER: Any = {"role": "user", "content": "What is the weather in Rome?"}
 CITIES = ["Rome", "Oslo", "São Paulo"]
 PROPERTIES: dict[str, Any] = {
     "city": {"type": "string", "enum": CITIES},
@@ -77,15 +77,28 @@ def test_tools_that_are_not_called_leave_the_answer_text(client: OpenAI) -> None
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_required_call_parses_and_fits_the_schema(client: OpenAI, seed: int) -> None:
-    sampling: dict[str, Any] = {"temperature": 1.5, "seed": seed, "max_tokens": 150, "n": 4}
-    options = {"tools": [WEATHER, TIME], "tool_choice": "required", "parallel_tool_calls": False}
-    answer = chat(client, USER, **sampling, **options)
-    for choice in answer.choices:
-        assert choice.finish_reason == "tool_calls"
-        assert choice.message.content is None
+def test_a_required_call_parses_and_fits_the_schema_also_streamed(
+    client: OpenAI, seed: int
+) -> None:
+    options: dict[str, Any] = {
+        "tools": [WEATHER, TIME],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "temperature": 1.5,
+        "seed": seed,
+        "max_tokens": 150,
+        "n": 4,
+    }
+    whole = chat(client, USER, **options)
+    with client.chat.completions.stream(model=MODEL, messages=[USER], **options) as stream:
+        final = stream.get_final_completion()
+    for choice, streamed in zip(whole.choices, final.choices, strict=True):
+        assert choice.finish_reason == streamed.finish_reason == "tool_calls"
+        assert choice.message.content is streamed.message.content is None
         (call,) = choice.message.tool_calls
         check(call)
+        assert streamed.message.tool_calls
+        assert streamed.message.tool_calls[0].function.arguments == call.function.arguments
 
 
 def test_a_stream_s_calls_join_to_those_of_the_whole_answer(client: OpenAI) -> None:

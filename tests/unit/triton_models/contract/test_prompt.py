@@ -74,7 +74,7 @@ def test_without_a_chat_template_only_a_single_turn_goes() -> None:
         ("  \n", {}, "the prompt is empty"),
         ("hi", {"messages": json.dumps([USER])}, "leave text_input empty"),
         ("", {"messages": "[{"}, "not valid JSON"),
-        ("", {"messages": "[" * 100_000}, "not valid JSON"),
+        ("", {"messages": "[" * 100_000}, "nested too deeply"),
         ("", {"messages": "{}"}, "JSON array"),
         ("", {"messages": "[]"}, "at least one message"),
         ("", {"messages": '["hi"]'}, r"messages\[0\] must be"),

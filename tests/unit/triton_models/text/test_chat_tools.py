@@ -20,6 +20,8 @@ NAME = "<|im_end|>"
 USER = {"role": "user", "content": "What is the weather in Rome?"}
 RESULT = {"role": "tool", "content": "sunny", "tool_call_id": "call_1", "name": "weather"}
 
+DEEP = '{"a":' * 600 + "1" + "}" * 600
+
 
 def tool(name: str = "weather", text: str = "Tells the weather.", key: str = "city") -> Any:
     parameters = {"type": "object", "properties": {key: {"type": "string"}}, "required": [key]}
@@ -107,7 +109,10 @@ def test_a_template_without_tools_refuses_them(messages: Any, inputs: Any, says:
         ([USER], {"tools": '[{"type": "custom", "function": {"name": "x"}}]'}, r"tools\[0\] must"),
         ([USER], {"tools": '[{"function": {}}]'}, r"tools\[0\].function has no name"),
         ([calling([])], {}, r"messages\[0\].tool_calls\[0\].function.arguments must be"),
-        ([calling("{")], {}, r"messages\[0\].tool_calls\[0\].function.arguments must be"),
+        ([calling("3")], {}, r"messages\[0\].tool_calls\[0\].function.arguments must be"),
+        ([calling("{")], {}, r"messages\[0\].tool_calls\[0\].function.arguments is not valid JSON"),
+        ([calling(DEEP)], {}, r"tool_calls\[0\].function.arguments is nested too deeply: 100"),
+        ([USER], {"tools": DEEP}, "tools is nested too deeply"),
         ([{**calling({}), "tool_calls": 3}], {}, r"tool_calls must be a JSON array"),
         ([USER | {"tool_calls": []}], {}, r"messages\[0\] has 'tool_calls', which no user"),
         ([RESULT | {"tool_call_id": 3}], {}, r"messages\[0\].tool_call_id is not text"),

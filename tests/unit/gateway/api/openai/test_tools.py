@@ -30,6 +30,13 @@ def named(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name}}
 
 
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
 def inputs(**fields: Any) -> dict[str, Any]:
     body = ChatRequest(**{"model": "persona", "messages": [USER], **fields})
     (request,) = chat_requests(body, [], Settings())
@@ -131,6 +138,7 @@ def test_calls_and_their_results_are_part_of_a_chat() -> None:
             "tools.0.function.parameters",
             "list of names",
         ),
+        ({"tools": [tool(parameters=deep(600))]}, "tools.0.function.parameters", "too deeply"),
         ({"tools": [tool(), tool("b"), tool()]}, "", "tools[2].function.name is that of tools[0]"),
         ({"tools": [tool()] * 129}, "tools", "at most 128"),
         ({"tools": [tool()], "tool_choice": "always"}, "tool_choice", '"required"'),
@@ -160,11 +168,11 @@ def test_bad_tools_and_calls_are_refused_by_their_place(
     assert says in problem["msg"]
 
 
-@pytest.mark.parametrize("arguments", ["{", "[]", "rome"])
+@pytest.mark.parametrize("arguments", ["{", "[]", "rome", '{"a":' * 600 + "1" + "}" * 600])
 def test_arguments_that_are_no_json_object_are_refused_by_their_place(arguments: str) -> None:
     call = {**CALL, "function": {"name": "weather", "arguments": arguments}}
     calling = {"role": "assistant", "content": None, "tool_calls": [call]}
-    expected = r"^messages\[1\].tool_calls\[0\].function.arguments must be a JSON object"
+    expected = r"^messages\[1\].tool_calls\[0\].function.arguments (must|is not|is nested)"
     with pytest.raises(GatewayError, match=expected):
         inputs(messages=[USER, calling])
 
