@@ -79,8 +79,12 @@ class Settings(Variables):
         300.0,
         "seconds that an answer may take in all; a request may send less as `X-Request-Timeout`",
     )
-    heartbeat_interval: Seconds = variable(
-        15.0, "seconds that an event stream is silent before a comment is sent"
+    heartbeat_interval: float = variable(
+        15.0,
+        "seconds that an event stream is silent before a comment is sent; 0 sends none, for "
+        "clients that take each line for data",
+        ge=0,
+        le=86_400,
     )
 
     ready_cache: float = variable(
@@ -103,6 +107,11 @@ class Settings(Variables):
     )
     body_timeout: Seconds = variable(
         30.0, "seconds that a request's body may take, and one more for each 16 KiB"
+    )
+    keepalive_timeout: Seconds = variable(
+        75.0,
+        "seconds that a connection is kept between two requests: longer than proxies and clients "
+        "keep theirs, which otherwise send requests into closing ones",
     )
     send_timeout: Seconds = variable(30.0, "seconds that a client may leave an answer unread")
     max_body_bytes: int = variable(1_048_576, "bytes of a request's body", ge=1024)

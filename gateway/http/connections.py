@@ -307,7 +307,7 @@ async def _full(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
-    """Returns what makes uvicorn bound its connections.
+    """Returns what makes uvicorn bound its connections, and keep them.
 
     As many descriptors are taken as the system allows, if that many are needed; if they are not
     there, so many fewer connections are.
@@ -320,4 +320,8 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     there_are = wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
     most = max(1, there_are - _PROBE_CONNECTIONS - RESERVED_DESCRIPTORS)
     # There are no websockets, whose connections would be none of these.
-    return {"http": partial(BoundedConnection, OpenConnections(settings, most)), "ws": "none"}
+    return {
+        "http": partial(BoundedConnection, OpenConnections(settings, most)),
+        "ws": "none",
+        "timeout_keep_alive": settings.keepalive_timeout,
+    }

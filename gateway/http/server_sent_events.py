@@ -62,7 +62,7 @@ class EventStream(Response):
     Args:
         events: Formatted events; closed when the response ends, however it ends.
         heartbeat: After how many silent seconds to send a comment, which keeps proxies from
-            cutting the connection.
+            cutting the connection; 0 sends none.
         last_words: Makes the last event of why they end early: an error, or the server's end.
     """
 
@@ -112,14 +112,15 @@ class EventStream(Response):
                     "headers": self.raw_headers,
                 }
             )
-            heart = asyncio.create_task(self._beat(send))
+            heart = asyncio.create_task(self._beat(send)) if self._interval else None
             try:
                 if first is not None:
                     await self._send(send, first)
                 async for event in events:
                     await self._send(send, event)
             finally:
-                heart.cancel()
+                if heart is not None:
+                    heart.cancel()
             await self._end(send)
 
     async def _send(self, send: Send, data: bytes) -> None:
