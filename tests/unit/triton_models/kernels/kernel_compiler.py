@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
@@ -66,9 +63,9 @@ def recorded_launches() -> Iterator[list[Launch]]:
         JITFunction.run = run
 
 
-def compiled(launch: Launch, capability: int) -> dict[str, Any]:
-    """Compiles a launch for a card, and returns what it takes there."""
-    kernel, named, options = launch
+def source_of(launch: Launch) -> ASTSource:
+    """Returns what is compiled for a launch."""
+    kernel, named, _ = launch
     signature: dict[str, str] = {}
     constants: dict[tuple[int, ...], Any] = {}
     attributes: dict[tuple[int, ...], list[list[Any]]] = {}
@@ -87,14 +84,20 @@ def compiled(launch: Launch, capability: int) -> dict[str, Any]:
         specialized = not (parameter.do_not_specialize or parameter.do_not_specialize_on_alignment)
         if divisible and specialized:
             attributes[(place,)] = [["tt.divisibility", 16]]
-    source = ASTSource(kernel, signature, constants, attributes)
-    built = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    return ASTSource(kernel, signature, constants, attributes)
+
+
+def compiled(source: ASTSource, options: dict[str, Any], capability: int) -> dict[str, Any]:
+    """Compiles a kernel for a card, for the first time, and returns what it takes there."""
+    with knobs.nvidia.scope(), redirect_stdout(StringIO()) as said:
+        knobs.nvidia.dump_ptxas_log = True
+        built = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     return {
-        "kernel": kernel.__name__,
+        "kernel": source.fn.__name__,
         "capability": capability,
         "shared": built.metadata.shared,
         "moved_in_loops": _moved_in_loops(built.asm["ttgir"]),
-        **_resources(built.asm["ptx"], capability),
+        **_resources(said.getvalue()),
     }
 
 
@@ -105,31 +108,11 @@ def _moved_in_loops(intermediate: str) -> int:
     return max((math.prod(map(int, shape.split("x"))) for shape in shapes), default=0)
 
 
-def _resources(ptx: str, capability: int) -> dict[str, int]:
-    """Assembles a kernel once more, to be told of its registers and spills."""
-    assembler = knobs.nvidia.ptxas_blackwell if capability >= 100 else knobs.nvidia.ptxas
-    architecture = re.search(r"\.target (\S+)", ptx)
-    assert architecture is not None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.ptx")
-        path.write_text(ptx)
-        said = subprocess.run(
-            [
-                assembler.path,
-                "-v",
-                f"--gpu-name={architecture[1].rstrip(',')}",
-                str(path),
-                "-o",
-                os.devnull,
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stderr
-    registers = re.search(r"Used (\d+) registers", said)
-    stores = re.search(r"(\d+) bytes spill stores", said)
-    assert registers is not None, said
-    assert stores is not None, said
+def _resources(assembler_said: str) -> dict[str, int]:
+    registers = re.search(r"Used (\d+) registers", assembler_said)
+    stores = re.search(r"(\d+) bytes spill stores", assembler_said)
+    assert registers is not None, assembler_said
+    assert stores is not None, assembler_said
     return {"registers": int(registers[1]), "spilled_bytes": int(stores[1])}
 
 
@@ -209,6 +192,7 @@ SHAPES = {
 
 def main() -> int:
     """Compiles everything once for each card, and other shapes and float16 for one."""
+    done: set[tuple[str, str, int]] = set()
     for dtype, name, capabilities in (
         (torch.bfloat16, "Qwen2.5-3B", CAPABILITIES),
         (torch.bfloat16, "heads of 80", (90,)),
@@ -217,8 +201,13 @@ def main() -> int:
         with recorded_launches() as launches:
             launch_all(SHAPES[name], dtype)
         for launch in launches:
+            source, options = source_of(launch), launch[2]
             for capability in capabilities:
-                print(json.dumps({"model": name, **compiled(launch, capability)}), flush=True)
+                kind = source.hash(), str(options), capability
+                if kind not in done:
+                    done.add(kind)
+                    row = {"model": name, **compiled(source, options, capability)}
+                    print(json.dumps(row), flush=True)
     return 0
 
 
