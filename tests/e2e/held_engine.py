@@ -254,10 +254,9 @@ def stubs_of(triton: ManagedProcess, model: str) -> list[int]:
 
 
 def thread_of(pid: int) -> int:
-    """Returns a process's thread of the engine."""
+    """Returns a process's thread of the engine: the first of its name, which its own inherit."""
     names = {path: path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")}
-    (thread,) = [int(path.parent.name) for path, name in names.items() if name == THREAD]
-    return thread
+    return min(int(path.parent.name) for path, name in names.items() if name == THREAD)
 
 
 def place_of(pid: int) -> int:
