@@ -33,6 +33,9 @@ class SpecialNames:
         # The tokenizer takes the longest name that begins at a place.
         tokens.sort(key=lambda token: -len(token.content))
         self._names = [str(token.content) for token in tokens]
+        self._beginnings = frozenset(
+            name[:length] for name in self._names for length in range(1, len(name))
+        )
         self._beginning = re.compile(
             "|".join(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in self._names)
         )
@@ -89,13 +92,8 @@ class SpecialNames:
         # What follows in the template could complete a name that a content ends within.
         stripped = text.rstrip()
         tail = range(max(0, len(stripped) - len(self._names[0])), len(stripped))
-        cut = [
-            place
-            for place in tail
-            if any(name.startswith(stripped[place:]) for name in self._names)
-        ]
         places = {match.end() for match in self._beginning.finditer(text)}
-        places.update(place + 1 for place in cut)
+        places.update(place + 1 for place in tail if stripped[place:] in self._beginnings)
         if not places:
             return text
         borders = [0, *sorted(places), len(text)]
