@@ -127,11 +127,16 @@ class CompletionAnswer:
         Raises:
             GatewayError: One of the answers failed.
         """
+        num_begun = 0
         async with aclosing(self._pieces()) as pieces:
             async for choice, chunk in pieces:
                 if chunk.says_something or chunk.finish_reason:
-                    for piece in choice.pieces(chunk):
+                    # OpenAI's own client wants choices to begin in their order.
+                    earlier = self._choices[num_begun : choice.index]
+                    begun = [piece for each in earlier for piece in each.pieces(TritonChunk())]
+                    for piece in begun + choice.pieces(chunk):
                         yield self._event([piece], None)
+                    num_begun = max(num_begun, choice.index + 1)
         if self._include_usage:
             yield self._event([], self._usage())
         yield _DONE
