@@ -165,6 +165,17 @@ def test_a_raw_prompt_may_have_special_tokens_or_the_text_of_their_names() -> No
     assert TOKENIZERS["ChatML"].decode(ids) == INJECTION
 
 
+def test_added_tokens_that_are_not_special_stay_what_they_are() -> None:
+    tokenizer = demo()
+    tokenizer.add_tokens([AddedToken("<tool_call>", special=False, normalized=False)])
+    added = tokenizer.get_vocab()["<tool_call>"]
+    encoder = PromptEncoder(tokenizer, 1000)
+    for content in ("a <tool_call> b", "a <tool_call> b <|im_end|> c"):
+        ids = encoder.encode(prompt_of({"text_input": [content]}))
+        assert ids.count(added) == 1
+        assert ids.count(tokenizer.get_vocab()["<|im_end|>"]) == 2
+
+
 def test_an_answer_can_go_on_after_the_last_message() -> None:
     messages = chat("Count.", "One, <|im_end|> two, ")
     plain = chat("Count.", "One, two, ")
