@@ -59,8 +59,9 @@ def _check_schema(place: str, schema: Any) -> None:
         raise ValueError(f"{place or 'it'} has 'properties' that are no object")
     for name, each in properties.items():
         _check_schema(f"{place}.{name}" if place else ascii(name), each)
-    if "items" in schema:
-        _check_schema(f"{place}[]", schema["items"])
+    items = schema.get("items", [])
+    for each in items if isinstance(items, list) else [items]:
+        _check_schema(f"{place}[]", each)
 
 
 class Function(Fields):
@@ -200,7 +201,7 @@ def calling(tools: Sequence[Tool], choice: ToolChoice | None, several: bool) -> 
         return None
     functions = [tool.function for tool in tools if name in (None, tool.function.name)]
     grammar = None
-    if mode == "required" or any(function.strict for function in functions):
+    if mode == "required" or not several or any(function.strict for function in functions):
         grammar = calling_grammar(
             [(each.name, each.parameters, each.strict) for each in functions],
             several=several and name is None,

@@ -56,9 +56,19 @@ def test_tools_go_to_the_chat_template_without_what_is_the_server_s() -> None:
     assert list(shown["function"]) == ["name", "description", "parameters"]
 
 
-@pytest.mark.parametrize("fields", [{}, {"tool_choice": "auto"}, {"parallel_tool_calls": False}])
+@pytest.mark.parametrize("fields", [{}, {"tool_choice": "auto"}, {"parallel_tool_calls": True}])
 def test_the_model_may_call_and_is_free_to(fields: dict[str, Any]) -> None:
     assert set(inputs(tools=[tool()], **fields)) == {*inputs(), "tools"}
+
+
+def test_the_model_can_be_kept_from_more_than_one_call() -> None:
+    assert grammar(tools=[tool()], parallel_tool_calls=False).startswith("start: text | call\n")
+
+
+def test_schemas_may_list_the_items_of_an_array() -> None:
+    items = [{"type": "string"}, {"type": "integer"}]
+    parameters = {"type": "object", "properties": {"pair": {"type": "array", "items": items}}}
+    assert inputs(tools=[tool(parameters=parameters)])
 
 
 def test_with_the_choice_none_the_model_sees_no_tools() -> None:
