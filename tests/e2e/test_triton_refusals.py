@@ -93,7 +93,7 @@ def test_a_client_of_the_language_model_that_goes_away_is_noticed(
 
 def test_what_json_can_say_but_text_cannot_is_the_client_s_error(address: str) -> None:
     chat = '[{"role": "user", "content": "\\ud800"}]'
-    assert "content that is not text" in error_of(address, messages=chat)
+    assert "half of a surrogate pair, which is not text" in error_of(address, messages=chat)
 
 
 def test_a_full_server_refuses_at_once_and_hurts_nobody(stack: Stack, address: str) -> None:

@@ -33,6 +33,10 @@ def parse_json(name: str, text: str, example: str) -> Any:
         raise InvalidArgumentError(
             f"{name} is nested too deeply: {MAX_DEPTH} levels are allowed"
         ) from None
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(
+            f"{name} has half of a surrogate pair, which is not text: send proper Unicode"
+        ) from None
     except ValueError as error:
         raise InvalidArgumentError(f"{name} is not valid JSON ({error}): send {example}") from error
     return document

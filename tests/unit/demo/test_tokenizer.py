@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from persona_demo.chat_template import CHAT_TEMPLATE
 from persona_demo.neutral import DEFAULT_SYSTEM_PROMPT
 
 FOLDER = Path(__file__).resolve().parents[3] / "data/models/demo"
@@ -51,6 +52,7 @@ def test_special_tokens_are_single_and_skipped(tokenizer: PreTrainedTokenizerBas
 
 
 def test_the_chat_template_is_chatml(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert tokenizer.chat_template == CHAT_TEMPLATE
     messages = [{"role": "user", "content": "hi"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert text == (

@@ -82,7 +82,7 @@ def test_without_a_chat_template_only_a_single_turn_goes() -> None:
         ("", {"messages": '[{"role": "bot", "content": "x"}]'}, "use one of system, user"),
         ("", {"messages": '[{"role": ["user"], "content": "x"}]'}, "use one of system, user"),
         ("", {"messages": '[{"role": "user", "content": 3}]'}, "content that is not text"),
-        ("", {"messages": '[{"role": "user", "content": "\\ud800"}]'}, "surrogates not allowed"),
+        ("", {"messages": '[{"role": "user", "content": "\\ud800"}]'}, "half of a surrogate pair"),
         ("hi", {"raw": True, "system_prompt": "x"}, "exclude each other"),
         ("hi", {"raw": True, "continue_final_message": True}, "exclude each other"),
         ("hi", {"parse_special": False}, "parse_special needs raw"),

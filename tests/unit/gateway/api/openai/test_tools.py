@@ -188,7 +188,7 @@ def test_arguments_that_are_no_json_object_are_refused_by_their_place(arguments:
 
 
 def test_a_description_that_is_no_proper_unicode_is_refused() -> None:
-    with pytest.raises(GatewayError, match=r"^tools is not valid JSON"):
+    with pytest.raises(GatewayError, match=r"^tools has half of a surrogate pair"):
         inputs(tools=[tool(parameters={"type": "object", "description": "\ud800"})])
 
 
