@@ -51,6 +51,7 @@ class Sampling(TypedDict, total=False):
     stop: str | list[str]
     logprobs: int
     monitor: list[str]
+    format: dict[str, Any]
 
 
 class Options(Sampling, total=False):

@@ -234,7 +234,7 @@ def make_inputs(
         inputs["trait"] = list(traits)
         inputs["scalar"] = list(traits.values())
     for name, value in options.items():
-        if name == "messages":
+        if name in ("messages", "format"):
             inputs[name] = [json.dumps(value)]
         elif name == "stop":
             inputs["stop_words"] = [value] if isinstance(value, str) else value

@@ -36,6 +36,10 @@ def compare(
     seed: options.Seed = None,
     stop: options.Stop = None,
     raw: options.Raw = False,
+    json_schema: options.JsonSchema = None,
+    regex: options.Regex = None,
+    choice: options.Choice = None,
+    grammar: options.Grammar = None,
     monitor: options.Monitor = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
@@ -60,6 +64,7 @@ def compare(
         seed=seed,
         stop=stop,
         raw=raw,
+        format=options.answer_format(json_schema, regex, choice, grammar),
         monitor=monitor,
     )
 
@@ -95,6 +100,10 @@ def sweep(
     seed: options.Seed = None,
     stop: options.Stop = None,
     raw: options.Raw = False,
+    json_schema: options.JsonSchema = None,
+    regex: options.Regex = None,
+    choice: options.Choice = None,
+    grammar: options.Grammar = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
 ) -> None:
@@ -111,6 +120,7 @@ def sweep(
         seed=seed,
         stop=stop,
         raw=raw,
+        format=options.answer_format(json_schema, regex, choice, grammar),
     )
 
     def run(client: PersonaClient, text: str) -> None:

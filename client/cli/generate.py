@@ -31,6 +31,10 @@ def generate(
     seed: options.Seed = None,
     stop: options.Stop = None,
     raw: options.Raw = False,
+    json_schema: options.JsonSchema = None,
+    regex: options.Regex = None,
+    choice: options.Choice = None,
+    grammar: options.Grammar = None,
     monitor: options.Monitor = None,
     logprobs: Logprobs = None,
     as_json: options.Json = False,
@@ -48,6 +52,7 @@ def generate(
         seed=seed,
         stop=stop,
         raw=raw,
+        format=options.answer_format(json_schema, regex, choice, grammar),
         monitor=monitor,
         logprobs=logprobs,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +25,18 @@ Monitor = Annotated[
     typer.Option(help="Shows how far the answer points along a trait; may be repeated."),
 ]
 Raw = Annotated[bool, typer.Option(help="Send the prompt without the chat template.")]
+JsonSchema = Annotated[
+    Path | None, typer.Option(help="A file with the JSON schema that the answer must match.")
+]
+Regex = Annotated[
+    str | None, typer.Option(help="A regular expression that the whole answer must match.")
+]
+Choice = Annotated[
+    list[str] | None, typer.Option(help="A text that the answer may be; may be repeated.")
+]
+Grammar = Annotated[
+    Path | None, typer.Option(help="A file with the grammar, in Lark's syntax, of the answer.")
+]
 Positions = Annotated[
     protocol.Positions,
     typer.Option(help="Which tokens to steer; response shares the prompt's work."),
@@ -37,6 +51,40 @@ def sampling(**given: Any) -> protocol.Sampling:
         if value is not None and value is not False and value != []:
             options[name] = value  # type: ignore[literal-required]
     return options
+
+
+def answer_format(
+    json_schema: Path | None, regex: str | None, choice: list[str] | None, grammar: Path | None
+) -> dict[str, Any] | None:
+    """Returns the format that an answer must have, if one was given."""
+    formats: list[dict[str, Any]] = []
+    if json_schema is not None:
+        formats.append({"type": "json_schema", "schema": _json_of(json_schema)})
+    if regex is not None:
+        formats.append({"type": "regex", "pattern": regex})
+    if choice:
+        formats.append({"type": "choice", "choices": choice})
+    if grammar is not None:
+        formats.append({"type": "grammar", "grammar": _text_of(grammar, "--grammar")})
+    if len(formats) > 1:
+        raise typer.BadParameter(
+            "an answer has one form: give one of --json-schema, --regex, --choice and --grammar"
+        )
+    return formats[0] if formats else None
+
+
+def _json_of(file: Path) -> Any:
+    try:
+        return json.loads(_text_of(file, "--json-schema"))
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"--json-schema: {file} is not valid JSON: {error}") from None
+
+
+def _text_of(file: Path, option: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{option}: {file} cannot be read: {error}") from None
 
 
 def numbers(text: str) -> list[float]:

@@ -71,6 +71,8 @@ def request_of(
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
     if body.monitor is not None:
         inputs["monitor"] = body.monitor
+    if body.format is not None:
+        inputs["format"] = [json.dumps(body.format, ensure_ascii=False)]
     if isinstance(body, GenerateRequest):
         steering = Steering(
             traits=[TraitScalar(name=body.trait, scalar=body.scalar)],

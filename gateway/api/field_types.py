@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
+from triton_models.contract.answer_format import FORMAT_TYPES, MAX_CHOICES
 from triton_models.contract.request import (
     MAX_LAYERS,
     MAX_STOP_WORD_BYTES,
@@ -74,6 +75,25 @@ def shown_range(low: float | None, high: float | None = None) -> dict[str, JsonV
 
 TOP_LOGPROBS_RANGE = shown_range(0, MAX_TOP_LOGPROBS)
 SHOWN_MONITOR: dict[str, JsonValue] = {"maxItems": MAX_TRAITS, "items": {"minLength": 1}}
+
+SHOWN_FORMAT: dict[str, JsonValue] = {
+    "properties": {
+        "type": {"enum": [*FORMAT_TYPES]},
+        "schema": {"type": "object", "description": "Of `json_schema`: the schema."},
+        "pattern": {"type": "string", "description": "Of `regex`."},
+        "choices": {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "minItems": 1,
+            "maxItems": MAX_CHOICES,
+            "description": "Of `choice`: the texts.",
+        },
+        "grammar": {"type": "string", "description": "Of `grammar`."},
+    },
+    "required": ["type"],
+    "additionalProperties": False,
+}
+"""The documentation of what `parse_answer_format` knows and checks."""
 
 SOME_TEXT: JsonValue = {"type": "string", "pattern": "\\S"}
 STOP_WORD: dict[str, JsonValue] = {"minLength": 1, "maxLength": MAX_STOP_WORD_BYTES}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -10,6 +10,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from gateway.api.field_types import (
     PROMPT_OR_MESSAGES,
+    SHOWN_FORMAT,
     SHOWN_MONITOR,
     STOP_WORD,
     TOP_LOGPROBS_RANGE,
@@ -172,6 +173,14 @@ class BaselineRequest(Sampling):
         ),
         json_schema_extra=SHOWN_MONITOR,
     )
+    format: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "What the answer must match: JSON, a JSON schema, a regular expression, one of several "
+            "texts, or a grammar in Lark's syntax. Default: free text."
+        ),
+        json_schema_extra=SHOWN_FORMAT,
+    )
     stream: bool = Field(
         default=False,
         description="Answer with server-sent events: `chunk` events, then one `done` or `error`.",
@@ -201,7 +210,25 @@ class GenerateRequest(BaselineRequest):
                     "trait": "sarcasm",
                     "scalar": 2.0,
                     "max_tokens": 60,
-                }
+                },
+                {
+                    "prompt": "How do I boil an egg?",
+                    "trait": "sarcasm",
+                    "scalar": 2.0,
+                    "max_tokens": 60,
+                    "format": {
+                        "type": "json_schema",
+                        "schema": {
+                            "type": "object",
+                            "properties": {
+                                "answer": {"type": "string", "maxLength": 80},
+                                "minutes": {"type": "integer", "minimum": 1, "maximum": 20},
+                            },
+                            "required": ["answer", "minutes"],
+                            "additionalProperties": False,
+                        },
+                    },
+                },
             ],
             "anyOf": PROMPT_OR_MESSAGES,
         }

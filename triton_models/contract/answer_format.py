@@ -20,7 +20,7 @@ from triton_models.contract.errors import InvalidArgumentError
 FormatKind = Literal["json_schema", "regex", "grammar"]
 
 MAX_FORMAT_BYTES = 128 * 1024
-MAX_PATTERN_BYTES = 32 * 1024
+MAX_PATTERN_BYTES = 64 * 1024
 """The maximum length of a regular expression or a grammar, which say more in fewer bytes."""
 
 MAX_CHOICES = 1000
@@ -97,11 +97,6 @@ def parse_answer_format(text: str) -> AnswerFormat | None:
     if needed and needed not in format:
         raise InvalidArgumentError(f"format of type {kind} has no {needed}: give it")
     return parse(format.get(needed))
-
-
-def lark_json(schema: Mapping[str, Any]) -> str:
-    """Returns a schema as a symbol of a Lark grammar, its JSON written by `JSON_OPTIONS`."""
-    return f"%json {json.dumps({**schema, OWN_OPTIONS: JSON_OPTIONS}, ensure_ascii=False)}"
 
 
 def _no_constant(name: str) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from triton_models.contract.errors import ErrorCode, RequestError
 from triton_models.engine.sequence import FinishReason, Sequence
+from triton_models.engine.threads import name_thread
 from triton_models.engine.token_masks import Masks, TokenMasks
 from triton_models.grammars.compiler import GrammarCompiler
 from triton_models.grammars.matcher import MaskExecutor, Matcher
@@ -36,7 +37,7 @@ class AnswerFormats:
         self._compiler = GrammarCompiler(vocabulary)
         num_threads = (os.cpu_count() or 1) // _CORES_PER_THREAD
         self._executor = MaskExecutor(vocabulary, min(max(num_threads, 1), _MAX_THREADS))
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="masks")
+        self._thread = ThreadPoolExecutor(1, "masks", initializer=name_thread, initargs=("masks",))
         ends = np.zeros(8 * self._executor.num_bytes, dtype=bool)
         ends[[*end_ids, *vocabulary.eos_tokens]] = True
         self._others = ~np.packbits(ends, bitorder="little")

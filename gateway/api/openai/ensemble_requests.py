@@ -44,6 +44,11 @@ def chat_requests(
     if body.calling is not None:
         inputs["tools"] = [json.dumps(body.calling.tools, ensure_ascii=False)]
         if body.calling.grammar is not None:
+            if body.format is not None:
+                raise InvalidRequestError(
+                    "calls of tools have a form of their own: leave out response_format and the "
+                    "like, or let tool_choice be auto and tools not be strict"
+                )
             inputs["format"] = [json.dumps({"type": "grammar", "grammar": body.calling.grammar})]
     try:
         return _requests(body, fields, named, settings, inputs)
@@ -87,7 +92,10 @@ def _requests(
     sampling = {name: getattr(body, name) for name in Sampling.model_fields}
     # Validated already, by the same types.
     bare = BaselineRequest.model_construct(
-        **{**sampling, **fields}, stream=body.stream, monitor=body.steering.monitor
+        **{**sampling, **fields},
+        stream=body.stream,
+        monitor=body.steering.monitor,
+        format=body.format,
     )
     request = request_of(bare, settings, steering, inputs)
     if body.seed is None:

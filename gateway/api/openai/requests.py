@@ -24,6 +24,7 @@ from gateway.api.field_types import (
     shown_range,
 )
 from gateway.api.openai.fields import Fields, Refusal
+from gateway.api.openai.format_fields import FormatFields
 from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message, one_or_list
 from gateway.api.openai.tools import MAX_TOOLS, Calling, Tool, ToolChoiceField, calling, check_tools
 from gateway.api.request_bodies import Sampling, Steering, TraitScalar
@@ -94,7 +95,7 @@ class RequestSteering(Fields, Steering):
     )
 
 
-class CompletionFields(Fields, Sampling):
+class CompletionFields(FormatFields, Sampling):
     """What both kinds of completion take."""
 
     ignored: ClassVar[frozenset[str]] = frozenset(
@@ -106,6 +107,7 @@ class CompletionFields(Fields, Sampling):
             "service_tier",
             "prompt_cache_key",
             "prompt_cache_retention",
+            "guided_decoding_backend",
         }
     )
 
@@ -148,7 +150,6 @@ class ChatRequest(CompletionFields):
         "web_search_options": Refusal(_NO_SEARCH),
         "audio": Refusal(TEXT_ONLY),
         "modalities": Refusal(TEXT_ONLY, (["text"],)),
-        "response_format": Refusal("answers are free text", ({"type": "text"},)),
         "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
         "prediction": Refusal("answers are not predicted"),
         "reasoning_effort": Refusal(_NOT_ADJUSTABLE, ("none",)),

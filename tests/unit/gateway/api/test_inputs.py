@@ -53,6 +53,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "stop": ["a", "b"],
         "logprobs": 3,
         "monitor": ["sarcasm", "flattery"],
+        "format": {"type": "choice", "choices": ["ä", "b"]},
         "stream": True,
         "layers": [1, 2],
         "positions": "response",
@@ -62,6 +63,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     assert inputs["stop_words"] == ["a", "b"]
     assert inputs["layers"] == [1, 2]
     assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])
+    assert inputs["format"] == ['{"type": "choice", "choices": ["ä", "b"]}']
     known = {spec.name for spec in tensors.PERSONA_INPUTS}
     assert set(inputs) <= known
     not_of_rest = {"messages", "tools", "exclude_input_in_output", "sampling_parameters"}

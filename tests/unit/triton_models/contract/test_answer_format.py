@@ -14,7 +14,6 @@ from triton_models.contract.answer_format import (
     MAX_FORMAT_BYTES,
     MAX_PATTERN_BYTES,
     AnswerFormat,
-    lark_json,
     parse_answer_format,
 )
 from triton_models.contract.errors import InvalidArgumentError
@@ -122,7 +121,3 @@ def test_multiples_that_people_use_are_taken(multiple: float) -> None:
 def test_multiples_that_would_take_a_state_for_each_remainder_are_refused(format: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="'multipleOf' is"):
         parse(**format)
-
-
-def test_a_schema_inside_a_grammar_is_written_as_other_answers_in_json_are() -> None:
-    assert lark_json({"type": "string"}).startswith('%json {"type": "string", "x-guidance": {')

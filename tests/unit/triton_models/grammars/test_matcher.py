@@ -11,7 +11,12 @@ import pytest
 
 from tests.conftest import make_tokenizer
 from tests.unit.triton_models.grammars.vocabularies import tool_tokenizer, vocabulary_of
-from triton_models.contract.answer_format import AnswerFormat, lark_json, parse_answer_format
+from triton_models.contract.answer_format import (
+    JSON_OPTIONS,
+    OWN_OPTIONS,
+    AnswerFormat,
+    parse_answer_format,
+)
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.grammars.matcher import MaskExecutor, Matcher, compile_format
 from triton_models.grammars.vocabulary import make_vocabulary
@@ -30,6 +35,11 @@ def parsed(**format: Any) -> AnswerFormat:
 
 def matcher_of(**format: Any) -> Matcher:
     return compile_format(parsed(**format), VOCABULARY)
+
+
+def lark_json(schema: dict[str, Any]) -> str:
+    """Returns a schema as a symbol of a Lark grammar."""
+    return f"%json {json.dumps({**schema, OWN_OPTIONS: JSON_OPTIONS})}"
 
 
 def allowed(matcher: Matcher, executor: MaskExecutor = EXECUTOR) -> set[int]:

@@ -218,7 +218,6 @@ IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": 
         ({"web_search_options": {}}, "web_search_options", "searches nothing"),
         ({"audio": {"voice": "x"}}, "audio", "text only"),
         ({"modalities": ["text", "audio"]}, "modalities", "text only"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "free text"),
         ({"logit_bias": {"1": 5}}, "logit_bias", "one by one"),
         ({"messages": [IMAGE]}, "messages.0.content", "'image_url' is not supported"),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages.0.role", "'developer'"),
