@@ -40,6 +40,7 @@ class Sampling(TypedDict, total=False):
     continue_final_message: bool
     max_tokens: int
     min_tokens: int
+    ignore_eos: bool
     temperature: float
     top_p: float
     top_k: int

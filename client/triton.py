@@ -29,6 +29,7 @@ from persona_client.protocol import Options
 from persona_client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
 from triton_models import control
 from triton_models.contract import tensors
+from triton_models.contract.request import unsigned_seed
 from triton_models.grpc_failures import FailureKind, failure_of
 
 if TYPE_CHECKING:
@@ -238,6 +239,8 @@ def make_inputs(
             inputs[name] = [json.dumps(value)]
         elif name == "stop":
             inputs["stop_words"] = [value] if isinstance(value, str) else value
+        elif name == "seed" and value is not None:
+            inputs[name] = [unsigned_seed(value)]
         elif value is not None:
             inputs[name] = value if isinstance(value, list) else [value]
     return inputs

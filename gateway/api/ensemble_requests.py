@@ -67,6 +67,8 @@ def request_of(
         inputs["messages"] = [json.dumps(messages, ensure_ascii=False)]
     if body.raw:
         inputs["raw"] = [True]
+    if body.ignore_eos:
+        inputs["ignore_eos"] = [True]
     if body.stop is not None:
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
     if body.monitor is not None:

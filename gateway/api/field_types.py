@@ -15,6 +15,7 @@ from triton_models.contract.request import (
     MAX_TOP_LOGPROBS,
     MAX_TRAIT_CHARS,
     MAX_TRAITS,
+    unsigned_seed,
 )
 
 INT32_MAX = 2**31 - 1
@@ -60,7 +61,12 @@ Float32 = Annotated[
     BeforeValidator(_no_boolean),
 ]
 Int32 = Annotated[int, Field(ge=-INT32_MAX, le=INT32_MAX), BeforeValidator(_no_boolean)]
-UInt64 = Annotated[int, Field(ge=0, le=2**64 - 1), BeforeValidator(_no_boolean)]
+Seed = Annotated[
+    int,
+    Field(ge=-(2**63), le=2**64 - 1),
+    BeforeValidator(_no_boolean),
+    AfterValidator(unsigned_seed),
+]
 TraitName = Annotated[Text, Field(max_length=MAX_TRAIT_CHARS)]
 
 
@@ -96,7 +102,7 @@ SHOWN_FORMAT: dict[str, JsonValue] = {
 """The documentation of what `parse_answer_format` knows and checks."""
 
 SOME_TEXT: JsonValue = {"type": "string", "pattern": "\\S"}
-STOP_WORD: dict[str, JsonValue] = {"minLength": 1, "maxLength": MAX_STOP_WORD_BYTES}
+STOP_WORD: dict[str, JsonValue] = {"maxLength": MAX_STOP_WORD_BYTES}
 
 PROMPT_OR_MESSAGES: list[JsonValue] = [
     {"required": ["prompt"], "properties": {"prompt": SOME_TEXT, "messages": {"type": "null"}}},

@@ -18,9 +18,9 @@ from gateway.api.field_types import (
     Int32,
     Layers,
     Positions,
+    Seed,
     Text,
     TraitName,
-    UInt64,
     shown_range,
 )
 from triton_models.contract.request import MAX_STOP_WORDS, MAX_TRAITS
@@ -69,6 +69,10 @@ class Sampling(BaseModel):
         description="The least tokens to generate before the model may end the answer.",
         json_schema_extra=shown_range(0),
     )
+    ignore_eos: bool = Field(
+        default=False,
+        description="Go on where the model would end the answer, until `stop` or `max_tokens`.",
+    )
     temperature: Float32 | None = Field(
         default=None,
         description="0 always takes the most likely token. Default: TEMPERATURE (0.8).",
@@ -77,7 +81,7 @@ class Sampling(BaseModel):
     top_p: Float32 | None = Field(
         default=None,
         description="Probability that the candidates must reach. Default: TOP_P (0.9).",
-        json_schema_extra={"exclusiveMinimum": 0, "maximum": 1},
+        json_schema_extra=shown_range(0, 1),
     )
     top_k: Int32 | None = Field(
         default=None,
@@ -104,8 +108,12 @@ class Sampling(BaseModel):
         description="Subtracted once for a token that the answer has. Default: 0.",
         json_schema_extra=shown_range(-2, 2),
     )
-    seed: UInt64 | None = Field(
-        default=None, description="The same seed and request give the same answer."
+    seed: Seed | None = Field(
+        default=None,
+        description=(
+            "The same seed and request give the same answer; a negative one is what it is plus "
+            "2**64. Default: a new one each time."
+        ),
     )
     stop: Text | Annotated[list[Text], Field(max_length=MAX_STOP_WORDS)] | None = Field(
         default=None,

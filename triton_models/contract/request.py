@@ -53,13 +53,14 @@ class SamplingParameters:
     Attributes:
         temperature: 0 is greedy decoding.
         top_k: Keeps the `top_k` most likely tokens; 0 keeps all.
-        top_p: Keeps the smallest set of most likely tokens whose probabilities sum to `top_p`.
+        top_p: Keeps the smallest set of most likely tokens whose probabilities sum to `top_p`; at 0
+            the most likely token alone.
         min_p: Keeps tokens that are at least `min_p` times as likely as the most likely one.
         repetition_penalty: Divides positive logits, and multiplies negative ones, of tokens that
             occur in the prompt or the answer.
         frequency_penalty: Subtracted from a token's logit for each occurrence in the answer.
         presence_penalty: Subtracted once from the logit of each token that occurs in the answer.
-        seed: Makes sampling reproducible; `None` uses a random seed.
+        seed: Makes sampling reproducible, from 0 to 2**64 - 1; `None` uses a random seed.
     """
 
     temperature: float = 0.8
@@ -80,6 +81,7 @@ class GenerationRequest:
         max_tokens: The maximum number of tokens to generate; `None` uses the server's default, or
             the room in the context if that is less.
         min_tokens: The minimum number of tokens before an end token; stop words can end it earlier.
+        ignore_eos: Whether an end token does not end the answer; stop words and `max_tokens` do.
         stop_words: Strings that end the answer and are not part of it.
         echo_prompt: Whether the text begins with the prompt as the model read it.
         logprobs: How many of the most likely tokens to report at each generated token, besides the
@@ -92,6 +94,7 @@ class GenerationRequest:
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     max_tokens: int | None = None
     min_tokens: int = 0
+    ignore_eos: bool = False
     stop_words: tuple[str, ...] = ()
     stream: bool = False
     echo_prompt: bool = False
@@ -120,12 +123,12 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
     sampling = SamplingParameters(
         temperature=_real(values, "temperature", defaults.temperature, 0.0, 2.0),
         top_k=_top_k(values, defaults.top_k),
-        top_p=_real(values, "top_p", defaults.top_p, 0.0, 1.0, above_low=True),
+        top_p=_real(values, "top_p", defaults.top_p, 0.0, 1.0),
         min_p=_real(values, "min_p", 0.0, 0.0, 1.0),
         repetition_penalty=_real(values, "repetition_penalty", 1.0, 0.1, 2.0),
         frequency_penalty=_real(values, "frequency_penalty", 0.0, -2.0, 2.0),
         presence_penalty=_real(values, "presence_penalty", 0.0, -2.0, 2.0),
-        seed=_integer(values, "seed", None, 0, 2**64 - 1),
+        seed=_seed(values),
     )
     max_tokens = _integer(values, "max_tokens", None, 1, 2**31 - 1)
     min_tokens = _integer(values, "min_tokens", None, 0, 2**31 - 1) or 0
@@ -134,17 +137,23 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
             f"min_tokens is {min_tokens}: it must not exceed max_tokens, which is "
             f"{max_tokens or defaults.max_tokens}"
         )
+    ignore_eos, format = _boolean(values, "ignore_eos", False), _format(values)
+    if ignore_eos and format is not None:
+        raise InvalidArgumentError(
+            "ignore_eos goes on after an end, and format says where it is: leave one of them out"
+        )
     return GenerationRequest(
         steering=parse_steering(values),
         sampling=sampling,
         max_tokens=max_tokens,
         min_tokens=min_tokens,
+        ignore_eos=ignore_eos,
         stop_words=_stop_words(values),
         stream=_boolean(values, "stream", False),
         echo_prompt=not _boolean(values, "exclude_input_in_output", True),
         logprobs=_integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
         monitor=_monitor(values),
-        format=_format(values),
+        format=format,
     )
 
 
@@ -227,19 +236,31 @@ def _check_trait_length(trait: str) -> None:
 
 
 def _stop_words(values: Values) -> tuple[str, ...]:
-    words = [str(word) for word in values.get("stop_words", ())]
+    # Clients of Triton that know the input send it empty if they want none.
+    words = [str(word) for word in values.get("stop_words", ()) if word]
     if len(words) > MAX_STOP_WORDS:
         raise InvalidArgumentError(
             f"{len(words)} stop_words are too many: give at most {MAX_STOP_WORDS}"
         )
     for word in words:
-        if not word:
-            raise InvalidArgumentError("a stop word is empty: leave it out, or give it text")
         if len(word.encode()) > MAX_STOP_WORD_BYTES:
             raise InvalidArgumentError(
                 f"a stop word has {len(word.encode())} bytes: the maximum is {MAX_STOP_WORD_BYTES}"
             )
     return tuple(dict.fromkeys(words))
+
+
+def _seed(values: Values) -> int | None:
+    seed: int | None = _integer(values, "seed", None, -(2**63), 2**64 - 1)
+    return None if seed is None else unsigned_seed(seed)
+
+
+def unsigned_seed(seed: int) -> int:
+    """Returns the seed from 0 to 2**64 - 1 that a seed is another name of.
+
+    OpenAI's seeds are signed 64-bit integers, Triton's are unsigned: -1 is 2**64 - 1.
+    """
+    return seed % 2**64
 
 
 def _top_k(values: Values, default: int) -> int:
@@ -274,16 +295,13 @@ def _integer(values: Values, name: str, default: Any, low: int, high: int) -> An
     return int(value)
 
 
-def _real(
-    values: Values, name: str, default: float, low: float, high: float, above_low: bool = False
-) -> float:
+def _real(values: Values, name: str, default: float, low: float, high: float) -> float:
     value = _single(values, name)
     if value is None:
         return default
     number = float(value)
-    if not low <= number <= high or (above_low and number == low):
-        bounds = f"above {low:g} and at most {high:g}" if above_low else f"from {low:g} to {high:g}"
-        raise InvalidArgumentError(f"{name} is {number:g}: give a number {bounds}")
+    if not low <= number <= high:
+        raise InvalidArgumentError(f"{name} is {number:g}: give a number from {low:g} to {high:g}")
     return number
 
 

@@ -82,6 +82,7 @@ STEERING_INPUTS = (
 GENERATION_INPUTS = (
     _optional("max_tokens", "INT32"),
     _optional("min_tokens", "INT32"),
+    _optional("ignore_eos", "BOOL"),
     _optional("temperature", "FP32"),
     _optional("top_p", "FP32"),
     _optional("top_k", "INT32"),

@@ -349,8 +349,9 @@ class Engine:
         self._recorder.generated(sequence, now)
         text = self._token_bytes[token_id]
         # A special token has no text in which a stop string could be found.
-        stops = not text and self._token_bytes.name(token_id) in sequence.request.stop_words
-        ends, matcher = stops or token_id in self._end_ids, sequence.matcher
+        ends = not text and self._token_bytes.name(token_id) in sequence.request.stop_words
+        ends |= token_id in self._end_ids and not sequence.request.ignore_eos
+        matcher = sequence.matcher
         completes = matcher is not None and not ends and matcher.advance(token_id)
         sequence.append(token_id, text, ends=ends, completes=completes, logprobs=logprobs)
 

@@ -122,7 +122,7 @@ class SamplingTable:
         if sampling.top_p >= 1:
             amounts[_TOP_P] = np.inf
         kind = _GREEDY
-        if sampling.temperature > 0:
+        if sampling.temperature > 0 and sampling.top_p > 0:
             kind = _FEW if 1 <= sampling.top_k <= MAX_CANDIDATES else _ALL
         first_end = length + sequence.request.min_tokens
         self._kinds[row] = kind

@@ -33,6 +33,6 @@ async def test_an_interval_of_zero_sends_no_comments(interval: str, tasks: int) 
         pass
 
     settings = Settings.read({"HEARTBEAT_INTERVAL": interval})
-    stream = EventStream(events(), settings.heartbeat_interval, last_words=lambda: b"bye")
+    stream = EventStream(events(), settings.heartbeat_interval, last_words=lambda _: b"bye")
     await stream({"type": "http"}, receive, send)
     assert seen == [tasks]

@@ -57,6 +57,7 @@ def test_every_sampling_field_reaches_the_ensemble() -> None:
     fields: dict[str, Any] = {
         "max_tokens": 9,
         "min_tokens": 1,
+        "ignore_eos": True,
         "temperature": 0.5,
         "top_p": 0.5,
         "top_k": 5,
