@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from persona_research.definitions import TraitDefinition
@@ -31,11 +32,30 @@ strongly as words can show it.
 Reply with one whole number and nothing else. If the answer declines to answer the question, reply
 with the word REFUSAL instead."""
 
-_REPLY = re.compile(
-    r"(?:[a-z ]{1,30}[:=])?[\s*_`\"']*(?P<number>\d+(?:\.\d+)?)[\s*_`\"']*"
-    r"(?:(?:/|out of)\s*(?P<most>\d+))?(?!\d|\.\d)",
-    re.IGNORECASE,
+READING = 2
+"""Rises when a reply may be read as another score than before: stored scores are then not used."""
+
+_SCORE = r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)(?: ?%|(?: ?/ ?| out of )100)?"
+_LABEL = (
+    r"(?:(?:so|here|is|the|my|final|overall|total|numeric|trait|i|would|give|assign|this|answer|it|"
+    r"an?) ){0,8}(?:score|rating|grade|answer)(?: (?:is|of|would be):?| ?[:=]) ?"
 )
+_ALONE = re.compile(rf"{_SCORE}\.?")
+_LABELLED = re.compile(rf"{_LABEL}{_SCORE}\.?", re.IGNORECASE)
+_EXPLAINED = re.compile(
+    # What "3 of them" and "1. The" begin with counts something else than the trait.
+    rf"(?:{_LABEL})?{_SCORE}(?:\.?\n| ?[,;(]| - | (?:because|since)\b).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_LABELLED_AND_EXPLAINED = re.compile(rf"{_LABEL}{_SCORE}[.:] .*", re.IGNORECASE | re.DOTALL)
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_OF_A_HUNDRED = re.compile(r"(?:/ ?| out of )100\b")
+_MARKUP = re.compile(r"^(?:#{1,6}|>) |(?<!\d)[*_`\"']+|[*_`\"']+(?!\d)", re.MULTILINE)
+_SPACES = re.compile(r"[^\S\n]+")
+_DASHES = re.compile("[\u2012-\u2015]")
+_FENCE = re.compile(r"```(?:json)?", re.IGNORECASE)
+_KEYS = frozenset(("score", "rating", "grade"))
 
 
 def judge_prompt(trait: TraitDefinition, question: str, answer: str) -> str:
@@ -51,18 +71,50 @@ def judge_prompt(trait: TraitDefinition, question: str, answer: str) -> str:
     return places.sub(lambda place: values[place[0]], trait.eval_prompt or _RUBRIC)
 
 
-def parse_score(reply: str) -> float | None:
+def parse_score(reply: str, *, ended: bool = True) -> float | None:
     """Reads a score off a judging model's reply.
 
-    The reply must begin with a number from 0 to 100, perhaps after a label such as "Score:".
+    That is a number from 0 to 100 which stands alone, or follows a label such as "Score:", or
+    begins a reply that holds no other number; or the last line of a reply, with a label; or the
+    value of "score" in a JSON object without other numbers.
+
+    Args:
+        reply: What the model said; what it thought before, up to `</think>`, does not count.
+        ended: Whether that is all it said: a number at which a limit has cut it is no score.
 
     Returns:
         The score, or `None` for a refusal and for all that is not clearly a score.
     """
-    match = _REPLY.match(reply.strip())
-    if match is None or REFUSAL in reply.upper():
+    said = reply.rpartition("</think>")[2].strip()
+    is_cut = not ended and said[-1:].isdigit()
+    if is_cut or "<think>" in said or REFUSAL in said.upper():
         return None
-    if match["most"] not in (None, "100"):
+    text = _score_in_json(said) or _SPACES.sub(" ", _DASHES.sub("-", _MARKUP.sub("", said))).strip()
+    match = _ALONE.fullmatch(text) or _LABELLED.fullmatch(text)
+    if match is None and len(_NUMBER.findall(_OF_A_HUNDRED.sub("", text))) == 1:
+        match = _EXPLAINED.fullmatch(text) or _LABELLED_AND_EXPLAINED.fullmatch(text)
+    match = match or _last_line(text)
+    if match is None or float(match["number"]) > 100:
         return None
-    number = float(match["number"])
-    return number if number <= 100 else None
+    return float(match["number"])
+
+
+def _last_line(text: str) -> re.Match[str] | None:
+    """The score after a model's explanation, unless that has scored already, and otherwise."""
+    matches = [_LABELLED.fullmatch(line.strip()) for line in text.split("\n")]
+    scores = {match["number"] for match in matches if match}
+    return matches[-1] if len(scores) == 1 else None
+
+
+def _score_in_json(text: str) -> str:
+    """The score's text in a JSON object, "" if there is not just one, or it is not an object."""
+    try:
+        fields = json.loads(_FENCE.sub("", text))
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(fields, dict):
+        return ""
+    others = [value for key, value in fields.items() if key.lower() not in _KEYS]
+    scores = [value for key, value in fields.items() if key.lower() in _KEYS]
+    is_clear = len(scores) == 1 and all(isinstance(value, str) for value in others)
+    return json.dumps(scores[0]).strip('"') if is_clear else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from persona_research.definitions import TraitDefinition
-from persona_research.judges.rubric import judge_prompt, parse_score
+from persona_research.judges.rubric import READING, judge_prompt, parse_score
 from persona_research.model import AnswerRequest, ResearchModel
 from persona_research.progress import digest
 
@@ -26,7 +26,7 @@ class ModelJudge:
     @property
     def identity(self) -> str:
         """The model's."""
-        return digest("model", self._model.identity, _REPLY_TOKENS)
+        return digest("model", self._model.identity, _REPLY_TOKENS, READING)
 
     def scores(
         self, trait: TraitDefinition, questions: Sequence[str], answers: Sequence[str]
@@ -48,5 +48,5 @@ class ModelJudge:
         scores: list[float | None] = [None] * len(requests)
         replies = self._model.answers([requests[index] for index in fitting])
         for index, reply in zip(fitting, replies, strict=True):
-            scores[index] = parse_score(reply.text)
+            scores[index] = parse_score(reply.text, ended=reply.ended)
         return scores
