@@ -24,6 +24,7 @@ def evaluate_prompts(
     judge: options.JudgeKind = "rule",
     judge_model: options.JudgeModel = "",
     judge_url: options.JudgeUrl = "",
+    judge_concurrency: options.JudgeConcurrency = 8,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = 0.0,
     seed: options.Seed = 0,
@@ -46,7 +47,7 @@ def evaluate_prompts(
             keep=keep,
             dry_run=dry_run,
             model=ModelOptions(model, device, dtype, threads, batch_rows),
-            judge=JudgeChoice(judge, judge_model, judge_url),
+            judge=JudgeChoice(judge, judge_model, judge_url, judge_concurrency),
             sampling=Sampling(max_tokens, temperature, seed),
         )
         run_candidates(run, typer.echo)

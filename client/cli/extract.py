@@ -29,6 +29,7 @@ def extract(
     judge: options.JudgeKind = "rule",
     judge_model: options.JudgeModel = "",
     judge_url: options.JudgeUrl = "",
+    judge_concurrency: options.JudgeConcurrency = 8,
     no_filter: Annotated[
         bool, typer.Option("--no-filter", help="Take every answer, without a judge.")
     ] = False,
@@ -58,7 +59,9 @@ def extract(
             output=output or DEFAULT_VECTORS,
             runs=runs,
             model=ModelOptions(model, device, dtype, threads, batch_rows),
-            judge=None if no_filter else JudgeChoice(judge, judge_model, judge_url),
+            judge=None
+            if no_filter
+            else JudgeChoice(judge, judge_model, judge_url, judge_concurrency),
             settings=ExtractionSettings(max_tokens, temperature, samples, seed, blocks, scale),
             overwrite=force,
         )

@@ -28,6 +28,9 @@ JudgeModel = Annotated[str, typer.Option(help="The endpoint's name for the judgi
 JudgeUrl = Annotated[
     str, typer.Option(help="The OpenAI-compatible endpoint, with /v1; none: OPENAI_BASE_URL.")
 ]
+JudgeConcurrency = Annotated[
+    int, typer.Option(min=1, max=256, help="The most requests to the endpoint at a time.")
+]
 MaxTokens = Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")]
 Temperature = Annotated[float, typer.Option(min=0.0, max=2.0, help="0: the likeliest answer.")]
 Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]

@@ -58,7 +58,7 @@ def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
                 model,
                 definition,
                 candidates,
-                make_judge(run.judge, model),
+                make_judge(run.judge, model, say=say),
                 store,
                 run.sampling,
                 run.quiet,

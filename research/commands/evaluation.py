@@ -66,7 +66,7 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
     subjects = [_subject(path, run.prompts) for path in paths]
     _check(run, paths, subjects)
     with run.model.open() as model:
-        judge = make_judge(run.judge, model)
+        judge = make_judge(run.judge, model, say=say)
         output = run.output or DEFAULT_RUNS / model.name.replace("/", "--")
         with AnswerStore(output / ANSWERS) as store:
             found = evaluate(

@@ -59,7 +59,7 @@ def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
             f"{there[0]} is there already: give --force to replace it, or another --output"
         )
     with run.model.open() as model:
-        judge = make_judge(run.judge, model) if run.judge is not None else None
+        judge = make_judge(run.judge, model, say=say) if run.judge is not None else None
         folder = run.runs / model.name.replace("/", "--")
         for definition, target in zip(definitions, targets, strict=True):
             trait = definition.trait_name

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from persona_research.answering import stored_scores
+from persona_research.answering import check_judge, stored_scores
 from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import Cosines, Movement, cosines, movement
@@ -63,6 +63,8 @@ def evaluate(
         JudgeError: The judge cannot judge.
         RequestError: A scalar is too large or too small for the model's dtype.
     """
+    for each in subjects:
+        check_judge(judge, each.definition)
     traits = tuple(
         evaluate_trait(model, judge, each.vector, each.definition, settings, store, bar)
         for each in subjects

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from persona_research.judges.endpoint import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE, OpenAIJudge
+from persona_research.judges.endpoint import (
+    CONCURRENCY,
+    DEFAULT_URL,
+    KEY_VARIABLE,
+    URL_VARIABLE,
+    OpenAIJudge,
+)
 from persona_research.judges.judge import Judge, JudgeError
 from persona_research.judges.rule import RuleJudge
 from persona_research.judges.served import ModelJudge
@@ -24,17 +30,22 @@ class JudgeChoice:
         kind: By rules, by the loaded model, or by an endpoint.
         model: The endpoint's name for the model.
         base_url: The endpoint's address; "" takes it from the environment.
+        concurrency: The most requests that the endpoint is sent at a time.
     """
 
     kind: JudgeKind = "rule"
     model: str = ""
     base_url: str = ""
+    concurrency: int = CONCURRENCY
 
 
 def make_judge(
-    choice: JudgeChoice, model: ResearchModel, environment: Mapping[str, str] = os.environ
+    choice: JudgeChoice,
+    model: ResearchModel,
+    environment: Mapping[str, str] = os.environ,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Judge:
-    """Makes the judge that was chosen.
+    """Makes the judge that was chosen; it says to `say` what is to be known of an endpoint.
 
     Raises:
         JudgeError: The choice lacks something.
@@ -43,10 +54,13 @@ def make_judge(
         return RuleJudge()
     if choice.kind == "model":
         return ModelJudge(model)
-    url = choice.base_url or environment.get(URL_VARIABLE, "") or DEFAULT_URL
-    key = environment.get(KEY_VARIABLE, "")
+    url = choice.base_url or environment.get(URL_VARIABLE, "").strip() or DEFAULT_URL
+    # A file or a mounted secret often ends in a line end.
+    key = environment.get(KEY_VARIABLE, "").strip()
     if not choice.model:
         raise JudgeError("--judge openai needs --judge-model: the endpoint's name for the model")
     if url == DEFAULT_URL and not key:
         raise JudgeError(f"--judge openai needs a key in {KEY_VARIABLE}, or another --judge-url")
-    return OpenAIJudge(choice.model, base_url=url, api_key=key)
+    return OpenAIJudge(
+        choice.model, base_url=url, api_key=key, concurrency=choice.concurrency, say=say
+    )

@@ -26,7 +26,7 @@ from persona_research.definitions import (
     read_trait_definition,
 )
 from persona_research.judges import JudgeError
-from persona_research.judges.endpoint import _reply
+from persona_research.judges.completions import read_completion
 from persona_research.judges.rubric import parse_score
 from tests.fuzz import http_bodies
 from triton_models.contract import tensors
@@ -147,7 +147,7 @@ def _judges_reply(content: bytes) -> None:
     score = parse_score(text)
     assert score is None or 0 <= score <= 100
     with contextlib.suppress(JudgeError):
-        assert isinstance(_reply(httpx.Response(200, content=content)), str)
+        read_completion(httpx.Response(200, content=content))
 
 
 def _vector(suffix: str, content: bytes) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +17,7 @@ from persona_research.judges.endpoint import OpenAIJudge
 from persona_research.judges.rubric import judge_prompt, parse_score
 from persona_research.judges.served import ModelJudge
 from persona_research.model import Answer, AnswerRequest
+from tests.unit.research.judge_endpoint import endpoint, judge_at, says
 
 TRAIT = TraitDefinition(
     trait_name="warmth",
@@ -132,76 +130,6 @@ def test_a_model_judges_and_what_does_not_fit_its_context_has_no_score() -> None
     assert ModelJudge(model).scores(TRAIT, ["q"] * 4, answers) == [80.0, None, None, 20.0]
 
 
-Reply = Callable[[int, dict[str, Any]], tuple[int, dict[str, str], Any]]
-"""Makes a status, headers and a body of the number of the request and its body."""
-
-
-class Endpoint:
-    """An OpenAI-compatible endpoint that answers as it is told and notes what it saw."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.keys: set[str] = set()
-        self.most_at_once = 0
-        self._at_once = 0
-        self._lock = threading.Lock()
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                number = endpoint.enter(body, self.headers.get("authorization", ""))
-                status, headers, content = reply(number, body)
-                payload = json.dumps(content).encode()
-                self.send_response(status if self.path == "/v1/chat/completions" else 404)
-                for name, value in {**headers, "content-length": str(len(payload))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(payload)
-                endpoint.leave()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def enter(self, body: dict[str, Any], key: str) -> int:
-        with self._lock:
-            self.requests.append(body)
-            self.keys.add(key)
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
-            return len(self.requests)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._at_once -= 1
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@contextmanager
-def endpoint(reply: Reply) -> Iterator[Endpoint]:
-    server = Endpoint(reply)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def says(text: str | None) -> tuple[int, dict[str, str], Any]:
-    return 200, {}, {"choices": [{"message": {"role": "assistant", "content": text}}]}
-
-
-def judge_at(server: Endpoint, **options: Any) -> OpenAIJudge:
-    return OpenAIJudge("m", base_url=server.url, api_key="k3y", first_wait=0.01, **options)
-
-
 def test_an_endpoint_judges_each_answer_in_its_place() -> None:
     def reply(number: int, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
         content = body["messages"][0]["content"]
@@ -254,7 +182,7 @@ def test_an_outage_is_an_error_and_not_a_lack_of_scores() -> None:
         unreachable.scores(TRAIT, ["q"], ["a"])
 
 
-@pytest.mark.parametrize("body", [[], {"choices": []}, {"choices": [{"message": None}]}])
+@pytest.mark.parametrize("body", [[], "<html>", {"id": 1}, {"choices": ["text"]}])
 def test_an_answer_that_is_no_completion_is_an_error(body: Any) -> None:
     with (
         endpoint(lambda number, request: (200, {}, body)) as server,
