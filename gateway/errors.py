@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import grpc
 
-from triton_models.contract.errors import ErrorCode
+from triton_models.contract.errors import CONTEXT_LENGTH_WORDS, ErrorCode
 from triton_models.contract.tensors import PERSONA
 from triton_models.grpc_failures import FailureKind, failure_of
 
@@ -66,6 +66,12 @@ class UnprocessableError(InvalidRequestError):
     """The gateway refused a value of the request, by the model server's rules."""
 
     status = 422
+
+
+class ContextLengthError(InvalidRequestError):
+    """The prompt and its answer do not fit the model's context."""
+
+    code = "context_length_exceeded"
 
 
 class UnknownTraitError(GatewayError):
@@ -227,6 +233,8 @@ _ENSEMBLE_PREFIX = f"in ensemble '{PERSONA}', "
 
 def error_of_response(code: str, message: str) -> GatewayError:
     """Makes an error of the `error_code` and `error` that a response carries."""
+    if message.startswith(CONTEXT_LENGTH_WORDS):
+        return ContextLengthError(message)
     return _BY_CODE.get(code, GatewayError)(message or _INTERNAL_MESSAGE)
 
 
@@ -254,7 +262,8 @@ def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
         case FailureKind.RESTRICTED:
             return AccessRefusedError(detail)
         case FailureKind.INVALID:
-            return InvalidRequestError(shown, detail)
+            is_too_long = shown.startswith(CONTEXT_LENGTH_WORDS)
+            return (ContextLengthError if is_too_long else InvalidRequestError)(shown, detail)
         case FailureKind.FULL:
             return OverloadedError(shown, detail)
     return GatewayError(_INTERNAL_MESSAGE, detail)

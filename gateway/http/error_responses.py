@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from gateway.errors import CLIENT_CLOSED, GatewayError, shortened
+from gateway.errors import CLIENT_CLOSED, ContextLengthError, GatewayError, shortened
 from gateway.http.client_disconnect import ClientGoneError
 from gateway.http.error_body import ErrorResponse
 from gateway.http.openai_errors import error_body, is_openai_path, named_field
@@ -27,6 +27,9 @@ _MAX_PROBLEM = 500
 
 _SHOWN_PROBLEMS = 5
 """How many of a body's faults are told: whoever has more repairs these first."""
+
+_PROMPTS = ("messages", "prompt")
+"""What fields with prompts are called, in OpenAI's API."""
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -81,7 +84,7 @@ def install_error_handlers(app: FastAPI) -> None:
             error.code,
             error.message,
             detail=detail,
-            param=named_field(error.message, _body_fields(request)),
+            param=_param(request, error),
             headers=error.headers,
         )
 
@@ -166,6 +169,13 @@ def _sentence(problem: Mapping[str, Any], known: Sequence[str]) -> str:
     says_value = "input" not in problem or problem["type"] == "value_error"
     given = "" if says_value else f", not {problem['input']!r}"
     return f"{place}: {message}{given}" if place else message
+
+
+def _param(request: Request, error: GatewayError) -> str | None:
+    known = _body_fields(request)
+    if isinstance(error, ContextLengthError):
+        return next((name for name in _PROMPTS if name in known), None)
+    return named_field(error.message, known)
 
 
 def _body_fields(request: Request) -> list[str]:

@@ -40,7 +40,7 @@ def test_a_request_that_cannot_be_right_is_refused_by_triton(
     [
         ({"trait": "rudeness", "scalar": 1.0}, "not_found", "the traits are flattery, halluc"),
         ({"trait": "sarcasm", "scalar": 1.0, "layers": [99]}, "invalid_argument", "layers [99]"),
-        ({"text_input": "word " * 3000}, "invalid_argument", "shorten it by at least"),
+        ({"text_input": "word " * 3000}, "invalid_argument", "shorten the prompt by at least"),
         ({"max_tokens": 100_000}, "invalid_argument", "set max_tokens to at most"),
         ({"trait": "sarcasm", "scalar": 1e38}, "invalid_argument", "use a smaller one"),
     ],

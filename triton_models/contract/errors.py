@@ -45,6 +45,23 @@ class InvalidArgumentError(RequestError):
     code = ErrorCode.INVALID_ARGUMENT
 
 
+CONTEXT_LENGTH_WORDS = "This model's maximum context length is"
+"""How the message of a `ContextLengthError` begins: OpenAI's words, by which routers and agents
+know that a shorter request, or another model, would do."""
+
+
+class ContextLengthError(InvalidArgumentError):
+    """The prompt and its answer do not fit the context.
+
+    Args:
+        context_length: The maximum number of tokens of both together.
+        problem: What is wrong, and what would be right.
+    """
+
+    def __init__(self, context_length: int, problem: str) -> None:
+        super().__init__(f"{CONTEXT_LENGTH_WORDS} {context_length} tokens, but {problem}")
+
+
 class TraitNotLoadedError(RequestError):
     """The request names a trait for which no vector is loaded."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.errors import ContextLengthError, InvalidArgumentError
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
 from triton_models.steering.delta import resolve_steering
@@ -35,7 +35,8 @@ class RequestLimits:
         """Returns how many tokens a request may generate.
 
         Raises:
-            InvalidArgumentError: The prompt is empty, or does not fit the model.
+            InvalidArgumentError: The prompt is empty, or has tokens that the model does not have.
+            ContextLengthError: The prompt and its answer do not fit the context.
         """
         length = len(prompt_ids)
         if not length:
@@ -44,17 +45,18 @@ class RequestLimits:
             raise InvalidArgumentError(f"input_ids must be from 0 to {self.vocabulary_size - 1}")
         room = self.context_length - length
         if room < 1:
-            raise InvalidArgumentError(
-                f"the prompt has {length} tokens, but the model's context holds "
-                f"{self.context_length} with the answer: shorten it by at least {1 - room}"
+            raise ContextLengthError(
+                self.context_length,
+                f"the prompt has {length}, and its answer at least 1: shorten the prompt by at "
+                f"least {1 - room}",
             )
         if request.max_tokens is None:
             return max(min(self.default_max_tokens, room), 1)
         if request.max_tokens > room:
-            raise InvalidArgumentError(
-                f"the prompt has {length} tokens and max_tokens is {request.max_tokens}: together "
-                f"more than the context of {self.context_length}; set max_tokens to at most "
-                f"{room} or shorten the prompt"
+            raise ContextLengthError(
+                self.context_length,
+                f"the prompt has {length} and max_tokens is {request.max_tokens}: set max_tokens "
+                f"to at most {room}, or shorten the prompt",
             )
         return request.max_tokens
 

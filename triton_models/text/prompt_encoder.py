@@ -14,7 +14,7 @@ from dataclasses import replace
 from transformers import PreTrainedTokenizerBase
 
 from triton_models.contract.chat import Chat
-from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.errors import ContextLengthError
 from triton_models.contract.prompt import Prompt
 from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_piece import PromptPiece, token_ids
@@ -42,7 +42,8 @@ class PromptEncoder:
         length exactly.
 
         Raises:
-            InvalidArgumentError: It has far too many tokens, or as for `ChatTemplate.render`.
+            ContextLengthError: It has far too many tokens.
+            InvalidArgumentError: As for `ChatTemplate.render`.
         """
         if isinstance(prompt, Chat):
             pieces = self._template.render(prompt)
@@ -54,9 +55,8 @@ class PromptEncoder:
                 self._recent.popitem(last=False)
         ids = self._recent[pieces]
         if ids is None:
-            raise InvalidArgumentError(
-                f"the prompt has more than {self._max_tokens} tokens, and the context "
-                "(MAX_CONTEXT) holds no more: shorten it"
+            raise ContextLengthError(
+                self._max_tokens, "the prompt has more: shorten it (MAX_CONTEXT)"
             )
         return ids
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from gateway.errors import InvalidRequestError
 from triton_models.grpc_messages import TritonChunk
@@ -18,6 +18,8 @@ class ChoiceFormat(ABC):
         index: Which one.
         logprobs: Whether to say how likely each token was.
     """
+
+    _no_content: ClassVar[Mapping[str, Any]]
 
     def __init__(self, index: int, logprobs: bool) -> None:
         self.index = index
@@ -34,6 +36,24 @@ class ChoiceFormat(ABC):
     def named(self, error: InvalidRequestError) -> InvalidRequestError:
         """Returns why the answer was refused, in terms of what the client has sent."""
         return error
+
+    def ending_alone(self, pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Returns choices of which one that says why the answer ended has nothing of it.
+
+        Clients that stop reading at the reason must not lose the last words.
+        """
+        if not pieces or pieces[-1]["finish_reason"] is None:
+            return pieces
+        last = pieces[-1]
+        end = {**last, **self._no_content}
+        if end == last:
+            return pieces
+        content = {name: value for name, value in last.items() if name != "steering"}
+        return [
+            *pieces[:-1],
+            {**content, "finish_reason": None},
+            {**end, "logprobs": None},
+        ]
 
     def _around(
         self, content: Mapping[str, Any], logprobs: Any, chunk: TritonChunk
@@ -56,6 +76,7 @@ class ChoiceFormat(ABC):
 class ChatChoice(ChoiceFormat):
     """An answer to a chat."""
 
+    _no_content: ClassVar[Mapping[str, Any]] = {"delta": {}}
     _begun = False
 
     def whole(self, answer: TritonChunk) -> dict[str, Any]:
@@ -78,6 +99,8 @@ class ChatChoice(ChoiceFormat):
 
 class TextChoice(ChoiceFormat):
     """A continuation of a prompt."""
+
+    _no_content: ClassVar[Mapping[str, Any]] = {"text": ""}
 
     def __init__(self, index: int, logprobs: bool) -> None:
         super().__init__(index, logprobs)

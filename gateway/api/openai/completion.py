@@ -74,6 +74,7 @@ class CompletionAnswer:
         per_prompt: How many answers each prompt has.
         logprobs: Whether to say how likely each token was.
         include_usage: Whether a stream says how many tokens there were.
+        continuous_usage: Whether, with that, each of its chunks says how many there were so far.
         log_fields: What the request's log line will say.
     """
 
@@ -86,6 +87,7 @@ class CompletionAnswer:
         per_prompt: int,
         logprobs: bool,
         include_usage: bool,
+        continuous_usage: bool = False,
         log_fields: dict[str, Any],
     ) -> None:
         self._kind = kind
@@ -93,6 +95,7 @@ class CompletionAnswer:
         self._choices = [kind.choice(index, logprobs) for index in range(len(generations))]
         self._per_prompt = per_prompt
         self._include_usage = include_usage
+        self._continuous_usage = include_usage and continuous_usage
         self._log_fields = log_fields
         self._head = {
             "id": kind.id_prefix + uuid.uuid4().hex,
@@ -134,8 +137,9 @@ class CompletionAnswer:
                     # OpenAI's own client wants choices to begin in their order.
                     earlier = self._choices[num_begun : choice.index]
                     begun = [piece for each in earlier for piece in each.pieces(TritonChunk())]
-                    for piece in begun + choice.pieces(chunk):
-                        yield self._event([piece], None)
+                    for piece in begun + choice.ending_alone(choice.pieces(chunk)):
+                        usage = self._usage() if self._continuous_usage else None
+                        yield self._event([piece], usage)
                     num_begun = max(num_begun, choice.index + 1)
         if self._include_usage:
             yield self._event([], self._usage())

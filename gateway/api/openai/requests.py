@@ -27,6 +27,7 @@ from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import FormatFields
 from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message, one_or_list
 from gateway.api.openai.tools import MAX_TOOLS, Calling, Tool, ToolChoiceField, calling, check_tools
+from gateway.api.openai.vllm_fields import VLLM_FIELDS
 from gateway.api.request_bodies import Sampling, Steering, TraitScalar
 from triton_models.contract.request import MAX_TRAIT_CHARS, MAX_TRAITS
 
@@ -35,6 +36,8 @@ _MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)
 
 _NO_SEARCH = "the model searches nothing by itself: offer it tools"
 _NOT_ADJUSTABLE = "the model does not reason and its answers have no levels of detail"
+
+_NOT_RANKED = "answers are not ranked: ask for n of them"
 
 _EXAMPLE_STEERING: JsonValue = {"traits": [{"name": "sarcasm", "scalar": 2.0}]}
 _EXAMPLE_TOOL: JsonValue = {
@@ -76,6 +79,10 @@ class StreamOptions(Fields):
 
     include_usage: bool = Field(
         default=False, description="Whether the last chunk, without choices, has the `usage`."
+    )
+    continuous_usage_stats: bool = Field(
+        default=False,
+        description="Whether, with `include_usage`, every chunk has the `usage` so far, as vLLM's.",
     )
 
 
@@ -153,7 +160,9 @@ class ChatRequest(CompletionFields):
         "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
         "prediction": Refusal("answers are not predicted"),
         "reasoning_effort": Refusal(_NOT_ADJUSTABLE, ("none",)),
-        "verbosity": Refusal(_NOT_ADJUSTABLE),
+        "verbosity": Refusal(_NOT_ADJUSTABLE, ("medium",)),
+        "best_of": Refusal(_NOT_RANKED, (1,)),
+        **VLLM_FIELDS,
     }
 
     messages: list[Message] = Field(
@@ -229,8 +238,9 @@ class CompletionRequest(CompletionFields):
 
     refused: ClassVar[Mapping[str, Refusal]] = {
         "suffix": Refusal("the model only continues texts", ("",)),
-        "best_of": Refusal("answers are not ranked: ask for n of them", (1,)),
+        "best_of": Refusal(_NOT_RANKED, (1,)),
         "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
+        **VLLM_FIELDS,
     }
 
     prompt: Annotated[

@@ -128,6 +128,7 @@ async def _answer(
         per_prompt=body.n,
         logprobs=requests[0].parsed.logprobs is not None,
         include_usage=body.stream_options.include_usage,
+        continuous_usage=body.stream_options.continuous_usage_stats,
         log_fields=request.state.log_fields,
     )
     if body.stream:

@@ -24,7 +24,7 @@ from tests.e2e.waiting import eventually
         ({"tools": [{}]}, openai.BadRequestError, "tools.0.type", "required"),
         ({"functions": [{}]}, openai.BadRequestError, "functions", "by tools"),
         ({"temperature": 9}, openai.BadRequestError, "temperature", "from 0 to 2"),
-        ({"max_tokens": 100_000}, openai.BadRequestError, None, "max_tokens"),
+        ({"max_tokens": 100_000}, openai.BadRequestError, "messages", "max_tokens"),
         ({"extra_body": {"stering": SARCASM}}, openai.BadRequestError, "stering", "steering"),
         (
             {"extra_body": {"steering": {"traits": [{"name": "rudeness", "scalar": 1}]}}},

@@ -146,7 +146,7 @@ def test_a_prompt_that_is_far_too_long_is_refused_by_its_beginning_and_once(text
     tokenizer: Any = CountingTokenizer()
     encoder = PromptEncoder(tokenizer, MAX_TOKENS)
     for _ in range(33):
-        with pytest.raises(InvalidArgumentError, match=r"more than 100 tokens.*MAX_CONTEXT"):
+        with pytest.raises(InvalidArgumentError, match=r"is 100 tokens.*MAX_CONTEXT"):
             encoder.encode(parse(text, raw=True))
     # A token of the demo's is no longer than a word; twice as much is the most that is looked at.
     assert tokenizer.characters < 33 * MAX_TOKENS

@@ -81,21 +81,25 @@ async def test_a_streamed_chat_names_its_role_once_and_ends_with_done() -> None:
     first = json.loads((await anext(stream)).removeprefix(b"data: "))
     engine.stream.responses.put_nowait(LO)
     second = json.loads((await anext(stream)).removeprefix(b"data: "))
+    third = json.loads((await anext(stream)).removeprefix(b"data: "))
     assert [event async for event in stream] == [b"data: [DONE]\n\n"]
     assert first["object"] == "chat.completion.chunk"
     assert "usage" not in first
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "Hel"}
     assert first["choices"][0]["finish_reason"] is None
     assert second["choices"][0]["delta"] == {"content": "lo"}
-    assert second["choices"][0]["finish_reason"] == "stop"
-    assert first["id"] == second["id"]
+    assert second["choices"][0]["finish_reason"] is None
+    assert third["choices"][0]["delta"] == {}
+    assert third["choices"][0]["finish_reason"] == "stop"
+    assert first["id"] == second["id"] == third["id"]
 
 
 async def test_an_empty_answer_still_has_a_role_and_a_reason() -> None:
     generation, _ = make(TritonChunk(finish_reason="stop", final=True))
-    chunk, done = await events(completion(CHAT, [generation]))
+    chunk, last, done = await events(completion(CHAT, [generation]))
     assert chunk["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert chunk["choices"][0]["finish_reason"] == "stop"
+    assert last["choices"][0]["delta"] == {}
+    assert last["choices"][0]["finish_reason"] == "stop"
     assert done == "[DONE]"
 
 
@@ -117,7 +121,7 @@ async def test_several_answers_share_a_prompt_in_the_usage_and_keep_their_index(
     *chunks, _ = await events(completion(CHAT, generations, per_prompt=2))
     for index in (0, 1):
         own = [c["choices"][0] for c in chunks if c["choices"][0]["index"] == index]
-        assert "".join(choice["delta"]["content"] for choice in own) == "Hello"
+        assert "".join(choice["delta"].get("content", "") for choice in own) == "Hello"
         assert own[-1]["finish_reason"] == "stop"
 
 
@@ -128,7 +132,7 @@ async def test_what_steering_has_to_say_stands_in_the_last_choice() -> None:
     body = await completion(CHAT, [generation]).complete()
     assert body["choices"][0]["steering"] == shown
     generation, _ = make(dataclasses.replace(LO, **said))
-    chunk, _ = await events(completion(TEXT, [generation]))
+    _, chunk, _ = await events(completion(TEXT, [generation]))
     assert chunk["choices"][0]["steering"] == shown
 
 
