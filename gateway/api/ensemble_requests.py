@@ -65,10 +65,7 @@ def request_of(
     if body.messages is not None:
         messages = [message.model_dump(exclude_none=True) for message in body.messages]
         inputs["messages"] = [json.dumps(messages, ensure_ascii=False)]
-    if body.raw:
-        inputs["raw"] = [True]
-    if body.ignore_eos:
-        inputs["ignore_eos"] = [True]
+    inputs |= {name: [True] for name in ("raw", "ignore_eos") if getattr(body, name)}
     if body.stop is not None:
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
     if body.monitor is not None:
