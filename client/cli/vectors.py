@@ -42,6 +42,12 @@ def import_vector(
         str | None, typer.Option(help="The model the vector was made from.")
     ] = None,
     convention: Convention = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The layer of a .pt file's single vector; none: as its name says."
+        ),
+    ] = None,
     layers: Annotated[
         str | None, typer.Option(help="The blocks to steer when a request names none, like 15,20.")
     ] = None,
@@ -59,7 +65,9 @@ def import_vector(
         from triton_models.vectors.formats import read_vector, write_vector
         from triton_models.vectors.persona_vector import check_trait_name
 
-        vector = read_vector(file, trait_name=trait, model_name=model_name, convention=convention)
+        vector = read_vector(
+            file, trait_name=trait, model_name=model_name, convention=convention, layer=layer
+        )
         if selected:
             vector = with_selected(vector, selected)
         target = to / f"{check_trait_name(vector.trait_name)}.{form}"

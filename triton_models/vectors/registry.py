@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from triton_models.contract.errors import TraitNotLoadedError
+from triton_models.vectors.formats.torch_file import ASSUMED_ROWS
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 MAX_METADATA_BYTES = 2**18
@@ -87,8 +88,8 @@ class ModelFit:
         """Makes sure that a vector fits the model's residual stream and can be described.
 
         Raises:
-            VectorFileError: It has another width, or a block that the model lacks; or its metadata
-                cannot be shown.
+            VectorFileError: It has another width, a block that the model lacks, or rows of blocks
+                that were taken for hidden states; or its metadata cannot be shown.
         """
         if vector.hidden_size != self.hidden_size:
             raise VectorFileError(
@@ -101,6 +102,12 @@ class ModelFit:
             raise VectorFileError(
                 f"it has vectors for blocks {outside}, but the model has blocks 0 to "
                 f"{self.num_layers - 1}"
+            )
+        if vector.metadata.get(ASSUMED_ROWS) == self.num_layers:
+            raise VectorFileError(
+                f"its .pt file has {self.num_layers} rows, as many as the model has blocks, but "
+                f"was read as hidden states, which are {self.num_layers + 1}: give --convention block "
+                "(convention=block in a request), or hidden-state if that is what they are"
             )
         _check_metadata(vector.metadata)
 

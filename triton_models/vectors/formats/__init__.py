@@ -65,11 +65,12 @@ def read_vector(
     trait_name: str | None = None,
     model_name: str | None = None,
     convention: Convention | str | None = None,
+    layer: int | None = None,
 ) -> PersonaVector:
     """Reads a vector from a file of any format, which its suffix determines.
 
     The names override those in the file, or of the file; the convention overrides what the format's
-    indices count.
+    indices count; the layer is that of a `.pt` file's single vector, whatever its name says.
 
     Raises:
         VectorFileError: The file cannot be read, or is not a vector; the message names it.
@@ -81,6 +82,7 @@ def read_vector(
         trait_name=trait_name,
         model_name=model_name,
         convention=convention,
+        layer=layer,
     )
 
 
@@ -91,6 +93,7 @@ def read_vector_bytes(
     trait_name: str | None = None,
     model_name: str | None = None,
     convention: Convention | str | None = None,
+    layer: int | None = None,
 ) -> PersonaVector:
     """Reads a vector from a file's bytes; see `read_vector`.
 
@@ -103,7 +106,7 @@ def read_vector_bytes(
             raise _too_large(len(content))
         if not content:
             raise VectorFileError("is empty")
-        found = _format(path).read(content, path.stem, _convention(convention))
+        found = _read(content, path, _convention(convention), layer)
         vector = checked_vector(
             _trait_name(found, trait_name),
             found.model_name if model_name is None else model_name,
@@ -155,6 +158,16 @@ def _content(path: Path) -> bytes:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise VectorFileError(f"{path.name}: cannot be read: {error.strerror}") from error
+
+
+def _read(
+    content: bytes, path: PurePath, convention: Convention | None, layer: int | None
+) -> FileContent:
+    if layer is None:
+        return _format(path).read(content, path.stem, convention)
+    if _format(path) is not _FORMATS[".pt"]:
+        raise VectorFileError("says itself which layers it has: only a .pt file may be told")
+    return torch_file.read(content, path.stem, convention, layer)
 
 
 def _too_large(size: int) -> VectorFileError:

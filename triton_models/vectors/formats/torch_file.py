@@ -3,8 +3,8 @@
 persona_vectors saves `{trait}_response_avg_diff.pt` (or `prompt_avg`, `prompt_last`): float32
 [layers + 1, hidden], whose row r is the difference of `hidden_states[r]`. Row 0 belongs to the
 embeddings. The last row is taken after the final norm rather than from the last block's output, so
-it would steer wrongly and is never read. EasySteer saves single vectors [hidden], with the layer in
-the file's name.
+it would steer wrongly and is never read. EasySteer saves single vectors [hidden], mostly with the
+layer in the file's name.
 
 Such a file is a zip archive with a pickle. Its opcodes are checked first: they must describe one
 tensor and name nothing else. Then it is unpickled with substitutes for torch's functions, so that
@@ -40,10 +40,18 @@ from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 NOTE = "import_note"
 """The metadata key for a note on the rows that were left out."""
 
+ASSUMED_ROWS = "assumed_hidden_states"
+"""The metadata key for the number of rows that were taken for hidden states without being told."""
+
 _DIFF_SUFFIX = re.compile(r"_(response_avg|prompt_avg|prompt_last)_diff$")
-_LAYER_IN_NAME = re.compile(r"[_.-]?(?:layer|block)_?(\d+)(?!\d)")
+_LAYER_IN_NAME = re.compile(r"[_.-]?(?:layer|block)[_-]?(\d+)(?!\d)")
 _MAX_PICKLE_BYTES = 2**16
 _MAX_ENTRIES = 64
+_ARRAY_BYTES = 256
+_ARRAY_HINT = (
+    "holds a NumPy array, not a tensor: save it where it was made with "
+    "torch.save(torch.from_numpy(array), path)"
+)
 
 _OPCODES = re.compile(
     "PROTO|STOP|MARK|GLOBAL|REDUCE|BINPERSID|(LONG_)?BIN(PUT|GET)|BINUNICODE|BININT[12]?|LONG1|"
@@ -82,16 +90,20 @@ _NAMED: dict[str, Any] = {
 }
 
 
-def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
-    """Reads a tensor [layers + 1, hidden], or [hidden] with the layer in the file's name.
+def read(
+    content: bytes, stem: str, convention: Convention | None, layer: int | None = None
+) -> FileContent:
+    """Reads a tensor [layers + 1, hidden], or [hidden] of a layer, given or in the file's name.
 
     Rows count hidden states unless the convention says otherwise, so that row r is block r - 1 and
-    the first and last rows are left out; with blocks, row r is block r and all are read. A layer in
-    the file's name counts blocks.
+    the first and last rows are left out; with blocks, row r is block r and all are read. A single
+    vector's layer counts blocks unless the convention says otherwise.
     """
     rows = _numbers(content)
     if rows.ndim == 1:
-        return _single(rows, stem, convention or Convention.BLOCK)
+        return _single(rows, stem, convention or Convention.BLOCK, layer)
+    if layer is not None:
+        raise VectorFileError(f"holds {len(rows)} rows, not the single vector of a layer")
     trait_name = _DIFF_SUFFIX.sub("", stem)
     method = _DIFF_SUFFIX.search(stem)
     metadata: dict[str, Any] = {"method": f"persona_vectors {method[1]}"} if method else {}
@@ -107,6 +119,12 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
         f"row 0 (the embeddings) and row {last} (after the final norm, not the output of block "
         f"{last - 1}) were left out"
     )
+    if convention is None:
+        metadata[ASSUMED_ROWS] = len(rows)
+        metadata[NOTE] += (
+            f"; its {len(rows)} rows were taken for the hidden states of a model of {last} blocks: "
+            f"if that has {len(rows)}, each row is a block's, and --convention block reads it right"
+        )
     blocks = {Convention.HIDDEN_STATE.block_of(row): rows[row] for row in range(1, last)}
     return FileContent(blocks, trait_name, metadata=metadata)
 
@@ -141,14 +159,16 @@ def write(vector: PersonaVector) -> bytes:
     return buffer.getvalue()
 
 
-def _single(vector: NDArray[np.float32], stem: str, convention: Convention) -> FileContent:
-    layers = _LAYER_IN_NAME.findall(stem)
+def _single(
+    vector: NDArray[np.float32], stem: str, convention: Convention, layer: int | None
+) -> FileContent:
+    layers = [int(each[:5]) for each in _LAYER_IN_NAME.findall(stem)] if layer is None else [layer]
     if len(layers) != 1:
         raise VectorFileError(
-            "holds a single vector, but its name does not say for which layer: rename it to "
-            "something like sarcasm_layer_20.pt"
+            "holds a single vector, but its name does not say for which layer: say it with "
+            "--layer of persona vectors import, or rename it to something like sarcasm_layer_20.pt"
         )
-    block = convention.block_of(checked_index(str(int(layers[0][:5]))))
+    block = convention.block_of(checked_index(str(layers[0])))
     return FileContent({block: vector}, _LAYER_IN_NAME.sub("", stem))
 
 
@@ -200,6 +220,11 @@ def _view(tensor: _Tensor, parts: Mapping[str, bytes]) -> NDArray[Any]:
     )
 
 
+def _is_array(pickled: bytes) -> bool:
+    """Whether a pickle begins as that of a NumPy array."""
+    return b"numpy" in pickled[:_ARRAY_BYTES] and b"_reconstruct" in pickled[:_ARRAY_BYTES]
+
+
 def _are_counts(values: object) -> bool:
     return isinstance(values, tuple) and all(type(each) is int and each >= 0 for each in values)
 
@@ -220,6 +245,8 @@ class _Unpickler(pickle.Unpickler):
 def _parts(content: bytes) -> dict[str, bytes]:
     """Returns the uncompressed parts of the zip archive, by name."""
     if not content.startswith(b"PK\x03\x04"):
+        if _is_array(content):
+            raise VectorFileError(_ARRAY_HINT)
         raise VectorFileError(
             "is not a file of torch.save since 1.6, but a bare pickle or something else: a pickle "
             "can run code and is never loaded; save a tensor with torch.save(tensor, path)"
@@ -243,6 +270,8 @@ def _parts(content: bytes) -> dict[str, bytes]:
     except Exception as error:
         # zipfile also raises errors of struct, of offsets and of encodings.
         raise VectorFileError(f"is not an intact file of torch.save: {error}") from error
+    if _is_array(parts.get("data.pkl", b"")):
+        raise VectorFileError(_ARRAY_HINT)
     tensors = [name for name in parts if name.startswith("data/")]
     if "data.pkl" not in parts or tensors != ["data/0"]:
         raise VectorFileError("does not hold exactly one tensor: save a single tensor")

@@ -74,7 +74,7 @@ def test_a_single_vector_of_easysteer_has_its_block_in_its_name() -> None:
     assert counted.blocks.keys() == {1}
 
 
-@pytest.mark.parametrize("name", ["dry.pt", "layer_1_layer_2.pt", "task_layer-10.pt"])
+@pytest.mark.parametrize("name", ["dry.pt", "layer_1_layer_2.pt"])
 def test_a_single_vector_without_one_clear_block_is_refused(name: str) -> None:
     content = (DATA / "easysteer_layer_2.pt").read_bytes()
     with pytest.raises(VectorFileError, match="does not say for which layer"):
