@@ -44,11 +44,6 @@ def chat_requests(
     if body.calling is not None:
         inputs["tools"] = [json.dumps(body.calling.tools, ensure_ascii=False)]
         if body.calling.grammar is not None:
-            if body.format is not None:
-                raise InvalidRequestError(
-                    "calls of tools have a form of their own: leave out response_format and the "
-                    "like, or let tool_choice be auto and tools not be strict"
-                )
             inputs["format"] = [json.dumps({"type": "grammar", "grammar": body.calling.grammar})]
     try:
         return _requests(body, fields, named, settings, inputs)

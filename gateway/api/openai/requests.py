@@ -208,11 +208,18 @@ class ChatRequest(CompletionFields):
     @cached_property
     def calling(self) -> Calling | None:
         """What the answer may call, if anything."""
-        return calling(self.tools, self.tool_choice, self.parallel_tool_calls)
+        answer = None
+        if self.format is not None:
+            answer = self.format.get("schema", {"type": "object"})
+        return calling(self.tools, self.tool_choice, self.parallel_tool_calls, answer)
 
     @model_validator(mode="after")
     def _agrees(self) -> ChatRequest:
         check_tools(self.tools, self.tool_choice)
+        if self.tools and self.format and not self.format["type"].startswith("json"):
+            raise ValueError(
+                "tools go only with a format of JSON: what matches another one could be no call"
+            )
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise ValueError("max_completion_tokens is another name of max_tokens: give one")
         if self.top_logprobs is not None and not self.logprobs:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.api.openai.tool_call_stream import CLOSE, OPEN
-from triton_models.contract.answer_format import OWN_OPTIONS
+from triton_models.contract.answer_format import JSON_OPTIONS, OWN_OPTIONS
 
 _NO_ARGUMENTS: Mapping[str, Any] = {
     "type": "object",
@@ -28,6 +28,7 @@ def calling_grammar(
     *,
     several: bool,
     optional: bool,
+    answer: Mapping[str, Any] | None = None,
 ) -> str:
     """Returns the grammar.
 
@@ -36,9 +37,11 @@ def calling_grammar(
             arguments, if it has any; and whether that must be enforced to the letter.
         several: Whether there may be more than one call.
         optional: Whether there may be none, but text; and text before and after calls.
+        answer: The JSON schema of what there may be instead of calls, and of nothing else.
     """
     open_, close, line_end = json.dumps(OPEN), json.dumps(f"\n{CLOSE}"), json.dumps("\n")
-    if optional:
+    calls = f"call ({line_end} call)*" if several else "call"
+    if optional and answer is None:
         # A lazy lexeme ends as soon as it can, so that text has no marker which begins no call.
         start = "call* text" if several else "text | call"
         rules = [
@@ -48,13 +51,15 @@ def calling_grammar(
             f"open[lazy]: TEXT {open_}",
         ]
     else:
-        start = f"call ({line_end} call)*" if several else "call"
-        rules = [f"start: {start}", f"open: {open_}"]
+        rules = [f"start: {calls}", f"open: {open_}"]
+        if answer is not None:
+            rules[0] = f"start: answer | {calls}"
+            rules.append(f"answer: {_json(answer, JSON_OPTIONS)}")
     bodies = [f"function{number}" for number in range(len(functions))]
     rules.append(f"call: open {line_end} ({' | '.join(bodies)}) {close}")
     for body, (name, schema, strict) in zip(bodies, functions, strict=True):
         beginning = json.dumps(f'{{"name": "{name}", "arguments": ')
-        rules.append(f'{body}: {beginning} %json {_arguments(schema, strict)} "}}"')
+        rules.append(f'{body}: {beginning} {_arguments(schema, strict)} "}}"')
     return "\n".join(rules)
 
 
@@ -71,4 +76,9 @@ def _arguments(schema: Mapping[str, Any] | None, strict: bool) -> str:
         # What cannot be enforced is refused where the client insists, else left out.
         "lenient": not strict,
     }
-    return json.dumps({"type": "object", **schema, OWN_OPTIONS: options}, ensure_ascii=False)
+    return _json({"type": "object", **schema}, options)
+
+
+def _json(schema: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """Returns what matches a schema, in Lark's syntax."""
+    return f"%json {json.dumps({**schema, OWN_OPTIONS: options}, ensure_ascii=False)}"

@@ -188,24 +188,33 @@ def check_tools(tools: Sequence[Tool], choice: ToolChoice | None) -> None:
         )
 
 
-def calling(tools: Sequence[Tool], choice: ToolChoice | None, several: bool) -> Calling | None:
+def calling(
+    tools: Sequence[Tool],
+    choice: ToolChoice | None,
+    several: bool,
+    answer: Mapping[str, Any] | None = None,
+) -> Calling | None:
     """Returns what an answer may call, `None` if nothing.
 
     Args:
         tools: The chat's tools; `check_tools` has checked them.
         choice: Whether one has to be called; `None` leaves it to the model.
         several: Whether there may be more than one call.
+        answer: The JSON schema of an answer without calls, if it is to match one.
     """
     mode, name = (choice.mode, choice.name) if choice else ("auto", None)
     if mode == "none" or not tools:
         return None
     functions = [tool.function for tool in tools if name in (None, tool.function.name)]
     grammar = None
-    if mode == "required" or not several or any(function.strict for function in functions):
+    optional = mode == "auto"
+    is_free = optional and several and answer is None
+    if not is_free or any(function.strict for function in functions):
         grammar = calling_grammar(
             [(each.name, each.parameters, each.strict) for each in functions],
             several=several and name is None,
-            optional=mode == "auto",
+            optional=optional,
+            answer=answer if optional else None,
         )
     shown = [tool.model_dump(exclude_none=True, exclude={"function": {"strict"}}) for tool in tools]
     return Calling(shown, frozenset(function.name for function in functions), grammar)

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
 from gateway.api.openai.requests import ChatRequest, CompletionRequest
-from gateway.errors import InvalidRequestError
 from gateway.settings import Settings
 from triton_models.contract.answer_format import AnswerFormat
 
@@ -86,10 +85,3 @@ def test_each_way_to_say_it_asks_the_model_for_the_same(
 def test_what_cannot_be_followed_is_refused_by_name(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message.replace("[", r"\[")):
         chat(**fields)
-
-
-def test_a_call_that_must_be_made_leaves_no_room_for_another_form() -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-    body = chat(tools=[tool], tool_choice="required", guided_regex="a+")
-    with pytest.raises(InvalidRequestError, match="a form of their own"):
-        chat_requests(body, [], Settings())

@@ -40,7 +40,7 @@ WRONG = [
 ]
 
 
-def grammar(**options: bool) -> str:
+def grammar(**options: Any) -> str:
     return calling_grammar([("weather", SCHEMA, False), ("time", None, False)], **options)
 
 
@@ -85,6 +85,17 @@ def test_text_is_accepted_only_where_calls_are_optional() -> None:
         assert accepts(grammar(several=several, optional=True), f"See:\n{ROME}")
         assert not accepts(grammar(several=several, optional=False), f"See:\n{ROME}")
     assert accepts(grammar(several=True, optional=True), f"{ROME} and {TIME} done")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_answer_can_be_a_call_or_json_that_fits_a_schema(several: bool) -> None:
+    schema = {"type": "object", "properties": {"rain": {"type": "boolean"}}, "required": ["rain"]}
+    lark = calling_grammar([("time", None, False)], several=several, optional=True, answer=schema)
+    for accepted in ('{"rain": true}', TIME):
+        assert accepts(lark, accepted)
+    for refused in ("{}", "Yes.", f"Yes. {TIME}", f'{{"rain": true}}\n{TIME}', ROME):
+        assert not accepts(lark, refused)
+    assert accepts(lark, f"{TIME}\n{TIME}") == several
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from gateway.api.openai.ensemble_requests import chat_requests
 from gateway.api.openai.requests import ChatRequest
-from gateway.errors import GatewayError
+from gateway.api.openai.tools import named_tools
+from gateway.errors import GatewayError, UnprocessableError
 from gateway.settings import Settings
 
 USER = {"role": "user", "content": "Will it rain in Rome?"}
@@ -69,6 +70,20 @@ def test_schemas_may_list_the_items_of_an_array() -> None:
     items = [{"type": "string"}, {"type": "integer"}]
     parameters = {"type": "object", "properties": {"pair": {"type": "array", "items": items}}}
     assert inputs(tools=[tool(parameters=parameters)])
+
+
+def test_what_is_no_call_matches_the_response_format() -> None:
+    schema = {"type": "object", "properties": {"rain": {"type": "boolean"}}}
+    named_schema = {"name": "x", "schema": schema}
+    format = {"type": "json_schema", "json_schema": named_schema}
+    lark = grammar(tools=[tool()], response_format=format)
+    assert lark.startswith('start: answer | call ("\\n" call)*\n')
+    assert '"rain"' in lark
+    assert "answer" in grammar(tools=[tool()], response_format={"type": "json_object"})
+    assert "rain" not in grammar(tools=[tool()], response_format=format, tool_choice="required")
+    none = inputs(tools=[tool()], response_format=format, tool_choice="none")
+    assert json.loads(none["format"][0])["type"] == "json_schema"
+    assert "format" not in inputs(tools=[tool()], response_format={"type": "text"})
 
 
 def test_with_the_choice_none_the_model_sees_no_tools() -> None:
@@ -155,6 +170,7 @@ def test_calls_and_their_results_are_part_of_a_chat() -> None:
         ({"tools": [tool()], "tool_choice": {"type": "function"}}, "tool_choice", "use"),
         ({"tools": [tool()], "tool_choice": named("rain")}, "", "tool_choice names the function"),
         ({"tool_choice": "required"}, "", "tool_choice asks for a call"),
+        ({"tools": [tool()], "guided_regex": "a+"}, "", "tools go only with a format of JSON"),
         ({"messages": [USER | {"tool_calls": [CALL]}]}, "messages.0", "are an assistant's"),
         (
             {"messages": [{"role": "assistant", "content": None}]},
@@ -190,6 +206,22 @@ def test_arguments_that_are_no_json_object_are_refused_by_their_place(arguments:
 def test_a_description_that_is_no_proper_unicode_is_refused() -> None:
     with pytest.raises(GatewayError, match=r"^tools has half of a surrogate pair"):
         inputs(tools=[tool(parameters={"type": "object", "description": "\ud800"})])
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("format.grammar has 9 bytes: give 8", "it has 9 bytes: give 8"),
+        ("format.grammar: at 4(12): failed to compile JSON schema: no", "no"),
+        ("format.grammar: 'not' is not supported", "'not' is not supported"),
+    ],
+)
+def test_what_is_wrong_with_the_grammar_is_said_of_the_tools(message: str, expected: str) -> None:
+    error = named_tools(UnprocessableError(message))
+    assert error.message == f"tools: calls that fit the parameters cannot be enforced: {expected}"
+    assert isinstance(error, UnprocessableError)
+    other = UnprocessableError("seed is 3")
+    assert named_tools(other) is other
 
 
 def test_tools_count_as_part_of_the_prompt() -> None:
