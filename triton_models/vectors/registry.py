@@ -106,8 +106,8 @@ class ModelFit:
         if vector.metadata.get(ASSUMED_ROWS) == self.num_layers:
             raise VectorFileError(
                 f"its .pt file has {self.num_layers} rows, as many as the model has blocks, but "
-                f"was read as hidden states, which are {self.num_layers + 1}: give --convention block "
-                "(convention=block in a request), or hidden-state if that is what they are"
+                f"was read as hidden states, which are {self.num_layers + 1}: give --convention "
+                "block (convention=block in a request), or hidden-state if that is what they are"
             )
         _check_metadata(vector.metadata)
 
