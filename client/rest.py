@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import httpx
 
-from persona_client import calls, protocol
+from persona_client import calls, protocol, proxies
 from persona_client.comparisons import (
     AnswerChunk,
     ComparedAnswer,
@@ -125,6 +125,9 @@ class PersonaClient:
         deadline: How many seconds a call may take, all attempts and pauses together (for a stream,
             after how many it is not begun again); `timeout` if left out.
         api_key: A key for the gateway; `PERSONA_API_KEY` of the environment when left out.
+
+    Raises:
+        ConnectionFailedError: The environment's proxy for that address cannot be used.
     """
 
     def __init__(
@@ -139,7 +142,10 @@ class PersonaClient:
         self._retries = RetryPolicy(retries, timeout if deadline is None else deadline)
         self._timeout = timeout
         self._http = httpx.Client(
-            base_url=url, timeout=protocol.timeouts(timeout), headers=protocol.key_headers(api_key)
+            base_url=url,
+            timeout=protocol.timeouts(timeout),
+            headers=protocol.key_headers(api_key),
+            transport=proxies.direct_transport(httpx.HTTPTransport, url),
         )
 
     def __enter__(self) -> PersonaClient:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import httpx
 
-from persona_client import calls, protocol
+from persona_client import calls, protocol, proxies
 from persona_client.comparisons import (
     AnswerChunk,
     ComparedAnswer,
@@ -126,6 +126,9 @@ class AsyncPersonaClient:
         deadline: How many seconds a call may take, all attempts and pauses together (for a stream,
             after how many it is not begun again); `timeout` if left out.
         api_key: A key for the gateway; `PERSONA_API_KEY` of the environment when left out.
+
+    Raises:
+        ConnectionFailedError: The environment's proxy for that address cannot be used.
     """
 
     def __init__(
@@ -140,7 +143,10 @@ class AsyncPersonaClient:
         self._retries = RetryPolicy(retries, timeout if deadline is None else deadline)
         self._timeout = timeout
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=protocol.timeouts(timeout), headers=protocol.key_headers(api_key)
+            base_url=url,
+            timeout=protocol.timeouts(timeout),
+            headers=protocol.key_headers(api_key),
+            transport=proxies.direct_transport(httpx.AsyncHTTPTransport, url),
         )
 
     async def __aenter__(self) -> AsyncPersonaClient:

@@ -104,7 +104,8 @@ def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     headers = {"Authorization": f"Bearer {key}"}
     try:
         answer = httpx.request(method, url, json=body, headers=headers, timeout=SECONDS)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
+        # The last two are about a proxy of the environment.
         raise PodError(f"RunPod cannot be reached: {error}") from error
     if answer.is_error:
         raise PodError(f"RunPod refuses with {answer.status_code}: {answer.text[:500]}")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
+from persona_client.errors import ConnectionFailedError
+from persona_client.proxies import direct_transport
 from persona_research.definitions import TraitDefinition
 from persona_research.judges.at_once import map_at_once
 from persona_research.judges.chat_form import NUMBER_TOKENS, REASONING_TOKENS, ChatForm
@@ -119,7 +121,11 @@ class OpenAIJudge:
         if not prompts and not self._is_tried:
             prompts = [judge_prompt(trait, "How are you?", "I am well, thank you.")]
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        with httpx.Client(headers=headers) as client:
+        try:
+            transport = direct_transport(httpx.HTTPTransport, self._url)
+        except ConnectionFailedError as error:
+            raise JudgeError(str(error)) from error
+        with httpx.Client(headers=headers, transport=transport) as client:
             scores = map_at_once(
                 lambda prompt, stopped: self._score(client, prompt, stopped),
                 prompts,
