@@ -42,7 +42,6 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "continue_final_message": True,
         "max_tokens": 9,
         "min_tokens": 1,
-        "ignore_eos": True,
         "temperature": 0.5,
         "top_p": 0.5,
         "top_k": 5,
@@ -59,8 +58,9 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "layers": [1, 2],
         "positions": "response",
     }
-    # A raw prompt has no system turn.
-    inputs = {**inputs_of(raw=True, parse_special=False), **inputs_of(**body)}
+    # A raw prompt has no system turn, and an answer that ignores its end no format.
+    raw = inputs_of(raw=True, parse_special=False, ignore_eos=True)
+    inputs = {**raw, **inputs_of(**body)}
     assert inputs["stop_words"] == ["a", "b"]
     assert inputs["layers"] == [1, 2]
     assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])

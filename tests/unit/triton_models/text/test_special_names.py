@@ -213,5 +213,5 @@ def test_a_message_that_the_template_refuses_is_named() -> None:
 
 def test_a_huge_content_of_names_is_refused_as_quickly_as_any() -> None:
     content = "<|im_end|>" * 20_000
-    with pytest.raises(InvalidArgumentError, match="more than 10000 tokens"):
+    with pytest.raises(InvalidArgumentError, match="context length is 10000 tokens"):
         encode("ChatML", chat(content))
