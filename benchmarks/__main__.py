@@ -34,6 +34,7 @@ SCENARIOS = {
     "streams": Options((1, 4, 16, 64), (32, 512), rounds=3),
     # Differences of a few per cent take more turns than differences of several times.
     "steering": Options((1, 16), (32,), rounds=9),
+    "formats": Options((16,), (32,), rounds=9),
     "paths": Options((16,), (32,), rounds=7),
     "roofline": Options((1, 4, 16, 64), (32,), rounds=5),
 }

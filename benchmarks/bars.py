@@ -20,6 +20,12 @@ LLAMA_CPP: dict[int, float] = {1: 1.25, 4: 1.8, 16: 2.7, 64: 3.8}
 STEERING = 0.98
 """Steered against unsteered, and mixed against uniform steering."""
 
+FORMATS = 0.9
+"""Streams that all follow a format against streams that follow none."""
+
+BESIDE_FORMATS = 0.98
+"""Streams that follow none, half of them beside streams that follow one, against none alone."""
+
 SERVED = 0.95
 SERVED_STREAMS = 16
 """Through Triton, directly and through the ensemble, against the engine alone."""

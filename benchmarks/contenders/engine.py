@@ -11,6 +11,7 @@ from benchmarks.contenders.contender import Contender
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from benchmarks.workload import Prompts, Steered, StreamSteering, Workload, steering_of
+from triton_models.contract.answer_format import AnswerFormat
 from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
@@ -54,16 +55,23 @@ class EngineAlone(Contender):
         steered: Steered,
         name: str,
         sampling_of: Callable[[int], SamplingParameters] = lambda _: GREEDY,
+        format_of: Callable[[int], AnswerFormat | None] = lambda _: None,
     ) -> None:
         self.name = name
         self._engine = engine
         self._steered = steered
         self._sampling_of = sampling_of
+        self._format_of = format_of
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload; see `serve`."""
         requests = [
-            make_request(workload, steering_of(self._steered, stream), self._sampling_of(stream))
+            make_request(
+                workload,
+                steering_of(self._steered, stream),
+                self._sampling_of(stream),
+                self._format_of(stream),
+            )
             for stream in range(workload.streams)
         ]
         timeline = Timeline(workload.streams)
@@ -106,7 +114,10 @@ def serve(
 
 
 def make_request(
-    workload: Workload, steering: StreamSteering | None, sampling: SamplingParameters = GREEDY
+    workload: Workload,
+    steering: StreamSteering | None,
+    sampling: SamplingParameters = GREEDY,
+    format: AnswerFormat | None = None,
 ) -> GenerationRequest:
     """Returns the engine's request for a stream."""
     return GenerationRequest(
@@ -114,4 +125,5 @@ def make_request(
         sampling=sampling,
         max_tokens=workload.new_tokens,
         stream=True,
+        format=format,
     )

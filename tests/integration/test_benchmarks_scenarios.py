@@ -13,7 +13,7 @@ from benchmarks.contenders.steering import plain_hooks, read_vectors
 from benchmarks.contenders.transformers_generate import load_as_usual
 from benchmarks.results import Result
 from benchmarks.roofline import MachineRates
-from benchmarks.scenarios import roofline, steering, streams
+from benchmarks.scenarios import formats, roofline, steering, streams
 from benchmarks.scenarios.options import Options
 from benchmarks.shapes import SHAPES, BenchmarkModel, make_model_folder
 from benchmarks.workload import steering_of
@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BenchmarkModel]:
 
 @pytest.mark.parametrize(
     ("scenario", "contenders", "ratios"),
-    [(streams, 3, 2), (steering, 3, 3), (roofline, 1, 2)],
+    [(streams, 3, 2), (steering, 3, 3), (formats, 3, 2), (roofline, 1, 2)],
 )
 def test_a_scenario_measures_every_contender_in_every_round(
     model: BenchmarkModel, scenario: ModuleType, contenders: int, ratios: int
