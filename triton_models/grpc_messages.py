@@ -111,6 +111,7 @@ class TritonChunk:
         finish_reason: `""` until the last chunk.
         num_reused_tokens: How many prompt tokens were copied from the KV cache.
         logprobs: The log-probabilities of this chunk's tokens in the API's form, if asked for.
+        prompt_logprobs: Those of the prompt's tokens, if asked for, on the first chunk.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
         warnings: Warnings about the steering, on the last chunk.
         timings: Seconds that the request spent in each phase in the engine, on the last chunk.
@@ -124,6 +125,7 @@ class TritonChunk:
     num_output_tokens: int = 0
     num_reused_tokens: int = 0
     logprobs: tuple[Any, ...] = ()
+    prompt_logprobs: tuple[Any, ...] = ()
     readouts: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -134,8 +136,8 @@ class TritonChunk:
 
     @property
     def says_something(self) -> bool:
-        """Whether it has content for a reader: text, or the logprob of a token without text."""
-        return bool(self.text or self.logprobs)
+        """Whether it has content for a reader: text, or the logprobs of tokens without text."""
+        return bool(self.text or self.logprobs or self.prompt_logprobs)
 
     def followed_by(self, later: TritonChunk) -> TritonChunk:
         """Returns this chunk and the next one as one."""
@@ -146,6 +148,7 @@ class TritonChunk:
             num_output_tokens=max(self.num_output_tokens, later.num_output_tokens),
             num_reused_tokens=max(self.num_reused_tokens, later.num_reused_tokens),
             logprobs=self.logprobs + later.logprobs,
+            prompt_logprobs=self.prompt_logprobs + later.prompt_logprobs,
             readouts=later.readouts or self.readouts,
             warnings=self.warnings + later.warnings,
             timings=later.timings or self.timings,
@@ -156,12 +159,16 @@ class TritonChunk:
         )
 
 
-_CHUNK_FIELDS = {tensors.TEXT_OUTPUT.name: "text", tensors.LOGPROBS.name: "logprobs"} | {
-    spec.name: spec.name for spec in (*tensors.STATUS_OUTPUTS, tensors.DESCRIPTION)
+_CHUNK_FIELDS = {
+    tensors.TEXT_OUTPUT.name: "text",
+    tensors.LOGPROBS.name: "logprobs",
+    tensors.PROMPT_LOGPROBS.name: "prompt_logprobs",
+    **{spec.name: spec.name for spec in (*tensors.STATUS_OUTPUTS, tensors.DESCRIPTION)},
 }
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "logprobs": lambda text: tuple(json.loads(text)) if text else (),
+    "prompt_logprobs": lambda text: tuple(json.loads(text)) if text else (),
     "readouts": lambda text: json.loads(text) if text else None,
     "warnings": lambda text: tuple(json.loads(text)) if text else (),
     "timings": lambda text: json.loads(text) if text else {},

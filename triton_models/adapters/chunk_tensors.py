@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from triton_models.contract import tensors
-from triton_models.engine.sequence import TokenChunk, TokenLogprobs
+from triton_models.engine.sequence import PromptTokenLogprobs, TokenChunk, TokenLogprobs
 from triton_models.engine.timeline import Phases
 
 _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logprobs": ()}
@@ -22,6 +22,7 @@ def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
         "echo_ids": chunk.echo_ids,
         # This runs for every token, and most requests do not ask for log-probabilities.
         **(_logprobs(chunk.logprobs) if chunk.logprobs else _NO_LOGPROBS),
+        "prompt_scores": _scores(chunk.prompt_logprobs) if chunk.prompt_logprobs else "",
         "finish_reason": chunk.finish_reason.value if chunk.finish_reason else "",
         "num_input_tokens": chunk.num_prompt_tokens,
         "num_output_tokens": chunk.num_generated_tokens,
@@ -42,6 +43,10 @@ def _logprobs(logprobs: tuple[TokenLogprobs, ...]) -> dict[str, Any]:
         "top_ids": [token_id for token_id, _ in top],
         "top_logprobs": [logprob for _, logprob in top],
     }
+
+
+def _scores(logprobs: tuple[PromptTokenLogprobs, ...]) -> str:
+    return json.dumps([(each.token_id, each.logprob, each.rank, each.top) for each in logprobs])
 
 
 def _timings(phases: Phases) -> str:

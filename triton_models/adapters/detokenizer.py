@@ -14,7 +14,7 @@ from triton_models.adapters.tensor_io import build_tensors, read_values
 from triton_models.contract import tensors
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import ServerSettings
-from triton_models.text.logprobs import logprobs_json
+from triton_models.text.logprobs import logprobs_json, prompt_logprobs_json
 from triton_models.text.token_bytes import TokenBytes
 
 
@@ -41,11 +41,18 @@ class DetokenizerModel:
             values["top_ids"],
             values["top_logprobs"],
         )
+        outputs = {
+            tensors.TEXT_OUTPUT.name: text,
+            tensors.LOGPROBS.name: logprobs,
+            tensors.PROMPT_LOGPROBS.name: prompt_logprobs_json(
+                self._token_bytes, values["prompt_scores"][0]
+            ),
+        }
         status = {spec.name: values[spec.name][0] for spec in tensors.STATUS_OUTPUTS}
         return pb_utils.InferenceResponse(
             build_tensors(
                 request.requested_output_names(),
                 tensors.PERSONA_OUTPUTS,
-                {tensors.TEXT_OUTPUT.name: text, tensors.LOGPROBS.name: logprobs, **status},
+                outputs | status,
             )
         )

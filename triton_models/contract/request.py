@@ -88,6 +88,7 @@ class GenerationRequest:
             token's own log-probability; `None` reports nothing.
         monitor: Traits onto whose directions the answer's hidden states are projected.
         format: What the answer must match; `None` is free text.
+        prompt_logprobs: As `logprobs`, but of the prompt's tokens.
     """
 
     steering: SteeringParameters = field(default_factory=SteeringParameters)
@@ -101,6 +102,7 @@ class GenerationRequest:
     logprobs: int | None = None
     monitor: tuple[str, ...] = ()
     format: AnswerFormat | None = None
+    prompt_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,13 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         presence_penalty=_real(values, "presence_penalty", 0.0, -2.0, 2.0),
         seed=_seed(values),
     )
-    max_tokens = _integer(values, "max_tokens", None, 1, 2**31 - 1)
+    prompt_logprobs = _integer(values, "prompt_logprobs", None, 0, MAX_TOP_LOGPROBS)
+    max_tokens = _max_tokens(values, prompt_logprobs)
     min_tokens = _integer(values, "min_tokens", None, 0, 2**31 - 1) or 0
-    if min_tokens > (max_tokens or defaults.max_tokens):
+    most = defaults.max_tokens if max_tokens is None else max_tokens
+    if min_tokens > most:
         raise InvalidArgumentError(
-            f"min_tokens is {min_tokens}: it must not exceed max_tokens, which is "
-            f"{max_tokens or defaults.max_tokens}"
+            f"min_tokens is {min_tokens}: it must not exceed max_tokens, which is {most}"
         )
     ignore_eos, format = _boolean(values, "ignore_eos", False), _format(values)
     if ignore_eos and format is not None:
@@ -154,6 +157,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         logprobs=_integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
         monitor=_monitor(values),
         format=format,
+        prompt_logprobs=prompt_logprobs,
     )
 
 
@@ -263,6 +267,16 @@ def unsigned_seed(seed: int) -> int:
     return seed % 2**64
 
 
+def _max_tokens(values: Values, prompt_logprobs: int | None) -> int | None:
+    max_tokens: int | None = _integer(values, "max_tokens", None, 0, 2**31 - 1)
+    if max_tokens == 0 and prompt_logprobs is None:
+        raise InvalidArgumentError(
+            "max_tokens is 0: give an integer from 1 to 2147483647, or ask for the log-"
+            "probabilities of the prompt, which need no answer"
+        )
+    return max_tokens
+
+
 def _top_k(values: Values, default: int) -> int:
     # -1 turns top-k off for clients written for vLLM, 0 for those written for transformers.
     top_k: int = _integer(values, "top_k", default, -1, 2**31 - 1)
@@ -317,6 +331,7 @@ _SAMPLING_PARAMETERS: dict[str, tuple[str, type]] = {
     "min_tokens": ("min_tokens", int),
     "seed": ("seed", int),
     "logprobs": ("logprobs", int),
+    "prompt_logprobs": ("prompt_logprobs", int),
     "stop": ("stop_words", str),
 }
 """vLLM's names inside `sampling_parameters`, with the tensor and type that each stands for."""

@@ -98,6 +98,7 @@ GENERATION_INPUTS = (
     _optional("logprobs", "INT32"),
     _optional("monitor", "BYTES", ANY),
     _optional("format", "BYTES"),
+    _optional("prompt_logprobs", "INT32"),
 )
 
 REQUEST_INPUTS = STEERING_INPUTS + GENERATION_INPUTS
@@ -143,6 +144,7 @@ CHUNK_OUTPUTS = (
     TensorSpec("output_logprobs", "FP32", ANY),
     TensorSpec("top_ids", "INT32", ANY),
     TensorSpec("top_logprobs", "FP32", ANY),
+    TensorSpec("prompt_scores", "BYTES", 1),
 )
 """A chunk of the answer as tokens.
 
@@ -152,7 +154,10 @@ their text that belong to the answer: all, except in a last chunk that a stop st
 token. `echo_ids` are the prompt's tokens, on the first chunk of a request with
 `exclude_input_in_output` false, else empty. For a request with `logprobs`, `output_logprobs` has
 the natural logarithm of each token's probability; `top_ids` and `top_logprobs` have the same number
-of most likely tokens for each token, one after the other.
+of most likely tokens for each token, one after the other. `prompt_scores`, on the first chunk of a
+request with `prompt_logprobs`, else `""`, is a JSON array of `[id, logprob, rank, [[id, logprob]]]`
+for each token of the prompt: its own, then those of the most likely tokens at its place; the first
+token has `null` and 0.
 """
 
 DESCRIPTION = TensorSpec("description", "BYTES", 1)
@@ -169,8 +174,17 @@ As in OpenAI's API: an array of `{"token": "...", "bytes": [...], "logprob": -0.
 input, because all tensors of an ensemble share one namespace.
 """
 
+PROMPT_LOGPROBS = TensorSpec("prompt_token_logprobs", "BYTES", 1)
+"""JSON with the log-probabilities of the prompt's tokens, on the first chunk of a request with
+`prompt_logprobs`, else `""`.
+
+An array of objects as in `LOGPROBS`, which have also the `id` of each token, and the `rank` of the
+prompt's: 1 if it was the most likely. Nothing precedes the first token: its `logprob` and `rank`
+are `null`.
+"""
+
 STEERED_QWEN_OUTPUTS = CHUNK_OUTPUTS + STATUS_OUTPUTS + (DESCRIPTION,)
-PERSONA_OUTPUTS = (TEXT_OUTPUT, LOGPROBS, *STATUS_OUTPUTS)
+PERSONA_OUTPUTS = (TEXT_OUTPUT, LOGPROBS, PROMPT_LOGPROBS, *STATUS_OUTPUTS)
 
 MODELS: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
     PERSONA: (PERSONA_INPUTS, PERSONA_OUTPUTS),

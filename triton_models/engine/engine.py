@@ -338,13 +338,16 @@ class Engine:
         self, sequence: Sequence, token_id: int | None, logprobs: TokenLogprobs | None, now: float
     ) -> None:
         """Appends a sampled token to its sequence."""
-        if token_id is None:
+        if token_id is None or not sequence.has_finite_prompt:
             self._fail(
                 sequence,
                 "the model's output is not finite: the steering is too strong for its number "
                 "format; use smaller scalars",
                 ErrorCode.INVALID_ARGUMENT,
             )
+            return
+        if not sequence.max_tokens:
+            sequence.finish(FinishReason.LENGTH)
             return
         self._recorder.generated(sequence, now)
         text = self._token_bytes[token_id]

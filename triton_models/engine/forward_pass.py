@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from triton_models.engine.packed_batch import PackedBatch
+from triton_models.engine.prompt_scores import PromptScorer
 from triton_models.model.attention import KVCache, PackedAttention
 from triton_models.model.transformer import ForwardContext, Transformer
 from triton_models.steering.hooks import ResidualTap, SteeringHooks, SteeringTable
@@ -23,11 +24,16 @@ class ForwardPass(Protocol):
     residuals: torch.Tensor | None
 
     def __call__(
-        self, batch: PackedBatch, tap: ResidualTap | None = None, out: torch.Tensor | None = None
+        self,
+        batch: PackedBatch,
+        tap: ResidualTap | None = None,
+        out: torch.Tensor | None = None,
+        scorer: PromptScorer | None = None,
     ) -> torch.Tensor:
         """Returns the logits of the positions to sample, float32 [positions, vocabulary].
 
-        They are written to `out` if it is given. The tap keeps the hidden states that are wanted.
+        They are written to `out` if it is given. The tap keeps the hidden states that are wanted,
+        the scorer reads the log-probabilities of prompts that are.
         """
 
 
@@ -41,7 +47,11 @@ class HookedForward:
         self._hooks = SteeringHooks(model.blocks, steering)
 
     def __call__(
-        self, batch: PackedBatch, tap: ResidualTap | None = None, out: torch.Tensor | None = None
+        self,
+        batch: PackedBatch,
+        tap: ResidualTap | None = None,
+        out: torch.Tensor | None = None,
+        scorer: PromptScorer | None = None,
     ) -> torch.Tensor:
         """See `ForwardPass`.
 
@@ -52,6 +62,9 @@ class HookedForward:
         context = ForwardContext(attention, batch.steering_lines, tap)
         with self._hooks.watch():
             states = self._model(batch.input_ids, batch.layout.positions, context)
+        if scorer is not None:
+            size = self._model.architecture.vocabulary_size
+            scorer.read(states, self._model.logits, size)
         states = batch.giving(states)
         if not len(states):
             return torch.empty(

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import embedding, linear
 
 from triton_models.engine.packed_batch import PackedBatch
+from triton_models.engine.prompt_scores import PromptScorer
 from triton_models.kernels import few_rows
 from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
 from triton_models.kernels.block_sizes import (
@@ -69,14 +70,18 @@ class FusedForward:
         ]
 
     def __call__(
-        self, batch: PackedBatch, tap: ResidualTap | None = None, out: torch.Tensor | None = None
+        self,
+        batch: PackedBatch,
+        tap: ResidualTap | None = None,
+        out: torch.Tensor | None = None,
+        scorer: PromptScorer | None = None,
     ) -> torch.Tensor:
         """See `ForwardPass`."""
         states = embedding(batch.input_ids, self._model.embedding)
         packed = PackedAttention(self._cache, batch.layout, self._architecture)
         if len(states) <= MAX_FEW_ROWS and not batch.layout.has_prompts:
             return self._few_rows(states, batch, packed, tap, out)
-        return self._many_rows(states, batch, packed, tap, out)
+        return self._many_rows(states, batch, packed, tap, out, scorer)
 
     def _many_rows(
         self,
@@ -85,6 +90,7 @@ class FusedForward:
         packed: PackedAttention,
         tap: ResidualTap | None,
         out: torch.Tensor | None,
+        scorer: PromptScorer | None,
     ) -> torch.Tensor:
         following = [*(block.attention_norm for block in self._blocks[1:]), self._norm]
         normalized = normalize(states, self._blocks[0].attention_norm, self._epsilon)
@@ -104,7 +110,12 @@ class FusedForward:
             )
             if tap is not None:
                 tap.read(index, states)
-        normalized = batch.giving(normalized)
+        if scorer is not None:
+            scorer.read(normalized, self._logits, self._architecture.vocabulary_size)
+        return self._logits(batch.giving(normalized), out)
+
+    def _logits(self, normalized: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the logits, float32 [tokens, vocabulary], of normalized states."""
         weight = self._model.head.weight.t()
         out = self._logits_out(len(normalized), out)
         if out.dtype is normalized.dtype:

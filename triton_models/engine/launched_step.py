@@ -10,6 +10,7 @@ from math import isfinite
 import torch
 
 from triton_models.engine.monitoring import MonitoredTokens
+from triton_models.engine.prompt_scores import PromptScores, ScoredPrompts
 from triton_models.engine.sampling import Likelihoods
 from triton_models.engine.sequence import Sequence, TokenLogprobs
 
@@ -69,16 +70,22 @@ class LaunchedStep:
         given: The tokens it sampled, if any.
         monitored: The tokens of monitored requests.
         products: Their projections, float32 [blocks, tokens, directions], if there are any.
+        scored: The prompt tokens that it scored, if any.
+        scores: Their scores; tensors on the host.
     """
 
     to_host: ToHost
     given: GivenTokens | None
     monitored: MonitoredTokens
     products: torch.Tensor | None
+    scored: ScoredPrompts | None = None
+    scores: PromptScores | None = None
 
     def wait(self) -> list[SampledToken]:
-        """Waits for the step, updates the readouts, and returns the sampled tokens."""
+        """Waits for the step, updates readouts and scores, and returns the sampled tokens."""
         self.to_host.wait()
+        if self.scored is not None and self.scores is not None:
+            self.scored.give(self.scores)
         if self.products is not None:
             self.monitored.give(self.products.numpy())
         if self.given is None:

@@ -26,6 +26,7 @@ from triton_models.engine.packed_batch import (
 )
 from triton_models.engine.prompt_graphs import PromptGraphs
 from triton_models.engine.prompt_pace import GPU_TOKENS
+from triton_models.engine.prompt_scores import PromptScorer, scored_prompts
 from triton_models.engine.row_state import RowState
 from triton_models.engine.sampling import Likelihoods, likelihoods
 from triton_models.engine.sampling_table import SamplingMode, SamplingTable
@@ -213,13 +214,16 @@ class ModelRunner:
                 self._cache.copy(copy.source.start, target.start, copy.length)
         monitored = monitored_tokens(plan.generating)
         tap = monitored.tap(self.device)
-        step = _Step(plan, masks)
+        scored = scored_prompts(plan)
+        scorer = PromptScorer(scored, self.device) if scored else None
+        step = _Step(plan, masks, scorer)
         to_host = ToHost(self.device)
         launch = self._launch_prompts if plan.prompts else self._launch_generating
         given = launch(step, tap, to_host)
         products = to_host.copy(monitored.project(tap)) if tap else None
+        scores = scorer.scores.moved(to_host.copy) if scorer and scorer.scores else None
         to_host.seal()
-        return LaunchedStep(to_host, given, monitored, products)
+        return LaunchedStep(to_host, given, monitored, products, scored, scores)
 
     def _launch_generating(
         self, step: _Step, tap: ResidualTap | None, to_host: ToHost
@@ -245,7 +249,7 @@ class ModelRunner:
         self, step: _Step, tap: ResidualTap | None, to_host: ToHost
     ) -> GivenTokens | None:
         graphs = self._prompt_graphs
-        if graphs is None or tap is not None or not graphs.fits(step.plan):
+        if graphs is None or tap or step.scorer or not graphs.fits(step.plan):
             return self._compute(step, tap, to_host)
         return self._choose(self._replayed(graphs, step.plan), step, to_host)
 
@@ -271,7 +275,8 @@ class ModelRunner:
         self.forward(batch, out=self._logits[: tensors.size.num_last])
 
     def _compute(self, step: _Step, tap: ResidualTap | None, to_host: ToHost) -> GivenTokens | None:
-        return self._choose(self.forward(self.batch(step.plan), tap), step, to_host)
+        logits = self.forward(self.batch(step.plan), tap, None, step.scorer)
+        return self._choose(logits, step, to_host)
 
     def batch(self, plan: Plan) -> PackedBatch:
         """Returns the tensors of a step on the device, and advances its generating rows."""
@@ -346,15 +351,17 @@ class _Step:
     Attributes:
         plan: The step's plan.
         masks: As `ModelRunner.launch` takes it.
+        scorer: Scores prompts, if any are to be scored.
         sequences: The sequences that get a token.
         rows: int64 [tokens]: their rows of the batch.
         places: int64 [tokens]: the positions that the new tokens will have.
         reported: The indices of the sequences that asked for log-probabilities.
     """
 
-    def __init__(self, plan: Plan, masks: Masks | None) -> None:
+    def __init__(self, plan: Plan, masks: Masks | None, scorer: PromptScorer | None) -> None:
         self.plan = plan
         self.masks = masks
+        self.scorer = scorer
         self.sequences = plan.giving
         self.rows: NDArray[np.int64] = np.array(
             [sequence.row for sequence in self.sequences], dtype=np.int64

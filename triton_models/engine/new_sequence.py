@@ -42,7 +42,7 @@ class RequestLimits:
         if not length:
             raise InvalidArgumentError("the prompt is empty: it must have at least one token")
         if min(prompt_ids) < 0 or max(prompt_ids) >= self.vocabulary_size:
-            raise InvalidArgumentError(f"input_ids must be from 0 to {self.vocabulary_size - 1}")
+            raise InvalidArgumentError(f"token ids must be from 0 to {self.vocabulary_size - 1}")
         room = self.context_length - length
         if room < 1:
             raise ContextLengthError(
@@ -77,10 +77,10 @@ def new_sequence(
     """
     max_tokens = limits.max_tokens(request, prompt_ids)
     delta = resolve_steering(request.steering, registry, limits.dtype)
-    if delta.blocks and delta.positions == "response" and max_tokens == 1:
+    if delta.blocks and delta.positions == "response" and max_tokens <= 1:
         raise InvalidArgumentError(
-            "an answer of one token cannot be steered with positions = response: its token is "
-            "chosen from the prompt's last position; use max_tokens of at least 2, or all"
+            f"an answer of {max_tokens} tokens cannot be steered with positions = response: the "
+            "first is chosen from the prompt's last position; use max_tokens of at least 2, or all"
         )
     if request.sampling.seed is None:
         sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))

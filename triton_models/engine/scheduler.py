@@ -125,7 +125,8 @@ class Scheduler:
             length = sequence.num_prompt_tokens + sequence.max_tokens
             if not self.room.fits(length):
                 break
-            self.room.find_computed(sequence.content)  # so that reserving room does not evict it
+            if not sequence.scores_prompt:  # so that reserving room does not evict its prefix
+                self.room.find_computed(sequence.content)
             sequence.extent = self.room.reserve(length, sequence.content)
             sequence.row = self._rows.take()
             sequence.awaited = self._find_awaited(sequence) if self.room.reuse else None
@@ -192,6 +193,8 @@ class Scheduler:
     def _find_awaited(self, sequence: Sequence) -> tuple[Sequence, int] | None:
         """Returns the running sequence that computes the longest shared prefix, and its length."""
         best: tuple[Sequence, int] | None = None
+        if sequence.scores_prompt:
+            return None
         for other in self._prompting:
             if other.extent is None or other.num_computed >= other.num_prompt_tokens:
                 continue
@@ -201,6 +204,8 @@ class Scheduler:
         return best
 
     def _find_copy(self, sequence: Sequence) -> PrefixCopy | None:
+        if sequence.scores_prompt:  # what is copied has no logits
+            return None
         found = self.room.find_computed(sequence.content)
         if found is None or sequence.extent is None:
             return None

@@ -47,6 +47,23 @@ class TokenLogprobs:
     top: tuple[tuple[int, float], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PromptTokenLogprobs:
+    """The log-probabilities at a token of the prompt.
+
+    Attributes:
+        token_id: The token.
+        logprob: As in `TokenLogprobs`; `None` for the first token, which nothing precedes.
+        rank: 1 if no token was more likely, 2 if one was, and so on; 0 for the first token.
+        top: As in `TokenLogprobs`.
+    """
+
+    token_id: int
+    logprob: float | None = None
+    rank: int = 0
+    top: tuple[tuple[int, float], ...] = ()
+
+
 @dataclass(slots=True)
 class TokenChunk:
     """A chunk of an answer. Every request gets exactly one with a `finish_reason`, its last.
@@ -62,6 +79,8 @@ class TokenChunk:
         num_reused_tokens: How many prompt tokens were copied from the KV cache.
         echo_ids: The prompt, on the first chunk of a request that asked for it.
         logprobs: For each of the tokens, if the request asked for it.
+        prompt_logprobs: For each of the prompt's tokens, on the first chunk of a request that asked
+            for it.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
         warnings: Warnings about the steering for the user, on the last chunk.
         finish_reason: `None` until the last chunk.
@@ -77,6 +96,7 @@ class TokenChunk:
     num_reused_tokens: int = 0
     echo_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprobs, ...] = ()
+    prompt_logprobs: tuple[PromptTokenLogprobs, ...] = ()
     readouts: Mapping[str, Mapping[int, float]] | None = None
     warnings: tuple[str, ...] = ()
     finish_reason: FinishReason | None = None
@@ -95,6 +115,7 @@ class TokenChunk:
             num_bytes=self.num_bytes + later.num_bytes,
             echo_ids=self.echo_ids + later.echo_ids,
             logprobs=self.logprobs + later.logprobs,
+            prompt_logprobs=self.prompt_logprobs + later.prompt_logprobs,
         )
 
 
@@ -111,7 +132,8 @@ class Sequence:
     Args:
         request: What was asked for.
         prompt_ids: The prompt.
-        max_tokens: The maximum number of tokens to generate; the context has room for them.
+        max_tokens: The maximum number of tokens to generate; the context has room for them. With
+            0, the prompt is computed and nothing is generated.
         delta: What to add to the residual stream.
         emit: Takes the chunks.
         request_id: The client's id of the request, or `""`.
@@ -163,6 +185,12 @@ class Sequence:
         self._answer = AnswerStream(request.stop_words)
         self._held_logprobs: list[TokenLogprobs] = []
         self._echo_ids = tuple(prompt_ids) if request.echo_prompt else ()
+        self.prompt_logprobs: list[PromptTokenLogprobs] = []
+        """Those of the prompt's tokens up to now, if they were asked for and not emitted yet."""
+        self.has_finite_prompt = True
+        """Whether all of them are finite."""
+        if self.scores_prompt:
+            self.prompt_logprobs.append(PromptTokenLogprobs(prompt_ids[0]))
 
     @property
     def num_computed(self) -> int:
@@ -178,6 +206,11 @@ class Sequence:
     def has_room_for_launch(self) -> bool:
         """Whether it is unfinished and needs more steps than were launched."""
         return self.finish_reason is None and self.num_computed < self._num_to_compute
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the log-probabilities of its prompt are wanted, which takes computing it all."""
+        return self.request.prompt_logprobs is not None
 
     @property
     def awaits_format(self) -> bool:
@@ -278,6 +311,9 @@ class Sequence:
         )
         if self._echo_ids:
             chunk.echo_ids, self._echo_ids = self._echo_ids, ()
+        if self.prompt_logprobs and not error:
+            chunk.prompt_logprobs = tuple(self.prompt_logprobs)
+            self.prompt_logprobs = []
         if self._held_logprobs:
             chunk.logprobs = tuple(self._held_logprobs[: len(release.token_ids)])
             del self._held_logprobs[: len(release.token_ids)]
