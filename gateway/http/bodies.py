@@ -24,6 +24,9 @@ MAX_FIELDS = 1000
 _DIGITS = 400
 """Of an integer: more than the largest float's, and to read thousands takes long."""
 
+_CHATS = ("messages", "input")
+"""Fields that hold a chat."""
+
 _VALUES = 20_000
 _VALUES_PER_MESSAGE = 10
 
@@ -45,11 +48,12 @@ def parse_body(content: bytes, max_messages: int) -> Any:
         raise _refusal(f"is not UTF-8, at byte {error.start}") from error
     except RecursionError as error:
         raise _refusal("is nested too deeply") from error
-    messages = document.get("messages") if isinstance(document, dict) else None
-    if isinstance(messages, list) and len(messages) > max_messages:
-        raise HTTPException(
-            422, f"messages has {len(messages)} of them: send at most {max_messages}"
-        )
+    for name in _CHATS if isinstance(document, dict) else ():
+        messages = document.get(name)
+        if isinstance(messages, list) and len(messages) > max_messages:
+            raise HTTPException(
+                422, f"{name} has {len(messages)} messages: send at most {max_messages}"
+            )
     return document
 
 

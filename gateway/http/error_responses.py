@@ -28,7 +28,7 @@ _MAX_PROBLEM = 500
 _SHOWN_PROBLEMS = 5
 """How many of a body's faults are told: whoever has more repairs these first."""
 
-_PROMPTS = ("messages", "prompt")
+_PROMPTS = ("messages", "prompt", "input")
 """What fields with prompts are called, in OpenAI's API."""
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}

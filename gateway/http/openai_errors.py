@@ -29,6 +29,13 @@ class ErrorBody(BaseModel):
     error: ErrorInfo
 
 
+FAILURES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request has to be changed, or (429) to wait."},
+    "5XX": {"model": ErrorBody, "description": "The model failed, or is not there at the moment."},
+}
+"""How calls can fail, for their documentation."""
+
+
 def is_openai_path(path: str) -> bool:
     """Whether who calls an address expects OpenAI's API."""
     return path == PREFIX or path.startswith(f"{PREFIX}/")

@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.api.ensemble_requests import request_of
-from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
-from gateway.api.openai.tools import named_tools
+from gateway.api.openai.requests import ChatRequest, CompletionRequest, GenerationFields
+from gateway.api.openai.response_requests import ResponseRequest
+from gateway.api.openai.tools import Calling, named_tools
 from gateway.api.request_bodies import BaselineRequest, Sampling, TraitScalar
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import InvalidRequestError
@@ -35,20 +36,37 @@ def chat_requests(
     fields: dict[str, Any] = {
         "messages": body.messages,
         "logprobs": logprobs,
+        "format": body.format,
         "add_generation_prompt": body.add_generation_prompt,
         "continue_final_message": body.continue_final_message,
     }
     if body.max_completion_tokens is not None:
         fields["max_tokens"] = body.max_completion_tokens
-    inputs: dict[str, list[Any]] = {}
-    if body.calling is not None:
-        inputs["tools"] = [json.dumps(body.calling.tools, ensure_ascii=False)]
-        if body.calling.grammar is not None:
-            inputs["format"] = [json.dumps({"type": "grammar", "grammar": body.calling.grammar})]
     try:
-        return _requests(body, fields, named, settings, inputs)
+        return _requests(body, fields, named, settings, _calling_inputs(body.calling), body.n)
     except InvalidRequestError as error:
         raise named_tools(error) from error
+
+
+def response_request(
+    body: ResponseRequest, named: Sequence[TraitScalar], settings: Settings
+) -> EnsembleRequest:
+    """Returns the request for a response.
+
+    Args and raises: as `chat_requests`.
+    """
+    fields: dict[str, Any] = {
+        "messages": body.messages,
+        "logprobs": body.num_logprobs,
+        "format": body.format,
+    }
+    if body.max_output_tokens is not None:
+        fields["max_tokens"] = body.max_output_tokens
+    try:
+        (request,) = _requests(body, fields, named, settings, _calling_inputs(body.calling))
+    except InvalidRequestError as error:
+        raise body.named(error) from error
+    return request
 
 
 def completion_requests(
@@ -65,19 +83,30 @@ def completion_requests(
             "raw": True,
             "parse_special": body.parse_special,
             "logprobs": body.logprobs,
+            "format": body.format,
         }
-        requests += _requests(body, fields, named, settings)
+        requests += _requests(body, fields, named, settings, count=body.n)
     if body.echo:
         return [request.echoing() for request in requests]
     return requests
 
 
+def _calling_inputs(calling: Calling | None) -> dict[str, list[Any]]:
+    inputs: dict[str, list[Any]] = {}
+    if calling is not None:
+        inputs["tools"] = [json.dumps(calling.tools, ensure_ascii=False)]
+        if calling.grammar is not None:
+            inputs["format"] = [json.dumps({"type": "grammar", "grammar": calling.grammar})]
+    return inputs
+
+
 def _requests(
-    body: CompletionFields,
+    body: GenerationFields,
     fields: dict[str, Any],
     named: Sequence[TraitScalar],
     settings: Settings,
     inputs: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    count: int = 1,
 ) -> list[EnsembleRequest]:
     if named and body.steering.traits:
         raise InvalidRequestError(
@@ -90,10 +119,9 @@ def _requests(
         **{**sampling, **fields},
         stream=body.stream,
         monitor=body.steering.monitor,
-        format=body.format,
     )
     request = request_of(bare, settings, steering, inputs)
     if body.seed is None:
-        return [request] * body.n
+        return [request] * count
     # Each is what its own seed gives alone, so that it can be had again.
-    return [request.seeded((body.seed + number) % _SEEDS) for number in range(body.n)]
+    return [request.seeded((body.seed + number) % _SEEDS) for number in range(count)]

@@ -22,7 +22,7 @@ _SCHEMA = {"anyOf": [{"type": "object"}, {"type": "string"}]}
 _CHOICES = {"type": "array", "items": {"type": "string"}}
 
 
-def _of_response_format(value: Any) -> Format:
+def of_response_format(value: Any) -> Format:
     """Reads OpenAI's `response_format`.
 
     Raises:
@@ -107,7 +107,7 @@ class FormatFields(Fields):
     """The fields that say which form an answer has; once validated, each is a `Format`."""
 
     response_format: Annotated[
-        Annotated[Any, AfterValidator(_of_response_format)] | None,
+        Annotated[Any, AfterValidator(of_response_format)] | None,
         WithJsonSchema(
             {
                 "type": "object",

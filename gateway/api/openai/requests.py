@@ -102,8 +102,8 @@ class RequestSteering(Fields, Steering):
     )
 
 
-class CompletionFields(FormatFields, Sampling):
-    """What both kinds of completion take."""
+class GenerationFields(Fields, Sampling):
+    """What every request takes that generates."""
 
     ignored: ClassVar[frozenset[str]] = frozenset(
         {
@@ -122,10 +122,15 @@ class CompletionFields(FormatFields, Sampling):
         max_length=_MAX_MODEL_NAME,
         description="What `/v1/models` lists, or `persona:` with traits and scalars of your own.",
     )
-    n: int = Field(default=1, ge=1, le=MAX_ANSWERS, description="How many answers to each prompt.")
     stream: bool = Field(default=False, description="Answer with server-sent events.")
-    stream_options: StreamOptions = StreamOptions()
     steering: RequestSteering = RequestSteering()
+
+
+class CompletionFields(FormatFields, GenerationFields):
+    """What both kinds of completion take."""
+
+    n: int = Field(default=1, ge=1, le=MAX_ANSWERS, description="How many answers to each prompt.")
+    stream_options: StreamOptions = StreamOptions()
 
 
 class ChatRequest(CompletionFields):

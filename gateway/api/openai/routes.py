@@ -22,15 +22,10 @@ from gateway.api.openai.requests import ChatRequest, CompletionFields, Completio
 from gateway.ensemble_request import EnsembleRequest
 from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
-from gateway.http.openai_errors import PREFIX, ErrorBody
+from gateway.http.openai_errors import FAILURES, PREFIX
 from gateway.http.server_sent_events import EventStream
 
 router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
-
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorBody, "description": "The request has to be changed, or (429) to wait."},
-    "5XX": {"model": ErrorBody, "description": "The model failed, or is not there at the moment."},
-}
 
 _CHUNK = '"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" egg"}, ...}]'
 
@@ -65,7 +60,7 @@ _COMPLETION: dict[str, Any] = {
     "required": ["id", "object", "created", "model", "choices", "usage"],
 }
 
-_COMPLETIONS = _FAILURES | {
+_COMPLETIONS = FAILURES | {
     200: {
         "description": "The answers; with `stream`, as server-sent events.",
         "content": {
@@ -99,14 +94,14 @@ async def create_completion(
     return await _answer(TEXT, body, requests, request, gateway)
 
 
-@router.get("/models", responses=_FAILURES)
+@router.get("/models", responses=FAILURES)
 async def list_models(gateway: GatewayDependency) -> dict[str, Any]:
     """Lists the model, and what it is under each trait."""
     return {"object": "list", "data": model_cards(await gateway.description.get())}
 
 
 # Models' names have slashes.
-@router.get("/models/{name:path}", responses=_FAILURES)
+@router.get("/models/{name:path}", responses=FAILURES)
 async def retrieve_model(name: str, gateway: GatewayDependency) -> dict[str, Any]:
     """Describes a model, also one that is not on the list, such as `persona:sarcasm=0.5`."""
     description = await gateway.description.get()

@@ -1,0 +1,65 @@
+"""The call of OpenAI's newer API that answers chats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from gateway.api.dependencies import GatewayDependency
+from gateway.api.openai.ensemble_requests import response_request
+from gateway.api.openai.model_names import named_traits
+from gateway.api.openai.response_answer import ResponseAnswer
+from gateway.api.openai.response_requests import ResponseRequest
+from gateway.http.bodies import BoundedRoute
+from gateway.http.client_disconnect import run_until_disconnect
+from gateway.http.openai_errors import FAILURES, PREFIX
+from gateway.http.server_sent_events import EventStream
+
+router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
+
+_RESPONSE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"const": "response"},
+        "created_at": {"type": "integer"},
+        "status": {"enum": ["completed", "incomplete"]},
+        "model": {"type": "string"},
+        "output": {"type": "array", "items": {"type": "object", "required": ["type", "content"]}},
+        "usage": {
+            "type": "object",
+            "required": ["input_tokens", "output_tokens", "total_tokens"],
+        },
+        "steering": {"type": "object"},
+    },
+    "required": ["id", "object", "created_at", "status", "model", "output", "usage"],
+}
+
+_DELTA = 'data: {"type":"response.output_text.delta","sequence_number":4,"delta":" egg", ...}'
+
+_RESPONSES = FAILURES | {
+    200: {
+        "description": "The answer; with `stream`, as server-sent events.",
+        "content": {
+            "application/json": {"schema": _RESPONSE},
+            "text/event-stream": {"example": f"event: response.output_text.delta\n{_DELTA}\n\n"},
+        },
+    },
+}
+
+
+@router.post("/responses", response_model=None, responses=_RESPONSES)
+async def create_response(
+    body: ResponseRequest, request: Request, gateway: GatewayDependency
+) -> dict[str, Any] | Response:
+    """Answers a chat, steered if `steering` or the model's name says so; nothing is stored."""
+    traits = named_traits(body.model, await gateway.description.get())
+    asked = response_request(body, traits, gateway.settings)
+    generation = gateway.triton.generate(asked)
+    answer = ResponseAnswer(body, asked, generation, request.state.log_fields)
+    if body.stream:
+        interval = gateway.settings.heartbeat_interval
+        return EventStream(answer.events(), interval, answer.error_event)
+    return await run_until_disconnect(request.receive, answer.complete())
