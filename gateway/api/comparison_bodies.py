@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.field_types import PROMPT_OR_MESSAGES, Float32, Layers, Positions, Text, TraitName
+from gateway.api.field_types import (
+    PROMPT_OR_MESSAGES,
+    Boolean,
+    Float32,
+    Layers,
+    Positions,
+    Text,
+    TraitName,
+)
 from gateway.api.request_bodies import BaselineRequest, Steering
 from gateway.api.response_bodies import TokenLogprob, is_none
 
@@ -61,7 +69,7 @@ class CompareRequest(BaselineRequest):
         max_length=MAX_ANSWERS,
         description="What to steer each answer by.",
     )
-    baseline: bool = Field(default=True, description="Whether to answer without steering, too.")
+    baseline: Boolean = Field(default=True, description="Whether to answer without steering, too.")
 
 
 class SweepRequest(BaselineRequest):
@@ -92,7 +100,7 @@ class SweepRequest(BaselineRequest):
     )
     layers: Layers = None
     positions: Positions = None
-    scores: bool = Field(
+    scores: Boolean = Field(
         default=False, description="Whether to read how far each answer points along the trait."
     )
 

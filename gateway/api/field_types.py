@@ -6,7 +6,7 @@ import math
 import struct
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Strict
 
 from triton_models.contract.answer_format import FORMAT_TYPES, MAX_CHOICES
 from triton_models.contract.request import (
@@ -54,6 +54,8 @@ def _as_utf8(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_as_utf8)]
+Boolean = Annotated[bool, Strict()]
+"""True or false, and no number or text that could stand for one."""
 Float32 = Annotated[
     float,
     Field(allow_inf_nan=False, json_schema_extra={"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}),

@@ -14,6 +14,7 @@ from gateway.api.field_types import (
     SHOWN_MONITOR,
     STOP_WORD,
     TOP_LOGPROBS_RANGE,
+    Boolean,
     Float32,
     Int32,
     Layers,
@@ -69,7 +70,7 @@ class Sampling(BaseModel):
         description="The least tokens to generate before the model may end the answer.",
         json_schema_extra=shown_range(0),
     )
-    ignore_eos: bool = Field(
+    ignore_eos: Boolean = Field(
         default=False,
         description="Go on where the model would end the answer, until `stop` or `max_tokens`.",
     )
@@ -146,24 +147,24 @@ class BaselineRequest(Sampling):
     system_prompt: Text | None = Field(
         default=None, description="The system turn before the prompt."
     )
-    raw: bool = Field(
+    raw: Boolean = Field(
         default=False, description="Send `prompt` to the model without the chat template."
     )
-    parse_special: bool | None = Field(
+    parse_special: Boolean | None = Field(
         default=None,
         description=(
             "With `raw`, whether names of special tokens in the prompt, such as `<|im_end|>`, "
             "stand for those tokens. Default: true. In a chat they are always text."
         ),
     )
-    add_generation_prompt: bool | None = Field(
+    add_generation_prompt: Boolean | None = Field(
         default=None,
         description=(
             "Whether the answer begins a turn of the assistant's. Default: true, unless "
             "`continue_final_message` is."
         ),
     )
-    continue_final_message: bool | None = Field(
+    continue_final_message: Boolean | None = Field(
         default=None, description="Whether the answer goes on after the text of the last turn."
     )
     logprobs: Int32 | None = Field(
@@ -189,7 +190,7 @@ class BaselineRequest(Sampling):
         ),
         json_schema_extra=SHOWN_FORMAT,
     )
-    stream: bool = Field(
+    stream: Boolean = Field(
         default=False,
         description="Answer with server-sent events: `chunk` events, then one `done` or `error`.",
     )

@@ -18,6 +18,7 @@ from gateway.api.comparison_bodies import MAX_ANSWERS
 from gateway.api.field_types import (
     SHOWN_MONITOR,
     TOP_LOGPROBS_RANGE,
+    Boolean,
     Int32,
     Text,
     TraitName,
@@ -77,10 +78,10 @@ class StreamOptions(Fields):
 
     ignored: ClassVar[frozenset[str]] = frozenset({"include_obfuscation"})
 
-    include_usage: bool = Field(
+    include_usage: Boolean = Field(
         default=False, description="Whether the last chunk, without choices, has the `usage`."
     )
-    continuous_usage_stats: bool = Field(
+    continuous_usage_stats: Boolean = Field(
         default=False,
         description="Whether, with `include_usage`, every chunk has the `usage` so far, as vLLM's.",
     )
@@ -122,7 +123,7 @@ class GenerationFields(Fields, Sampling):
         max_length=_MAX_MODEL_NAME,
         description="What `/v1/models` lists, or `persona:` with traits and scalars of your own.",
     )
-    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    stream: Boolean = Field(default=False, description="Answer with server-sent events.")
     steering: RequestSteering = RequestSteering()
 
 
@@ -173,14 +174,14 @@ class ChatRequest(CompletionFields):
     messages: list[Message] = Field(
         fail_fast=True, min_length=1, description="The chat so far, its turns in any order."
     )
-    add_generation_prompt: bool | None = Field(
+    add_generation_prompt: Boolean | None = Field(
         default=None,
         description=(
             "Whether the answer begins a turn of the assistant's, as vLLM takes it. Default: true, "
             "unless `continue_final_message` is."
         ),
     )
-    continue_final_message: bool | None = Field(
+    continue_final_message: Boolean | None = Field(
         default=None,
         description=(
             "Whether the answer goes on after the text of the last message, as vLLM takes it."
@@ -195,7 +196,7 @@ class ChatRequest(CompletionFields):
             "Whether the model must not, may, or must call a function, or which. Default: it may."
         ),
     )
-    parallel_tool_calls: bool = Field(
+    parallel_tool_calls: Boolean = Field(
         default=True, description="Whether an answer can have several calls."
     )
     max_completion_tokens: Int32 | None = Field(
@@ -203,7 +204,7 @@ class ChatRequest(CompletionFields):
         description="OpenAI's newer name of `max_tokens`.",
         json_schema_extra=shown_range(1),
     )
-    logprobs: bool = Field(default=False, description="Report how likely each token was.")
+    logprobs: Boolean = Field(default=False, description="Report how likely each token was.")
     top_logprobs: Int32 | None = Field(
         default=None,
         description="With `logprobs`, so many of the likeliest tokens, 0 to 20.",
@@ -262,8 +263,8 @@ class CompletionRequest(CompletionFields):
         max_length=MAX_ANSWERS,
         description="A text, or several, each of which is continued.",
     )
-    echo: bool = Field(default=False, description="Whether the answer begins with the prompt.")
-    parse_special: bool | None = Field(
+    echo: Boolean = Field(default=False, description="Whether the answer begins with the prompt.")
+    parse_special: Boolean | None = Field(
         default=None,
         description=(
             "Whether names of special tokens in the prompt, such as `<|im_end|>`, stand for those "

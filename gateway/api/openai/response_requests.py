@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.api.field_types import TOP_LOGPROBS_RANGE, Int32, Text, shown_range
+from gateway.api.field_types import TOP_LOGPROBS_RANGE, Boolean, Int32, Text, shown_range
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import Format, of_response_format
 from gateway.api.openai.messages import Message
@@ -172,7 +172,7 @@ class ResponseRequest(GenerationFields):
             "Whether the model must not, may, or must call a function, or which. Default: it may."
         ),
     )
-    parallel_tool_calls: bool = Field(
+    parallel_tool_calls: Boolean = Field(
         default=True, description="Whether an answer can have several calls."
     )
     include: list[Text] = Field(

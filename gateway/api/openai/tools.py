@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from gateway.api.field_types import Text
+from gateway.api.field_types import Boolean, Text
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.tool_grammar import calling_grammar
 from gateway.errors import InvalidRequestError
@@ -72,7 +72,7 @@ class Function(Fields):
     parameters: Annotated[dict[str, Any], AfterValidator(_as_schema)] | None = Field(
         default=None, description="The JSON schema of its arguments. Default: it has none."
     )
-    strict: bool = Field(
+    strict: Boolean = Field(
         default=False, description="Whether calls always have arguments that fit the schema."
     )
 
