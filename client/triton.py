@@ -33,7 +33,7 @@ from triton_models.contract.request import unsigned_seed
 from triton_models.grpc_failures import FailureKind, failure_of
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
 DEFAULT_URL = "localhost:8001"
 
@@ -51,7 +51,8 @@ Inputs = Mapping[str, Sequence[Any]]
 class TritonPersonaClient:
     """Talks to the `persona` ensemble. Every call has a stream of its own, so it is thread-safe.
 
-    A call that fails raises a `PersonaError`.
+    A context manager like the gateway's clients, although no connection outlives its call. A call
+    that fails raises a `PersonaError`.
 
     Args:
         url: Host and port of Triton's gRPC endpoint.
@@ -69,6 +70,12 @@ class TritonPersonaClient:
         self._url = url
         self._timeout = timeout
         self._metadata = _metadata(access_key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes nothing: every call has closed its stream itself."""
 
     def generate(
         self, prompt: str, *, traits: Mapping[str, float] | None = None, **options: Unpack[Options]

@@ -14,7 +14,7 @@ from persona_client.rest import PersonaClient
 def traits(
     context: typer.Context, as_json: options.Json = False, url: options.Url = protocol.DEFAULT_URL
 ) -> None:
-    """List the traits that the server has."""
+    """List the traits that the server has; evaluate-prompts ranks system prompts of one."""
     if context.invoked_subcommand is not None:
         return
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from triton_models.vectors.persona_vector import PersonaVector
 
 vectors_app = typer.Typer(
-    help="Import, export, show and compare persona vector files.", no_args_is_help=True
+    help="Make, evaluate, import, export, show and compare vectors; upload and remove them.",
+    no_args_is_help=True,
 )
 
 DEFAULT_FOLDER = Path("data/vectors")

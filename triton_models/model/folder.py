@@ -59,13 +59,14 @@ def _locate(settings: ServerSettings) -> Path:
         )
     except HFValidationError as error:
         raise ModelMissingError(
-            f"MODEL_NAME={name} is neither a folder nor a hub id such as {DEFAULT_MODEL}"
+            f"the model {name} is neither a folder nor a hub id such as {DEFAULT_MODEL}"
         ) from error
     except LocalEntryNotFoundError as error:
         at = f" at {settings.model_revision}" if settings.model_revision else ""
         raise ModelMissingError(
-            f"the model {settings.shown_model_name}{at} is not in {settings.model_cache}: fetch it "
-            f"with '{_download_command(settings)}', or unset MODEL_NAME to serve the demo model"
+            f"the model {settings.shown_model_name}{at} is neither a folder nor in "
+            f"{settings.model_cache}: fetch it with '{_download_command(settings)}', or name none, "
+            "by MODEL_NAME or --model, for the demo model"
         ) from error
 
 

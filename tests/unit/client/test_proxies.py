@@ -21,7 +21,12 @@ from tests.unit.research.judge_endpoint import endpoint, says
 
 TRAIT = TraitDefinition("t", "d", ("a",), ("b",), ("c",))
 ELSEWHERE = "http://persona.example:8000"
-UNUSABLE = ["socks://127.0.0.1:1080", "socks4://127.0.0.1:1080", "http://a:port", "ftp://a:s3cret@b"]
+UNUSABLE = [
+    "socks://127.0.0.1:1080",
+    "socks4://127.0.0.1:1080",
+    "http://a:port",
+    "ftp://a:s3cret@b",
+]
 VARIABLES = ("all_proxy", "http_proxy", "https_proxy", "no_proxy")
 
 
