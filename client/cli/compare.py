@@ -27,6 +27,7 @@ def compare(
     baseline: Annotated[
         bool, typer.Option(help="Whether to answer without steering before --steer's answers.")
     ] = True,
+    layers: options.Layers = None,
     positions: options.Positions = "all",
     system: options.System = None,
     max_tokens: options.MaxTokens = None,
@@ -47,12 +48,13 @@ def compare(
     """Answer one prompt under several steerings at once, shown side by side."""
     if (trait is None) == (not steer):
         raise typer.BadParameter("give --trait with --scalars, or --steer, once or more")
+    blocks = tuple(options.blocks(layers)) or None
     if trait is None:
-        steerings = [Steering(options.steering(text), None, positions) for text in steer or ()]
+        steerings = [Steering(options.steering(text), blocks, positions) for text in steer or ()]
     else:
         baseline = False  # it is one of the scalars, if it is to be there
         steerings = [
-            Steering({trait: scalar}, None, positions, None if scalar else "baseline")
+            Steering({trait: scalar}, blocks, positions, None if scalar else "baseline")
             for scalar in options.numbers(scalars)
         ]
     sampling = options.sampling(
@@ -91,6 +93,7 @@ def sweep(
     plot: Annotated[
         Path | None, typer.Option(help="An image of the scores to write; needs matplotlib.")
     ] = None,
+    layers: options.Layers = None,
     positions: options.Positions = "all",
     system: options.System = None,
     max_tokens: options.MaxTokens = None,
@@ -122,11 +125,10 @@ def sweep(
         raw=raw,
         format=options.answer_format(json_schema, regex, choice, grammar),
     )
+    steered = options.steered(sampling, layers, positions)
 
     def run(client: PersonaClient, text: str) -> None:
-        stream = client.sweep_stream(
-            text, trait=trait, scalars=strengths, scores=scores, positions=positions, **sampling
-        )
+        stream = client.sweep_stream(text, trait=trait, scalars=strengths, scores=scores, **steered)
         with stream, sweep_output.progress(len(strengths)) as advance:
             for event in stream:
                 if isinstance(event, SweptAnswer):

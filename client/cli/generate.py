@@ -23,6 +23,7 @@ def generate(
     scalar: Annotated[
         float | None, typer.Option(help="Above 0 for more of the trait, below for less.")
     ] = None,
+    layers: options.Layers = None,
     system: options.System = None,
     max_tokens: options.MaxTokens = None,
     temperature: options.Temperature = None,
@@ -43,6 +44,8 @@ def generate(
     """Answer a prompt, printing the text as it arrives."""
     if (trait is None) != (scalar is None):
         raise typer.BadParameter("give --trait and --scalar together, or neither for a baseline")
+    if trait is None and layers is not None:
+        raise typer.BadParameter("--layers says where to steer: give --trait and --scalar, too")
     sampling = options.sampling(
         system_prompt=system,
         max_tokens=max_tokens,
@@ -56,16 +59,17 @@ def generate(
         monitor=monitor,
         logprobs=logprobs,
     )
+    steered = options.steered(sampling, layers)
 
     def run(client: PersonaClient, text: str) -> None:
         if as_json:
             if trait is None:
                 completion = client.baseline(text, **sampling)
             else:
-                completion = client.generate(text, trait=trait, scalar=scalar or 0.0, **sampling)
+                completion = client.generate(text, trait=trait, scalar=scalar or 0.0, **steered)
             output.print_json(dataclasses.asdict(completion))
             return
-        with client.stream(text, trait=trait, scalar=scalar or 0.0, **sampling) as stream:
+        with client.stream(text, trait=trait, scalar=scalar or 0.0, **steered) as stream:
             for chunk in stream:
                 output.write(chunk.text)
         output.write("\n")

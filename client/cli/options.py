@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -37,6 +37,10 @@ Choice = Annotated[
 Grammar = Annotated[
     Path | None, typer.Option(help="A file with the grammar, in Lark's syntax, of the answer.")
 ]
+Layers = Annotated[
+    str | None,
+    typer.Option(help="The blocks to steer, like 15,20 or 10-14; none: the vector's own."),
+]
 Positions = Annotated[
     protocol.Positions,
     typer.Option(help="Which tokens to steer; response shares the prompt's work."),
@@ -51,6 +55,18 @@ def sampling(**given: Any) -> protocol.Sampling:
         if value is not None and value is not False and value != []:
             options[name] = value  # type: ignore[literal-required]
     return options
+
+
+def steered(
+    options: protocol.Sampling, layers: str | None, positions: protocol.Positions | None = None
+) -> protocol.Options:
+    """Returns a steered generation's options: those, and where to steer as far as it is said."""
+    found = cast(protocol.Options, dict(options))
+    if named := blocks(layers):
+        found["layers"] = named
+    if positions is not None:
+        found["positions"] = positions
+    return found
 
 
 def answer_format(
@@ -107,3 +123,17 @@ def steering(text: str) -> dict[str, float]:
                 f"--steer is {text!r}: give traits and scalars like sarcasm=2,helpfulness=-1"
             ) from None
     return scalars
+
+
+def blocks(text: str | None) -> list[int]:
+    """Reads blocks as an option has them, like `15,20` or `1-35`; none if it is not given."""
+    named: list[int] = []
+    for part in (text or "").split(",") if text else []:
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 12:
+            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
+        end = int(last or first)
+        if end < int(first) or end > 9999:
+            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
+        named.extend(range(int(first), end + 1))
+    return named

@@ -60,7 +60,7 @@ def import_vector(
     overwrite: Annotated[bool, typer.Option(help="Replace the trait's vector.")] = False,
 ) -> None:
     """Put a vector of any format into a server's folder, in the project's own."""
-    selected = _blocks(layers)
+    selected = options.blocks(layers)
     with _failures():
         from triton_models.vectors.editing import with_selected
         from triton_models.vectors.formats import read_vector, write_vector
@@ -91,7 +91,7 @@ def export_vector(
     ] = False,
 ) -> None:
     """Write a vector in another format, for another tool."""
-    blocks = _blocks(layers)
+    blocks = options.blocks(layers)
     with _failures():
         from triton_models.vectors.editing import only_blocks
         from triton_models.vectors.formats import write_vector
@@ -187,17 +187,3 @@ def _check_for_llama_cpp(vector: PersonaVector, out: Path, wanted: bool) -> None
             f"{out.name}: llama.cpp refuses a file that steers block 0: leave it out with "
             f"--layers 1-{last}"
         )
-
-
-def _blocks(text: str | None) -> list[int]:
-    """The blocks that an option names, like `15,20` or `1-35`."""
-    blocks: list[int] = []
-    for part in (text or "").split(",") if text else []:
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 12:
-            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
-        end = int(last or first)
-        if end < int(first) or end > 9999:
-            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
-        blocks.extend(range(int(first), end + 1))
-    return blocks
