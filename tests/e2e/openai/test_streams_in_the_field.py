@@ -16,7 +16,7 @@ from openai import OpenAI
 from launcher.stack import Stack
 from persona_client.rest import PersonaClient
 from tests.e2e.gateways import RunningGateway, gateway
-from tests.e2e.held_engine import BEGINNING, held_engine
+from tests.e2e.held_engine import BEGINNING, held_engine, num_open
 from tests.e2e.leaving import leave
 from tests.e2e.openai.chatting import MESSAGES, MODEL, PROMPT, chat, text_of
 from tests.e2e.waiting import eventually
@@ -146,9 +146,10 @@ def test_clients_do_not_notice_comments(
     with ThreadPoolExecutor(2) as pool:
         with held_engine(stack.triton) as engine:
             work = [pool.submit(read_all), pool.submit(watch_the_wire)]
-            engine.steps(BEGINNING)
-            # The engine stands still until there have been comments.
-            assert eventually(lambda: COMMENT in seen)
+            assert eventually(lambda: num_open(stack.settings.grpc_address) == len(work))
+            engine.steps(2 * BEGINNING)
+            # The engine goes on so slowly that there are comments.
+            assert engine.goes_on_until(lambda: COMMENT in seen)
         for each in work:
             each.result()
     assert "".join(pieces) == text_of(chat(client))
