@@ -102,6 +102,7 @@ def _check_size(body: BaselineRequest, more: Values, settings: Settings) -> None
     messages = body.messages or []
     texts = [body.prompt, body.system_prompt, *(message.content for message in messages)]
     length = sum(len(text or "") for text in texts) + sum(map(len, more.get("tools", ())))
+    length += len(more.get("prompt_ids", ()))  # each stands for a character at least
     if length > settings.max_prompt_chars:
         name = "messages" if messages else "prompt"
         raise UnprocessableError(

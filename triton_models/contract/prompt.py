@@ -29,7 +29,14 @@ class RawText:
     parse_special: bool = True
 
 
-Prompt = Chat | RawText
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """A prompt that is tokens already."""
+
+    ids: tuple[int, ...]
+
+
+Prompt = Chat | RawText | TokenIds
 """What the model is to answer, or to continue."""
 
 
@@ -56,6 +63,8 @@ def parse_prompt(values: Values, messages: Any | None) -> Prompt:
     """
     text_input = str(_single(values, "text_input", ""))
     raw = bool(_single(values, "raw", False))
+    if len(values.get("prompt_ids", ())):
+        return _token_ids(values)
     if messages is not None:
         if text_input:
             raise InvalidArgumentError(
@@ -79,6 +88,15 @@ def parse_prompt(values: Values, messages: Any | None) -> Prompt:
                 f"raw and {name} exclude each other: put what the model is to read into text_input"
             )
     return RawText(text_input, bool(_single(values, "parse_special", True)))
+
+
+def _token_ids(values: Values) -> TokenIds:
+    for name in ("text_input", "messages", "raw", "parse_special", *_CHAT_INPUTS):
+        if _single(values, name, None):
+            raise InvalidArgumentError(
+                f"prompt_ids and {name} exclude each other: token ids are the whole prompt"
+            )
+    return TokenIds(tuple(values["prompt_ids"]))
 
 
 def _chat(values: Values, messages: tuple[Message, ...]) -> Chat:

@@ -69,6 +69,7 @@ PROMPT_INPUTS = (
     _optional("parse_special", "BOOL"),
     _optional("add_generation_prompt", "BOOL"),
     _optional("continue_final_message", "BOOL"),
+    _optional("prompt_ids", "INT32", ANY),
 )
 """The prompt, which the tokenizer turns into `input_ids`."""
 

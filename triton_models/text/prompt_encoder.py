@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from triton_models.contract.chat import Chat
 from triton_models.contract.errors import ContextLengthError
-from triton_models.contract.prompt import Prompt
+from triton_models.contract.prompt import Prompt, TokenIds
 from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_piece import PromptPiece, token_ids
 
@@ -45,6 +45,8 @@ class PromptEncoder:
             ContextLengthError: It has far too many tokens.
             InvalidArgumentError: As for `ChatTemplate.render`.
         """
+        if isinstance(prompt, TokenIds):
+            return list(prompt.ids)
         if isinstance(prompt, Chat):
             pieces = self._template.render(prompt)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from gateway.errors import InvalidRequestError
@@ -45,7 +45,9 @@ class ChoiceFormat(ABC):
         if not pieces or pieces[-1]["finish_reason"] is None:
             return pieces
         last = pieces[-1]
-        end = {**last, **self._no_content}
+        # What the prompt was like is said before.
+        end = {name: value for name, value in last.items() if name != "prompt_logprobs"}
+        end |= self._no_content
         if end == last:
             return pieces
         content = {name: value for name, value in last.items() if name != "steering"}
@@ -98,38 +100,72 @@ class ChatChoice(ChoiceFormat):
 
 
 class TextChoice(ChoiceFormat):
-    """A continuation of a prompt."""
+    """A continuation of a prompt.
+
+    Args:
+        index: Which one of a completion's answers.
+        logprobs: Whether to say how likely each token was.
+        echoes: Whether the prompt's tokens are among those, since the text begins with it.
+        scores_prompt: Whether to say how likely the prompt's tokens were in vLLM's form.
+    """
 
     _no_content: ClassVar[Mapping[str, Any]] = {"text": ""}
 
-    def __init__(self, index: int, logprobs: bool) -> None:
+    def __init__(
+        self, index: int, logprobs: bool, *, echoes: bool = False, scores_prompt: bool = False
+    ) -> None:
         super().__init__(index, logprobs)
+        self._echoes = echoes
+        self._scores_prompt = scores_prompt
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._offset = 0
 
     def whole(self, answer: TritonChunk) -> dict[str, Any]:
         """Returns the choice for a whole answer."""
-        return self._around({"text": answer.text}, self._likelihoods(answer), answer)
+        content: dict[str, Any] = {"text": answer.text}
+        if self._scores_prompt and answer.prompt_logprobs:
+            content["prompt_logprobs"] = list(map(_by_token_id, answer.prompt_logprobs))
+        return self._around(content, self._likelihoods(answer), answer)
 
     def pieces(self, chunk: TritonChunk) -> list[dict[str, Any]]:
         """Returns the choice for the next piece."""
         return [self.whole(chunk)]
 
     def _likelihoods(self, chunk: TritonChunk) -> dict[str, Any]:
+        likely: Sequence[Any] = chunk.logprobs
+        if self._echoes:
+            likely = (*chunk.prompt_logprobs, *likely)
         offsets = []
-        for each in chunk.logprobs:
+        for each in likely:
             offsets.append(self._offset)
             self._offset += len(self._decoder.decode(bytes(each["bytes"])))
         return {
-            "tokens": [_token_text(each) for each in chunk.logprobs],
-            "token_logprobs": [each["logprob"] for each in chunk.logprobs],
+            "tokens": [_token_text(each) for each in likely],
+            "token_logprobs": [each["logprob"] for each in likely],
             "top_logprobs": [
                 # A token that was chosen against the odds is one more.
-                {_token_text(one): one["logprob"] for one in (*each["top_logprobs"], each)}
-                for each in chunk.logprobs
+                None
+                if each["logprob"] is None  # nothing precedes the prompt's first token
+                else {_token_text(one): one["logprob"] for one in (*each["top_logprobs"], each)}
+                for each in likely
             ],
             "text_offset": offsets,
         }
+
+
+def _by_token_id(token: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns how likely a token of a prompt was, and the likeliest, as vLLM says it."""
+    if token["logprob"] is None:
+        return None
+    ranked = [*enumerate(token["top_logprobs"], start=1), (token["rank"], token)]
+    return {
+        str(each["id"]): {
+            "logprob": each["logprob"],
+            "rank": rank,
+            "decoded_token": _token_text(each),
+        }
+        for rank, each in ranked
+    }
 
 
 def _token_text(token: Mapping[str, Any]) -> str:

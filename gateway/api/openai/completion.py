@@ -44,6 +44,17 @@ CHAT = CompletionKind("chatcmpl-", "chat.completion", "chat.completion.chunk", C
 TEXT = CompletionKind("cmpl-", "text_completion", "text_completion", TextChoice)
 
 
+def text_completion(*, echoes: bool, scores_prompt: bool) -> CompletionKind:
+    """Returns the kind of a completion that says how likely its prompt's tokens were.
+
+    Args:
+        echoes: As `TextChoice` takes it.
+        scores_prompt: Likewise.
+    """
+    choice = partial(TextChoice, echoes=echoes, scores_prompt=scores_prompt)
+    return replace(TEXT, choice=choice)
+
+
 def calling_chat(names: Collection[str]) -> CompletionKind:
     """Returns the kind of a chat whose answers can call functions.
 

@@ -78,14 +78,19 @@ def completion_requests(
     """
     requests = []
     for prompt in body.prompt:
-        fields = {
-            "prompt": prompt,
-            "raw": True,
-            "parse_special": body.parse_special,
+        inputs: dict[str, Sequence[Any]] = {}
+        if body.scored is not None:
+            inputs["prompt_logprobs"] = [body.scored]
+        fields: dict[str, Any] = {
             "logprobs": body.logprobs,
+            "parse_special": body.parse_special,
             "format": body.format,
         }
-        requests += _requests(body, fields, named, settings, count=body.n)
+        if isinstance(prompt, str):
+            fields |= {"prompt": prompt, "raw": True}
+        else:
+            inputs["prompt_ids"] = prompt
+        requests += _requests(body, fields, named, settings, inputs, body.n)
     if body.echo:
         return [request.echoing() for request in requests]
     return requests

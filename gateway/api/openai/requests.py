@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -26,7 +27,7 @@ from gateway.api.field_types import (
 )
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import FormatFields
-from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message, one_or_list
+from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message
 from gateway.api.openai.tools import MAX_TOOLS, Calling, Tool, ToolChoiceField, calling, check_tools
 from gateway.api.openai.vllm_fields import VLLM_FIELDS
 from gateway.api.request_bodies import Sampling, Steering, TraitScalar
@@ -59,18 +60,42 @@ def _as_prompts(prompt: Any) -> Any:
     """Makes a list of what may be one prompt or several.
 
     Raises:
-        ValueError: One is empty, or is not text.
+        ValueError: One is empty, or is neither text nor a list of token ids.
     """
+    if isinstance(prompt, list) and prompt and all(map(_is_token_id, prompt)):
+        return [prompt]
     prompts = prompt if isinstance(prompt, list) else [prompt]
     for each in prompts:
-        if not isinstance(each, str):
-            raise ValueError("token ids are not supported: give a text, or a list of texts")
-        if not each.strip():
-            raise ValueError("the prompt is empty: give it some text")
+        if isinstance(each, list) and all(map(_is_token_id, each)):
+            is_empty = not each
+        elif isinstance(each, str):
+            is_empty = not each.strip()
+        else:
+            raise ValueError("a prompt is a text, or a list of token ids from 0 to 2147483647")
+        if is_empty:
+            raise ValueError("the prompt is empty: give it some text, or token ids")
     return prompts
 
 
-_PROMPT: Mapping[str, Any] = {"type": "string", "pattern": "\\S"}
+def _is_token_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+_TEXT_PROMPT: Mapping[str, Any] = {"type": "string", "pattern": "\\S"}
+_TOKEN_PROMPT: Mapping[str, Any] = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+    "minItems": 1,
+}
+_SHOWN_PROMPT = WithJsonSchema(
+    {
+        "anyOf": [
+            _TEXT_PROMPT,
+            _TOKEN_PROMPT,
+            {"type": "array", "items": {"anyOf": [_TEXT_PROMPT, _TOKEN_PROMPT]}, "minItems": 1},
+        ]
+    }
+)
 
 
 class StreamOptions(Fields):
@@ -256,14 +281,17 @@ class CompletionRequest(CompletionFields):
         **VLLM_FIELDS,
     }
 
-    prompt: Annotated[
-        list[Text], BeforeValidator(_as_prompts), one_or_list(_PROMPT, _PROMPT, 1)
-    ] = Field(
+    prompt: Annotated[list[Text | list[int]], BeforeValidator(_as_prompts), _SHOWN_PROMPT] = Field(
         min_length=1,
         max_length=MAX_ANSWERS,
-        description="A text, or several, each of which is continued.",
+        description="A text or token ids, or several of them, each of which is continued.",
     )
-    echo: Boolean = Field(default=False, description="Whether the answer begins with the prompt.")
+    echo: Boolean = Field(
+        default=False,
+        description=(
+            "Whether the answer begins with the prompt; with `logprobs`, those of its tokens too."
+        ),
+    )
     parse_special: Boolean | None = Field(
         default=None,
         description=(
@@ -276,11 +304,27 @@ class CompletionRequest(CompletionFields):
         description="Report how likely each token was, and so many of the likeliest, 0 to 20.",
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )
+    prompt_logprobs: Int32 | None = Field(
+        default=None,
+        description=(
+            "Report how likely each token of the prompt was, and so many of the likeliest at its "
+            "place, 0 to 20, as vLLM does."
+        ),
+        json_schema_extra=TOP_LOGPROBS_RANGE,
+    )
+
+    @property
+    def scored(self) -> int | None:
+        """As `prompt_logprobs`, which `echo` with `logprobs` stands for as well."""
+        return self.logprobs if self.echo and self.logprobs is not None else self.prompt_logprobs
 
     @model_validator(mode="after")
     def _agrees(self) -> CompletionRequest:
-        if self.echo and self.logprobs is not None:
-            raise ValueError("echo excludes logprobs, which only generated tokens have")
+        if self.prompt_logprobs not in (None, self.scored):
+            raise ValueError(
+                "echo makes logprobs report the prompt: give the same number as prompt_logprobs, "
+                "or leave that out"
+            )
         if len(self.prompt) * self.n > MAX_ANSWERS:
             raise ValueError(f"prompt and n ask for more than {MAX_ANSWERS} answers: ask for fewer")
         return self

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.openai.completion import (
     CHAT,
-    TEXT,
     CompletionAnswer,
     CompletionKind,
     calling_chat,
+    text_completion,
 )
 from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
 from gateway.api.openai.model_names import model_card, model_cards, named_traits
@@ -91,7 +91,8 @@ async def create_completion(
     """Continues prompts, steered if `steering` or the model's name says so."""
     traits = named_traits(body.model, await gateway.description.get())
     requests = completion_requests(body, traits, gateway.settings)
-    return await _answer(TEXT, body, requests, request, gateway)
+    kind = text_completion(echoes=body.echo, scores_prompt=body.prompt_logprobs is not None)
+    return await _answer(kind, body, requests, request, gateway)
 
 
 @router.get("/models", responses=FAILURES)

@@ -248,15 +248,17 @@ def test_what_cannot_be_served_is_refused_by_its_name(
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"prompt": [1, 2]}, "token ids are not supported"),
-        ({"prompt": [[1, 2]]}, "token ids are not supported"),
+        ({"prompt": [1, -2]}, "list of token ids"),
+        ({"prompt": [[1, 2], [True]]}, "list of token ids"),
+        ({"prompt": [1, "a"]}, "list of token ids"),
+        ({"prompt": [[]]}, "the prompt is empty"),
         ({"prompt": " "}, "the prompt is empty"),
         ({"prompt": []}, "at least 1"),
         ({"prompt": None}, "Field required"),
         ({"prompt": ["a"] * 17, "n": 2}, "more than 32 answers"),
         ({"suffix": "x"}, "not supported"),
         ({"best_of": 3, "n": 2}, "not supported"),
-        ({"echo": True, "logprobs": 1}, "echo excludes logprobs"),
+        ({"echo": True, "logprobs": 1, "prompt_logprobs": 2}, "the same number"),
     ],
 )
 def test_completions_say_what_they_do_not_take(fields: dict[str, Any], says: str) -> None:
