@@ -17,7 +17,7 @@ from gateway import __version__
 from gateway.api import compare, documentation, generate, playground, service, traits
 from gateway.api.cached_call import CachedCall
 from gateway.api.dependencies import Gateway
-from gateway.api.openai import response_routes
+from gateway.api.openai import response_routes, tokens
 from gateway.api.openai import routes as openai
 from gateway.api.readiness import Readiness
 from gateway.generation.dispatcher import Dispatcher
@@ -101,7 +101,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json" if configuration.docs else None,
     )
-    for module in (generate, compare, traits, openai, response_routes, service, playground):
+    modules = (generate, compare, traits, openai, response_routes, tokens, service, playground)
+    for module in modules:
         app.include_router(module.router)
     if configuration.docs:
         app.include_router(documentation.router)

@@ -115,6 +115,7 @@ class TritonChunk:
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
         warnings: Warnings about the steering, on the last chunk.
         timings: Seconds that the request spent in each phase in the engine, on the last chunk.
+        token_ids: The tokens of a prompt, in an answer of the tokenizer's.
         error: The message for the user when `finish_reason` is `error`.
         description: The JSON that answers `describe`.
     """
@@ -132,6 +133,7 @@ class TritonChunk:
     error: str = ""
     error_code: str = ""
     description: str = ""
+    token_ids: tuple[int, ...] = ()
     final: bool = False
 
     @property
@@ -155,6 +157,7 @@ class TritonChunk:
             error=later.error or self.error,
             error_code=later.error_code or self.error_code,
             description=later.description or self.description,
+            token_ids=self.token_ids + later.token_ids,
             final=self.final or later.final,
         )
 
@@ -163,6 +166,7 @@ _CHUNK_FIELDS = {
     tensors.TEXT_OUTPUT.name: "text",
     tensors.LOGPROBS.name: "logprobs",
     tensors.PROMPT_LOGPROBS.name: "prompt_logprobs",
+    tensors.INPUT_IDS.name: "token_ids",
     **{spec.name: spec.name for spec in (*tensors.STATUS_OUTPUTS, tensors.DESCRIPTION)},
 }
 
@@ -181,6 +185,9 @@ def decode_response(response: Any) -> TritonChunk:
     for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
         field = _CHUNK_FIELDS.get(output.name)
         if field is not None and data:
-            value = _DECODERS[output.datatype](data)[0]
-            fields[field] = _READERS[field](value) if field in _READERS else value
+            values = _DECODERS[output.datatype](data)
+            if field == "token_ids":
+                fields[field] = tuple(values)
+                continue
+            fields[field] = _READERS[field](values[0]) if field in _READERS else values[0]
     return TritonChunk(**fields, final=response.parameters[_FINAL].bool_param)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -169,6 +170,33 @@ class TritonServer:
         except ValueError as error:
             raise GatewayError("the model's description is not JSON", repr(error)) from error
         return description
+
+    async def tokenize(self, values: Values) -> list[int]:
+        """Returns the tokens of a prompt.
+
+        Args:
+            values: The ensemble's inputs that say what the prompt is.
+
+        Raises:
+            GatewayError: The prompt is refused, or the tokenizer cannot be asked.
+        """
+        chunk = await self.ask(tensors.TOKENIZER, uuid.uuid4().hex, values, ASK_TIMEOUT)
+        return list(chunk.token_ids)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Returns the text of tokens, with the names of special ones.
+
+        Raises:
+            GatewayError: The detokenizer cannot be asked.
+        """
+        nothing = {"BYTES": "", "INT32": 0, "FP32": 0.0}
+        values: dict[str, Sequence[Any]] = {
+            spec.name: [nothing[spec.datatype]] if spec.length == 1 else []
+            for spec in tensors.MODELS[tensors.DETOKENIZER][0]
+        }
+        values["echo_ids"] = token_ids
+        chunk = await self.ask(tensors.DETOKENIZER, uuid.uuid4().hex, values, ASK_TIMEOUT)
+        return chunk.text
 
     async def is_loaded(self, model: str, timeout: float) -> bool:
         """Whether Triton takes a model for loaded, as it may when the model's process is dead.
