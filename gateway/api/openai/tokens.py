@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import Field, model_validator
 
 from gateway.api.dependencies import GatewayDependency
-from gateway.api.field_types import Text
+from gateway.api.field_types import Boolean, Text
 from gateway.api.openai.fields import Fields
 from gateway.api.openai.messages import Message
 from gateway.api.openai.model_names import ALIAS, named_traits
@@ -34,11 +34,11 @@ class TokenizeRequest(Fields):
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None, description="A chat, in place of `prompt`."
     )
-    add_generation_prompt: bool | None = Field(
+    add_generation_prompt: Boolean | None = Field(
         default=None, description="As for chats; default: true."
     )
-    continue_final_message: bool | None = Field(default=None, description="As for chats.")
-    add_special_tokens: bool = Field(
+    continue_final_message: Boolean | None = Field(default=None, description="As for chats.")
+    add_special_tokens: Boolean = Field(
         default=True, description="Makes no difference: a text begins with no special token."
     )
 
