@@ -13,7 +13,14 @@ from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.request import GenerationRequest, SteeringParameters
 from triton_models.engine import prompt_scores
 from triton_models.engine.engine import Engine
-from triton_models.engine.sequence import FinishReason, PromptTokenLogprobs
+from triton_models.engine.sequence import (
+    FinishReason,
+    PromptTokenLogprobs,
+    Sequence,
+    TokenChunk,
+    TokenLogprobs,
+)
+from triton_models.steering.delta import SteeringDelta
 
 MODEL = make_model()
 LONG = [3 + number * 7 % 90 for number in range(50)]
@@ -97,3 +104,16 @@ def test_an_answer_of_no_tokens_cannot_be_steered_alone(engine: Engine) -> None:
     request = scoring(SteeringParameters({"flattery": 2.0}, positions="response"))
     with pytest.raises(InvalidArgumentError, match="an answer of 0 tokens"):
         engine.submit(request, LONG, lambda _: None)
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_with_a_scored_prompt_the_end_is_reported_as_well(scored: bool) -> None:
+    chunks: list[TokenChunk] = []
+    request = GenerationRequest(logprobs=0, prompt_logprobs=0 if scored else None)
+    sequence = Sequence(request, [1, 2], 5, SteeringDelta({}), chunks.append)
+    sequence.append(65, b"A", ends=False, logprobs=TokenLogprobs(-1.0))
+    sequence.append(9, b"", ends=True, logprobs=TokenLogprobs(-2.0))
+    (chunk,) = chunks
+    expected = [(65, -1.0), (9, -2.0)] if scored else [(65, -1.0)]
+    got = [(id, each.logprob) for id, each in zip(chunk.token_ids, chunk.logprobs, strict=True)]
+    assert (got, chunk.num_bytes, chunk.finish_reason) == (expected, 1, FinishReason.STOP)

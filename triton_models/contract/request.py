@@ -88,7 +88,8 @@ class GenerationRequest:
             token's own log-probability; `None` reports nothing.
         monitor: Traits onto whose directions the answer's hidden states are projected.
         format: What the answer must match; `None` is free text.
-        prompt_logprobs: As `logprobs`, but of the prompt's tokens.
+        prompt_logprobs: As `logprobs`, but of the prompt's tokens. With both, the token that ends
+            an answer is reported as well.
     """
 
     steering: SteeringParameters = field(default_factory=SteeringParameters)

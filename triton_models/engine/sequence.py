@@ -267,6 +267,11 @@ class Sequence:
         """
         self.token_ids.append(token_id)
         if ends:
+            if self.scores_prompt and logprobs is not None:
+                # Who scores texts counts the tokens: the one after the prompt is there, as it is in
+                # OpenAI's API, even if it is the end.
+                self._held_logprobs.append(logprobs)
+                self._answer.push(token_id, b"")
             self.finish(FinishReason.STOP)
             return
         if logprobs is not None:
