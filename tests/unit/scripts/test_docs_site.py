@@ -151,8 +151,10 @@ def test_what_the_contributors_page_names_exists() -> None:
     paths = {name for name in named if "/" in name} - {"build/site"}  # which a script makes
     for path in paths:
         assert (ROOT / path).exists() or (ROOT / "triton_models" / path).exists(), path
-    code = "".join(path.read_text() for path in ROOT.glob("[a-z]*/**/*.py"))
+    files = [*ROOT.glob("[a-z]*/**/*.py"), ROOT / "scripts" / "test.sh"]
+    code = "".join(path.read_text() for path in files)
     names = {name for name in named if re.search(r"_|[A-Z]", name) and not name.endswith(".py")}
     assert names - paths
     for name in {part for each in names - paths for part in each.split(".")}:
-        assert re.search(rf'(class|def) {name}\b|^ *{name}\b.*[:=]|"{name}"', code, re.M), name
+        pattern = rf'(class|def) {name}\b|^ *{name}\b.*[:=]|"{name}"|\${{{name}:'
+        assert re.search(pattern, code, re.MULTILINE), name

@@ -67,8 +67,14 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     assert inputs["format"] == ['{"type": "choice", "choices": ["ä", "b"]}']
     known = {spec.name for spec in tensors.PERSONA_INPUTS}
     assert set(inputs) <= known
-    not_of_rest = {"messages", "tools", "exclude_input_in_output", "sampling_parameters"}
-    assert known - set(inputs) == not_of_rest
+    assert known - set(inputs) == {
+        "messages",
+        "tools",
+        "exclude_input_in_output",
+        "sampling_parameters",
+        "prompt_ids",
+        "prompt_logprobs",
+    }
 
 
 def test_messages_take_the_place_of_the_prompt() -> None:
