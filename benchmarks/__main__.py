@@ -20,7 +20,7 @@ from benchmarks.report import print_result, write_json
 from benchmarks.results import Result
 from benchmarks.roofline import measure_rates
 from benchmarks.rounds import Say
-from benchmarks.scenarios.options import CONTENDERS, Options
+from benchmarks.scenarios.options import CONTENDERS, ScenarioOptions
 from benchmarks.shapes import DEFAULT_CACHE, DTYPES, SHAPES, make_model_folder
 from launcher.triton_process import HUGE_PAGES
 from triton_models.engine.threads import in_short_lived_thread
@@ -31,12 +31,12 @@ DEFAULT_SHAPES = {"cpu": ["demo", "135m", "0.5b"], "cuda": ["1.5b", "3b", "7b"]}
 """The shapes that are measured on each device."""
 
 SCENARIOS = {
-    "streams": Options((1, 4, 16, 64), (32, 512), rounds=3),
+    "streams": ScenarioOptions((1, 4, 16, 64), (32, 512), rounds=3),
     # Differences of a few per cent take more turns than differences of several times.
-    "steering": Options((1, 16), (32,), rounds=9),
-    "formats": Options((16,), (32,), rounds=9),
-    "paths": Options((16,), (32,), rounds=7),
-    "roofline": Options((1, 4, 16, 64), (32,), rounds=5),
+    "steering": ScenarioOptions((1, 16), (32,), rounds=9),
+    "formats": ScenarioOptions((16,), (32,), rounds=9),
+    "paths": ScenarioOptions((16,), (32,), rounds=7),
+    "roofline": ScenarioOptions((1, 4, 16, 64), (32,), rounds=5),
 }
 """What each module of `benchmarks.scenarios` measures unless the command line says otherwise."""
 
@@ -90,7 +90,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parsed
 
 
-def make_options(usual: Options, arguments: argparse.Namespace, say: Say) -> Options:
+def make_options(
+    usual: ScenarioOptions, arguments: argparse.Namespace, say: Say
+) -> ScenarioOptions:
     """Returns a scenario's options: its usual ones, but for what the command line says."""
     return replace(
         usual,

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, judge
-from benchmarks.soak.wire import Call, Reply, exchange
+from benchmarks.soak.wire import Reply, WireCall, exchange
 from launcher.loopback import loopback_settings, supervised
 from launcher.processes import stub_models
 from launcher.stack import Stack
@@ -37,10 +37,10 @@ DEADLINE_SECONDS = 90.0
 MODEL, TRITON = "the model's process", "Triton"
 
 
-def _call(**body: object) -> Call:
+def _call(**body: object) -> WireCall:
     headers = {"content-type": "application/json"}
     text = json.dumps({"prompt": "Tell me a story.", **body}).encode()
-    return Call("POST", "/api/v1/generate/baseline", headers, text)
+    return WireCall("POST", "/api/v1/generate/baseline", headers, text)
 
 
 _STREAM = _call(max_tokens=TOKENS, min_tokens=TOKENS, stream=True)
@@ -75,7 +75,7 @@ class Clients:
                 await asyncio.sleep(0.1)
 
 
-async def _asked(port: int, call: Call) -> Reply:
+async def _asked(port: int, call: WireCall) -> Reply:
     try:
         return await asyncio.wait_for(exchange(port, call), DEADLINE_SECONDS)
     except (OSError, asyncio.TimeoutError):

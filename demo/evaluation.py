@@ -17,7 +17,7 @@ from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.conditions import (
     UNSTEERED,
     Condition,
-    Sampling,
+    EvaluationSampling,
     answer_questions,
     unsteered_losses,
 )
@@ -31,7 +31,7 @@ from persona_research.progress import AnswerStore, ignore_progress
 from triton_models.vectors.persona_vector import PersonaVector
 
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-SAMPLING = Sampling(max_new_tokens=120)
+SAMPLING = EvaluationSampling(max_new_tokens=120)
 
 SHOWS_AT = 0.5
 """The trait score from which an answer counts as showing the trait."""

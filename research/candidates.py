@@ -12,7 +12,7 @@ from typing import Literal
 
 from persona_research.answering import chat, check_judge, derived_seed, judged_answers
 from persona_research.definitions import Candidates, TraitDefinition
-from persona_research.evaluation.conditions import Sampling
+from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.judges.judge import Judge
 from persona_research.model import AnswerRequest, ResearchModel
 from persona_research.progress import AnswerStore
@@ -51,7 +51,7 @@ def rank_candidates(
     candidates: Candidates,
     judge: Judge,
     store: AnswerStore,
-    sampling: Sampling,
+    sampling: EvaluationSampling,
     quiet: bool = False,
 ) -> Ranking:
     """Ranks candidates by the mean score of the model's answers to the trait's questions.

@@ -16,7 +16,7 @@ from benchmarks.contenders.engine import StreamFailedError
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.soak.bad_input import GENERATE, JSON
 from benchmarks.soak.verdicts import events
-from benchmarks.soak.wire import Call, Connection, connected
+from benchmarks.soak.wire import Connection, WireCall, connected
 from benchmarks.workload import Prompts, Workload, own_steering, prompt_text
 from persona_client.triton import make_tensors
 from triton_models.contract import tensors
@@ -101,7 +101,12 @@ class GatewayStreams(Contender):
         return timeline
 
     async def _ask(
-        self, connection: Connection, call: Call, timeline: Timeline, stream: int, comes_at: float
+        self,
+        connection: Connection,
+        call: WireCall,
+        timeline: Timeline,
+        stream: int,
+        comes_at: float,
     ) -> None:
         if comes_at:
             await asyncio.sleep(timeline.time_until(comes_at))
@@ -120,7 +125,7 @@ class GatewayStreams(Contender):
                 if "finish_reason" in event:
                     return
 
-    def _call(self, workload: Workload, stream: int, prompt: list[int]) -> Call:
+    def _call(self, workload: Workload, stream: int, prompt: list[int]) -> WireCall:
         steering = own_steering(stream)
         body = {
             "trait": steering.trait,
@@ -131,7 +136,7 @@ class GatewayStreams(Contender):
             "temperature": 0.0,
             "stream": True,
         }
-        return Call("POST", GENERATE, JSON, json.dumps(body).encode())
+        return WireCall("POST", GENERATE, JSON, json.dumps(body).encode())
 
 
 def _receiver(timeline: Timeline, stream: int, ended: queue.SimpleQueue[str]) -> Any:

@@ -6,7 +6,7 @@ from benchmarks.bars import BESIDE_FORMATS, FORMATS, Bar, bars_apply
 from benchmarks.contenders.engine import EngineAlone, running_engine
 from benchmarks.results import Result, compare
 from benchmarks.roofline import MachineRates
-from benchmarks.scenarios.options import Options, measured
+from benchmarks.scenarios.options import ScenarioOptions, measured
 from benchmarks.shapes import BenchmarkModel
 from triton_models.contract.answer_format import AnswerFormat
 
@@ -22,7 +22,7 @@ NOTES = (
 )
 
 
-def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+def run(model: BenchmarkModel, rates: MachineRates, options: ScenarioOptions) -> Result:
     """Measures every workload."""
     result = Result("formats", model, rates, notes=list(NOTES))
     has_bars = bars_apply(model.shape.name, model.dtype, options.device)

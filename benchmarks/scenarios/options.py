@@ -15,7 +15,7 @@ CONTENDERS = ("alone", "static", "llama", "engine")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ScenarioOptions:
     """How much to measure.
 
     Attributes:
@@ -46,7 +46,7 @@ class Options:
 
 
 def run_rounds(
-    contenders: Sequence[Contender], workload: Workload, options: Options, result: Result
+    contenders: Sequence[Contender], workload: Workload, options: ScenarioOptions, result: Result
 ) -> list[Sample]:
     """Warms up, measures one workload and keeps its samples in the result."""
     able, skipped = warm_up(contenders, workload, options.patience)
@@ -57,7 +57,7 @@ def run_rounds(
 
 
 def measured(
-    contenders: Sequence[Contender], options: Options, result: Result
+    contenders: Sequence[Contender], options: ScenarioOptions, result: Result
 ) -> Iterator[tuple[Workload, list[Sample]]]:
     """Measures every workload, and yields each once what was delivered is in the result."""
     for workload in options.workloads:

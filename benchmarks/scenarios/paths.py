@@ -18,7 +18,7 @@ from benchmarks.contenders.engine import MAX_BATCH_ROWS, EngineAlone, running_en
 from benchmarks.contenders.triton_streams import STREAM_SECONDS, GatewayStreams, TritonStreams
 from benchmarks.results import Result, compare, delay
 from benchmarks.roofline import MachineRates
-from benchmarks.scenarios.options import Options, measured
+from benchmarks.scenarios.options import ScenarioOptions, measured
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from launcher.loopback import loopback_settings
 from launcher.stack import Stack
@@ -30,7 +30,7 @@ _START_SECONDS = 300.0
 _IDLE_SECONDS = 1.0
 
 
-def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+def run(model: BenchmarkModel, rates: MachineRates, options: ScenarioOptions) -> Result:
     """Measures every workload."""
     result = Result("paths", model, rates)
     with (
@@ -73,7 +73,7 @@ def _bar(model: BenchmarkModel, name: str, streams: int) -> Bar | None:
     return Bar(bars.SERVED) if applies else None
 
 
-def _environment(model: BenchmarkModel, options: Options) -> dict[str, str]:
+def _environment(model: BenchmarkModel, options: ScenarioOptions) -> dict[str, str]:
     """Returns the server's configuration: that of the engine in this process."""
     return {
         "MODEL_NAME": str(model.folder),

@@ -6,13 +6,13 @@ from benchmarks.bars import SINGLE_STREAM, Bar, bars_apply
 from benchmarks.contenders.engine import EngineAlone, running_engine
 from benchmarks.results import Delivery, Ratio, Result
 from benchmarks.roofline import MachineRates
-from benchmarks.scenarios.options import Options, measured
+from benchmarks.scenarios.options import ScenarioOptions, measured
 from benchmarks.shapes import BenchmarkModel
 
 ENGINE = "engine"
 
 
-def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+def run(model: BenchmarkModel, rates: MachineRates, options: ScenarioOptions) -> Result:
     """Measures every workload."""
     result = Result("roofline", model, rates)
     with running_engine(model, options.threads, options.device) as engine:

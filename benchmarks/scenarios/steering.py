@@ -6,13 +6,13 @@ from benchmarks.bars import STEERING, Bar, bars_apply
 from benchmarks.contenders.engine import EngineAlone, running_engine
 from benchmarks.results import Result, compare
 from benchmarks.roofline import MachineRates
-from benchmarks.scenarios.options import Options, measured
+from benchmarks.scenarios.options import ScenarioOptions, measured
 from benchmarks.shapes import BenchmarkModel
 
 UNSTEERED, UNIFORM, MIXED = "unsteered", "uniform steering", "mixed steering"
 
 
-def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+def run(model: BenchmarkModel, rates: MachineRates, options: ScenarioOptions) -> Result:
     """Measures every workload."""
     result = Result("steering", model, rates)
     bar = Bar(STEERING) if bars_apply(model.shape.name, model.dtype, options.device) else None

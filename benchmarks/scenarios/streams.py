@@ -21,7 +21,7 @@ from benchmarks.contenders.transformers_generate import (
 from benchmarks.results import Delivery, Ratio, Result, compare, deliver
 from benchmarks.roofline import MachineRates, run_bound, step_bound
 from benchmarks.rounds import Sample
-from benchmarks.scenarios.options import Options, run_rounds
+from benchmarks.scenarios.options import ScenarioOptions, run_rounds
 from benchmarks.shapes import BenchmarkModel
 from triton_models.engine.threads import in_short_lived_thread
 
@@ -36,7 +36,7 @@ NOTES = (
 )
 
 
-def run(model: BenchmarkModel, rates: MachineRates, options: Options) -> Result:
+def run(model: BenchmarkModel, rates: MachineRates, options: ScenarioOptions) -> Result:
     """Measures every workload."""
     result = Result("streams", model, rates, notes=list(NOTES))
     with _contenders(model, options, result) as contenders:
@@ -86,7 +86,7 @@ _BARS: dict[str, tuple[dict[int, float], Rate]] = {
 
 @contextmanager
 def _contenders(
-    model: BenchmarkModel, options: Options, result: Result
+    model: BenchmarkModel, options: ScenarioOptions, result: Result
 ) -> Iterator[list[Contender]]:
     """Holds the contenders asked for, with their copies of the model, meanwhile."""
     contenders: list[Contender] = []

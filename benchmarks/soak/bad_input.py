@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.soak.verdicts import Expected
-from benchmarks.soak.wire import Call
+from benchmarks.soak.wire import WireCall
 
 JSON = {"content-type": "application/json"}
 _REFUSED = frozenset({400, 401, 403, 404, 405, 411, 413, 414, 415, 422, 431})
@@ -126,12 +126,12 @@ def all_bad_input(key: str, admin: str) -> list[BadInput]:
     refused = Expected(statuses=_REFUSED)
     with_key = {"authorization": f"Bearer {key}", "x-request-id": "{id}"}
     found = [
-        BadInput(name, path, Call("POST", path, {**JSON, **with_key}, body).encoded(), refused)
+        BadInput(name, path, WireCall("POST", path, {**JSON, **with_key}, body).encoded(), refused)
         for name, (path, body) in bodies().items()
     ]
     as_admin = {"x-api-key": admin, "x-request-id": "{id}"}
     for name, (file_name, content) in vectors().items():
-        call = Call("PUT", f"/api/v1/traits/soak_bad?filename={file_name}", as_admin, content)
+        call = WireCall("PUT", f"/api/v1/traits/soak_bad?filename={file_name}", as_admin, content)
         found.append(BadInput(f"vector: {name}", call.path, call.encoded(), refused))
     for name, call in _addresses(key, admin):
         found.append(BadInput(name, call.path, call.encoded(), refused))
@@ -141,19 +141,22 @@ def all_bad_input(key: str, admin: str) -> list[BadInput]:
     return found
 
 
-def _addresses(key: str, admin: str) -> list[tuple[str, Call]]:
+def _addresses(key: str, admin: str) -> list[tuple[str, WireCall]]:
     named = {"x-request-id": "{id}"}
     with_key = {**named, "authorization": f"Bearer {key}"}
     as_admin = {**named, "x-api-key": admin}
     return [
-        ("no key", Call("GET", "/api/v1/traits", named)),
-        ("a wrong key", Call("GET", "/status", {**named, "x-api-key": "persona_" + "x" * 43})),
-        ("a user's upload", Call("PUT", "/api/v1/traits/soak_bad", with_key, b"{}")),
-        ("a path upwards", Call("PUT", "/api/v1/traits/..%2F..%2Fx?format=json", as_admin, b"{}")),
-        ("a name with a line end", Call("DELETE", "/api/v1/traits/a%0Ab", as_admin)),
-        ("no such address", Call("GET", "/api/v2/generate", with_key)),
-        ("two slashes", Call("POST", "//api/v1/generate", {**JSON, **with_key}, b"{}")),
-        ("no such model", Call("GET", "/v1/models/..%2f..%2fetc", with_key)),
+        ("no key", WireCall("GET", "/api/v1/traits", named)),
+        ("a wrong key", WireCall("GET", "/status", {**named, "x-api-key": "persona_" + "x" * 43})),
+        ("a user's upload", WireCall("PUT", "/api/v1/traits/soak_bad", with_key, b"{}")),
+        (
+            "a path upwards",
+            WireCall("PUT", "/api/v1/traits/..%2F..%2Fx?format=json", as_admin, b"{}"),
+        ),
+        ("a name with a line end", WireCall("DELETE", "/api/v1/traits/a%0Ab", as_admin)),
+        ("no such address", WireCall("GET", "/api/v2/generate", with_key)),
+        ("two slashes", WireCall("POST", "//api/v1/generate", {**JSON, **with_key}, b"{}")),
+        ("no such model", WireCall("GET", "/v1/models/..%2f..%2fetc", with_key)),
     ]
 
 

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from benchmarks.prometheus_text import Scrape, rises
 from benchmarks.soak.bad_input import CHAT, COMPLETIONS, GENERATE, JSON
-from benchmarks.soak.servers import Gateway, Servers
+from benchmarks.soak.servers import GatewayProcess, Servers
 from benchmarks.soak.traffic import COMPARE, SWEEP, Traffic
-from benchmarks.soak.wire import Call, connected, exchange
+from benchmarks.soak.wire import WireCall, connected, exchange
 
 PATIENCE_SECONDS = 60.0
 COUNTED = (GENERATE, COMPARE, SWEEP, CHAT, COMPLETIONS)
@@ -31,7 +31,7 @@ async def scrape(port: int, key: str) -> Scrape:
     Raises:
         ScrapeError: It gives none.
     """
-    call = Call("GET", "/metrics", {"authorization": f"Bearer {key}"})
+    call = WireCall("GET", "/metrics", {"authorization": f"Bearer {key}"})
     try:
         reply = await asyncio.wait_for(exchange(port, call), 30)
     except (OSError, asyncio.TimeoutError) as error:
@@ -72,7 +72,7 @@ async def audit(servers: Servers, vector: bytes) -> list[str]:
     gateway, key = servers.first, servers.keys.user
     path = f"/api/v1/traits/{AUDITED}"
     as_admin = {"x-api-key": servers.keys.admin}
-    put = await exchange(gateway.port, Call("PUT", f"{path}?format=json", as_admin, vector))
+    put = await exchange(gateway.port, WireCall("PUT", f"{path}?format=json", as_admin, vector))
     if put.status not in (200, 201):
         return [f"the audit's vector was refused: {put.status} {put.text}"]
     before = await scrape(gateway.port, key), await scrape(servers.metrics_port, key)
@@ -100,14 +100,14 @@ async def audit(servers: Servers, vector: bytes) -> list[str]:
         return [f"{name}: {value:+g}" for name, value in sums.items() if value]
 
     found = await settled(differences)
-    await exchange(gateway.port, Call("DELETE", path, as_admin))
+    await exchange(gateway.port, WireCall("DELETE", path, as_admin))
     wrong = [status for status in statuses if status not in (200, 422)]
     return found + ([f"statuses {wrong}"] if wrong else [])
 
 
 async def supervisor_says(servers: Servers) -> str:
     """Returns how often the supervisor has repaired something, and what state it is in."""
-    reply = await exchange(servers.status_port, Call("GET", "/status", {}))
+    reply = await exchange(servers.status_port, WireCall("GET", "/status", {}))
     status = reply.json()
     return f"{status['reloads']} reloads, {status['restarts']} restarts; {status['state']}"
 
@@ -125,12 +125,12 @@ async def settled(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
         await asyncio.sleep(0.5)
 
 
-async def _send_audited(gateway: Gateway, key: str) -> Iterable[int]:
+async def _send_audited(gateway: GatewayProcess, key: str) -> Iterable[int]:
     headers = {**JSON, "authorization": f"Bearer {key}"}
     body = {"prompt": "Hi", "trait": AUDITED, "scalar": 0.5, "max_tokens": 8}
 
-    def call(**more: object) -> Call:
-        return Call("POST", GENERATE, headers, json.dumps({**body, **more}).encode())
+    def call(**more: object) -> WireCall:
+        return WireCall("POST", GENERATE, headers, json.dumps({**body, **more}).encode())
 
     async def cut() -> int:
         async with connected(gateway.port) as connection:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from itertools import cycle
 
 from benchmarks.soak.bad_input import broken_keys
-from benchmarks.soak.servers import Gateway, Servers, make_key
+from benchmarks.soak.servers import GatewayProcess, Servers, make_key
 from benchmarks.soak.traffic import Traffic
-from benchmarks.soak.wire import Call, exchange
+from benchmarks.soak.wire import WireCall, exchange
 
 BETWEEN_SECONDS = 15.0
 PATIENCE_SECONDS = 60.0
@@ -49,7 +49,9 @@ async def rotate(servers: Servers, traffic: Traffic) -> None:
             await asyncio.wait_for(traffic.stopping.wait(), BETWEEN_SECONDS)
 
 
-async def _see(traffic: Traffic, what: str, gateway: Gateway, key: str, *, opens: bool) -> None:
+async def _see(
+    traffic: Traffic, what: str, gateway: GatewayProcess, key: str, *, opens: bool
+) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         # Each worker of a gateway follows the file on its own, and any one may answer.
@@ -59,12 +61,12 @@ async def _see(traffic: Traffic, what: str, gateway: Gateway, key: str, *, opens
     traffic.ledger.lose(what, f"not within {PATIENCE_SECONDS:.0f} s", gateway=gateway.name)
 
 
-async def _opens(gateway: Gateway, key: str) -> Sequence[bool | None]:
+async def _opens(gateway: GatewayProcess, key: str) -> Sequence[bool | None]:
     """Returns whether a key opens, as several connections see it; `None` where none is answered."""
     found: list[bool | None] = []
     for _ in range(4):
         try:
-            call = Call("GET", "/api/v1/traits/none", {"authorization": f"Bearer {key}"})
+            call = WireCall("GET", "/api/v1/traits/none", {"authorization": f"Bearer {key}"})
             reply = await asyncio.wait_for(exchange(gateway.port, call), 30)
         except (OSError, asyncio.TimeoutError):
             return [None]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.soak.processes import Process, descendants, role_of
-from benchmarks.soak.wire import Call, Reply, exchange
+from benchmarks.soak.wire import Reply, WireCall, exchange
 from launcher.loopback import free_ports
 from launcher.settings import ROOT
 from triton_models.settings import DATA_ROOT
@@ -42,7 +42,7 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class GatewayProcess:
     """Where requests go."""
 
     name: str
@@ -82,12 +82,12 @@ class Servers:
     folder: Path
     seed: int
     keys: KeyFile = field(init=False)
-    first: Gateway = field(init=False)
-    second: Gateway = field(init=False)
+    first: GatewayProcess = field(init=False)
+    second: GatewayProcess = field(init=False)
 
     def __post_init__(self) -> None:
         first, second, http, grpc, metrics, status = free_ports(6)
-        self.first, self.second = Gateway("first", first), Gateway("second", second)
+        self.first, self.second = GatewayProcess("first", first), GatewayProcess("second", second)
         self.metrics_port, self.status_port = metrics, status
         self.shared_memory = f"persona_*_{grpc}_*"
         self.vectors = self.folder / "vectors"
@@ -124,7 +124,7 @@ class Servers:
         self._second: subprocess.Popen[bytes] | None = None
 
     @property
-    def gateways(self) -> tuple[Gateway, Gateway]:
+    def gateways(self) -> tuple[GatewayProcess, GatewayProcess]:
         """Both gateways."""
         return self.first, self.second
 
@@ -181,7 +181,7 @@ class Servers:
         self._second.terminate()
         return await asyncio.to_thread(self._second.wait, STOP_SECONDS)
 
-    async def served(self, gateway: Gateway, seconds: float = START_SECONDS) -> None:
+    async def served(self, gateway: GatewayProcess, seconds: float = START_SECONDS) -> None:
         """Waits until a gateway generates.
 
         Raises:
@@ -189,7 +189,7 @@ class Servers:
         """
         headers = {"authorization": f"Bearer {self.keys.user}", "content-type": "application/json"}
         body = json.dumps({"prompt": "Hi", "max_tokens": 1}).encode()
-        call = Call("POST", "/api/v1/generate/baseline", headers, body)
+        call = WireCall("POST", "/api/v1/generate/baseline", headers, body)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self._supervisor is not None and self._supervisor.poll() is not None:

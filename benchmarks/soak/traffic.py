@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.soak.bad_input import CHAT, GENERATE, JSON, BadInput
 from benchmarks.soak.ledger import Entry, Ledger
-from benchmarks.soak.servers import DEADLINE_SECONDS, Gateway, Servers
+from benchmarks.soak.servers import DEADLINE_SECONDS, GatewayProcess, Servers
 from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, Verdict, judge
-from benchmarks.soak.wire import Call, exchange
+from benchmarks.soak.wire import WireCall, exchange
 
 BASELINE = f"{GENERATE}/baseline"
 COMPARE = "/api/v1/compare"
@@ -120,7 +120,12 @@ class Traffic:
         return self.stopping.is_set() or self.ledger.total >= self.most
 
     async def settle(
-        self, action: str, gateway: Gateway, path: str, request_id: str, work: Awaitable[Verdict]
+        self,
+        action: str,
+        gateway: GatewayProcess,
+        path: str,
+        request_id: str,
+        work: Awaitable[Verdict],
     ) -> Verdict:
         """Sees a request to its end and puts it into the ledger."""
         began, broken = time.monotonic(), False
@@ -150,7 +155,7 @@ async def known_answers(servers: Servers) -> tuple[Reference, ...]:
     found = []
     for known in REFERENCES:
         headers = {**JSON, "authorization": f"Bearer {servers.keys.user}"}
-        call = Call("POST", known.path, headers, json.dumps(known.body).encode())
+        call = WireCall("POST", known.path, headers, json.dumps(known.body).encode())
         reply = await exchange(servers.first.port, call)
         verdict = judge(reply, Expected(known.kind, bool(known.body.get("stream"))), "")
         if verdict.outcome is not Outcome.ANSWERED:

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from benchmarks.soak.bad_input import CHAT, COMPLETIONS, GENERATE, JSON
-from benchmarks.soak.servers import Gateway
+from benchmarks.soak.servers import GatewayProcess
 from benchmarks.soak.traffic import BASELINE, COMPARE, PROMPTS, SWEEP, Traffic
 from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, Verdict, judge
-from benchmarks.soak.wire import Call, connected, exchange
+from benchmarks.soak.wire import WireCall, connected, exchange
 
 READ = (
     "/",
@@ -43,7 +43,7 @@ class User:
         self._pick = random.Random(f"{seed} {number}")
         self._traffic = traffic
         self._servers = traffic.servers
-        self._actions: dict[Callable[[Gateway], Awaitable[None]], int] = {
+        self._actions: dict[Callable[[GatewayProcess], Awaitable[None]], int] = {
             self._generate: 40,
             self._complete: 24,
             self._compare: 8,
@@ -65,7 +65,7 @@ class User:
             await action(self._pick.choice(self._servers.gateways))
             await asyncio.sleep(self._pick.uniform(0, PAUSE_SECONDS))
 
-    async def _generate(self, gateway: Gateway) -> None:
+    async def _generate(self, gateway: GatewayProcess) -> None:
         steered = self._pick.random() < 0.8
         body = {**self._sampling(), "prompt": self._prompt()}
         if steered:
@@ -75,7 +75,7 @@ class User:
             body |= {"logprobs": 2, "monitor": ["flattery"]}
         await self._ask(gateway, GENERATE if steered else BASELINE, body, AnswerKind.GENERATED)
 
-    async def _complete(self, gateway: Gateway) -> None:
+    async def _complete(self, gateway: GatewayProcess) -> None:
         body: dict[str, Any] = {**self._sampling(), "model": "persona"}
         if self._pick.random() < 0.5:
             trait, scalar = self._trait()
@@ -87,7 +87,7 @@ class User:
             body |= {"prompt": self._prompt(), "n": self._pick.choice([1, 1, 2])}
             await self._ask(gateway, COMPLETIONS, body, AnswerKind.COMPLETION)
 
-    async def _compare(self, gateway: Gateway) -> None:
+    async def _compare(self, gateway: GatewayProcess) -> None:
         body = {
             **self._sampling(most=40),
             "prompt": self._prompt(),
@@ -95,7 +95,7 @@ class User:
         }
         await self._ask(gateway, COMPARE, body, AnswerKind.COMPARED)
 
-    async def _sweep(self, gateway: Gateway) -> None:
+    async def _sweep(self, gateway: GatewayProcess) -> None:
         body = {
             **self._sampling(most=40),
             "prompt": self._prompt(),
@@ -105,7 +105,7 @@ class User:
         }
         await self._ask(gateway, SWEEP, body, AnswerKind.COMPARED)
 
-    async def _leave(self, gateway: Gateway) -> None:
+    async def _leave(self, gateway: GatewayProcess) -> None:
         """Goes away, at any stage of a request."""
         action = self._pick.choice(
             [
@@ -153,7 +153,7 @@ class User:
 
         await self._traffic.settle(action, gateway, path, request_id, go())
 
-    async def _read_slowly(self, gateway: Gateway) -> None:
+    async def _read_slowly(self, gateway: GatewayProcess) -> None:
         """Reads a stream at a crawl, or stops reading it for seconds and goes."""
         body = {
             "prompt": self._prompt(),
@@ -182,7 +182,7 @@ class User:
         action = "stop reading" if stall else "read slowly"
         await self._traffic.settle(action, gateway, GENERATE, request_id, go())
 
-    async def _send_bad_input(self, gateway: Gateway) -> None:
+    async def _send_bad_input(self, gateway: GatewayProcess) -> None:
         bad = self._traffic.bad(self._pick)
         request_id = self._traffic.next_id()
 
@@ -203,24 +203,24 @@ class User:
 
         await self._traffic.settle("bad input", gateway, bad.path, request_id, go())
 
-    async def _change_vector(self, gateway: Gateway) -> None:
+    async def _change_vector(self, gateway: GatewayProcess) -> None:
         """Uploads a vector under a name of this user's own, steers by it, and removes it."""
         name = f"soak_{self._number}"
         file_name = self._pick.choice([*self._traffic.uploads])
         path = f"/api/v1/traits/{name}"
         content = self._traffic.uploads[file_name]
-        put = Call("PUT", f"{path}?filename={file_name}", self._as_admin(), content)
+        put = WireCall("PUT", f"{path}?filename={file_name}", self._as_admin(), content)
         if not await self._manage("upload a vector", gateway, put, {200, 201}):
             return
         body = {"prompt": "Hi", "trait": name, "scalar": 1.0, "max_tokens": 8}
         await self._ask(gateway, GENERATE, body, AnswerKind.GENERATED, action="steer by an upload")
         # It may have gone already where the answer to an earlier attempt was lost in a fault.
-        delete = Call("DELETE", path, self._as_admin())
+        delete = WireCall("DELETE", path, self._as_admin())
         if await self._manage("remove a vector", gateway, delete, {204}):
             gone = Expected(statuses=frozenset({400}))
             await self._ask(gateway, GENERATE, body, gone, action="steer by a removed vector")
 
-    async def _ask_known(self, gateway: Gateway) -> None:
+    async def _ask_known(self, gateway: GatewayProcess) -> None:
         known = self._pick.choice(self._traffic.references)
         verdict = await self._ask(
             gateway, known.path, known.body, known.kind, action="known answer"
@@ -230,18 +230,18 @@ class User:
                 "known answer", f"was {known.text!r}, and now is {verdict.text!r}"
             )
 
-    async def _look(self, gateway: Gateway) -> None:
+    async def _look(self, gateway: GatewayProcess) -> None:
         """Reads what there is to read."""
         path = self._pick.choice(READ)
         headers = {**self._with_key(), "x-request-id": self._traffic.next_id()}
-        await self._exchange("look", gateway, Call("GET", path, headers), Expected())
+        await self._exchange("look", gateway, WireCall("GET", path, headers), Expected())
 
-    async def _break_policy(self, gateway: Gateway) -> None:
+    async def _break_policy(self, gateway: GatewayProcess) -> None:
         body = {"prompt": "Hi", "trait": self._pick.choice(_HARMFUL), "scalar": 1.0}
         refused = Expected(statuses=frozenset({403}))
         await self._ask(gateway, GENERATE, body, refused, action="break the policy")
 
-    async def _hold_half_a_request(self, gateway: Gateway) -> None:
+    async def _hold_half_a_request(self, gateway: GatewayProcess) -> None:
         """Keeps a connection that says nothing, or half of something, for some seconds."""
         request_id, call = self._call(GENERATE, {"prompt": "Hi"})
         data = self._pick.choice([b"", call.head()[:20], call.head()])
@@ -257,7 +257,7 @@ class User:
 
     async def _ask(
         self,
-        gateway: Gateway,
+        gateway: GatewayProcess,
         path: str,
         body: Mapping[str, Any],
         expected: AnswerKind | Expected,
@@ -273,7 +273,9 @@ class User:
             await asyncio.sleep(BUSY_PAUSE_SECONDS)
         return verdict
 
-    async def _manage(self, action: str, gateway: Gateway, call: Call, statuses: set[int]) -> bool:
+    async def _manage(
+        self, action: str, gateway: GatewayProcess, call: WireCall, statuses: set[int]
+    ) -> bool:
         # A change whose answer a fault cut off may have been made: then it is found made.
         expected = Expected(
             statuses=frozenset({*statuses, 404} if call.method == "DELETE" else statuses)
@@ -282,7 +284,7 @@ class User:
         return verdict.outcome is Outcome.ANSWERED
 
     async def _exchange(
-        self, action: str, gateway: Gateway, call: Call, expected: Expected
+        self, action: str, gateway: GatewayProcess, call: WireCall, expected: Expected
     ) -> Verdict:
         """Sends a request, reads the whole answer and judges it."""
         request_id = call.headers["x-request-id"]
@@ -292,10 +294,10 @@ class User:
 
         return await self._traffic.settle(action, gateway, call.path, request_id, go())
 
-    def _call(self, path: str, body: Mapping[str, Any]) -> tuple[str, Call]:
+    def _call(self, path: str, body: Mapping[str, Any]) -> tuple[str, WireCall]:
         request_id = self._traffic.next_id()
         headers = {**JSON, **self._with_key(), "x-request-id": request_id}
-        return request_id, Call("POST", path, headers, json.dumps(body).encode())
+        return request_id, WireCall("POST", path, headers, json.dumps(body).encode())
 
     def _with_key(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self._servers.keys.user}"}

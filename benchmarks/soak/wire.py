@@ -16,7 +16,7 @@ _SMALL_BUFFER = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class WireCall:
     """A request."""
 
     method: str
@@ -169,7 +169,7 @@ async def connected(port: int, *, small: bool = False) -> AsyncIterator[Connecti
         writer.transport.abort()
 
 
-async def exchange(port: int, call: Call) -> Reply:
+async def exchange(port: int, call: WireCall) -> Reply:
     """Sends a request and reads all of the answer.
 
     Raises:

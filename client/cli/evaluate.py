@@ -57,8 +57,8 @@ def evaluate(
     with options.one_line_errors():
         from persona_research.commands.evaluation import EvaluationRun, run_evaluation
         from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
-        from persona_research.evaluation.conditions import Sampling
-        from persona_research.evaluation.trait_evaluation import Settings
+        from persona_research.evaluation.conditions import EvaluationSampling
+        from persona_research.evaluation.trait_evaluation import EvaluationSettings
         from persona_research.judges.choice import JudgeChoice
 
         run = EvaluationRun(
@@ -67,7 +67,9 @@ def evaluate(
             output=output,
             model=ModelOptions(model, device, dtype, threads, batch_rows),
             judge=JudgeChoice(judge, judge_model, judge_url, judge_concurrency),
-            settings=Settings(strengths, tried, questions, Sampling(max_tokens, temperature, seed)),
+            settings=EvaluationSettings(
+                strengths, tried, questions, EvaluationSampling(max_tokens, temperature, seed)
+            ),
             write=write,
             cross=len(vector) > 1 if cross is None else cross,
         )

@@ -37,7 +37,7 @@ def evaluate_prompts(
     with options.one_line_errors():
         from persona_research.commands.candidates import CandidatesRun, run_candidates
         from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
-        from persona_research.evaluation.conditions import Sampling
+        from persona_research.evaluation.conditions import EvaluationSampling
         from persona_research.judges.choice import JudgeChoice
 
         run = CandidatesRun(
@@ -48,6 +48,6 @@ def evaluate_prompts(
             dry_run=dry_run,
             model=ModelOptions(model, device, dtype, threads, batch_rows),
             judge=JudgeChoice(judge, judge_model, judge_url, judge_concurrency),
-            sampling=Sampling(max_tokens, temperature, seed),
+            sampling=EvaluationSampling(max_tokens, temperature, seed),
         )
         run_candidates(run, typer.echo)

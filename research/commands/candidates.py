@@ -14,7 +14,7 @@ from persona_research.definitions import (
     read_candidates,
     read_trait_definition,
 )
-from persona_research.evaluation.conditions import Sampling
+from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.judges.choice import JudgeChoice, make_judge
 from persona_research.progress import AnswerStore
 
@@ -38,7 +38,7 @@ class CandidatesRun:
     dry_run: bool = False
     model: ModelOptions = field(default_factory=ModelOptions)
     judge: JudgeChoice = field(default_factory=JudgeChoice)
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: EvaluationSampling = field(default_factory=EvaluationSampling)
     quiet: bool = False
 
 

@@ -15,7 +15,7 @@ from persona_research.evaluation.output import write_evaluation
 from persona_research.evaluation.tables import blocks_text, scalar_text
 from persona_research.evaluation.trait_evaluation import (
     EvaluationError,
-    Settings,
+    EvaluationSettings,
     TraitEvaluation,
     blocks_to_try,
 )
@@ -50,7 +50,7 @@ class EvaluationRun:
     output: Path | None = None
     model: ModelOptions = field(default_factory=ModelOptions)
     judge: JudgeChoice = field(default_factory=JudgeChoice)
-    settings: Settings = field(default_factory=Settings)
+    settings: EvaluationSettings = field(default_factory=EvaluationSettings)
     write: bool = False
     cross: bool = False
     quiet: bool = False

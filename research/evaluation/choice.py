@@ -47,7 +47,7 @@ GRID_ENDS = "the grid ends"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ChoiceRule:
     """The numbers of the rule, as the module describes them."""
 
     perplexity: float = 2.0
@@ -105,7 +105,7 @@ class Choice:
     candidates: tuple[Candidate, ...]
 
 
-def surprise_limit(unsteered: Dose, asked: Dose | None, rule: Rule) -> float:
+def surprise_limit(unsteered: Dose, asked: Dose | None, rule: ChoiceRule) -> float:
     """The highest perplexity that is coherent."""
     yardstick = unsteered.perplexity.value
     if asked is not None:
@@ -113,7 +113,9 @@ def surprise_limit(unsteered: Dose, asked: Dose | None, rule: Rule) -> float:
     return rule.perplexity * yardstick
 
 
-def incoherences(dose: Dose, unsteered: Dose, asked: Dose | None, rule: Rule) -> tuple[str, ...]:
+def incoherences(
+    dose: Dose, unsteered: Dose, asked: Dose | None, rule: ChoiceRule
+) -> tuple[str, ...]:
     """What about a dose's answers is beyond the rule's limits; empty when they are coherent."""
     length = dose.tokens.value / max(unsteered.tokens.value, 1.0)
     faults = {
@@ -125,7 +127,7 @@ def incoherences(dose: Dose, unsteered: Dose, asked: Dose | None, rule: Rule) ->
     return tuple(name for name, is_beyond in faults.items() if is_beyond)
 
 
-def recommend_range(curve: DoseCurve, asked: Asked, rule: Rule) -> Range:
+def recommend_range(curve: DoseCurve, asked: Asked, rule: ChoiceRule) -> Range:
     """The scalars to recommend for a curve."""
     rising = [dose for dose in curve.doses if dose.scalar > 0]
     falling = [dose for dose in reversed(curve.doses) if dose.scalar < 0]
@@ -135,7 +137,7 @@ def recommend_range(curve: DoseCurve, asked: Asked, rule: Rule) -> Range:
 
 
 def _end(
-    doses: Sequence[Dose], unsteered: Dose, asked: Dose | None, sign: float, rule: Rule
+    doses: Sequence[Dose], unsteered: Dose, asked: Dose | None, sign: float, rule: ChoiceRule
 ) -> tuple[float, str]:
     """The last scalar to recommend in one direction, and what keeps it from going further."""
     walked: list[tuple[float, float]] = [(0.0, 0.0)]
@@ -157,7 +159,7 @@ def _end(
     return end, reason if end == walked[-1][0] else "the score moves no further"
 
 
-def as_candidate(curve: DoseCurve, asked: Asked, rule: Rule) -> Candidate:
+def as_candidate(curve: DoseCurve, asked: Asked, rule: ChoiceRule) -> Candidate:
     """A curve's range, and what the rule compares."""
     found = recommend_range(curve, asked, rule)
     ends = [curve.at(scalar) for scalar in (found.low, found.high) if scalar]
@@ -172,7 +174,7 @@ def as_candidate(curve: DoseCurve, asked: Asked, rule: Rule) -> Candidate:
     )
 
 
-def choose(curves: Sequence[DoseCurve], asked: Asked, rule: Rule) -> Choice:
+def choose(curves: Sequence[DoseCurve], asked: Asked, rule: ChoiceRule) -> Choice:
     """Chooses among curves of one vector, each with blocks of its own."""
     candidates = tuple(as_candidate(curve, asked, rule) for curve in curves)
     best = max((each.gain for each in candidates), default=0.0)

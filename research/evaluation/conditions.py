@@ -24,7 +24,7 @@ UNSTEERED = Condition()
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class EvaluationSampling:
     """How answers are generated.
 
     Attributes:
@@ -47,7 +47,7 @@ def answer_questions(
     vector: PersonaVector,
     questions: Sequence[str],
     conditions: Sequence[Condition],
-    sampling: Sampling,
+    sampling: EvaluationSampling,
     store: AnswerStore,
     on_done: OnDone = ignore_progress,
 ) -> dict[Condition, list[Answer]]:
@@ -87,7 +87,7 @@ def _request(
     question: str,
     place: int,
     condition: Condition,
-    sampling: Sampling,
+    sampling: EvaluationSampling,
 ) -> AnswerRequest:
     prompts = condition.system_prompts
     steers = condition.scalar != 0

@@ -12,7 +12,7 @@ from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import Cosines, Movement, cosines, movement
 from persona_research.evaluation.trait_evaluation import (
     Bar,
-    Settings,
+    EvaluationSettings,
     TraitEvaluation,
     evaluate_trait,
     silent,
@@ -41,7 +41,7 @@ class Evaluation:
 
     model: str
     judge: str
-    settings: Settings
+    settings: EvaluationSettings
     traits: tuple[TraitEvaluation, ...]
     movements: tuple[Movement, ...] = ()
     cosines: tuple[Cosines, ...] = ()
@@ -51,7 +51,7 @@ def evaluate(
     model: ResearchModel,
     judge: Judge,
     subjects: Sequence[Subject],
-    settings: Settings,
+    settings: EvaluationSettings,
     store: AnswerStore,
     cross: bool,
     bar: Bar = silent,
@@ -86,7 +86,7 @@ def _movements(
     judge: Judge,
     subjects: Sequence[Subject],
     traits: Sequence[TraitEvaluation],
-    settings: Settings,
+    settings: EvaluationSettings,
     store: AnswerStore,
     bar: Bar,
 ) -> list[Movement]:

@@ -6,14 +6,14 @@ import dataclasses
 from typing import Any
 
 from persona_research.evaluation.choice import Candidate
-from persona_research.evaluation.trait_evaluation import Settings, TraitEvaluation
+from persona_research.evaluation.trait_evaluation import EvaluationSettings, TraitEvaluation
 from triton_models.vectors.persona_vector import PersonaVector
 
 _DIGITS = 4
 _ESTIMATED = ("score", "perplexity", "repetition", "tokens")
 
 
-def with_choice(trait: TraitEvaluation, model: str, settings: Settings) -> PersonaVector:
+def with_choice(trait: TraitEvaluation, model: str, settings: EvaluationSettings) -> PersonaVector:
     """The vector with the chosen blocks and range in its metadata, its numbers unchanged.
 
     Raises:

@@ -10,12 +10,12 @@ from typing import Literal
 
 from persona_research.answering import chat, stored_scores
 from persona_research.definitions import TraitDefinition
-from persona_research.evaluation.choice import Asked, Choice, Rule, choose
+from persona_research.evaluation.choice import Asked, Choice, ChoiceRule, choose
 from persona_research.evaluation.conditions import (
     UNSTEERED,
     Answers,
     Condition,
-    Sampling,
+    EvaluationSampling,
     answer_questions,
     unsteered_losses,
 )
@@ -40,7 +40,7 @@ class EvaluationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EvaluationSettings:
     """How to evaluate.
 
     Attributes:
@@ -53,8 +53,8 @@ class Settings:
     scalars: tuple[float, ...] = ()
     blocks: Blocks = "all"
     questions: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
-    rule: Rule = field(default_factory=Rule)
+    sampling: EvaluationSampling = field(default_factory=EvaluationSampling)
+    rule: ChoiceRule = field(default_factory=ChoiceRule)
 
 
 MeasuredAnswers = Mapping[Condition, Sequence[MeasuredAnswer]]
@@ -93,7 +93,7 @@ def evaluate_trait(
     judge: Judge,
     vector: PersonaVector,
     definition: TraitDefinition,
-    settings: Settings,
+    settings: EvaluationSettings,
     store: AnswerStore,
     bar: Bar = silent,
 ) -> TraitEvaluation:

@@ -16,7 +16,7 @@ NUMBER_TOKENS = 16
 REASONING_TOKENS = 4096
 """Room for a model that thinks first: what it thinks counts, too."""
 
-_MOST_LOGPROBS = 20
+_MAX_LOGPROBS = 20
 _FEWER_LOGPROBS = 5
 
 
@@ -34,7 +34,7 @@ class ChatForm:
     limit: str = "max_tokens"
     tokens: int = NUMBER_TOKENS
     greedy: bool = True
-    logprobs: int = _MOST_LOGPROBS
+    logprobs: int = _MAX_LOGPROBS
 
     def request(self, model: str, prompt: str) -> dict[str, Any]:
         """Returns the body of a request."""

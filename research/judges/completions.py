@@ -32,7 +32,7 @@ _READ_CHARS = 3_000
 
 
 @dataclass(frozen=True)
-class Completion:
+class JudgeCompletion:
     """A reply to a prompt.
 
     Attributes:
@@ -47,7 +47,7 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class Failure:
+class JudgeFailure:
     """An answer that is no completion.
 
     Attributes:
@@ -82,7 +82,7 @@ class Failure:
         )
 
 
-def read_completion(response: httpx.Response) -> Completion | Failure:
+def read_completion(response: httpx.Response) -> JudgeCompletion | JudgeFailure:
     """Reads an answer of `/chat/completions`.
 
     Raises:
@@ -106,7 +106,7 @@ def read_completion(response: httpx.Response) -> Completion | Failure:
     message = choice.get("message")
     logprobs = choice.get("logprobs")
     tokens = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    return Completion(
+    return JudgeCompletion(
         _text(message.get("content") if isinstance(message, Mapping) else None),
         choice.get("finish_reason") != "length",
         tokens if isinstance(tokens, list) else (),
@@ -134,7 +134,7 @@ def _error(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return error if isinstance(error, Mapping) else {}
 
 
-def _failure(response: httpx.Response, body: Any, status: int) -> Failure:
+def _failure(response: httpx.Response, body: Any, status: int) -> JudgeFailure:
     text = response.text[:_READ_CHARS]
     message: Any = None
     if isinstance(body, Mapping):
@@ -144,7 +144,7 @@ def _failure(response: httpx.Response, body: Any, status: int) -> Failure:
     if response.is_redirect:
         address = response.headers.get("location", "")
         said = f"it is now at {address.partition('/chat/completions')[0][:_MESSAGE_CHARS]}"
-    return Failure(status, said, text, _asked_wait(response.headers))
+    return JudgeFailure(status, said, text, _asked_wait(response.headers))
 
 
 def _on_one_line(text: str) -> str:

@@ -14,7 +14,7 @@ from persona_client.proxies import direct_transport
 from persona_research.definitions import TraitDefinition
 from persona_research.judges.at_once import map_at_once
 from persona_research.judges.chat_form import NUMBER_TOKENS, REASONING_TOKENS, ChatForm
-from persona_research.judges.completions import Completion, Failure, read_completion
+from persona_research.judges.completions import JudgeCompletion, JudgeFailure, read_completion
 from persona_research.judges.judge import JudgeError
 from persona_research.judges.rubric import READING, judge_prompt, parse_score
 from persona_research.judges.token_scores import expected_score
@@ -138,7 +138,7 @@ class OpenAIJudge:
         while True:
             form = self._form
             found = self._ask(client, form, prompt, stopped)
-            if isinstance(found, Failure):
+            if isinstance(found, JudgeFailure):
                 if found.is_of_this_answer:
                     self._note("leaves an answer without a score", found.message)
                     return None
@@ -153,7 +153,7 @@ class OpenAIJudge:
                 return score
             self._change(form, form.with_room())
 
-    def _read(self, found: Completion, form: ChatForm) -> float | None:
+    def _read(self, found: JudgeCompletion, form: ChatForm) -> float | None:
         """The score of a reply, weighted if the endpoint gives probabilities."""
         score = parse_score(found.text, ended=found.ended)
         if score is None or not form.logprobs:
@@ -165,7 +165,7 @@ class OpenAIJudge:
 
     def _ask(
         self, client: httpx.Client, form: ChatForm, prompt: str, stopped: threading.Event
-    ) -> Completion | Failure:
+    ) -> JudgeCompletion | JudgeFailure:
         """Asks until there is an answer that does not pass by itself.
 
         Raises:
@@ -191,7 +191,7 @@ class OpenAIJudge:
                 reason = f"cannot be reached: {error or type(error).__name__}"
                 continue
             found = read_completion(answer)
-            if isinstance(found, Completion) or not found.is_transient:
+            if isinstance(found, JudgeCompletion) or not found.is_transient:
                 return found
             reason = f"answers with status {found.status}: {found.message}"
             asked = found.wait

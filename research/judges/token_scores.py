@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _NUMBER = re.compile(r"[0-9]{1,3}")
-_LEAST_PROBABILITY = 0.25
+_MIN_PROBABILITY = 0.25
 """What all numbers together must have; below that the model did not mean to give one."""
 
 
@@ -37,7 +37,7 @@ def expected_score(reply: str, tokens: Sequence[Any]) -> float | None:
         return None
     likely = _probabilities(alternatives)
     total = sum(likely.values())
-    if max((len(str(each)) for each in likely), default=0) < 2 or total < _LEAST_PROBABILITY:
+    if max((len(str(each)) for each in likely), default=0) < 2 or total < _MIN_PROBABILITY:
         return None
     return sum(score * probability for score, probability in likely.items()) / total
 

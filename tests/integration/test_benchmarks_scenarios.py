@@ -14,13 +14,13 @@ from benchmarks.contenders.transformers_generate import load_as_usual
 from benchmarks.results import Result
 from benchmarks.roofline import MachineRates
 from benchmarks.scenarios import formats, roofline, steering, streams
-from benchmarks.scenarios.options import Options
+from benchmarks.scenarios.options import ScenarioOptions
 from benchmarks.shapes import SHAPES, BenchmarkModel, make_model_folder
 from benchmarks.workload import steering_of
 
 TINY = dataclasses.replace(SHAPES["demo"], name="tiny", num_layers=3, vocabulary_size=300)
 RATES = MachineRates(bytes_per_second=20e9, operations_per_second=100e9)
-OPTIONS = Options(
+OPTIONS = ScenarioOptions(
     streams=(1, 3),
     prompts=(8,),
     new_tokens=4,

@@ -17,9 +17,9 @@ from persona_client.cli.app import app
 from persona_research.commands.evaluation import ANSWERS, EvaluationRun, run_evaluation
 from persona_research.commands.options import DEFAULT_VECTORS, ModelOptions
 from persona_research.evaluation import output
-from persona_research.evaluation.conditions import Sampling
+from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.evaluation.evaluation import Evaluation
-from persona_research.evaluation.trait_evaluation import EvaluationError, Settings
+from persona_research.evaluation.trait_evaluation import EvaluationError, EvaluationSettings
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import read_vector
@@ -28,7 +28,9 @@ TRAITS = ("sarcasm", "flattery")
 RUN = EvaluationRun(
     vectors=[str(DEFAULT_VECTORS / f"{trait}.json") for trait in TRAITS],
     model=ModelOptions(device="cpu", threads=1),
-    settings=Settings((-2.0, -1.0, 1.0, 2.0), (1,), questions=6, sampling=Sampling(64)),
+    settings=EvaluationSettings(
+        (-2.0, -1.0, 1.0, 2.0), (1,), questions=6, sampling=EvaluationSampling(64)
+    ),
     cross=True,
     quiet=True,
 )
@@ -169,4 +171,4 @@ def test_another_models_vector_is_refused(tmp_path: Path, tiny_vectors_folder: P
         RUN, vectors=[str(tiny_vectors_folder / "sarcasm.json")], output=tmp_path
     )
     with pytest.raises(EvaluationError, match="has 64 elements, but the hidden size"):
-        run_evaluation(dataclasses.replace(wrong, settings=Settings()), lambda line: None)
+        run_evaluation(dataclasses.replace(wrong, settings=EvaluationSettings()), lambda line: None)

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
-from persona_research.evaluation.choice import Rule, surprise_limit
+from persona_research.evaluation.choice import ChoiceRule, surprise_limit
 from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.estimates import Estimate
 from persona_research.evaluation.tables import blocks_text
@@ -30,7 +30,7 @@ _MEASURES: dict[str, Callable[[Dose], Estimate]] = {
 }
 
 
-def plot_doses(trait: TraitEvaluation, rule: Rule, path: Path) -> list[Path]:
+def plot_doses(trait: TraitEvaluation, rule: ChoiceRule, path: Path) -> list[Path]:
     """Draws a panel for each measure, and in it a line for each set of blocks."""
     with style():
         figure = Figure(figsize=(11, 6.6), layout="constrained")
@@ -112,7 +112,7 @@ def _finish_score(axes: Axes, trait: TraitEvaluation) -> None:
         above.set_xlabel(f"share of the residual's norm, block {blocks_text(curve.blocks)}")
 
 
-def _finish_perplexity(axes: Axes, trait: TraitEvaluation, rule: Rule) -> None:
+def _finish_perplexity(axes: Axes, trait: TraitEvaluation, rule: ChoiceRule) -> None:
     axes.set(title="perplexity for the unsteered model", ylabel="perplexity per token")
     axes.set_yscale("log")
     # A logarithmic axis of less than a decade would have hardly any numbers.
@@ -128,7 +128,7 @@ def _finish_perplexity(axes: Axes, trait: TraitEvaluation, rule: Rule) -> None:
         axes.plot([0, end], [limit, limit], **_LIMIT)
 
 
-def _finish_others(axes: dict[str, Axes], trait: TraitEvaluation, rule: Rule) -> None:
+def _finish_others(axes: dict[str, Axes], trait: TraitEvaluation, rule: ChoiceRule) -> None:
     base = trait.curves[0].unsteered
     axes["repetition"].set(title="repetition", ylabel="share of the text that repeats it")
     axes["repetition"].axhline(base.repetition.value + rule.repetition, **_LIMIT)

@@ -19,7 +19,7 @@ from benchmarks.soak.processes import TRITON, Holding, Process, descendants, hol
 from benchmarks.soak.report import Report
 from benchmarks.soak.verdicts import AnswerKind, Expected, Outcome, Verdict, judge
 from benchmarks.soak.watch import MEMORY_ALLOWED, ProcessSample, fitted_growth, judged_growth
-from benchmarks.soak.wire import Call, Reply, exchange
+from benchmarks.soak.wire import Reply, WireCall, exchange
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.keys import parse_keys
 
@@ -226,7 +226,7 @@ async def test_an_answer_that_is_cut_short_is_seen_to_be(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        answer = await exchange(port, Call("GET", "/", {}))
+        answer = await exchange(port, WireCall("GET", "/", {}))
     assert (answer.status, answer.whole, bytes(answer.body)) == (200, whole, body)
 
 

@@ -10,7 +10,7 @@ import pytest
 from persona_research.evaluation.choice import (
     GRID_ENDS,
     Asked,
-    Rule,
+    ChoiceRule,
     as_candidate,
     choose,
     incoherences,
@@ -19,7 +19,7 @@ from persona_research.evaluation.choice import (
 from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.estimates import Estimate
 
-RULE = Rule()
+RULE = ChoiceRule()
 NOT_ASKED = Asked()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from persona_research.commands.evaluation import EvaluationRun, find_vector, run_evaluation
-from persona_research.evaluation.choice import Asked, Rule, choose
+from persona_research.evaluation.choice import Asked, ChoiceRule, choose
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import cosines, movement
 from persona_research.evaluation.document import as_document
@@ -25,7 +25,7 @@ from persona_research.evaluation.report import markdown_report
 from persona_research.evaluation.tables import blocks_text, scalar_text
 from persona_research.evaluation.trait_evaluation import (
     EvaluationError,
-    Settings,
+    EvaluationSettings,
     TraitEvaluation,
     blocks_to_try,
 )
@@ -71,7 +71,7 @@ def make_trait(trait: str, num_blocks: int = 2) -> TraitEvaluation:
         curves.append(DoseCurve((block,), tuple(doses), 0.2))
     asked = Asked(summarise(0, make_answers(3, 15)), summarise(0, make_answers(-3, 15)))
     norms = dict.fromkeys(range(num_blocks), 12.0)
-    choice = choose(curves, asked, Rule())
+    choice = choose(curves, asked, ChoiceRule())
     return TraitEvaluation(vector, "rule", norms, answers, tuple(curves), asked, choice)
 
 
@@ -87,7 +87,12 @@ def evaluation() -> Evaluation:
     ]
     vectors = {trait.vector.trait_name: trait.vector for trait in traits}
     return Evaluation(
-        "org/tiny", "rule", Settings(), traits, tuple(movements), tuple(cosines(vectors, [0, 1]))
+        "org/tiny",
+        "rule",
+        EvaluationSettings(),
+        traits,
+        tuple(movements),
+        tuple(cosines(vectors, [0, 1])),
     )
 
 
@@ -130,7 +135,7 @@ def test_the_json_holds_every_answer_and_no_number_that_json_lacks(
     assert len(first["answers"]) == 1 + 2 * (len(SCALARS) - 1)
     assert all(len(group["answers"]) == 4 for group in first["answers"])
     assert first["choice"]["chosen"]["blocks"] == [1]
-    assert document["settings"]["rule"] == dataclasses.asdict(Rule())
+    assert document["settings"]["rule"] == dataclasses.asdict(ChoiceRule())
     nothing = dataclasses.replace(evaluation, movements=(movement("a", "b", 1.0, [None], [None]),))
     assert as_document(nothing)["movements"][0]["change"]["value"] is None
 
@@ -148,7 +153,7 @@ def test_plots_are_written_as_png_and_svg_and_named_in_the_report(folder: Path) 
 def test_the_same_evaluation_draws_the_same_plot(
     folder: Path, evaluation: Evaluation, tmp_path: Path
 ) -> None:
-    for path in plot_doses(evaluation.traits[0], Rule(), tmp_path / "doses_warmth"):
+    for path in plot_doses(evaluation.traits[0], ChoiceRule(), tmp_path / "doses_warmth"):
         assert path.read_bytes() == (folder / path.name).read_bytes()
 
 
@@ -161,12 +166,12 @@ def test_the_report_says_what_was_chosen_and_what_was_left_out(folder: Path) -> 
 
 def test_a_trait_that_nothing_turns_is_reported_as_such(tmp_path: Path) -> None:
     trait = make_trait("warmth")
-    flat = dataclasses.replace(trait, choice=choose((), trait.asked, Rule()))
-    plot_doses(flat, Rule(), tmp_path / "doses_warmth")
-    text = markdown_report(Evaluation("m", "rule", Settings(), (flat,)), {})
+    flat = dataclasses.replace(trait, choice=choose((), trait.asked, ChoiceRule()))
+    plot_doses(flat, ChoiceRule(), tmp_path / "doses_warmth")
+    text = markdown_report(Evaluation("m", "rule", EvaluationSettings(), (flat,)), {})
     assert "No block turns this trait" in text
     with pytest.raises(ValueError, match="nothing to write"):
-        with_choice(flat, "m", Settings())
+        with_choice(flat, "m", EvaluationSettings())
 
 
 def test_the_choice_goes_into_the_metadata_and_the_numbers_stay(tmp_path: Path) -> None:
@@ -175,7 +180,7 @@ def test_the_choice_goes_into_the_metadata_and_the_numbers_stay(tmp_path: Path) 
     write_vector(trait.vector, path)
     before = read_vector(path)
     read = dataclasses.replace(trait, vector=before)
-    write_vector(with_choice(read, "org/tiny", Settings()), path)
+    write_vector(with_choice(read, "org/tiny", EvaluationSettings()), path)
     after = read_vector(path)
     assert after.selected_blocks == (1,)
     assert after.recommended_range == (-2, 2)
@@ -215,7 +220,7 @@ def test_what_cannot_succeed_is_refused_before_the_model_is_loaded(tmp_path: Pat
     with pytest.raises(EvaluationError, match="several vectors of sarcasm"):
         run(vectors=[str(path), "sarcasm"], folder=tmp_path)
     with pytest.raises(EvaluationError, match=r"nothing at blocks \[5\]"):
-        run(vectors=[str(path)], settings=Settings(blocks=(5,)))
+        run(vectors=[str(path)], settings=EvaluationSettings(blocks=(5,)))
     lossy = tmp_path / "sarcasm.pt"
     write_vector(make_vector("sarcasm", 2), lossy)
     with pytest.raises(EvaluationError, match=r"sarcasm\.pt cannot hold"):
