@@ -79,7 +79,7 @@ def bodies() -> dict[str, tuple[str, bytes]]:
         ),
         "too many answers": (COMPLETIONS, _json({"model": "persona", "prompt": "x", "n": 999})),
         "many prompts": (COMPLETIONS, _json({"model": "persona", "prompt": ["x"] * 5000})),
-        "token ids": (COMPLETIONS, _json({"model": "persona", "prompt": [1, 2, 3]})),
+        "token ids": (COMPLETIONS, _json({"model": "persona", "prompt": [1, -2]})),
     }
 
 

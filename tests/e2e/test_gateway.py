@@ -111,7 +111,7 @@ def test_health_docs_and_root_answer(api: httpx.Client) -> None:
     [
         ({"trait": "rudeness"}, 400, "flattery, hallucination, helpfulness"),
         ({"layers": [99]}, 400, "no layers [99]"),
-        ({"prompt": "word " * 3000}, 400, "shorten it by at least"),
+        ({"prompt": "word " * 3000}, 400, "shorten the prompt by at least"),
         ({"max_tokens": 100_000}, 400, "set max_tokens to at most"),
         ({"scalar": "much"}, 422, "scalar"),
         ({"prompt": "  "}, 422, "the prompt is empty"),

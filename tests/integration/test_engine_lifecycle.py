@@ -108,9 +108,9 @@ def test_past_the_bound_a_request_is_refused_at_once(engine: Engine) -> None:
     ("request_", "prompt", "message"),
     [
         (LONG, [], "the prompt is empty"),
-        (LONG, [272], "input_ids must be from 0 to 271"),
-        (LONG, [-1], "input_ids must be from 0 to 271"),
-        (LONG, [1] * 256, "shorten it by at least 1"),
+        (LONG, [272], "token ids must be from 0 to 271"),
+        (LONG, [-1], "token ids must be from 0 to 271"),
+        (LONG, [1] * 256, "shorten the prompt by at least 1"),
         (LONG, [1] * 100, "set max_tokens to at most 156"),
     ],
 )

@@ -116,14 +116,17 @@ def test_kernels_can_be_compiled_and_are_kept_on_a_volume_of_the_servers_user() 
 
 
 def test_the_pages_say_where_compiled_kernels_are_kept() -> None:
-    readme, containers, kubernetes, runpod = (
+    variables, containers, kubernetes, runpod = (
         (REPOSITORY_ROOT / path).read_text()
         for path in (
-            "README.md", "docs/containers.md", "docs/kubernetes.md", "deploy/runpod/README.md",
+            "docs/configuration.md",
+            "docs/containers.md",
+            "docs/kubernetes.md",
+            "deploy/runpod/README.md",
         )
-    )  # fmt: skip
+    )
     folder = kernel_cache()
-    (row,) = re.findall(r"^\| `TRITON_CACHE_DIR` \|.*$", readme, re.M)
+    (row,) = re.findall(r"^\| `TRITON_CACHE_DIR` \|.*$", variables, re.M)
     assert f"`{folder}`" in row
     runs = re.findall(r"^docker run (?:.*\\\n)*.*$", containers, re.M)
     (server,) = (run for run in runs if "--name triton " in run)

@@ -88,6 +88,8 @@ labels: {{- include "persona.labels" . | nindent 2 }}
 {{- define "persona.publicPaths" -}}
 - { type: Exact, path: / }
 - { type: Exact, path: /status }
+- { type: Exact, path: /tokenize }
+- { type: Exact, path: /detokenize }
 - { type: Exact, path: /openapi.json }
 - { type: Prefix, path: /docs }
 - { type: Prefix, path: /playground }
