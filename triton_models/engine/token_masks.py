@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from triton_models.model.upload import upload
-
-_NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +34,23 @@ class TokenMasks:
             logits: [tokens, vocabulary], float32.
         """
         device, vocabulary = logits.device, logits.shape[1]
-        allowed = upload(self.allowed, device, torch.uint8)
-        bits = upload([1 << bit for bit in range(8)], device, torch.uint8)
-        forbidden = ((allowed[:, :, None] & bits) == 0).flatten(1)[:, :vocabulary]
-        if len(self.indices) < len(logits):
-            of_all = torch.zeros_like(logits, dtype=torch.bool)
-            forbidden = of_all.index_copy_(0, upload(self.indices, device), forbidden)
-        logits.masked_fill_(forbidden, _NEVER)
+        places = upload(self.allowed, device, torch.int32).flatten()
+        addends = _addends(device).index_select(0, places)
+        addends = addends.view(len(self.indices), -1)[:, :vocabulary]
+        if len(self.indices) == len(logits):
+            logits.add_(addends)
+        else:
+            logits.index_add_(0, upload(self.indices, device), addends)
+
+
+@lru_cache
+def _addends(device: torch.device) -> torch.Tensor:
+    """Returns what each byte of a mask adds to the logits of its eight tokens, float32 [256, 8].
+
+    Adding them takes a CPU a fifth of the time of `masked_fill_`, which decides at each token.
+    """
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return torch.from_numpy(np.where(bits, 0.0, -np.inf).astype(np.float32)).to(device)
 
 
 Masks = Callable[[], TokenMasks | None]
