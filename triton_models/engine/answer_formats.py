@@ -31,9 +31,14 @@ class AnswerFormats:
     Args:
         vocabulary: The model's vocabulary.
         end_ids: The tokens that end an answer.
+        beside_forward: Whether masks are computed while the forward pass runs. That is right where
+            a GPU runs it. A CPU's forward pass has a thread on every core, all of which would wait
+            for the one that shares its core: masks take a millisecond, and cost three.
     """
 
-    def __init__(self, vocabulary: LLTokenizer, end_ids: SequenceOf[int]) -> None:
+    def __init__(
+        self, vocabulary: LLTokenizer, end_ids: SequenceOf[int], *, beside_forward: bool
+    ) -> None:
         self._compiler = GrammarCompiler(vocabulary)
         num_threads = (os.cpu_count() or 1) // _CORES_PER_THREAD
         self._executor = MaskExecutor(vocabulary, min(max(num_threads, 1), _MAX_THREADS))
@@ -41,6 +46,7 @@ class AnswerFormats:
         ends = np.zeros(8 * self._executor.num_bytes, dtype=bool)
         ends[[*end_ids, *vocabulary.eos_tokens]] = True
         self._others = ~np.packbits(ends, bitorder="little")
+        self._beside_forward = beside_forward
 
     def start(self) -> None:
         """Starts to compile."""
@@ -70,12 +76,12 @@ class AnswerFormats:
 
         Args:
             sequences: The sequences that get a token.
-            first: What must be done before masks can be computed. If there is nothing, they are
-                computed from now on, while the forward pass runs.
+            first: What must be done before masks can be computed; `None` is nothing.
         """
         if all(sequence.matcher is None for sequence in sequences):
             return None
-        in_work = None if first else self._compute(sequences)
+        at_once = first is None and self._beside_forward
+        in_work = self._compute(sequences) if at_once else None
 
         def masks() -> TokenMasks | None:
             if first:

@@ -139,5 +139,6 @@ def assemble_engine(
         AnswerFormats(
             make_vocabulary(loaded.tokenizer, runnable.runner.vocabulary_size, loaded.end_ids),
             loaded.end_ids,
+            beside_forward=runnable.runner.device.type == "cuda",
         ),
     )
