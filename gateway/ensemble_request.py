@@ -13,8 +13,8 @@ from triton_models.contract.request import (
     GenerationDefaults,
     GenerationRequest,
     parse_generation_request,
-    parse_steering,
 )
+from triton_models.contract.steering_document import parse_steering
 from triton_models.contract.tensors import Values
 
 

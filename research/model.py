@@ -22,7 +22,8 @@ from persona_research.plain_pass import Pair
 from persona_research.progress import OnDone, digest, ignore_progress
 from persona_research.residuals import ResidualMeans
 from triton_models.contract.chat import Chat
-from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
+from triton_models.contract.request import GenerationRequest, SamplingParameters
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import assemble_engine, load_runnable
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, TokenChunk

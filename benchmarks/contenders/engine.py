@@ -12,7 +12,8 @@ from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
 from benchmarks.workload import Prompts, Steered, StreamSteering, Workload, steering_of
 from triton_models.contract.answer_format import AnswerFormat
-from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
+from triton_models.contract.request import GenerationRequest, SamplingParameters
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, TokenChunk

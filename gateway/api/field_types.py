@@ -9,14 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Strict
 
 from triton_models.contract.answer_format import FORMAT_TYPES, MAX_CHOICES
-from triton_models.contract.request import (
-    MAX_LAYERS,
-    MAX_STOP_WORD_BYTES,
-    MAX_TOP_LOGPROBS,
-    MAX_TRAIT_CHARS,
-    MAX_TRAITS,
-    unsigned_seed,
-)
+from triton_models.contract.request import MAX_STOP_WORD_BYTES, MAX_TOP_LOGPROBS, unsigned_seed
+from triton_models.contract.steering import MAX_LAYERS, MAX_TRAIT_CHARS, MAX_TRAITS
 
 INT32_MAX = 2**31 - 1
 FLOAT32_MAX = 3.4028234663852886e38

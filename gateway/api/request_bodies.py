@@ -24,7 +24,8 @@ from gateway.api.field_types import (
     TraitName,
     shown_range,
 )
-from triton_models.contract.request import MAX_STOP_WORDS, MAX_TRAITS
+from triton_models.contract.request import MAX_STOP_WORDS
+from triton_models.contract.steering import MAX_TRAITS
 
 
 class TraitScalar(BaseModel):

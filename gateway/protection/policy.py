@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, TypeAda
 from gateway.caller import Role
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import parse_json
-from triton_models.contract.request import total_scalars
+from triton_models.contract.steering import total_scalars
 from triton_models.contract.tensors import Values
 
 

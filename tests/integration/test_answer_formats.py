@@ -16,7 +16,8 @@ from tests.conftest import make_tokenizer
 from tests.integration.asking import GREEDY, Answer, ask
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import ErrorCode
-from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
+from triton_models.contract.request import GenerationRequest, SamplingParameters
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.grammars import compiler as compiler_module

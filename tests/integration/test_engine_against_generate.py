@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason
 

@@ -22,7 +22,8 @@ from triton_models.contract.errors import (
     InvalidArgumentError,
     QueueFullError,
 )
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.forward_pass import HookedForward

@@ -15,7 +15,8 @@ import torch
 from tests.integration.asking import GREEDY, ask
 from tests.integration.families import MODELS, make, make_vector, save
 from tests.integration.reference import agree, generate_alone
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import write_vector

@@ -15,7 +15,8 @@ import torch
 
 from tests.conftest import NUM_LAYERS, make_model
 from tests.integration.asking import GREEDY, ask
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.settings import ServerSettings

@@ -14,7 +14,8 @@ from tests.conftest import NUM_LAYERS, make_vectors
 from tests.integration.asking import GREEDY, Answer, ask
 from triton_models.adapters.description import describe_traits
 from triton_models.contract.errors import TraitNotLoadedError
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import BuiltEngine, build_engine
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.settings import ServerSettings

@@ -11,7 +11,8 @@ from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
 from triton_models.contract.errors import TraitNotLoadedError
-from triton_models.contract.request import GenerationRequest, SamplingParameters, SteeringParameters
+from triton_models.contract.request import GenerationRequest, SamplingParameters
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.engine import Engine
 
 PROMPT = list(range(40, 60))

@@ -10,7 +10,8 @@ from tests.conftest import make_model
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import deltas
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.settings import ServerSettings

@@ -10,7 +10,8 @@ from tests.integration.asking import GREEDY, ask, standing
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
 from triton_models.contract.errors import InvalidArgumentError
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine import prompt_scores
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import (

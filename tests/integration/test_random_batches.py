@@ -22,7 +22,8 @@ from tests.conftest import make_model, make_tokenizer
 from tests.integration.asking import GREEDY, Answer
 from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
-from triton_models.contract.request import GenerationRequest, SteeringParameters
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk

@@ -17,7 +17,7 @@ from tests.integration.stepping import (
     run,
     start,
 )
-from triton_models.contract.request import Positions
+from triton_models.contract.steering import Positions
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
 from triton_models.steering.delta import SteeringDelta

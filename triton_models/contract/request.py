@@ -8,42 +8,26 @@ the ensemble and without it.
 from __future__ import annotations
 
 import json
-import math
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.steering import (
+    MAX_TRAITS,
+    SteeringParameters,
+    check_trait_length,
+)
+from triton_models.contract.steering_document import parse_steering
 from triton_models.contract.tensors import Values
+from triton_models.contract.values import boolean, integer, real, string
 
-Positions = Literal["all", "prompt", "response"]
-POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
-
-MAX_TRAITS = 16
-MAX_TRAIT_CHARS = 256
-MAX_LAYERS = 1024
 MAX_STOP_WORDS = 16
 MAX_STOP_WORD_BYTES = 256
 MAX_TOP_LOGPROBS = 20
 """The maximum number of alternatives per token that a request can ask for, as in OpenAI's API."""
-
-
-@dataclass(frozen=True, slots=True)
-class SteeringParameters:
-    """Which directions to add to the residual stream, how strongly and where.
-
-    Attributes:
-        scalars: The scalar of each trait; a trait that is named twice has the sum.
-        layers: 0-based decoder blocks to steer; `None` uses each vector's selected blocks.
-        positions: `all` tokens, those of the `prompt` only, or those of the `response` only (the
-            generated tokens; the prompt's last token belongs to the prompt).
-    """
-
-    scalars: Mapping[str, float] = field(default_factory=dict)
-    layers: tuple[int, ...] | None = None
-    positions: Positions = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +108,24 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
     """
     values = _with_sampling_parameters(values)
     sampling = SamplingParameters(
-        temperature=_real(values, "temperature", defaults.temperature, 0.0, 2.0),
+        temperature=real(values, "temperature", defaults.temperature, 0.0, 2.0),
         top_k=_top_k(values, defaults.top_k),
-        top_p=_real(values, "top_p", defaults.top_p, 0.0, 1.0),
-        min_p=_real(values, "min_p", 0.0, 0.0, 1.0),
-        repetition_penalty=_real(values, "repetition_penalty", 1.0, 0.1, 2.0),
-        frequency_penalty=_real(values, "frequency_penalty", 0.0, -2.0, 2.0),
-        presence_penalty=_real(values, "presence_penalty", 0.0, -2.0, 2.0),
+        top_p=real(values, "top_p", defaults.top_p, 0.0, 1.0),
+        min_p=real(values, "min_p", 0.0, 0.0, 1.0),
+        repetition_penalty=real(values, "repetition_penalty", 1.0, 0.1, 2.0),
+        frequency_penalty=real(values, "frequency_penalty", 0.0, -2.0, 2.0),
+        presence_penalty=real(values, "presence_penalty", 0.0, -2.0, 2.0),
         seed=_seed(values),
     )
-    prompt_logprobs = _integer(values, "prompt_logprobs", None, 0, MAX_TOP_LOGPROBS)
+    prompt_logprobs = integer(values, "prompt_logprobs", None, 0, MAX_TOP_LOGPROBS)
     max_tokens = _max_tokens(values, prompt_logprobs)
-    min_tokens = _integer(values, "min_tokens", None, 0, 2**31 - 1) or 0
+    min_tokens = integer(values, "min_tokens", None, 0, 2**31 - 1) or 0
     most = defaults.max_tokens if max_tokens is None else max_tokens
     if min_tokens > most:
         raise InvalidArgumentError(
             f"min_tokens is {min_tokens}: it must not exceed max_tokens, which is {most}"
         )
-    ignore_eos, format = _boolean(values, "ignore_eos", False), _format(values)
+    ignore_eos, format = boolean(values, "ignore_eos", False), _format(values)
     if ignore_eos and format is not None:
         raise InvalidArgumentError(
             "ignore_eos goes on after an end, and format says where it is: leave one of them out"
@@ -153,66 +137,13 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         min_tokens=min_tokens,
         ignore_eos=ignore_eos,
         stop_words=_stop_words(values),
-        stream=_boolean(values, "stream", False),
-        echo_prompt=not _boolean(values, "exclude_input_in_output", True),
-        logprobs=_integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
+        stream=boolean(values, "stream", False),
+        echo_prompt=not boolean(values, "exclude_input_in_output", True),
+        logprobs=integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
         monitor=_monitor(values),
         format=format,
         prompt_logprobs=prompt_logprobs,
     )
-
-
-def parse_steering(values: Values) -> SteeringParameters:
-    """Makes a steering of the values of `tensors.STEERING_INPUTS`; others are ignored.
-
-    Raises:
-        InvalidArgumentError: A value is malformed, out of range or given twice.
-    """
-    traits = [str(trait) for trait in values.get("trait", ())]
-    scalars = [float(scalar) for scalar in values.get("scalar", ())]
-    if len(traits) != len(scalars):
-        raise InvalidArgumentError(
-            f"trait has {len(traits)} elements and scalar has {len(scalars)}: give one scalar for "
-            "each trait"
-        )
-    if len(traits) > MAX_TRAITS:
-        raise InvalidArgumentError(f"{len(traits)} traits are too many: give at most {MAX_TRAITS}")
-    for trait, scalar in zip(traits, scalars, strict=True):
-        if not trait:
-            raise InvalidArgumentError("a trait is empty: name one, or leave trait and scalar out")
-        _check_trait_length(trait)
-        if not math.isfinite(scalar):
-            raise InvalidArgumentError(
-                f"the scalar of {trait!r} is {scalar}: it must be a finite number"
-            )
-    positions = _string(values, "positions") or "all"
-    if positions not in POSITIONS:
-        raise InvalidArgumentError(f"positions is {positions!r}: use one of {', '.join(POSITIONS)}")
-    return SteeringParameters(total_scalars(values), _layers(values), positions)
-
-
-def total_scalars(values: Values) -> dict[str, float]:
-    """Returns the scalar of each trait of a request; a trait that is named twice has the sum.
-
-    Elements of `trait` and `scalar` without a counterpart are ignored.
-    """
-    scalars: dict[str, list[float]] = {}
-    for trait, scalar in zip(values.get("trait", ()), values.get("scalar", ()), strict=False):
-        scalars.setdefault(str(trait), []).append(float(scalar))
-    return {trait: math.fsum(each) for trait, each in scalars.items()}
-
-
-def _layers(values: Values) -> tuple[int, ...] | None:
-    layers = [int(layer) for layer in values.get("layers", ())]
-    if not layers:
-        return None
-    if len(layers) > MAX_LAYERS:
-        raise InvalidArgumentError(f"{len(layers)} layers are too many: give at most {MAX_LAYERS}")
-    if len(set(layers)) < len(layers) or min(layers) < 0:
-        raise InvalidArgumentError(
-            f"layers is {layers}: give different 0-based decoder blocks, each once"
-        )
-    return tuple(sorted(layers))
 
 
 def _monitor(values: Values) -> tuple[str, ...]:
@@ -224,20 +155,13 @@ def _monitor(values: Values) -> tuple[str, ...]:
     if not all(traits):
         raise InvalidArgumentError("a trait to monitor is empty: name one, or leave monitor out")
     for trait in traits:
-        _check_trait_length(trait)
+        check_trait_length(trait)
     return tuple(dict.fromkeys(traits))
 
 
 def _format(values: Values) -> AnswerFormat | None:
-    text = _string(values, "format")
+    text = string(values, "format")
     return parse_answer_format(text) if text else None
-
-
-def _check_trait_length(trait: str) -> None:
-    if len(trait) > MAX_TRAIT_CHARS:
-        raise InvalidArgumentError(
-            f"a trait's name has {len(trait)} characters: the maximum is {MAX_TRAIT_CHARS}"
-        )
 
 
 def _stop_words(values: Values) -> tuple[str, ...]:
@@ -256,7 +180,7 @@ def _stop_words(values: Values) -> tuple[str, ...]:
 
 
 def _seed(values: Values) -> int | None:
-    seed: int | None = _integer(values, "seed", None, -(2**63), 2**64 - 1)
+    seed: int | None = integer(values, "seed", None, -(2**63), 2**64 - 1)
     return None if seed is None else unsigned_seed(seed)
 
 
@@ -269,7 +193,7 @@ def unsigned_seed(seed: int) -> int:
 
 
 def _max_tokens(values: Values, prompt_logprobs: int | None) -> int | None:
-    max_tokens: int | None = _integer(values, "max_tokens", None, 0, 2**31 - 1)
+    max_tokens: int | None = integer(values, "max_tokens", None, 0, 2**31 - 1)
     if max_tokens == 0 and prompt_logprobs is None:
         raise InvalidArgumentError(
             "max_tokens is 0: give an integer from 1 to 2147483647, or ask for the log-"
@@ -280,44 +204,8 @@ def _max_tokens(values: Values, prompt_logprobs: int | None) -> int | None:
 
 def _top_k(values: Values, default: int) -> int:
     # -1 turns top-k off for clients written for vLLM, 0 for those written for transformers.
-    top_k: int = _integer(values, "top_k", default, -1, 2**31 - 1)
+    top_k: int = integer(values, "top_k", default, -1, 2**31 - 1)
     return max(0, top_k)
-
-
-def _single(values: Values, name: str) -> Any | None:
-    sequence = values.get(name, ())
-    if len(sequence) > 1:
-        raise InvalidArgumentError(f"{name} has {len(sequence)} elements: give one")
-    return sequence[0] if len(sequence) else None
-
-
-def _string(values: Values, name: str) -> str:
-    value = _single(values, name)
-    return "" if value is None else str(value)
-
-
-def _boolean(values: Values, name: str, default: bool) -> bool:
-    value = _single(values, name)
-    return default if value is None else bool(value)
-
-
-def _integer(values: Values, name: str, default: Any, low: int, high: int) -> Any:
-    value = _single(values, name)
-    if value is None:
-        return default
-    if not low <= int(value) <= high:
-        raise InvalidArgumentError(f"{name} is {value}: give an integer from {low} to {high}")
-    return int(value)
-
-
-def _real(values: Values, name: str, default: float, low: float, high: float) -> float:
-    value = _single(values, name)
-    if value is None:
-        return default
-    number = float(value)
-    if not low <= number <= high:
-        raise InvalidArgumentError(f"{name} is {number:g}: give a number from {low:g} to {high:g}")
-    return number
 
 
 _SAMPLING_PARAMETERS: dict[str, tuple[str, type]] = {
@@ -340,7 +228,7 @@ _SAMPLING_PARAMETERS: dict[str, tuple[str, type]] = {
 
 def _with_sampling_parameters(values: Values) -> Values:
     """Returns the values together with those in the `sampling_parameters` JSON."""
-    text = _string(values, "sampling_parameters")
+    text = string(values, "sampling_parameters")
     if not text:
         return values
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from triton_models.contract.errors import InvalidArgumentError
-from triton_models.contract.request import Positions, SteeringParameters
+from triton_models.contract.steering import Positions, SteeringParameters
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 

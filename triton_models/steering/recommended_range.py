@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triton_models.contract.request import SteeringParameters
+from triton_models.contract.steering import SteeringParameters
 from triton_models.vectors.registry import VectorRegistry
 
 

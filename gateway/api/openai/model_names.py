@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gateway.api.request_bodies import TraitScalar
 from gateway.errors import ModelNotFoundError
-from triton_models.contract.request import MAX_TRAITS
+from triton_models.contract.steering import MAX_TRAITS
 
 Description = Mapping[str, Any]
 

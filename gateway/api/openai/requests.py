@@ -31,7 +31,7 @@ from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message
 from gateway.api.openai.tools import MAX_TOOLS, Calling, Tool, ToolChoiceField, calling, check_tools
 from gateway.api.openai.vllm_fields import VLLM_FIELDS
 from gateway.api.request_bodies import Sampling, Steering, TraitScalar
-from triton_models.contract.request import MAX_TRAIT_CHARS, MAX_TRAITS
+from triton_models.contract.steering import MAX_TRAIT_CHARS, MAX_TRAITS
 
 _MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)
 """Characters of a model's name, which may hold traits and scalars."""

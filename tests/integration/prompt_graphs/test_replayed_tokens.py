@@ -16,7 +16,8 @@ import torch
 from tests.integration.prompt_graphs.recording import count_runs, record
 from tests.integration.stepping import NUM_ROWS, ROOM, make_runner
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, loaded
-from triton_models.contract.request import GenerationRequest, Positions, SamplingParameters
+from triton_models.contract.request import GenerationRequest, SamplingParameters
+from triton_models.contract.steering import Positions
 from triton_models.engine import prompt_graphs
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.model_runner import ModelRunner

@@ -11,10 +11,9 @@ from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.request import (
     GenerationDefaults,
     GenerationRequest,
-    SteeringParameters,
     parse_generation_request,
-    total_scalars,
 )
+from triton_models.contract.steering import SteeringParameters, total_scalars
 
 NAN, INFINITY = float("nan"), float("inf")
 

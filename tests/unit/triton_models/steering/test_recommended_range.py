@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.triton_models.vectors.folder import FIT, document, write
-from triton_models.contract.request import SteeringParameters
+from triton_models.contract.steering import SteeringParameters
 from triton_models.steering.recommended_range import range_warnings
 from triton_models.vectors.vector_folder import VectorFolder
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
-from triton_models.contract.request import SteeringParameters
+from triton_models.contract.steering import SteeringParameters
 from triton_models.steering.delta import resolve_steering
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError

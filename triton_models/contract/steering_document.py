@@ -1,0 +1,250 @@
+"""The full form of steering: the JSON of the input `steering`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.json_input import parse_json
+from triton_models.contract.steering import (
+    MAX_OPERATIONS,
+    MAX_TRAITS,
+    OPERATION_KINDS,
+    POSITIONS,
+    UNITS,
+    Addition,
+    Condition,
+    Operation,
+    SteeringParameters,
+    Unit,
+    Window,
+    check_trait_length,
+    checked_layers,
+    parse_short_steering,
+)
+from triton_models.contract.tensors import Values
+from triton_models.contract.values import string
+
+EXAMPLE = '{"traits": [{"name": "sarcasm", "scalar": 1.5}]}'
+
+MAX_TOKENS = 2**31 - 1
+
+T = TypeVar("T")
+
+
+def parse_steering(values: Values) -> SteeringParameters:
+    """Makes a steering of the values of `tensors.STEERING_INPUTS`; others are ignored.
+
+    Raises:
+        InvalidArgumentError: A value is malformed, out of range or given twice.
+    """
+    short, text = parse_short_steering(values), string(values, "steering")
+    if not text:
+        return short
+    steering = _with_document(short, parse_json("steering", text, EXAMPLE))
+    if len(steering.additions) > MAX_TRAITS:
+        raise InvalidArgumentError(
+            f"{len(steering.additions)} traits are too many: give at most {MAX_TRAITS}"
+        )
+    for trait, scalar in steering.totals.items():
+        if not math.isfinite(scalar):
+            raise InvalidArgumentError(f"the scalars of {trait!r} add up to {scalar}")
+    if steering.when is not None and not (steering.additions or steering.operations):
+        raise InvalidArgumentError("steering.when has nothing to steer: give traits or operations")
+    return steering
+
+
+def _with_document(short: SteeringParameters, document: Any) -> SteeringParameters:
+    fields = _Fields("steering", document, ("traits", "operations", "when", "window"))
+    return dataclasses.replace(
+        short,
+        traits=fields.list("traits", _addition),
+        operations=_bounded(fields.list("operations", _operation)),
+        when=fields.object("when", _condition),
+        window=fields.object("window", _window),
+    )
+
+
+def _addition(path: str, value: Any) -> Addition:
+    fields = _Fields(path, value, ("name", "scalar", "layers", "positions"))
+    return Addition(
+        fields.trait("name"),
+        fields.number("scalar"),
+        fields.layers(),
+        fields.one_of("positions", POSITIONS, "all"),
+    )
+
+
+def _operation(path: str, value: Any) -> Operation:
+    fields = _Fields(path, value, ("trait", "kind", "value", "unit", "strength", "layers"))
+    kind = fields.one_of("kind", OPERATION_KINDS)
+    trait, layers = fields.trait("trait"), fields.layers()
+    strength = fields.number("strength", 1.0, 0.0, 1.0)
+    if kind == "ablate":
+        for name in ("value", "unit"):
+            if fields.get(name) is not None:
+                raise InvalidArgumentError(
+                    f"{path}.{name} is given, and ablate always removes all: leave it out, or pin"
+                )
+        return Operation(trait, kind, strength=strength, layers=layers)
+    unit, bound = fields.bound("value")
+    return Operation(trait, kind, bound, unit, strength, layers)
+
+
+def _condition(path: str, value: Any) -> Condition:
+    fields = _Fields(path, value, ("trait", "above", "below", "unit", "layer"))
+    trait, layer = fields.trait("trait"), fields.integer("layer", None, 0)
+    given = [name for name in ("above", "below") if fields.get(name) is not None]
+    if len(given) != 1:
+        raise InvalidArgumentError(f"{path} has {len(given)} of above and below: give one of them")
+    unit, bound = fields.bound(given[0])
+    return Condition(trait, bound, given[0] == "above", unit, layer)
+
+
+def _window(path: str, value: Any) -> Window:
+    fields = _Fields(path, value, ("from", "to", "fade"))
+    start = fields.integer("from", 0, 0) or 0
+    end, fade = fields.integer("to", None, 1), fields.integer("fade", 0, 0) or 0
+    if end is not None and end <= start:
+        raise InvalidArgumentError(
+            f"{path} has from = {start} and to = {end}, which holds no token: to is the first "
+            "token after it, and must be larger"
+        )
+    if fade and end is None:
+        raise InvalidArgumentError(f"{path}.fade is {fade} tokens before to: give to as well")
+    if end is not None and fade > end - start:
+        raise InvalidArgumentError(f"{path}.fade is {fade}: the window has {end - start} tokens")
+    return Window(start, end, fade)
+
+
+def _bounded(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """Makes sure that operations with layers of their own do not meet too often at a block.
+
+    What depends on vectors is checked again when these are known.
+    """
+    counts = Counter(layer for each in operations for layer in each.layers or ())
+    check_operations_per_block(counts)
+    if len(operations) > MAX_OPERATIONS * MAX_TRAITS:
+        raise InvalidArgumentError(
+            f"steering has {len(operations)} operations: give at most {MAX_OPERATIONS} at a block"
+        )
+    return operations
+
+
+def check_operations_per_block(counts: Mapping[int, int]) -> None:
+    """Raises `InvalidArgumentError` if a block has too many operations."""
+    for block, count in counts.items():
+        if count > MAX_OPERATIONS:
+            raise InvalidArgumentError(
+                f"steering has {count} operations at layer {block}: give at most {MAX_OPERATIONS}"
+            )
+
+
+class _Fields:
+    """The fields of an object in the document; `null` counts as left out.
+
+    Args:
+        path: Where it stands, for messages about it.
+        value: The object.
+        names: The fields that it may have.
+
+    Raises:
+        InvalidArgumentError: It is no object, or has others. All methods raise it for a bad value.
+    """
+
+    def __init__(self, path: str, value: Any, names: tuple[str, ...]) -> None:
+        if not isinstance(value, dict):
+            raise InvalidArgumentError(
+                f"{path} is {reprlib.repr(value)}: give an object with {', '.join(names)}"
+            )
+        for name in value:
+            if name not in names:
+                raise InvalidArgumentError(
+                    f"{path} has {reprlib.repr(name)}: use {', '.join(names)}"
+                )
+        self._path, self._value = path, value
+
+    def get(self, name: str) -> Any:
+        return self._value.get(name)
+
+    def list(self, name: str, parse: Callable[[str, Any], T]) -> tuple[T, ...]:
+        values = self.get(name)
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            raise self._wrong(name, "a list of objects")
+        return tuple(
+            parse(f"{self._path}.{name}[{index}]", value) for index, value in enumerate(values)
+        )
+
+    def object(self, name: str, parse: Callable[[str, Any], T]) -> T | None:
+        value = self.get(name)
+        return None if value is None else parse(f"{self._path}.{name}", value)
+
+    def trait(self, name: str) -> str:
+        trait = self.get(name)
+        if not isinstance(trait, str) or not trait:
+            raise self._wrong(name, "the name of a trait")
+        check_trait_length(trait)
+        return trait
+
+    def one_of(self, name: str, choices: tuple[Any, ...], default: Any = None) -> Any:
+        value = default if self.get(name) is None else self.get(name)
+        if value not in choices:
+            raise self._wrong(name, f"one of {', '.join(choices)}")
+        return value
+
+    def number(
+        self,
+        name: str,
+        default: float | None = None,
+        low: float = -math.inf,
+        high: float = math.inf,
+    ) -> float:
+        value = default if self.get(name) is None else self.get(name)
+        wanted = "a finite number" if math.isinf(high) else f"a number from {low:g} to {high:g}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(name, wanted)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise self._wrong(name, wanted) from None
+        if not math.isfinite(number) or not low <= number <= high:
+            raise self._wrong(name, wanted)
+        return number
+
+    def integer(self, name: str, default: int | None, low: int) -> int | None:
+        value = default if self.get(name) is None else self.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_TOKENS:
+            raise self._wrong(name, f"an integer from {low} to {MAX_TOKENS}")
+        return value
+
+    def bound(self, name: str) -> tuple[Unit, float]:
+        """Returns a bound and its unit, which the field `unit` names."""
+        unit = self.one_of("unit", UNITS, "raw")
+        return unit, self.number(name, None, *((0.0, 100.0) if unit == "percentile" else ()))
+
+    def layers(self) -> tuple[int, ...] | None:
+        layers = self.get("layers")
+        if layers is None:
+            return None
+        is_list = isinstance(layers, list) and layers
+        if not is_list or not all(_is_integer(layer) for layer in layers):
+            raise self._wrong("layers", "a list of 0-based decoder blocks")
+        return checked_layers(f"{self._path}.layers", layers)
+
+    def _wrong(self, name: str, wanted: str) -> InvalidArgumentError:
+        value = self.get(name)
+        given = "left out" if value is None else reprlib.repr(value)
+        return InvalidArgumentError(f"{self._path}.{name} is {given}: give {wanted}")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
