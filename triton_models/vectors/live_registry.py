@@ -24,10 +24,15 @@ class LiveRegistry:
 
     The vectors are read on construction and kept up to date from `start` to `stop`. Each change
     makes a new `VectorRegistry`, which replaces the old one by a single assignment.
+
+    Args:
+        folder: The folder.
+        look_seconds: The pause between scans.
     """
 
-    def __init__(self, folder: VectorFolder) -> None:
+    def __init__(self, folder: VectorFolder, look_seconds: float = LOOK_SECONDS) -> None:
         self._folder = folder
+        self._look_seconds = look_seconds
         self._current = folder.refresh()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vectors", daemon=True)
@@ -48,7 +53,7 @@ class LiveRegistry:
 
     def _run(self) -> None:
         trouble = ""
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(self._look_seconds):
             try:
                 self._current = self._folder.refresh()
                 trouble = ""

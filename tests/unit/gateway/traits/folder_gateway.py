@@ -42,7 +42,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.down = False
-        self.live = LiveRegistry(VectorFolder(folder, FIT))
+        self.live = LiveRegistry(VectorFolder(folder, FIT), look_seconds=0.02)
         self.seen: list[dict[str, float]] = []
         self.http: httpx.AsyncClient
 
