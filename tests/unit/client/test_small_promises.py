@@ -15,6 +15,8 @@ from triton_models.model.errors import ModelMissingError
 from triton_models.model.folder import find_model
 from triton_models.settings import ServerSettings
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 
 def test_the_direct_client_is_a_context_manager_like_the_others() -> None:
     with TritonPersonaClient("localhost:1") as client:

@@ -15,6 +15,8 @@ from gateway.settings import Settings
 from tests.unit.gateway.protection_gateway import ANSWER, Server, running
 from tests.unit.gateway.served_gateway import served
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 PROMPT = "Wie bäckt man Brot?\nIn zwei Zeilen.\n"
 """Several lines, with a character of two bytes."""
 

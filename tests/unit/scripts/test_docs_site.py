@@ -21,6 +21,8 @@ from playwright.sync_api import sync_playwright
 
 from launcher.settings import ROOT
 
+pytestmark = pytest.mark.slow  # builds the whole site
+
 pytest.importorskip("zensical", reason="the extra 'docs' is not installed")
 
 # A script, not a module of a package: run for what it defines.

@@ -21,6 +21,8 @@ from tests.unit.deploy.helm_chart.cases import (
     variables,
 )
 
+pytestmark = pytest.mark.slow  # renders the chart many times
+
 CUSTOM = {
     "ScaledObject",
     "TriggerAuthentication",

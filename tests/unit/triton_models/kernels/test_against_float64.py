@@ -18,7 +18,7 @@ from triton_models.kernels import elementwise, few_rows
 from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
 from triton_models.kernels.block_sizes import ProductBlocks
 
-pytestmark = QUIET
+pytestmark = [QUIET, pytest.mark.slow]  # the interpreter is
 
 
 EPSILON = 1e-5

@@ -22,7 +22,7 @@ pytest.importorskip("triton")
 
 from triton_models.kernels import draw_from_all as draw_kernels
 
-pytestmark = QUIET
+pytestmark = [QUIET, pytest.mark.slow]  # the interpreter is
 
 
 INFINITY = float("inf")

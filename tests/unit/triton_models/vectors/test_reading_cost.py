@@ -18,6 +18,8 @@ from triton_models.vectors.formats.json_text import parse_json
 from triton_models.vectors.formats.limits import checked_vector
 from triton_models.vectors.persona_vector import VectorFileError
 
+pytestmark = pytest.mark.slow  # reads megabytes
+
 HIDDEN = 65_536
 
 
