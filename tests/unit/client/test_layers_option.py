@@ -13,6 +13,8 @@ from tests.unit.client.test_standard_input import Gateway
 from tests.unit.gateway.protection_gateway import running
 from tests.unit.gateway.served_gateway import served
 
+pytestmark = pytest.mark.slow  # each loads a model
+
 
 @pytest.mark.parametrize(
     ("command", "answers"),

@@ -20,6 +20,8 @@ from launcher.processes import group_members, runs
 from launcher.settings import ROOT
 from tests.e2e.waiting import eventually
 
+pytestmark = pytest.mark.slow  # each starts servers
+
 MODEL = "tokenizer"
 
 

@@ -33,6 +33,8 @@ from persona_research.markdown import markdown_table
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 
+pytestmark = pytest.mark.slow  # draws plots
+
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
