@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Annotated, TextIO
 
 import typer
+from typing_extensions import Unpack
 
 from persona_client import protocol
 from persona_client.cli import options, output, server_call
@@ -15,21 +16,17 @@ from persona_client.errors import PersonaError
 from persona_client.rest import PersonaClient
 
 
+@options.declared_together
 def chat(
     steer: Annotated[
         str | None, typer.Option(help="The steering to begin with, as sarcasm=2,helpfulness=-1.")
     ] = None,
     system: options.System = None,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    seed: options.Seed = None,
-    stop: options.Stop = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each answer as a line of JSON.")
     ] = False,
     url: options.Url = protocol.DEFAULT_URL,
+    **given: Unpack[options.SamplingOptions],
 ) -> None:
     """Talk to the model, changing what steers it on the way; /help lists the commands.
 
@@ -38,14 +35,7 @@ def chat(
     conversation = Conversation(system or "")
     for trait, scalar in options.steering(steer).items() if steer else ():
         conversation.steer(trait, scalar)
-    sampling = options.sampling(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        seed=seed,
-        stop=stop,
-    )
+    sampling = options.sampling(**given)
 
     def run(client: PersonaClient) -> None:
         lines = server_call.standard_input()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typing_extensions import Unpack
 
 from persona_client import protocol
 from persona_client.cli import exits, options, output, server_call, sweep_output
@@ -14,6 +15,7 @@ from persona_client.comparisons import Steering, SweptAnswer
 from persona_client.rest import PersonaClient
 
 
+@options.declared_together
 def compare(
     prompt: options.Prompt,
     trait: Annotated[str | None, typer.Option(help="The trait to steer, at --scalars.")] = None,
@@ -29,21 +31,10 @@ def compare(
     ] = True,
     layers: options.Layers = None,
     positions: options.Positions = "all",
-    system: options.System = None,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    seed: options.Seed = None,
-    stop: options.Stop = None,
-    raw: options.Raw = False,
-    json_schema: options.JsonSchema = None,
-    regex: options.Regex = None,
-    choice: options.Choice = None,
-    grammar: options.Grammar = None,
     monitor: options.Monitor = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
+    **given: Unpack[options.PromptOptions],
 ) -> None:
     """Answer one prompt under several steerings at once, shown side by side."""
     if (trait is None) == (not steer):
@@ -57,18 +48,7 @@ def compare(
             Steering({trait: scalar}, blocks, positions, None if scalar else "baseline")
             for scalar in options.numbers(scalars)
         ]
-    sampling = options.sampling(
-        system_prompt=system,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        seed=seed,
-        stop=stop,
-        raw=raw,
-        format=options.answer_format(json_schema, regex, choice, grammar),
-        monitor=monitor,
-    )
+    sampling = options.prompt_sampling(**given, monitor=monitor)
 
     def run(client: PersonaClient, text: str) -> None:
         comparison = client.compare(text, steerings, baseline=baseline, **sampling)
@@ -81,6 +61,7 @@ def compare(
     server_call.call_with_prompt(url, prompt, run)
 
 
+@options.declared_together
 def sweep(
     prompt: options.Prompt,
     trait: Annotated[str, typer.Option(help="The trait to steer.")],
@@ -95,36 +76,15 @@ def sweep(
     ] = None,
     layers: options.Layers = None,
     positions: options.Positions = "all",
-    system: options.System = None,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    seed: options.Seed = None,
-    stop: options.Stop = None,
-    raw: options.Raw = False,
-    json_schema: options.JsonSchema = None,
-    regex: options.Regex = None,
-    choice: options.Choice = None,
-    grammar: options.Grammar = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
+    **given: Unpack[options.PromptOptions],
 ) -> None:
     """Answer one prompt at several strengths of a trait at once, and score the answers."""
     strengths = options.numbers(scalars)
     if plot is not None:
         _check_plot(plot, scores)
-    sampling = options.sampling(
-        system_prompt=system,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        seed=seed,
-        stop=stop,
-        raw=raw,
-        format=options.answer_format(json_schema, regex, choice, grammar),
-    )
+    sampling = options.prompt_sampling(**given)
     steered = options.steered(sampling, layers, positions)
 
     def run(client: PersonaClient, text: str) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Annotated
 
 import typer
+from typing_extensions import Unpack
 
 from persona_client import protocol
 from persona_client.cli import options, output, server_call
@@ -17,6 +18,7 @@ Logprobs = Annotated[
 ]
 
 
+@options.declared_together
 def generate(
     prompt: options.Prompt,
     trait: Annotated[str | None, typer.Option(help="The trait to steer; none: baseline.")] = None,
@@ -24,41 +26,18 @@ def generate(
         float | None, typer.Option(help="Above 0 for more of the trait, below for less.")
     ] = None,
     layers: options.Layers = None,
-    system: options.System = None,
-    max_tokens: options.MaxTokens = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    top_k: options.TopK = None,
-    seed: options.Seed = None,
-    stop: options.Stop = None,
-    raw: options.Raw = False,
-    json_schema: options.JsonSchema = None,
-    regex: options.Regex = None,
-    choice: options.Choice = None,
-    grammar: options.Grammar = None,
     monitor: options.Monitor = None,
     logprobs: Logprobs = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
+    **given: Unpack[options.PromptOptions],
 ) -> None:
     """Answer a prompt, printing the text as it arrives."""
     if (trait is None) != (scalar is None):
         raise typer.BadParameter("give --trait and --scalar together, or neither for a baseline")
     if trait is None and layers is not None:
         raise typer.BadParameter("--layers says where to steer: give --trait and --scalar, too")
-    sampling = options.sampling(
-        system_prompt=system,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        seed=seed,
-        stop=stop,
-        raw=raw,
-        format=options.answer_format(json_schema, regex, choice, grammar),
-        monitor=monitor,
-        logprobs=logprobs,
-    )
+    sampling = options.prompt_sampling(**given, monitor=monitor, logprobs=logprobs)
     steered = options.steered(sampling, layers)
 
     def run(client: PersonaClient, text: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypedDict, cast, get_args, get_type_hints
 
 import typer
 
@@ -14,28 +16,9 @@ Url = Annotated[str, typer.Option(help="Address of the gateway.", envvar="PERSON
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Prompt = Annotated[str, typer.Argument(help="What to answer; - reads it from standard input.")]
 System = Annotated[str | None, typer.Option(help="The system turn before the prompt.")]
-MaxTokens = Annotated[int | None, typer.Option(help="The most tokens to generate.")]
-Temperature = Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")]
-TopP = Annotated[float | None, typer.Option(help="Probability that the candidates must reach.")]
-TopK = Annotated[int | None, typer.Option(help="Number of candidates; 0 is all.")]
-Seed = Annotated[int | None, typer.Option(help="Makes the answer reproducible.")]
-Stop = Annotated[list[str] | None, typer.Option(help="Ends the answer; may be repeated.")]
 Monitor = Annotated[
     list[str] | None,
     typer.Option(help="Shows how far the answer points along a trait; may be repeated."),
-]
-Raw = Annotated[bool, typer.Option(help="Send the prompt without the chat template.")]
-JsonSchema = Annotated[
-    Path | None, typer.Option(help="A file with the JSON schema that the answer must match.")
-]
-Regex = Annotated[
-    str | None, typer.Option(help="A regular expression that the whole answer must match.")
-]
-Choice = Annotated[
-    list[str] | None, typer.Option(help="A text that the answer may be; may be repeated.")
-]
-Grammar = Annotated[
-    Path | None, typer.Option(help="A file with the grammar, in Lark's syntax, of the answer.")
 ]
 Layers = Annotated[
     str | None,
@@ -47,6 +30,57 @@ Positions = Annotated[
 ]
 
 
+class SamplingOptions(TypedDict):
+    """How tokens are chosen, and when to stop."""
+
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens to generate.")]
+    temperature: Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")]
+    top_p: Annotated[float | None, typer.Option(help="Probability that the candidates must reach.")]
+    top_k: Annotated[int | None, typer.Option(help="Number of candidates; 0 is all.")]
+    seed: Annotated[int | None, typer.Option(help="Makes the answer reproducible.")]
+    stop: Annotated[list[str] | None, typer.Option(help="Ends the answer; may be repeated.")]
+
+
+class PromptOptions(SamplingOptions):
+    """What the commands that answer one prompt may be told about it."""
+
+    system: System
+    raw: Annotated[bool, typer.Option(help="Send the prompt without the chat template.")]
+    json_schema: Annotated[
+        Path | None, typer.Option(help="A file with the JSON schema that the answer must match.")
+    ]
+    regex: Annotated[
+        str | None, typer.Option(help="A regular expression that the whole answer must match.")
+    ]
+    choice: Annotated[
+        list[str] | None, typer.Option(help="A text that the answer may be; may be repeated.")
+    ]
+    grammar: Annotated[
+        Path | None, typer.Option(help="A file with the grammar, in Lark's syntax, of the answer.")
+    ]
+
+
+def declared_together(command: Callable[..., None]) -> Callable[..., None]:
+    """Lets Typer see the options that a command takes as `**given: Unpack[...]`."""
+    *own, given = inspect.signature(command, eval_str=True).parameters.values()
+    (group,) = get_args(given.annotation)
+    parameters = [
+        *own,
+        *(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False if get_args(hint)[0] is bool else None,
+                annotation=hint,
+            )
+            for name, hint in get_type_hints(group, include_extras=True).items()
+        ),
+    ]
+    vars(command)["__signature__"] = inspect.Signature(parameters)
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
 def sampling(**given: Any) -> protocol.Sampling:
     """Returns what was given of the options that requests have, under the requests' names."""
     options: protocol.Sampling = {}
@@ -55,6 +89,20 @@ def sampling(**given: Any) -> protocol.Sampling:
         if value is not None and value is not False and value != []:
             options[name] = value  # type: ignore[literal-required]
     return options
+
+
+def prompt_sampling(
+    *,
+    system: str | None,
+    json_schema: Path | None,
+    regex: str | None,
+    choice: list[str] | None,
+    grammar: Path | None,
+    **given: Any,
+) -> protocol.Sampling:
+    """Returns what was given of `PromptOptions` and others, under the requests' names."""
+    form = _answer_format(json_schema, regex, choice, grammar)
+    return sampling(system_prompt=system, format=form, **given)
 
 
 def steered(
@@ -69,7 +117,7 @@ def steered(
     return found
 
 
-def answer_format(
+def _answer_format(
     json_schema: Path | None, regex: str | None, choice: list[str] | None, grammar: Path | None
 ) -> dict[str, Any] | None:
     """Returns the format that an answer must have, if one was given."""
