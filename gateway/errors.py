@@ -74,6 +74,13 @@ class ContextLengthError(InvalidRequestError):
     code = "context_length_exceeded"
 
 
+class PromptSizeError(UnprocessableError, ContextLengthError):
+    """The prompt is longer than any that the gateway passes on.
+
+    Its message begins with `CONTEXT_LENGTH_WORDS` too: a shorter prompt would do here as well.
+    """
+
+
 class UnknownTraitError(GatewayError):
     """The request names a trait that is not loaded."""
 

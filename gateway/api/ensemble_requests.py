@@ -8,8 +8,9 @@ from typing import Any
 
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest, Steering, TraitScalar
 from gateway.ensemble_request import EnsembleRequest, ensemble_request
-from gateway.errors import UnprocessableError
+from gateway.errors import PromptSizeError
 from gateway.settings import Settings
+from triton_models.contract.errors import CONTEXT_LENGTH_WORDS
 from triton_models.contract.request import GenerationDefaults
 from triton_models.contract.tensors import TEXT_INPUT, Values
 
@@ -53,7 +54,7 @@ def request_of(
         UnprocessableError: A value is out of range.
         GatewayError: The prompt cannot be used.
     """
-    _check_size(body, more, settings)
+    check_prompt_size(_prompt_size(body, more), settings)
     fields = body.model_dump(include=set(_SAME_NAME), exclude_none=True)
     for name in ("max_tokens", "temperature", "top_p"):
         default = getattr(settings, name)
@@ -97,15 +98,26 @@ def steering_inputs(steering: Steering) -> dict[str, list[Any]]:
     return {name: value for name, value in inputs.items() if value}
 
 
-def _check_size(body: BaselineRequest, more: Values, settings: Settings) -> None:
-    """Refuses what is too long before anybody makes tokens of it."""
+def _prompt_size(body: BaselineRequest, more: Values) -> int:
     messages = body.messages or []
     texts = [body.prompt, body.system_prompt, *(message.content for message in messages)]
     length = sum(len(text or "") for text in texts) + sum(map(len, more.get("tools", ())))
-    length += len(more.get("prompt_ids", ()))  # each stands for a character at least
-    if length > settings.max_prompt_chars:
-        name = "messages" if messages else "prompt"
-        raise UnprocessableError(
-            f"{name} has {length} characters, those of a system prompt and of tools among them: "
-            f"send at most {settings.max_prompt_chars}"
+    return length + len(more.get("prompt_ids", ()))  # each stands for a character at least
+
+
+def check_prompt_size(length: int, settings: Settings) -> None:
+    """Refuses what is too long before anybody makes tokens of it.
+
+    Args:
+        length: Characters of a prompt, with all messages, system prompts and tools.
+        settings: The configuration.
+
+    Raises:
+        PromptSizeError: It is.
+    """
+    most = settings.max_prompt_chars
+    if length > most:
+        raise PromptSizeError(
+            f"{CONTEXT_LENGTH_WORDS} {most} characters here, but the prompt has {length}, all "
+            f"messages and tools among them: send at most {most}"
         )

@@ -20,6 +20,7 @@ from gateway.errors import CLIENT_CLOSED, ContextLengthError, GatewayError, shor
 from gateway.http.client_disconnect import ClientGoneError
 from gateway.http.error_body import ErrorResponse
 from gateway.http.openai_errors import error_body, is_openai_path, named_field
+from triton_models.contract.errors import CONTEXT_LENGTH_WORDS
 
 _MAX_ECHO = 100
 _MAX_NAME = 60
@@ -50,7 +51,10 @@ def error_response(
     of them, for OpenAI's clients.
     """
     if is_openai_path(scope["path"]):
-        status = 400 if status == 422 else status
+        if status == 413:
+            # What is too long to be read has a prompt that is too long.
+            code, message = ContextLengthError.code, f"{CONTEXT_LENGTH_WORDS} exceeded: {message}"
+        status = 400 if status in (413, 422) else status
         body = error_body(status, code, message, param)
     else:
         body = ErrorResponse(

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import Field, model_validator
 
 from gateway.api.dependencies import GatewayDependency
+from gateway.api.ensemble_requests import check_prompt_size
 from gateway.api.field_types import Boolean, Text
 from gateway.api.openai.fields import Fields
 from gateway.api.openai.messages import Message
@@ -94,10 +95,7 @@ def _inputs(body: TokenizeRequest, settings: Settings) -> dict[str, list[Any]]:
         length = sum(len(message.content) for message in body.messages)
         messages = [message.model_dump(exclude_none=True) for message in body.messages]
         inputs = {"messages": [json.dumps(messages, ensure_ascii=False)]}
-    if length > settings.max_prompt_chars:
-        raise UnprocessableError(
-            f"the prompt has {length} characters: send at most {settings.max_prompt_chars}"
-        )
+    check_prompt_size(length, settings)
     for name in ("add_generation_prompt", "continue_final_message"):
         if (value := getattr(body, name)) is not None:
             inputs[name] = [value]

@@ -99,7 +99,8 @@ async def test_unknown_addresses_other_methods_and_large_bodies_do_too(
     assert error_of(await http.get("/v1/nothing"), 404)["code"] == "not_found"
     assert error_of(await http.get("/v1"), 404)
     assert error_of(await http.get("/v1/chat/completions"), 405)
-    assert error_of(await http.post("/v1/completions", content=" " * 3000), 413)
+    too_large = error_of(await http.post("/v1/completions", content=" " * 3000), 400)
+    assert too_large["code"] == "context_length_exceeded"
 
 
 async def test_other_addresses_keep_their_own_shape(http: httpx.AsyncClient) -> None:
