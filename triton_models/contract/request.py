@@ -128,7 +128,8 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
     ignore_eos, format = boolean(values, "ignore_eos", False), _format(values)
     if ignore_eos and format is not None:
         raise InvalidArgumentError(
-            "ignore_eos goes on after an end, and format says where it is: leave one of them out"
+            "format says where an answer ends, and ignore_eos goes on after that: leave one of "
+            "them out"
         )
     return GenerationRequest(
         steering=parse_steering(values),

@@ -9,8 +9,6 @@ from typing import Any
 
 from gateway.api.openai.choice_formats import ChatChoice
 from gateway.api.openai.tool_call_stream import ParsedCall, ToolCallStream
-from gateway.api.openai.tools import named_tools
-from gateway.errors import InvalidRequestError
 from triton_models.grpc_messages import TritonChunk
 
 _NOTHING = TritonChunk()
@@ -61,10 +59,6 @@ class CallingChoice(ChatChoice):
             self._around({"delta": delta}, self._likelihoods(each), each)
             for delta, each in zip(deltas, said, strict=False)
         ]
-
-    def named(self, error: InvalidRequestError) -> InvalidRequestError:
-        """Returns why the answer was refused, in terms of what the client has sent."""
-        return named_tools(error)
 
     def _deltas(self, call: ParsedCall) -> list[dict[str, Any]]:
         index = self._num_calls

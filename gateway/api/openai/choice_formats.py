@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from gateway.errors import InvalidRequestError
 from triton_models.grpc_messages import TritonChunk
 
 
@@ -32,10 +31,6 @@ class ChoiceFormat(ABC):
     @abstractmethod
     def pieces(self, chunk: TritonChunk) -> list[dict[str, Any]]:
         """Returns the choices of the next chunks, for the next piece of a streamed answer."""
-
-    def named(self, error: InvalidRequestError) -> InvalidRequestError:
-        """Returns why the answer was refused, in terms of what the client has sent."""
-        return error
 
     def ending_alone(self, pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Returns choices of which one that says why the answer ended has nothing of it.

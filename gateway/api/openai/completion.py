@@ -13,7 +13,7 @@ from typing import Any
 from gateway.api.merge_streams import merged
 from gateway.api.openai.calling_choice import CallingChoice
 from gateway.api.openai.choice_formats import ChatChoice, ChoiceFormat, TextChoice
-from gateway.errors import GatewayError, InvalidRequestError
+from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.openai_errors import error_body
 from gateway.http.server_sent_events import format_data
@@ -67,12 +67,9 @@ def calling_chat(names: Collection[str]) -> CompletionKind:
 async def _pieces_of(
     choice: ChoiceFormat, generation: Generation
 ) -> AsyncGenerator[tuple[ChoiceFormat, TritonChunk], None]:
-    try:
-        async with generation:
-            async for chunk in generation:
-                yield choice, chunk
-    except InvalidRequestError as error:
-        raise choice.named(error) from error
+    async with generation:
+        async for chunk in generation:
+            yield choice, chunk
 
 
 class CompletionAnswer:

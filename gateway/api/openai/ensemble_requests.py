@@ -10,7 +10,7 @@ from typing import Any
 from gateway.api.ensemble_requests import request_of
 from gateway.api.openai.requests import ChatRequest, CompletionRequest, GenerationFields
 from gateway.api.openai.response_requests import ResponseRequest
-from gateway.api.openai.tools import Calling, named_tools
+from gateway.api.openai.tools import Calling
 from gateway.api.request_bodies import BaselineRequest, Sampling, TraitScalar
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import InvalidRequestError
@@ -42,10 +42,7 @@ def chat_requests(
     }
     if body.max_completion_tokens is not None:
         fields["max_tokens"] = body.max_completion_tokens
-    try:
-        return _requests(body, fields, named, settings, _calling_inputs(body.calling), body.n)
-    except InvalidRequestError as error:
-        raise named_tools(error) from error
+    return _requests(body, fields, named, settings, _calling_inputs(body.calling), body.n)
 
 
 def response_request(
@@ -62,10 +59,7 @@ def response_request(
     }
     if body.max_output_tokens is not None:
         fields["max_tokens"] = body.max_output_tokens
-    try:
-        (request,) = _requests(body, fields, named, settings, _calling_inputs(body.calling))
-    except InvalidRequestError as error:
-        raise body.named(error) from error
+    (request,) = _requests(body, fields, named, settings, _calling_inputs(body.calling))
     return request
 
 
@@ -125,7 +119,10 @@ def _requests(
         stream=body.stream,
         monitor=body.steering.monitor,
     )
-    request = request_of(bare, settings, steering, inputs)
+    try:
+        request = request_of(bare, settings, steering, inputs)
+    except InvalidRequestError as error:
+        raise body.named(error) from error
     if body.seed is None:
         return [request] * count
     # Each is what its own seed gives alone, so that it can be had again.

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from gateway.api.field_types import Text
+from gateway.api.openai.field_names import FieldNames
 from gateway.api.openai.fields import Fields
 
 Format = dict[str, Any]
@@ -82,6 +83,21 @@ _STRUCTURED: dict[str, Callable[[Any], Format]] = {
     "grammar": _of_grammar,
     "json_object": lambda _: {"type": "json_object"},
 }
+_PARTS: Mapping[str, FieldNames] = {
+    "response_format": {"schema": "response_format.json_schema.schema"},
+    "guided_json": {"schema": "guided_json"},
+    "guided_regex": {"pattern": "guided_regex"},
+    "guided_choice": {"choices": "guided_choice"},
+    "guided_grammar": {"grammar": "guided_grammar"},
+    "structured_outputs": {
+        "schema": "structured_outputs.json",
+        "pattern": "structured_outputs.regex",
+        "choices": "structured_outputs.choice",
+        "grammar": "structured_outputs.grammar",
+    },
+}
+"""What each field calls the parts of the `Format` that it is read as."""
+
 _WITHOUT_DIFFERENCE = frozenset({"disable_any_whitespace", "disable_fallback"})
 
 
@@ -155,6 +171,13 @@ class FormatFields(Fields):
     def format(self) -> Format | None:
         """What the answer must match; `None` for free text."""
         return next(iter(self._formats().values()), None)
+
+    @property
+    def format_names(self) -> FieldNames:
+        """What the client calls the parts of `format`."""
+        field = next(iter(self._formats()), "format")
+        parts = {f"format.{part}": name for part, name in _PARTS.get(field, {}).items()}
+        return {"format": field, **parts}
 
     def _formats(self) -> dict[str, Format]:
         given = {name: getattr(self, name) for name in FormatFields.model_fields}

@@ -43,6 +43,10 @@ def _joined(content: Any) -> Any:
     return "\n".join(texts)
 
 
+Content = Annotated[Text, BeforeValidator(_joined), one_or_list(_TEXT, _PART, 0)]
+"""A text, which may come as parts of type `text`."""
+
+
 class CalledFunction(Fields):
     """A function, and what it was called with."""
 
@@ -76,7 +80,7 @@ class Message(Fields):
         Literal["system", "developer", "user", "assistant", "tool"],
         AfterValidator(lambda role: "system" if role == "developer" else role),
     ]
-    content: Annotated[Text, BeforeValidator(_joined), one_or_list(_TEXT, _PART, 0)] = Field(
+    content: Content = Field(
         description=(
             "A text, or parts of type `text`, which are joined by line ends. It may be left out "
             "beside `tool_calls`."

@@ -25,12 +25,22 @@ from gateway.api.field_types import (
     TraitName,
     shown_range,
 )
+from gateway.api.openai.field_names import FieldNames, renamed
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import FormatFields
 from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message
-from gateway.api.openai.tools import MAX_TOOLS, Calling, Tool, ToolChoiceField, calling, check_tools
+from gateway.api.openai.tools import (
+    MAX_TOOLS,
+    Calling,
+    Tool,
+    ToolChoiceField,
+    calling,
+    check_tools,
+    named_tools,
+)
 from gateway.api.openai.vllm_fields import VLLM_FIELDS
 from gateway.api.request_bodies import Sampling, Steering, TraitScalar
+from gateway.errors import InvalidRequestError
 from triton_models.contract.steering import MAX_TRAIT_CHARS, MAX_TRAITS
 
 _MAX_MODEL_NAME = MAX_TRAITS * (MAX_TRAIT_CHARS + 40)
@@ -151,12 +161,35 @@ class GenerationFields(Fields, Sampling):
     stream: Boolean = Field(default=False, description="Answer with server-sent events.")
     steering: RequestSteering = RequestSteering()
 
+    @cached_property
+    def calling(self) -> Calling | None:
+        """What the answer may call, if anything."""
+        return None
+
+    @property
+    def field_names(self) -> FieldNames:
+        """What the client calls fields that the model server calls otherwise."""
+        return {"text_input": "prompt", "stop_words": "stop", "layers": "steering.layers"}
+
+    def named(self, error: InvalidRequestError) -> InvalidRequestError:
+        """Returns why the model server refused the request, in terms of what the client sent."""
+        names = self.field_names
+        if self.calling is not None and self.calling.grammar is not None:
+            # Then the format is not the client's, but made of its tools.
+            error, names = named_tools(error), {**names, "format": "tools"}
+        return renamed(error, names)
+
 
 class CompletionFields(FormatFields, GenerationFields):
     """What both kinds of completion take."""
 
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS, description="How many answers to each prompt.")
     stream_options: StreamOptions = StreamOptions()
+
+    @property
+    def field_names(self) -> FieldNames:
+        """See `GenerationFields`."""
+        return {**super().field_names, **self.format_names}
 
 
 class ChatRequest(CompletionFields):
@@ -236,6 +269,14 @@ class ChatRequest(CompletionFields):
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )
 
+    @property
+    def field_names(self) -> FieldNames:
+        """See `GenerationFields`."""
+        names = {**super().field_names, "logprobs": "top_logprobs"}
+        if self.max_completion_tokens is not None:
+            names["max_tokens"] = "max_completion_tokens"
+        return names
+
     @cached_property
     def calling(self) -> Calling | None:
         """What the answer may call, if anything."""
@@ -312,6 +353,14 @@ class CompletionRequest(CompletionFields):
         ),
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )
+
+    @property
+    def field_names(self) -> FieldNames:
+        """See `GenerationFields`."""
+        names = {**super().field_names, "prompt_ids": "prompt"}
+        if self.prompt_logprobs is None:
+            names["prompt_logprobs"] = "logprobs"
+        return names
 
     @property
     def scored(self) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.api.openai.response_output import Change, ResponseOutput
 from gateway.api.openai.response_requests import ResponseRequest
 from gateway.ensemble_request import EnsembleRequest
-from gateway.errors import GatewayError, InvalidRequestError
+from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.server_sent_events import format_event
 from triton_models.grpc_messages import TritonChunk
@@ -80,12 +80,9 @@ class ResponseAnswer:
 
     async def _changes(self) -> AsyncGenerator[list[Change], None]:
         """Yields what each piece of the answer changes in the output, if anything."""
-        try:
-            async with self._generation as generation:
-                async for chunk in generation:
-                    yield list(self._output.push(chunk))
-        except InvalidRequestError as error:
-            raise self._body.named(error) from error
+        async with self._generation as generation:
+            async for chunk in generation:
+                yield list(self._output.push(chunk))
 
     def _event(self, name: str, fields: Mapping[str, Any]) -> bytes:
         kind, number = f"response.{name}", self._num_events

@@ -16,11 +16,12 @@ from pydantic import (
 )
 
 from gateway.api.field_types import TOP_LOGPROBS_RANGE, Boolean, Int32, Text, shown_range
+from gateway.api.openai.field_names import FieldNames
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import Format, of_response_format
 from gateway.api.openai.messages import Message
 from gateway.api.openai.requests import GenerationFields
-from gateway.api.openai.response_input import ResponseInput, joined_turns
+from gateway.api.openai.response_input import ResponseInput, chat_of
 from gateway.api.openai.tools import (
     MAX_TOOLS,
     Calling,
@@ -30,9 +31,7 @@ from gateway.api.openai.tools import (
     ToolChoice,
     calling,
     check_tools,
-    named_tools,
 )
-from gateway.errors import InvalidRequestError
 
 _NOTHING_STORED = "nothing is stored: send the whole chat as input"
 _ALL_OR_NOTHING = "a chat that is too long for the model is refused"
@@ -200,19 +199,24 @@ class ResponseRequest(GenerationFields):
     @property
     def messages(self) -> list[Message]:
         """The chat."""
-        system = [Message(role="system", content=self.instructions)] if self.instructions else []
-        return [*system, *joined_turns(self.input)]
+        return self._chat[0]
+
+    @property
+    def field_names(self) -> FieldNames:
+        """See `GenerationFields`."""
+        names = {**super().field_names, "text_input": "input", "logprobs": "top_logprobs"}
+        if self.max_tokens is None:
+            names["max_tokens"] = "max_output_tokens"
+        return {**names, "format": "text.format", **self._chat[1]}
+
+    @cached_property
+    def _chat(self) -> tuple[list[Message], FieldNames]:
+        return chat_of(self.instructions, self.input)
 
     @property
     def num_logprobs(self) -> int | None:
         """How many of the likeliest tokens to report; `None` to report nothing."""
         return (self.top_logprobs or 0) if _LOGPROBS in self.include else self.top_logprobs
-
-    def named(self, error: InvalidRequestError) -> InvalidRequestError:
-        """Returns why the answer was refused, in terms of what the client has sent."""
-        if self.format is not None and error.message.startswith("format"):
-            return type(error)(f"text.{error.message}", error.detail)
-        return named_tools(error)
 
     @model_validator(mode="after")
     def _agrees(self) -> ResponseRequest:

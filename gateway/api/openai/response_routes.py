@@ -10,12 +10,11 @@ from starlette.responses import Response
 from gateway.api.dependencies import GatewayDependency
 from gateway.api.openai.ensemble_requests import response_request
 from gateway.api.openai.model_names import named_traits
+from gateway.api.openai.respond import respond
 from gateway.api.openai.response_answer import ResponseAnswer
 from gateway.api.openai.response_requests import ResponseRequest
 from gateway.http.bodies import BoundedRoute
-from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.openai_errors import FAILURES, PREFIX
-from gateway.http.server_sent_events import EventStream
 
 router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
 
@@ -59,7 +58,4 @@ async def create_response(
     asked = response_request(body, traits, gateway.settings)
     generation = gateway.triton.generate(asked)
     answer = ResponseAnswer(body, asked, generation, request.state.log_fields)
-    if body.stream:
-        interval = gateway.settings.heartbeat_interval
-        return EventStream(answer.events(), interval, answer.error_event)
-    return await run_until_disconnect(request.receive, answer.complete())
+    return await respond(answer, body, request, gateway)

@@ -19,11 +19,10 @@ from gateway.api.openai.completion import (
 from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
 from gateway.api.openai.model_names import model_card, model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
+from gateway.api.openai.respond import respond
 from gateway.ensemble_request import EnsembleRequest
 from gateway.http.bodies import BoundedRoute
-from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.openai_errors import FAILURES, PREFIX
-from gateway.http.server_sent_events import EventStream
 
 router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
 
@@ -127,7 +126,4 @@ async def _answer(
         continuous_usage=body.stream_options.continuous_usage_stats,
         log_fields=request.state.log_fields,
     )
-    if body.stream:
-        heartbeat = gateway.settings.heartbeat_interval
-        return EventStream(completion.events(), heartbeat, completion.error_event)
-    return await run_until_disconnect(request.receive, completion.complete())
+    return await respond(completion, body, request, gateway)
