@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from triton_models.contract.errors import TraitNotLoadedError
+from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
+from triton_models.vectors.calibration import Calibration, ModelIdentity
+from triton_models.vectors.calibration_document import calibration_of
 from triton_models.vectors.formats.torch_file import ASSUMED_ROWS
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
@@ -43,12 +45,18 @@ class VectorRegistry:
     Attributes:
         warnings: Warnings about each vector, by trait.
         kept: The traits whose file has become unusable since its vector was loaded.
+        model: The model that calibrations must be for; `None` takes those of any.
     """
 
     vectors: Mapping[str, PersonaVector]
     warnings: Mapping[str, tuple[str, ...]]
     problems: tuple[Problem, ...]
     kept: frozenset[str] = frozenset()
+    model: ModelIdentity | None = None
+    _calibrations: dict[str, Calibration | InvalidArgumentError] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Those that were asked for, so that each is parsed once."""
 
     def get(self, trait: str) -> PersonaVector:
         """Returns a trait's vector.
@@ -60,6 +68,24 @@ class VectorRegistry:
         if vector is None:
             raise TraitNotLoadedError(f"unknown trait {trait!r}: {self._known_traits()}")
         return vector
+
+    def calibration(self, trait: str) -> Calibration:
+        """Returns the calibration of a trait's vector.
+
+        Raises:
+            TraitNotLoadedError: The trait is unknown.
+            InvalidArgumentError: The vector has none, a malformed one, or that of another model.
+        """
+        vector, found = self.get(trait), self._calibrations.get(trait)
+        if found is None:
+            try:
+                found = calibration_of(vector, self.model)
+            except InvalidArgumentError as error:
+                found = error
+            self._calibrations[trait] = found
+        if isinstance(found, Calibration):
+            return found
+        raise InvalidArgumentError(found.message)
 
     def _known_traits(self) -> str:
         if self.vectors:
