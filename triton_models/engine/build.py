@@ -25,6 +25,7 @@ from triton_models.engine.threads import in_short_lived_thread
 from triton_models.grammars.vocabulary import make_vocabulary
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel, load_model
+from triton_models.model.weights_hash import weights_sha256
 from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.live_registry import LiveRegistry
@@ -70,7 +71,12 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
     runnable, residual_norms = in_short_lived_thread(lambda: _load_and_measure(folder, settings))
     loaded = runnable.loaded
     architecture = loaded.model.architecture
-    fit = ModelFit(settings.shown_model_name, architecture.hidden_size, architecture.num_layers)
+    fit = ModelFit(
+        settings.shown_model_name,
+        architecture.hidden_size,
+        architecture.num_layers,
+        weights_sha256(folder),
+    )
     registry = LiveRegistry(VectorFolder(settings.vectors, fit))
     engine = assemble_engine(runnable, registry.current, settings)
     return BuiltEngine(engine, loaded, registry, residual_norms, runnable.runner.kernels)

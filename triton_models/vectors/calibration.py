@@ -29,7 +29,7 @@ class ModelIdentity:
     """Which model it is.
 
     Attributes:
-        weights_sha256: See `model.weights_hash`; `""` if unknown.
+        weights_sha256: As `triton_models.model.weights_hash` makes it, or `""` if unknown.
     """
 
     name: str

@@ -104,11 +104,18 @@ class ModelFit:
 
     Attributes:
         model_name: The model's name; vectors of another one are accepted with a warning.
+        weights_sha256: See `ModelIdentity`.
     """
 
     model_name: str
     hidden_size: int
     num_layers: int
+    weights_sha256: str = ""
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Which model it is, for calibrations."""
+        return ModelIdentity(self.model_name, self.weights_sha256)
 
     def check(self, vector: PersonaVector) -> None:
         """Makes sure that a vector fits the model's residual stream and can be described.

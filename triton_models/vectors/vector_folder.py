@@ -37,7 +37,7 @@ class VectorFolder:
         self._fit = fit
         self._look: Look | None = None
         self._files: dict[str, _File] = {}
-        self._registry = VectorRegistry({}, {}, ())
+        self._registry = VectorRegistry({}, {}, (), model=fit.model)
 
     def refresh(self) -> VectorRegistry:
         """Scans the folder, reads what has changed, and returns the vectors.
@@ -116,4 +116,5 @@ class VectorFolder:
             kept=frozenset(
                 trait for trait, vector in vectors.items() if self._files[vector.source].error
             ),
+            model=self._fit.model,
         )
