@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from persona_research.calibration import CalibrationError
 from persona_research.candidates import CandidateError
 from persona_research.definitions import TraitDefinitionError
 from persona_research.evaluation.trait_evaluation import EvaluationError
 from persona_research.extraction import ExtractionError
 from persona_research.judges.judge import JudgeError
 from persona_research.model import AnswerFailedError
+from persona_research.turns import AnswerSettingsError
 from triton_models.contract.errors import RequestError
 from triton_models.engine.kv_size import KVCacheTooSmallError
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError
@@ -16,6 +18,8 @@ from triton_models.vectors.persona_vector import VectorFileError
 
 USER_ERRORS: tuple[type[Exception], ...] = (
     AnswerFailedError,
+    AnswerSettingsError,
+    CalibrationError,
     CandidateError,
     EvaluationError,
     ExtractionError,

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from persona_research.answering import chat, check_judge, derived_seed, judged_answers
+from persona_research.answering import check_judge, judged_answers
+from persona_research.calibration import calibrate, with_calibration
 from persona_research.definitions import TraitDefinition
 from persona_research.judges.judge import NEUTRAL, Judge
-from persona_research.model import Answer, AnswerRequest, ResearchModel
+from persona_research.model import Answer, ResearchModel
 from persona_research.progress import AnswerStore, progress_bar
 from persona_research.residuals import ResidualMeans
+from persona_research.turns import AnswerSettings, turns_of
 from triton_models.vectors.persona_vector import PersonaVector
 
 METHOD = "mean difference of residuals over response tokens"
@@ -35,26 +37,16 @@ class ExtractionError(Exception):
 
 
 @dataclass(frozen=True)
-class ExtractionSettings:
+class ExtractionSettings(AnswerSettings):
     """How to extract.
 
     Attributes:
-        temperature: 0 takes the most likely answer.
-        samples: Answers per system prompt and question; more than 1 needs a temperature.
         selected_layers: Blocks to steer by default; empty leaves the choice to a rule.
         scale: Factor on every vector, so that scalars have a convenient range.
     """
 
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    samples: int = 1
-    seed: int = 0
     selected_layers: tuple[int, ...] = ()
     scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.samples > 1 and not self.temperature:
-            raise ExtractionError("more than one sample needs a temperature: all would be the same")
 
 
 @dataclass(frozen=True)
@@ -77,15 +69,6 @@ class Extraction:
     negative: tuple[JudgedAnswer, ...]
 
 
-@dataclass(frozen=True)
-class _Turn:
-    """One answer to ask for: what is said before it, and which of several it is."""
-
-    system_prompt: str
-    question: str
-    sample: int
-
-
 def extract(
     model: ResearchModel,
     definition: TraitDefinition,
@@ -94,9 +77,10 @@ def extract(
     store: AnswerStore,
     quiet: bool = False,
 ) -> Extraction:
-    """Extracts a trait's vectors, one for every decoder block.
+    """Extracts a trait's vectors, one for every decoder block, and calibrates them.
 
     Raises:
+        CalibrationError: Every answer without a system prompt is empty.
         ExtractionError: The judge gave no score, or no pair of answers passes, or a selected layer
             is not among the model's blocks.
         JudgeError: The judge cannot judge.
@@ -106,13 +90,11 @@ def extract(
         check_judge(judge, definition)
     poles = definition.positive_prompts, definition.negative_prompts
     turns = [
-        _Turn(system_prompt, question, sample)
+        turn
         for prompts in poles
-        for system_prompt in prompts
-        for question in definition.evaluation_questions
-        for sample in range(settings.samples)
+        for turn in turns_of(prompts, definition.evaluation_questions, settings)
     ]
-    requests = [_request(model, turn, settings) for turn in turns]
+    requests = [turn.request(model, settings) for turn in turns]
     questions = [turn.question for turn in turns]
     answers, scores = judged_answers(model, requests, judge, definition, questions, store, quiet)
     if judge is not None:
@@ -143,7 +125,8 @@ def extract(
             "answers": {"positive": counts(positive), "negative": counts(negative)},
         }
     )
-    return Extraction(vector, positive, negative)
+    calibration = calibrate(model, vector, definition, settings, store, quiet)
+    return Extraction(with_calibration(vector, calibration), positive, negative)
 
 
 def counts(answers: Sequence[JudgedAnswer]) -> dict[str, int]:
@@ -167,15 +150,6 @@ def default_layers(norms: dict[int, float], residual_norms: dict[int, float]) ->
     start = num_layers // 3
     middle = range(start, max(2 * num_layers // 3, start + 1))
     return (max(middle, key=lambda block: norms[block] / residual_norms[block]),)
-
-
-def _request(model: ResearchModel, turn: _Turn, settings: ExtractionSettings) -> AnswerRequest:
-    return AnswerRequest(
-        model.encode_chat(chat(turn.question, turn.system_prompt)),
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        seed=derived_seed(settings.seed, turn.system_prompt, turn.question, turn.sample),
-    )
 
 
 def _passes(answer: Answer, score: float | None, positive: bool, judged: bool) -> bool:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from persona_research import plain_pass
@@ -30,9 +32,11 @@ from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.sequence import Sequence as EngineSequence
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
+from triton_models.model.weights_hash import weights_sha256
 from triton_models.settings import ServerSettings
 from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_piece import token_ids
+from triton_models.vectors.calibration import ModelIdentity
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
@@ -92,6 +96,8 @@ class ResearchModel:
         self._turn = threading.Lock()
         self._most_open = settings.max_batch_rows + settings.max_waiting
         self.name = settings.shown_model_name
+        self.described = ModelIdentity(self.name, weights_sha256(folder))
+        """How a vector's calibration says which model it is."""
         self.tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
         self.hidden_size: int = loaded.model.architecture.hidden_size
         self.num_layers: int = loaded.model.architecture.num_layers
@@ -238,6 +244,21 @@ class ResearchModel:
         """Measures the unsteered residual at every block's output over the responses' tokens."""
         with self._turn:
             return plain_pass.residual_means(self._loaded, pairs, on_done, self._engine.call)
+
+    def projections(
+        self,
+        pairs: Sequence[Pair],
+        directions: Mapping[int, NDArray[np.float32]],
+        on_done: OnDone = ignore_progress,
+    ) -> list[NDArray[np.float32]]:
+        """Measures the unsteered projections of the responses' tokens: [directions, tokens] each.
+
+        `directions` has a unit vector for each block.
+        """
+        with self._turn:
+            return plain_pass.projections(
+                self._loaded, pairs, directions, on_done, self._engine.call
+            )
 
     def log_likelihoods(
         self, pairs: Sequence[Pair], on_done: OnDone = ignore_progress

@@ -8,11 +8,13 @@ engine's permanent hooks are told to steer nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -58,6 +60,48 @@ def _add_means(loaded: LoadedModel, pairs: Sequence[Pair], means: ResidualMeans)
     means.tokens += sum(len(response) for _, response in pairs)
 
 
+def projections(
+    loaded: LoadedModel,
+    pairs: Sequence[Pair],
+    directions: Mapping[int, NDArray[np.float32]],
+    on_done: OnDone,
+    call: Call[list[NDArray[np.float32]]],
+) -> list[NDArray[np.float32]]:
+    """Measures h.v of the responses' tokens; `directions` has the unit vector v of each block.
+
+    Returns:
+        For each pair float32 [directions, response tokens].
+
+    Raises:
+        ValueError: A pair is longer than the model's context.
+    """
+    found = [np.zeros((len(directions), 0), np.float32)] * len(pairs)
+    done = 0
+    for batch in _batches(pairs, loaded.context_length):
+        chosen = [pairs[index] for index in batch]
+        for index, each in zip(
+            batch, call(partial(_projections, loaded, chosen, directions)), strict=True
+        ):
+            found[index] = each
+        done += len(batch)
+        on_done(done)
+    return found
+
+
+@torch.inference_mode()
+def _projections(
+    loaded: LoadedModel, pairs: Sequence[Pair], directions: Mapping[int, NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
+    tap = _ProjectionsTap(
+        {block: torch.tensor(each) for block, each in directions.items()},
+        _response_weights(pairs, loaded.model.device) > 0,
+    )
+    _states(loaded, pairs, tap)
+    products = torch.stack([tap.products[block] for block in directions]).cpu()
+    lengths = [len(response) for _, response in pairs]
+    return [each.numpy() for each in products.split(lengths, dim=1)]
+
+
 def log_likelihoods(
     loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone, call: Call[list[float]]
 ) -> list[float]:
@@ -90,6 +134,12 @@ def _log_likelihoods(loaded: LoadedModel, pairs: Sequence[Pair]) -> list[float]:
     return totals
 
 
+class _Tap(Protocol):
+    """What looks at every block's output."""
+
+    def read(self, block: int, hidden_states: Tensor) -> None: ...
+
+
 class _MeansTap:
     """Stands where the engine's hooks look for a tap, and adds up what they show it."""
 
@@ -100,6 +150,21 @@ class _MeansTap:
     def read(self, block: int, hidden_states: Tensor) -> None:
         """Adds a block's output, [tokens, hidden size]."""
         self._means.add(block, hidden_states, self._weights)
+
+
+class _ProjectionsTap:
+    """Projects the tokens at some places onto a direction of each block."""
+
+    def __init__(self, directions: Mapping[int, Tensor], places: Tensor) -> None:
+        self._directions = directions
+        self._places = places
+        self.products: dict[int, Tensor] = {}
+
+    def read(self, block: int, hidden_states: Tensor) -> None:
+        """Projects a block's output, [tokens, hidden size]."""
+        if block in self._directions:
+            states = hidden_states[self._places].float()
+            self.products[block] = states @ self._directions[block].to(states.device)
 
 
 def _batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
@@ -123,7 +188,7 @@ def _batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _states(loaded: LoadedModel, pairs: Sequence[Pair], tap: _MeansTap | None = None) -> Tensor:
+def _states(loaded: LoadedModel, pairs: Sequence[Pair], tap: _Tap | None = None) -> Tensor:
     """Runs pairs through the blocks: the last one's output, [tokens of all pairs, hidden size]."""
     model = loaded.model
     lengths = _lengths(pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from persona_client.cli import (
+    calibrate,
     chat,
     compare,
     evaluate,
@@ -32,6 +33,7 @@ traits_app.command("evaluate-prompts")(evaluate_prompts.evaluate_prompts)
 vectors_app.command("upload")(upload.upload)
 vectors_app.command("remove")(upload.remove)
 vectors_app.command("extract")(extract.extract)
+vectors_app.command("calibrate")(calibrate.calibrate)
 vectors_app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(generate.generate)
 app.command("compare")(compare.compare)

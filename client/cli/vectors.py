@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from triton_models.vectors.persona_vector import PersonaVector
 
 vectors_app = typer.Typer(
-    help="Make, evaluate, import, export, show and compare vectors; upload and remove them.",
+    help=(
+        "Make, calibrate, evaluate, import, export, show and compare vectors; upload and remove "
+        "them."
+    ),
     no_args_is_help=True,
 )
 

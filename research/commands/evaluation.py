@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
+from persona_research.commands.vector_files import check_keeps_metadata, find_vector
 from persona_research.definitions import find_definition, read_trait_definition
 from persona_research.evaluation.evaluation import Evaluation, Subject, evaluate
 from persona_research.evaluation.metadata import with_choice
@@ -21,14 +22,12 @@ from persona_research.evaluation.trait_evaluation import (
 )
 from persona_research.judges.choice import JudgeChoice, make_judge
 from persona_research.progress import AnswerStore, progress_bar
-from triton_models.vectors.formats import VECTOR_SUFFIXES, read_vector, write_vector
+from triton_models.vectors.formats import read_vector, write_vector
 
 DEFAULT_RUNS = Path("runs/evaluation")
 
 ANSWERS = "answers.jsonl"
 """The file in the output folder that a later run takes up."""
-
-_WITHOUT_METADATA = (".pt", ".svec")
 
 
 @dataclass(frozen=True)
@@ -88,21 +87,6 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
     return found
 
 
-def find_vector(name: str, folder: Path) -> Path:
-    """The path of a vector file, given as such or by the trait's name.
-
-    Raises:
-        EvaluationError: There is none.
-    """
-    if name.endswith(VECTOR_SUFFIXES):
-        return Path(name)
-    for suffix in VECTOR_SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        if path.is_file():
-            return path
-    raise EvaluationError(f"there is no vector of {name!r} in {folder}: name a file or a trait")
-
-
 def _subject(path: Path, prompts: Path) -> Subject:
     vector = read_vector(path)
     definition = read_trait_definition(find_definition(prompts, vector.trait_name))
@@ -116,11 +100,8 @@ def _check(run: EvaluationRun, paths: Sequence[Path], subjects: Sequence[Subject
         raise EvaluationError(f"there are several vectors of {', '.join(sorted(twice))}: give one")
     for path, subject in zip(paths, subjects, strict=True):
         blocks_to_try(subject.vector, run.settings.blocks)
-        if run.write and path.suffix in _WITHOUT_METADATA:
-            raise EvaluationError(
-                f"{path.name} cannot hold what is chosen: convert it to .json or .safetensors "
-                "(persona vectors import), or leave out --write"
-            )
+        if run.write:
+            check_keeps_metadata(path, ", or leave out --write")
 
 
 def _verdict(trait: TraitEvaluation) -> str:

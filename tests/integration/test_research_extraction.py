@@ -30,6 +30,7 @@ from persona_research.judges.served import ModelJudge
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore, StoredAnswer
 from persona_research.report import write_report
+from persona_research.turns import AnswerSettingsError
 from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT
 from triton_models.vectors.formats import read_vector
 from triton_models.vectors.persona_vector import PersonaVector
@@ -41,6 +42,9 @@ SMALL = dataclasses.replace(
     negative_prompts=SARCASM.negative_prompts[:2],
     evaluation_questions=SARCASM.evaluation_questions[:4],
 )
+NEUTRAL = 4
+"""How many answers without a system prompt the calibration takes besides."""
+
 SHORT = ExtractionSettings(max_new_tokens=24)
 
 
@@ -144,7 +148,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_vector(
     assert len(AnswerStore(path)) == min(after, 16)
     resumed = run(model, path, settings=settings, judge=RuleJudge())
     assert_same(resumed.vector, whole.vector)
-    assert len(AnswerStore(path)) == 16
+    assert len(AnswerStore(path)) == 16 + NEUTRAL
 
 
 def test_a_judge_that_cannot_be_read_is_an_error_that_says_so(
@@ -201,7 +205,7 @@ def test_the_scale_is_applied_and_recorded(model: ResearchModel, tmp_path: Path)
 def test_what_cannot_be_is_refused_before_the_work(model: ResearchModel, tmp_path: Path) -> None:
     with pytest.raises(ExtractionError, match=r"\[7\] are not among the model's blocks, 0 to 3"):
         run(model, tmp_path / "s.jsonl", settings=ExtractionSettings(selected_layers=(1, 7)))
-    with pytest.raises(ExtractionError, match="needs a temperature"):
+    with pytest.raises(AnswerSettingsError, match="needs a temperature"):
         ExtractionSettings(samples=2)
     with pytest.raises(JudgeError, match="has no cues"):
         run(model, tmp_path / "s.jsonl", dataclasses.replace(SMALL, cues=None), judge=RuleJudge())

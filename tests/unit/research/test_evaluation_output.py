@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from persona_research.commands.evaluation import EvaluationRun, find_vector, run_evaluation
+from persona_research.commands.evaluation import EvaluationRun, run_evaluation
+from persona_research.commands.vector_files import find_vector
 from persona_research.evaluation.choice import Asked, ChoiceRule, choose
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import cosines, movement
@@ -31,7 +32,7 @@ from persona_research.evaluation.trait_evaluation import (
 )
 from persona_research.markdown import markdown_table
 from triton_models.vectors.formats import read_vector, write_vector
-from triton_models.vectors.persona_vector import PersonaVector
+from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 pytestmark = pytest.mark.slow  # draws plots
 
@@ -214,7 +215,7 @@ def run(**changes: Any) -> None:
 
 
 def test_what_cannot_succeed_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="there is no vector of 'nobody'"):
+    with pytest.raises(VectorFileError, match="there is no vector of 'nobody'"):
         find_vector("nobody", tmp_path)
     path = tmp_path / "sarcasm.json"
     write_vector(make_vector("sarcasm", 2), path)
@@ -225,7 +226,7 @@ def test_what_cannot_succeed_is_refused_before_the_model_is_loaded(tmp_path: Pat
         run(vectors=[str(path)], settings=EvaluationSettings(blocks=(5,)))
     lossy = tmp_path / "sarcasm.pt"
     write_vector(make_vector("sarcasm", 2), lossy)
-    with pytest.raises(EvaluationError, match=r"sarcasm\.pt cannot hold"):
+    with pytest.raises(VectorFileError, match=r"sarcasm\.pt cannot hold"):
         run(vectors=[str(lossy)], write=True)
 
 

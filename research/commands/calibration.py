@@ -1,0 +1,90 @@
+"""A whole calibration, from options to the vector's file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from persona_research.calibration import calibrate, with_calibration
+from persona_research.commands.extraction import DEFAULT_RUNS
+from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
+from persona_research.commands.vector_files import check_keeps_metadata, find_vector
+from persona_research.definitions import (
+    TraitDefinition,
+    find_definition,
+    read_trait_definition,
+)
+from persona_research.progress import AnswerStore
+from persona_research.turns import AnswerSettings
+from triton_models.vectors.calibration import Calibration
+from triton_models.vectors.formats import read_vector, write_vector
+from triton_models.vectors.persona_vector import PersonaVector
+
+
+@dataclass(frozen=True)
+class CalibrationRun:
+    """What to calibrate.
+
+    Attributes:
+        vectors: Vector files, or names of traits whose vectors are in `folder`.
+        folder: Where vectors are looked for by the trait's name.
+        prompts: Where definitions are looked for by the trait's name.
+        definition: The definition's file for all vectors; `None` is each trait's own.
+        runs: The folder of an extraction's answers, which are not generated again.
+    """
+
+    vectors: Sequence[str]
+    folder: Path = DEFAULT_VECTORS
+    prompts: Path = DEFAULT_PROMPTS
+    definition: Path | None = None
+    runs: Path = DEFAULT_RUNS
+    model: ModelOptions = field(default_factory=ModelOptions)
+    settings: AnswerSettings = field(default_factory=AnswerSettings)
+    quiet: bool = False
+
+
+def run_calibration(run: CalibrationRun, say: Callable[[str], None]) -> None:
+    """Calibrates vectors and puts what was found into their files.
+
+    Raises:
+        Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
+    """
+    paths = [find_vector(each, run.folder) for each in run.vectors]
+    for path in paths:
+        check_keeps_metadata(path)
+    vectors = [read_vector(path) for path in paths]
+    definitions = [_definition(run, vector) for vector in vectors]
+    with run.model.open() as model:
+        folder = run.runs / model.name.replace("/", "--")
+        for path, vector, definition in zip(paths, vectors, definitions, strict=True):
+            with AnswerStore(folder / f"{definition.trait_name}.jsonl") as store:
+                found = calibrate(model, vector, definition, run.settings, store, run.quiet)
+            write_vector(with_calibration(vector, found), path)
+            for line in _lines(found, vector, path):
+                say(line)
+
+
+def _definition(run: CalibrationRun, vector: PersonaVector) -> TraitDefinition:
+    path = run.definition or find_definition(run.prompts, vector.trait_name)
+    return read_trait_definition(path)
+
+
+def _lines(found: Calibration, vector: PersonaVector, path: Path) -> Iterator[str]:
+    yield (
+        f"{found.trait}: calibrated with {found.num_answers} answers of {found.num_tokens} tokens, "
+        f"written to {path}"
+    )
+    for number in vector.selected_blocks:
+        block = found.blocks.get(number)
+        if block is None:
+            yield f"  block {number}: the vector is zero"
+            continue
+        negative, neutral, positive = (
+            each.answers.mean for each in (block.negative, block.neutral, block.positive)
+        )
+        reversed_poles = "" if positive > negative else ": the poles are the wrong way round"
+        yield (
+            f"  block {number}: mean projection {negative:.2f} / {neutral:.2f} / {positive:.2f} "
+            f"under negative / no / positive prompts{reversed_poles}"
+        )

@@ -1,0 +1,64 @@
+"""The questions of a trait under its system prompts, as requests for answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from persona_research.answering import chat, derived_seed
+from persona_research.model import AnswerRequest, ResearchModel
+
+
+class AnswerSettingsError(ValueError):
+    """Answers cannot be generated like that; the message says why."""
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """How answers are generated.
+
+    Attributes:
+        temperature: 0 takes the most likely answer.
+        samples: Answers per system prompt and question; more than 1 needs a temperature.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and not self.temperature:
+            raise AnswerSettingsError(
+                "more than one sample needs a temperature: all would be the same"
+            )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One answer to ask for: what is said before it, and which of several it is."""
+
+    system_prompt: str
+    question: str
+    sample: int
+
+    def request(self, model: ResearchModel, settings: AnswerSettings) -> AnswerRequest:
+        """Returns the request; it depends on nothing else, so that a store finds its answer."""
+        return AnswerRequest(
+            model.encode_chat(chat(self.question, self.system_prompt)),
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=derived_seed(settings.seed, self.system_prompt, self.question, self.sample),
+        )
+
+
+def turns_of(
+    system_prompts: Sequence[str], questions: Sequence[str], settings: AnswerSettings
+) -> list[Turn]:
+    """Returns every question under every system prompt, prompt by prompt; `""` is none."""
+    return [
+        Turn(system_prompt, question, sample)
+        for system_prompt in system_prompts
+        for question in questions
+        for sample in range(settings.samples)
+    ]
