@@ -48,6 +48,7 @@ class Sampling(TypedDict, total=False):
     repetition_penalty: float
     frequency_penalty: float
     presence_penalty: float
+    logit_bias: dict[str, float]
     seed: int
     stop: str | list[str]
     logprobs: int

@@ -242,7 +242,7 @@ def make_inputs(
         inputs["trait"] = list(traits)
         inputs["scalar"] = list(traits.values())
     for name, value in options.items():
-        if name in ("messages", "format"):
+        if name in ("messages", "format", "logit_bias"):
             inputs[name] = [json.dumps(value)]
         elif name == "stop":
             inputs["stop_words"] = [value] if isinstance(value, str) else value

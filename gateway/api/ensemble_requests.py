@@ -71,6 +71,8 @@ def request_of(
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
     if body.monitor is not None:
         inputs["monitor"] = body.monitor
+    if body.logit_bias:
+        inputs["logit_bias"] = [json.dumps(body.logit_bias)]
     if body.format is not None:
         inputs["format"] = [json.dumps(body.format, ensure_ascii=False)]
     if isinstance(body, GenerateRequest):

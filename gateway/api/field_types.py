@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Strict
 
 from triton_models.contract.answer_format import FORMAT_TYPES, MAX_CHOICES
+from triton_models.contract.logit_bias import MAX_BIASED_TOKENS, MAX_LOGIT_BIAS
 from triton_models.contract.request import MAX_STOP_WORD_BYTES, MAX_TOP_LOGPROBS, unsigned_seed
 from triton_models.contract.steering import MAX_LAYERS, MAX_TRAIT_CHARS, MAX_TRAITS
 
@@ -77,6 +78,17 @@ def shown_range(low: float | None, high: float | None = None) -> dict[str, JsonV
 
 TOP_LOGPROBS_RANGE = shown_range(0, MAX_TOP_LOGPROBS)
 SHOWN_MONITOR: dict[str, JsonValue] = {"maxItems": MAX_TRAITS, "items": {"minLength": 1}}
+
+SHOWN_LOGIT_BIAS: dict[str, JsonValue] = {
+    "maxProperties": MAX_BIASED_TOKENS,
+    "propertyNames": {"pattern": "^(0|[1-9][0-9]{0,9})$"},
+    "additionalProperties": {
+        "type": "number",
+        "minimum": -MAX_LOGIT_BIAS,
+        "maximum": MAX_LOGIT_BIAS,
+    },
+}
+"""The documentation of what `parse_logit_bias` knows and checks."""
 
 SHOWN_FORMAT: dict[str, JsonValue] = {
     "properties": {

@@ -11,6 +11,7 @@ from pydantic_core.core_schema import ValidationInfo
 from gateway.api.field_types import (
     PROMPT_OR_MESSAGES,
     SHOWN_FORMAT,
+    SHOWN_LOGIT_BIAS,
     SHOWN_MONITOR,
     STOP_WORD,
     TOP_LOGPROBS_RANGE,
@@ -109,6 +110,14 @@ class Sampling(BaseModel):
         default=None,
         description="Subtracted once for a token that the answer has. Default: 0.",
         json_schema_extra=shown_range(-2, 2),
+    )
+    logit_bias: dict[Text, Float32] | None = Field(
+        default=None,
+        description=(
+            'Added to the logits of tokens, by their ids: `{"1234": -100}`. A bias of -100 bans a '
+            "token, one of 100 forces it."
+        ),
+        json_schema_extra=SHOWN_LOGIT_BIAS,
     )
     seed: Seed | None = Field(
         default=None,

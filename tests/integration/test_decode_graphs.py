@@ -34,6 +34,7 @@ SAMPLINGS: list[dict[str, Any]] = [
     {"temperature": 0.7, "top_k": 100, "top_p": 1.0, "min_p": 0.02},
     {"temperature": 0.0, "repetition_penalty": 1.3},
     {"temperature": 0.9, "top_k": 20, "frequency_penalty": 0.4, "presence_penalty": 0.3},
+    {"temperature": 0.9, "top_k": 20, "logit_bias": ((5, 8.0), (3, -100.0))},
 ]
 END_IDS = (3, 7)
 

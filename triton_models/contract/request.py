@@ -15,6 +15,7 @@ from typing import Any
 
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.logit_bias import LogitBias, parse_logit_bias
 from triton_models.contract.steering import (
     MAX_TRAITS,
     SteeringParameters,
@@ -44,6 +45,7 @@ class SamplingParameters:
             occur in the prompt or the answer.
         frequency_penalty: Subtracted from a token's logit for each occurrence in the answer.
         presence_penalty: Subtracted once from the logit of each token that occurs in the answer.
+        logit_bias: Added to tokens' logits, before the penalties.
         seed: Makes sampling reproducible, from 0 to 2**64 - 1; `None` uses a random seed.
     """
 
@@ -54,6 +56,7 @@ class SamplingParameters:
     repetition_penalty: float = 1.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    logit_bias: LogitBias = ()
     seed: int | None = None
 
 
@@ -115,6 +118,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         repetition_penalty=real(values, "repetition_penalty", 1.0, 0.1, 2.0),
         frequency_penalty=real(values, "frequency_penalty", 0.0, -2.0, 2.0),
         presence_penalty=real(values, "presence_penalty", 0.0, -2.0, 2.0),
+        logit_bias=_logit_bias(values),
         seed=_seed(values),
     )
     prompt_logprobs = integer(values, "prompt_logprobs", None, 0, MAX_TOP_LOGPROBS)
@@ -158,6 +162,11 @@ def _monitor(values: Values) -> tuple[str, ...]:
     for trait in traits:
         check_trait_length(trait)
     return tuple(dict.fromkeys(traits))
+
+
+def _logit_bias(values: Values) -> LogitBias:
+    text = string(values, "logit_bias")
+    return parse_logit_bias(text) if text else ()
 
 
 def _format(values: Values) -> AnswerFormat | None:
@@ -217,6 +226,7 @@ _SAMPLING_PARAMETERS: dict[str, tuple[str, type]] = {
     "repetition_penalty": ("repetition_penalty", float),
     "frequency_penalty": ("frequency_penalty", float),
     "presence_penalty": ("presence_penalty", float),
+    "logit_bias": ("logit_bias", dict),
     "max_tokens": ("max_tokens", int),
     "min_tokens": ("min_tokens", int),
     "seed": ("seed", int),
@@ -262,13 +272,15 @@ def _converted(key: str, value: Any, kind: type) -> Any:
     try:
         if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
             raise ValueError(value)
+        if kind is dict and isinstance(value, dict):
+            return json.dumps(value)
         converted = kind(value)
         if isinstance(value, float) and value != converted:
             raise ValueError(value)
         if isinstance(converted, str):
             converted.encode()  # JSON can contain half of a surrogate pair, which is not text
     except (TypeError, ValueError, OverflowError) as error:
-        expected = {float: "a number", int: "an integer", str: "text"}[kind]
+        expected = {float: "a number", int: "an integer", str: "text", dict: "an object"}[kind]
         raise InvalidArgumentError(
             f"sampling_parameters has {key} = {reprlib.repr(value)}: give {expected}"
         ) from error

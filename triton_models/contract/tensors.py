@@ -91,6 +91,7 @@ GENERATION_INPUTS = (
     _optional("repetition_penalty", "FP32"),
     _optional("frequency_penalty", "FP32"),
     _optional("presence_penalty", "FP32"),
+    _optional("logit_bias", "BYTES"),
     _optional("seed", "UINT64"),
     _optional("stop_words", "BYTES", ANY),
     _optional("stream", "BOOL"),

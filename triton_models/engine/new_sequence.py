@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from triton_models.contract.errors import ContextLengthError, InvalidArgumentError
+from triton_models.contract.logit_bias import LogitBias
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
 from triton_models.steering.delta import resolve_steering
@@ -30,6 +31,15 @@ class RequestLimits:
     context_length: int
     default_max_tokens: int
     dtype: torch.dtype
+
+    def check_bias(self, bias: LogitBias) -> None:
+        """Raises `InvalidArgumentError` if the model does not have a token."""
+        largest = max((token for token, _ in bias), default=0)
+        if largest >= self.vocabulary_size:
+            raise InvalidArgumentError(
+                f"logit_bias has the token {largest}: token ids must be from 0 to "
+                f"{self.vocabulary_size - 1}"
+            )
 
     def max_tokens(self, request: GenerationRequest, prompt_ids: list[int]) -> int:
         """Returns how many tokens a request may generate.
@@ -72,10 +82,12 @@ def new_sequence(
     """Returns the sequence of a request that can be served; it keeps the vectors that it needs.
 
     Raises:
-        InvalidArgumentError: The prompt does not fit the model, or the steering cannot work.
+        InvalidArgumentError: The prompt, or a token with a bias, does not fit the model; or the
+            steering cannot work.
         TraitNotLoadedError: A trait to steer or to monitor has no vector.
     """
     max_tokens = limits.max_tokens(request, prompt_ids)
+    limits.check_bias(request.sampling.logit_bias)
     delta = resolve_steering(request.steering, registry, limits.dtype)
     if delta.blocks and delta.positions == "response" and max_tokens <= 1:
         raise InvalidArgumentError(

@@ -1,9 +1,9 @@
 """Sampling the next token from the logits: stateless functions of tensors.
 
-The filters and their order are those of transformers' `generate`: penalties, temperature, top-k,
-top-p, min-p. Each request has its own random stream, one number per token, so its draws do not
-depend on the rest of the batch. (The last bits of the logits do, so two tokens whose probabilities
-agree to one part in a million can swap.)
+The filters and their order are those of transformers' `generate`: biases, penalties, temperature,
+top-k, top-p, min-p. Each request has its own random stream, one number per token, so its draws do
+not depend on the rest of the batch. (The last bits of the logits do, so two tokens whose
+probabilities agree to one part in a million can swap.)
 """
 
 from __future__ import annotations
@@ -21,6 +21,21 @@ MAX_CANDIDATES = 64
 
 _BLOCK = 64
 """How many adjacent logits are reduced to their maximum in the first pass of top-k."""
+
+
+def add_bias(
+    logits: torch.Tensor, places: torch.Tensor, token_ids: torch.Tensor, bias: torch.Tensor
+) -> None:
+    """Adds to the logits of some tokens, in place.
+
+    Args:
+        logits: [rows, vocabulary], float32, contiguous.
+        places: int64 [biased]: the rows of the logits.
+        token_ids: int64 [biased, tokens]: their tokens; what is added to the same one adds up.
+        bias: float32 [biased, tokens]: what to add.
+    """
+    targets = token_ids + (places * logits.shape[1]).unsqueeze(1)
+    logits.view(-1).index_add_(0, targets.flatten(), bias.flatten())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from triton_models.contract.logit_bias import MAX_BIASED_TOKENS, LogitBias
 from triton_models.engine.sampling import (
     MAX_CANDIDATES,
     MIN_TEMPERATURE,
     Penalties,
+    add_bias,
     draw_from_all,
     draw_from_few,
     draw_where,
@@ -62,11 +64,11 @@ class SamplingMode(Enum):
     """Some rows sample, from few candidates."""
 
     ANY = 2
-    """Some rows sample from the whole vocabulary, have penalties, or must not end yet."""
+    """Some rows sample from the whole vocabulary, have penalties or biases, or must not end yet."""
 
 
 class SamplingTable:
-    """The rows' sampling parameters, random numbers, and tokens for penalties.
+    """The rows' sampling parameters, random numbers, biases, and tokens for penalties.
 
     A dummy row follows the rows of requests. `fused` uses the GPU kernels.
     """
@@ -92,9 +94,14 @@ class SamplingTable:
         """For each row and position, the random number that samples the token there."""
         self._tokens = torch.zeros(shape, dtype=torch.int32, device=device)
         """The tokens of penalized rows."""
+        shape = (num_rows, MAX_BIASED_TOKENS)
+        self._biased_ids = torch.zeros(shape, dtype=torch.int64, device=device)
+        self._biases = torch.zeros(shape, device=device)
+        """What to add to the logits of those tokens; rows are padded with tokens that get 0."""
         self._kinds = np.zeros(num_rows, dtype=np.int64)
         self._first_ends = np.zeros(num_rows, dtype=np.int64)
         self._is_penalized = np.zeros(num_rows, dtype=bool)
+        self._is_biased = np.zeros(num_rows, dtype=bool)
         self._penalize_rows: Callable[..., None] = penalize_rows
         self._draw_where: Callable[..., None] = draw_where
         if fused:
@@ -135,7 +142,17 @@ class SamplingTable:
         if self._is_penalized[row]:
             prompt = sequence.token_ids[:length]
             self._tokens[row, :length] = upload(prompt, self._device, torch.int32)
+        self._write_bias(row, sampling.logit_bias)
         return amounts, np.array((kind, sampling.top_k, length, first_end), dtype=np.int64)
+
+    def _write_bias(self, row: int, bias: LogitBias) -> None:
+        if bias or self._is_biased[row]:
+            token_ids, biases = np.zeros(MAX_BIASED_TOKENS, np.int64), np.zeros(MAX_BIASED_TOKENS)
+            if bias:
+                token_ids[: len(bias)], biases[: len(bias)] = zip(*bias, strict=True)
+            self._biased_ids[row] = upload(token_ids, self._device)
+            self._biases[row] = upload(biases, self._device, torch.float32)
+        self._is_biased[row] = bool(bias)
 
     def mode(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> SamplingMode:
         """Returns the sampling mode for rows, whose new tokens will have the positions `places`."""
@@ -143,6 +160,7 @@ class SamplingTable:
         if (
             kind == _ALL
             or self._is_penalized[rows].any()
+            or self._is_biased[rows].any()
             or (places < self._first_ends[rows]).any()
         ):
             return SamplingMode.ANY
@@ -164,6 +182,7 @@ class SamplingTable:
             finite if any logit is not. Both are on the device.
         """
         if mode is SamplingMode.ANY:
+            self._add_bias(logits, torch.arange(len(rows), device=self._device), rows)
             self._penalize_rows(
                 logits,
                 rows,
@@ -197,6 +216,9 @@ class SamplingTable:
 
         See `choose_for_all`; all is on the CPU here.
         """
+        biased = np.flatnonzero(self._is_biased[rows])
+        if len(biased):
+            self._add_bias(logits, torch.from_numpy(biased), torch.from_numpy(rows[biased]))
         penalized = np.flatnonzero(self._is_penalized[rows])
         if len(penalized):
             penalize(logits, self._penalties(penalized, rows[penalized], places[penalized]))
@@ -219,6 +241,13 @@ class SamplingTable:
                 chosen[torch.from_numpy(penalized)].int()
             )
         return chosen, max_logits
+
+    def _add_bias(self, logits: torch.Tensor, places: torch.Tensor, rows: torch.Tensor) -> None:
+        token_ids, biases = (
+            self._biased_ids.index_select(0, rows),
+            self._biases.index_select(0, rows),
+        )
+        add_bias(logits, places, token_ids, biases)
 
     def _penalties(
         self, indices: NDArray[np.int64], rows: NDArray[np.int64], lengths: NDArray[np.int64]

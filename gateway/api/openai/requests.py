@@ -221,7 +221,6 @@ class ChatRequest(CompletionFields):
         "web_search_options": Refusal(_NO_SEARCH),
         "audio": Refusal(TEXT_ONLY),
         "modalities": Refusal(TEXT_ONLY, (["text"],)),
-        "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
         "prediction": Refusal("answers are not predicted"),
         "reasoning_effort": Refusal(_NOT_ADJUSTABLE, ("none",)),
         "verbosity": Refusal(_NOT_ADJUSTABLE, ("medium",)),
@@ -318,7 +317,6 @@ class CompletionRequest(CompletionFields):
     refused: ClassVar[Mapping[str, Refusal]] = {
         "suffix": Refusal("the model only continues texts", ("",)),
         "best_of": Refusal(_NOT_RANKED, (1,)),
-        "logit_bias": Refusal("tokens cannot be weighted one by one", ({},)),
         **VLLM_FIELDS,
     }
 

@@ -52,6 +52,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "seed": 1,
         "stop": ["a", "b"],
         "logprobs": 3,
+        "logit_bias": {"7": -1.5},
         "monitor": ["sarcasm", "flattery"],
         "format": {"type": "choice", "choices": ["ä", "b"]},
         "stream": True,
@@ -63,6 +64,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     inputs = {**raw, **inputs_of(**body)}
     assert inputs["stop_words"] == ["a", "b"]
     assert inputs["layers"] == [1, 2]
+    assert inputs["logit_bias"] == ['{"7": -1.5}']
     assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])
     assert inputs["format"] == ['{"type": "choice", "choices": ["ä", "b"]}']
     known = {spec.name for spec in tensors.PERSONA_INPUTS}

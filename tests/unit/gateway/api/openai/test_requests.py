@@ -219,7 +219,7 @@ IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": 
         ({"web_search_options": {}}, "web_search_options", "searches nothing"),
         ({"audio": {"voice": "x"}}, "audio", "text only"),
         ({"modalities": ["text", "audio"]}, "modalities", "text only"),
-        ({"logit_bias": {"1": 5}}, "logit_bias", "one by one"),
+        ({"logit_bias": {"1": "much"}}, "logit_bias.1", "valid number"),
         ({"messages": [IMAGE]}, "messages.0.content", "'image_url' is not supported"),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages.0.role", "'developer'"),
         ({"messages": [USER | {"tool_call_id": "x"}]}, "messages.0", "of the role tool"),

@@ -38,7 +38,6 @@ ASKS_FOR_SOMETHING: dict[str, Any] = {
     "stop_token_ids": [7],
     "include_stop_str_in_output": True,
     "bad_words": ["x"],
-    "logit_bias": {"7": 100},
 }
 
 
