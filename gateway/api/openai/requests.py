@@ -29,11 +29,11 @@ from gateway.api.openai.field_names import FieldNames, renamed
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import FormatFields
 from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message
+from gateway.api.openai.tool_choice import ToolChoiceField
 from gateway.api.openai.tools import (
     MAX_TOOLS,
     Calling,
     Tool,
-    ToolChoiceField,
     calling,
     check_tools,
     named_tools,

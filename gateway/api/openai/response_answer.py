@@ -138,9 +138,12 @@ class ResponseAnswer:
 
 def _shown_choice(body: ResponseRequest) -> Any:
     choice = body.tool_choice
-    if choice is None or choice.name is None:
+    if choice is None or choice.names is None:
         return choice.mode if choice else "auto"
-    return {"type": "function", "name": choice.name}
+    functions = [{"type": "function", "name": name} for name in choice.names]
+    if choice.once:
+        return functions[0]
+    return {"type": "allowed_tools", "mode": choice.mode, "tools": functions}
 
 
 def _usage(answer: TritonChunk) -> dict[str, Any]:

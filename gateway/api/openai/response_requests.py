@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
-    WithJsonSchema,
     model_validator,
 )
 
@@ -22,13 +21,12 @@ from gateway.api.openai.format_fields import Format, of_response_format
 from gateway.api.openai.messages import Message
 from gateway.api.openai.requests import GenerationFields
 from gateway.api.openai.response_input import ResponseInput, chat_of
+from gateway.api.openai.tool_choice import ToolChoice, choice_of, shown_choice
 from gateway.api.openai.tools import (
     MAX_TOOLS,
     Calling,
     Function,
-    Mode,
     Tool,
-    ToolChoice,
     calling,
     check_tools,
 )
@@ -52,34 +50,25 @@ class ResponseTool(Function):
         return data
 
 
+def _name_of(tool: Any) -> str | None:
+    name = tool.get("name") if isinstance(tool, dict) else None
+    return name if isinstance(name, str) and tool.get("type") == "function" else None
+
+
 def _as_choice(choice: Any) -> Any:
-    """Makes a choice of its name, or of the object that names a function.
+    return choice_of(choice, _name_of, choice, '{"type": "function", "name": "..."}')
 
-    Raises:
-        ValueError: It is none.
-    """
-    if isinstance(choice, str) and choice in get_args(Mode):
-        return {"mode": choice}
-    if isinstance(choice, dict) and choice.get("type") == "function":
-        return {"mode": "required", "name": choice.get("name")}
-    raise ValueError('use "none", "auto", "required" or {"type": "function", "name": "..."}')
 
+_NAMED = {
+    "type": "object",
+    "properties": {"type": {"const": "function"}, "name": {"type": "string"}},
+    "required": ["type", "name"],
+}
 
 ResponseToolChoice = Annotated[
     ToolChoice,
     BeforeValidator(_as_choice),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"enum": list(get_args(Mode))},
-                {
-                    "type": "object",
-                    "properties": {"type": {"const": "function"}, "name": {"type": "string"}},
-                    "required": ["type", "name"],
-                },
-            ]
-        }
-    ),
+    shown_choice(_NAMED, lambda properties: properties),
 ]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
 from gateway.api.field_types import Boolean, Text
 from gateway.api.openai.fields import Fields, Refusal
+from gateway.api.openai.tool_choice import ToolChoice
 from gateway.api.openai.tool_grammar import calling_grammar
 from gateway.errors import InvalidRequestError
 from triton_models.contract.json_input import MAX_DEPTH, is_shallow
@@ -88,59 +89,6 @@ class Tool(Fields):
     function: Function
 
 
-Mode = Literal["none", "auto", "required"]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolChoice:
-    """Whether the model has to call a function.
-
-    Attributes:
-        mode: Whether it must not, may, or must.
-        name: The function that it has to call, if it is a certain one.
-    """
-
-    mode: Mode
-    name: str | None = None
-
-
-def _as_choice(choice: Any) -> Any:
-    """Makes a choice of its name, or of the object that names a function.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if isinstance(choice, str) and choice in get_args(Mode):
-        return {"mode": choice}
-    if isinstance(choice, dict) and choice.get("type") == "function":
-        function = choice.get("function")
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            return {"mode": "required", "name": function["name"]}
-    raise ValueError(
-        'use "none", "auto", "required" or {"type": "function", "function": {"name": "..."}}'
-    )
-
-
-_NAMED = {
-    "type": "object",
-    "properties": {
-        "type": {"const": "function"},
-        "function": {
-            "type": "object",
-            "properties": {"name": {"type": "string"}},
-            "required": ["name"],
-        },
-    },
-    "required": ["type", "function"],
-}
-
-ToolChoiceField = Annotated[
-    ToolChoice,
-    BeforeValidator(_as_choice),
-    WithJsonSchema({"anyOf": [{"enum": list(get_args(Mode))}, _NAMED]}),
-]
-
-
 @dataclass(frozen=True, slots=True)
 class Calling:
     """What an answer may call.
@@ -181,11 +129,12 @@ def check_tools(tools: Sequence[Tool], choice: ToolChoice | None) -> None:
             )
     if choice and choice.mode == "required" and not tools:
         raise ValueError("tool_choice asks for a call, but there are no tools: give some")
-    if choice and choice.name is not None and choice.name not in places:
-        raise ValueError(
-            f"tool_choice names the function {choice.name!a}, which is none of the tools: use one "
-            f"of {', '.join(places)}"
-        )
+    for name in (choice.names or ()) if choice else ():
+        if name not in places:
+            raise ValueError(
+                f"tool_choice names the function {name!a}, which is none of the tools: use one of "
+                f"{', '.join(places)}"
+            )
 
 
 def calling(
@@ -202,17 +151,18 @@ def calling(
         several: Whether there may be more than one call.
         answer: The JSON schema of an answer without calls, if it is to match one.
     """
-    mode, name = (choice.mode, choice.name) if choice else ("auto", None)
-    if mode == "none" or not tools:
+    choice = choice or ToolChoice("auto")
+    if choice.mode == "none" or not tools:
         return None
-    functions = [tool.function for tool in tools if name in (None, tool.function.name)]
+    every = [tool.function for tool in tools]
+    functions = [each for each in every if choice.names is None or each.name in choice.names]
     grammar = None
-    optional = mode == "auto"
-    is_free = optional and several and answer is None
+    optional = choice.mode == "auto"
+    is_free = optional and several and answer is None and len(functions) == len(every)
     if not is_free or any(function.strict for function in functions):
         grammar = calling_grammar(
             [(each.name, each.parameters, each.strict) for each in functions],
-            several=several and name is None,
+            several=several and not choice.once,
             optional=optional,
             answer=answer if optional else None,
         )
