@@ -108,14 +108,13 @@ def judged_answers(
     trait: TraitDefinition,
     questions: Sequence[str],
     store: AnswerStore,
-    quiet: bool,
 ) -> tuple[list[Answer], list[float | None]]:
     """Returns answers and their scores, all of them `None` without a judge; shows how far it is."""
-    with progress_bar(f"{trait.trait_name}: answers", len(requests), quiet) as show:
+    with progress_bar(f"{trait.trait_name}: answers", len(requests)) as show:
         answers = stored_answers(model, requests, store, show)
     if judge is None:
         return answers, [None] * len(answers)
-    with progress_bar(f"{trait.trait_name}: scores", len(requests), quiet) as show:
+    with progress_bar(f"{trait.trait_name}: scores", len(requests)) as show:
         texts = [answer.text for answer in answers]
         return answers, stored_scores(judge, trait, questions, texts, store, show)
 

@@ -54,7 +54,6 @@ def calibrate(
     definition: TraitDefinition,
     settings: AnswerSettings,
     store: AnswerStore,
-    quiet: bool = False,
 ) -> Calibration:
     """Calibrates a vector at every block at which it has a direction.
 
@@ -68,7 +67,7 @@ def calibrate(
     ModelFit(model.name, model.hidden_size, model.num_layers).check(vector)
     directions = _directions(vector)
     answers = {
-        condition: _answers(model, vector.trait_name, turns, definition, settings, store, quiet)
+        condition: _answers(model, vector.trait_name, turns, definition, settings, store)
         for condition, turns in {
             "neutral": _NO_SYSTEM_PROMPT,
             "positive": definition.positive_prompts,
@@ -82,7 +81,7 @@ def calibrate(
                 "is nothing to calibrate with"
             )
     together = [pair for pairs in answers.values() for pair in pairs]
-    with progress_bar(f"{vector.trait_name}: projections", len(together), quiet) as show:
+    with progress_bar(f"{vector.trait_name}: projections", len(together)) as show:
         found = iter(model.projections(together, directions, show))
     projections = {condition: [next(found) for _ in pairs] for condition, pairs in answers.items()}
     return Calibration(
@@ -121,12 +120,11 @@ def _answers(
     definition: TraitDefinition,
     settings: AnswerSettings,
     store: AnswerStore,
-    quiet: bool,
 ) -> list[Pair]:
     """Returns the prompts and responses that are not empty."""
     turns = turns_of(system_prompts, definition.evaluation_questions, settings)
     requests = [turn.request(model, settings) for turn in turns]
-    with progress_bar(f"{trait}: answers", len(requests), quiet) as show:
+    with progress_bar(f"{trait}: answers", len(requests)) as show:
         answers = stored_answers(model, requests, store, show)
     return [(each.prompt_ids, each.response_ids) for each in answers if each.response_ids]
 

@@ -52,7 +52,6 @@ def rank_candidates(
     judge: Judge,
     store: AnswerStore,
     sampling: EvaluationSampling,
-    quiet: bool = False,
 ) -> Ranking:
     """Ranks candidates by the mean score of the model's answers to the trait's questions.
 
@@ -74,7 +73,7 @@ def rank_candidates(
         for prompt, question in asked
     ]
     _, scores = judged_answers(
-        model, requests, judge, definition, [question for _, question in asked], store, quiet
+        model, requests, judge, definition, [question for _, question in asked], store
     )
     by_prompt = {
         prompt: scores[place * len(questions) : (place + 1) * len(questions)]

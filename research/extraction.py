@@ -75,7 +75,6 @@ def extract(
     settings: ExtractionSettings,
     judge: Judge | None,
     store: AnswerStore,
-    quiet: bool = False,
 ) -> Extraction:
     """Extracts a trait's vectors, one for every decoder block, and calibrates them.
 
@@ -96,7 +95,7 @@ def extract(
     ]
     requests = [turn.request(model, settings) for turn in turns]
     questions = [turn.question for turn in turns]
-    answers, scores = judged_answers(model, requests, judge, definition, questions, store, quiet)
+    answers, scores = judged_answers(model, requests, judge, definition, questions, store)
     if judge is not None:
         _check_scores(judge, scores)
     each = len(definition.evaluation_questions) * settings.samples
@@ -113,7 +112,7 @@ def extract(
     positive, negative = tuple(judged[:first]), tuple(judged[first:])
     if not kept:
         raise ExtractionError(_why_nothing_is_left(definition.trait_name, positive, negative))
-    with progress_bar(f"{definition.trait_name}: activations", len(kept), quiet) as show:
+    with progress_bar(f"{definition.trait_name}: activations", len(kept)) as show:
         means = [
             model.residual_means(_pairs(positive), show),
             model.residual_means(_pairs(negative), lambda done: show(len(_pairs(positive)) + done)),
@@ -125,7 +124,7 @@ def extract(
             "answers": {"positive": counts(positive), "negative": counts(negative)},
         }
     )
-    calibration = calibrate(model, vector, definition, settings, store, quiet)
+    calibration = calibrate(model, vector, definition, settings, store)
     return Extraction(with_calibration(vector, calibration), positive, negative)
 
 

@@ -32,11 +32,8 @@ def ignore_progress(done: int) -> None:
 
 
 @contextmanager
-def progress_bar(title: str, total: int, quiet: bool = False) -> Iterator[OnDone]:
+def progress_bar(title: str, total: int) -> Iterator[OnDone]:
     """Shows a bar on standard error, on a terminal only, and gives what moves it."""
-    if quiet:
-        yield ignore_progress
-        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -41,7 +41,6 @@ class CalibrationRun:
     runs: Path = DEFAULT_RUNS
     model: ModelOptions = field(default_factory=ModelOptions)
     settings: AnswerSettings = field(default_factory=AnswerSettings)
-    quiet: bool = False
 
 
 def run_calibration(run: CalibrationRun, say: Callable[[str], None]) -> None:
@@ -59,7 +58,7 @@ def run_calibration(run: CalibrationRun, say: Callable[[str], None]) -> None:
         folder = run.runs / model.name.replace("/", "--")
         for path, vector, definition in zip(paths, vectors, definitions, strict=True):
             with AnswerStore(folder / f"{definition.trait_name}.jsonl") as store:
-                found = calibrate(model, vector, definition, run.settings, store, run.quiet)
+                found = calibrate(model, vector, definition, run.settings, store)
             write_vector(with_calibration(vector, found), path)
             for line in _lines(found, vector, path):
                 say(line)

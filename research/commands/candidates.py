@@ -39,7 +39,6 @@ class CandidatesRun:
     model: ModelOptions = field(default_factory=ModelOptions)
     judge: JudgeChoice = field(default_factory=JudgeChoice)
     sampling: EvaluationSampling = field(default_factory=EvaluationSampling)
-    quiet: bool = False
 
 
 def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
@@ -61,7 +60,6 @@ def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
                 make_judge(run.judge, model, say=say),
                 store,
                 run.sampling,
-                run.quiet,
             )
     for line in _lines(ranking, run.keep):
         say(line)

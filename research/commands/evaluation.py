@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
@@ -21,7 +20,7 @@ from persona_research.evaluation.trait_evaluation import (
     blocks_to_try,
 )
 from persona_research.judges.choice import JudgeChoice, make_judge
-from persona_research.progress import AnswerStore, progress_bar
+from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import read_vector, write_vector
 
 DEFAULT_RUNS = Path("runs/evaluation")
@@ -52,7 +51,6 @@ class EvaluationRun:
     settings: EvaluationSettings = field(default_factory=EvaluationSettings)
     write: bool = False
     cross: bool = False
-    quiet: bool = False
 
 
 def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation:
@@ -75,7 +73,6 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
                 run.settings,
                 store,
                 run.cross,
-                partial(progress_bar, quiet=run.quiet),
             )
     report = write_evaluation(found, output)
     for path, trait in zip(paths, found.traits, strict=True):

@@ -41,7 +41,6 @@ class ExtractionRun:
     judge: JudgeChoice | None = field(default_factory=JudgeChoice)
     settings: ExtractionSettings = field(default_factory=ExtractionSettings)
     overwrite: bool = False
-    quiet: bool = False
 
 
 def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
@@ -64,7 +63,7 @@ def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
         for definition, target in zip(definitions, targets, strict=True):
             trait = definition.trait_name
             with AnswerStore(folder / f"{trait}.jsonl") as store:
-                found = extract(model, definition, run.settings, judge, store, run.quiet)
+                found = extract(model, definition, run.settings, judge, store)
             target.parent.mkdir(parents=True, exist_ok=True)
             write_vector(found.vector, target)
             report, *_ = write_report(found, definition, folder / f"{trait}.md")

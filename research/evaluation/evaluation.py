@@ -11,15 +11,13 @@ from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import Cosines, Movement, cosines, movement
 from persona_research.evaluation.trait_evaluation import (
-    Bar,
     EvaluationSettings,
     TraitEvaluation,
     evaluate_trait,
-    silent,
 )
 from persona_research.judges import Judge
 from persona_research.model import ResearchModel
-from persona_research.progress import AnswerStore
+from persona_research.progress import AnswerStore, progress_bar
 from triton_models.vectors.persona_vector import PersonaVector
 
 
@@ -54,7 +52,6 @@ def evaluate(
     settings: EvaluationSettings,
     store: AnswerStore,
     cross: bool,
-    bar: Bar = silent,
 ) -> Evaluation:
     """Evaluates vectors.
 
@@ -66,7 +63,7 @@ def evaluate(
     for each in subjects:
         check_judge(judge, each.definition)
     traits = tuple(
-        evaluate_trait(model, judge, each.vector, each.definition, settings, store, bar)
+        evaluate_trait(model, judge, each.vector, each.definition, settings, store)
         for each in subjects
     )
     found = Evaluation(model.name, judge.name, settings, traits)
@@ -77,7 +74,7 @@ def evaluate(
     vectors = {each.vector.trait_name: each.vector for each in subjects}
     return dataclasses.replace(
         found,
-        movements=tuple(_movements(judge, subjects, traits, settings, store, bar)),
+        movements=tuple(_movements(judge, subjects, traits, settings, store)),
         cosines=tuple(cosines(vectors, blocks)),
     )
 
@@ -88,7 +85,6 @@ def _movements(
     traits: Sequence[TraitEvaluation],
     settings: EvaluationSettings,
     store: AnswerStore,
-    bar: Bar,
 ) -> list[Movement]:
     """Every trait's score of the answers that each trait's evaluation generated anyway."""
     found = []
@@ -103,7 +99,7 @@ def _movements(
         }
         groups = [trait.answers[each] for each in (UNSTEERED, *conditions.values())]
         flat = [answer for group in groups for answer in group]
-        with bar(f"{trait.vector.trait_name}: other traits' scores", len(flat)) as on_done:
+        with progress_bar(f"{trait.vector.trait_name}: other traits' scores", len(flat)) as on_done:
             for subject in subjects:
                 scores = iter(
                     stored_scores(

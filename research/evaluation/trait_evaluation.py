@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 from persona_research.answering import chat, stored_scores
@@ -28,11 +26,6 @@ from persona_research.progress import AnswerStore, OnDone, progress_bar
 from triton_models.vectors.persona_vector import PersonaVector
 
 Blocks = Literal["all", "selected"] | tuple[int, ...]
-
-Bar = Callable[[str, int], AbstractContextManager[OnDone]]
-"""Shows how far something is: takes what it is and how much there is to do."""
-
-silent: Bar = partial(progress_bar, quiet=True)
 
 
 class EvaluationError(ValueError):
@@ -95,7 +88,6 @@ def evaluate_trait(
     definition: TraitDefinition,
     settings: EvaluationSettings,
     store: AnswerStore,
-    bar: Bar = silent,
 ) -> TraitEvaluation:
     """Evaluates one vector.
 
@@ -110,7 +102,7 @@ def evaluate_trait(
     trait = vector.trait_name
 
     def answer(conditions: Sequence[Condition], title: str) -> dict[Condition, list[Answer]]:
-        with bar(f"{trait}: {title}", len(questions) * len(conditions)) as on_done:
+        with progress_bar(f"{trait}: {title}", len(questions) * len(conditions)) as on_done:
             return answer_questions(
                 model, vector, questions, conditions, settings.sampling, store, on_done
             )
@@ -128,7 +120,7 @@ def evaluate_trait(
     }
     new = [condition for condition in steered.values() if condition is not UNSTEERED]
     answers |= answer(new, "steered answers")
-    with bar(f"{trait}: scores", len(questions) * len(answers)) as on_done:
+    with progress_bar(f"{trait}: scores", len(questions) * len(answers)) as on_done:
         measured = measure(model, judge, definition, questions, answers, store, on_done)
 
     seed = settings.sampling.seed

@@ -32,7 +32,6 @@ RUN = EvaluationRun(
         (-2.0, -1.0, 1.0, 2.0), (1,), questions=6, sampling=EvaluationSampling(64)
     ),
     cross=True,
-    quiet=True,
 )
 
 

@@ -57,7 +57,7 @@ def model() -> Iterator[ResearchModel]:
 
 def run(model: ResearchModel, trait: str, path: Path, vector: PersonaVector) -> Calibration:
     with AnswerStore(path) as store:
-        return calibrate(model, vector, definition_of(trait), SETTINGS, store, quiet=True)
+        return calibrate(model, vector, definition_of(trait), SETTINGS, store)
 
 
 def answers(model: ResearchModel, trait: str, system_prompt: str) -> list[Answer]:
@@ -136,7 +136,7 @@ def test_extraction_calibrates_as_the_command_does(model: ResearchModel, tmp_pat
     definition = definition_of("flattery")
     with AnswerStore(tmp_path / "a.jsonl") as store:
         settings = ExtractionSettings(max_new_tokens=SETTINGS.max_new_tokens)
-        made = extract(model, definition, settings, None, store, quiet=True).vector
+        made = extract(model, definition, settings, None, store).vector
         num_answers = len(store)
     again = run(model, "flattery", tmp_path / "a.jsonl", made)
     assert made.metadata[CALIBRATION] == calibration_document(again)

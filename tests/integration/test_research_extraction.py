@@ -102,7 +102,7 @@ def run(
     judge: Judge | None = None,
 ) -> Extraction:
     with AnswerStore(path) as store:
-        return extract(model, definition, settings, judge, store, quiet=True)
+        return extract(model, definition, settings, judge, store)
 
 
 def assert_same(first: PersonaVector, second: PersonaVector) -> None:
@@ -144,7 +144,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_vector(
     whole = run(model, tmp_path / "whole.jsonl", settings=settings, judge=RuleJudge())
     path = tmp_path / "cut.jsonl"
     with pytest.raises(KeyboardInterrupt), Interrupted(path, after) as store:
-        extract(model, SMALL, settings, RuleJudge(), store, quiet=True)
+        extract(model, SMALL, settings, RuleJudge(), store)
     assert len(AnswerStore(path)) == min(after, 16)
     resumed = run(model, path, settings=settings, judge=RuleJudge())
     assert_same(resumed.vector, whole.vector)
