@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from persona_client.results import Chunk, Readouts, TokenLogprob, read_logprobs, read_readouts
+from persona_client.results import ANSWER_READERS, Chunk, Readouts, TokenLogprob, fields_in
 
 if TYPE_CHECKING:
     from persona_client.protocol import Positions
@@ -71,20 +71,8 @@ class OneAnswer:
 
 
 def _common(body: Mapping[str, Any]) -> dict[str, Any]:
-    logprobs, readouts = body.get("logprobs"), body.get("readouts")
-    return {
-        **{name: body[name] for name in _PLAIN},
-        "logprobs": None if logprobs is None else read_logprobs(logprobs),
-        "readouts": None if readouts is None else read_readouts(readouts),
-        "warnings": tuple(body["warnings"]),
-        "code": body.get("code"),
-    }
-
-
-_PLAIN = (
-    *("index", "success", "response", "tokens_generated", "finish_reason", "prompt_tokens"),
-    *("reused_tokens", "error"),
-)
+    optional = dict.fromkeys(("logprobs", "readouts", "code"))
+    return {**optional, **fields_in(body, OneAnswer, **ANSWER_READERS)}
 
 
 @dataclass(frozen=True)

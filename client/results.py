@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+
+def fields_in(
+    body: Mapping[str, Any], kind: type[Any], **readers: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Returns the fields of a dataclass that a body has, read by their reader if they have one."""
+    found = {each.name: body[each.name] for each in fields(kind) if each.name in body}
+    for name, read in readers.items():
+        if found.get(name) is not None:
+            found[name] = read(found[name])
+    return found
 
 
 @dataclass(frozen=True)
@@ -51,9 +62,19 @@ Readouts = Mapping[str, Mapping[int, float]]
 
 def read_readouts(body: Mapping[str, Mapping[str, float]]) -> Readouts:
     """Reads what the server says about monitored traits."""
-    return {
-        trait: {int(block): mean for block, mean in means.items()} for trait, means in body.items()
-    }
+    return {trait: _by_block(means) for trait, means in body.items()}
+
+
+def _by_block(numbers: Mapping[str, float]) -> dict[int, float]:
+    return {int(block): number for block, number in numbers.items()}
+
+
+ANSWER_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "logprobs": read_logprobs,
+    "readouts": read_readouts,
+    "warnings": tuple,
+}
+"""How what an answer says is read, where it is not taken as it is."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +118,8 @@ class Completion:
     trait: str | None
     scalar: float
     tokens_generated: int
-    finish_reason: str
-    prompt_tokens: int
+    finish_reason: str = ""
+    prompt_tokens: int = 0
     reused_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
     readouts: Readouts | None = None
@@ -107,19 +128,7 @@ class Completion:
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:
         """Reads the body of a successful answer."""
-        logprobs, readouts = body.get("logprobs"), body.get("readouts")
-        return cls(
-            response=body["response"],
-            trait=body["trait"],
-            scalar=body["scalar"],
-            tokens_generated=body["tokens_generated"],
-            finish_reason=body.get("finish_reason", ""),
-            prompt_tokens=body.get("prompt_tokens", 0),
-            reused_tokens=body.get("reused_tokens", 0),
-            logprobs=None if logprobs is None else read_logprobs(logprobs),
-            readouts=None if readouts is None else read_readouts(readouts),
-            warnings=tuple(body.get("warnings", ())),
-        )
+        return cls(**fields_in(body, cls, **ANSWER_READERS))
 
 
 @dataclass(frozen=True)
@@ -156,23 +165,18 @@ class Trait:
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Trait:
         """Reads one trait of the server's answer."""
-        scalars = body.get("recommended_range")
         return cls(
             name=body["trait_name"],
-            model_name=body["model_name"],
-            layers=tuple(body["layers"]),
-            layer_count=body["layer_count"],
-            metadata=body["metadata"],
-            warnings=tuple(body.get("warnings", ())),
-            selected_layers=tuple(body.get("selected_layers", ())),
-            recommended_range=None if scalars is None else (scalars[0], scalars[1]),
-            norms={int(block): norm for block, norm in body.get("norms", {}).items()},
-            relative_norms={
-                int(block): norm for block, norm in body.get("relative_norms", {}).items()
-            },
-            source=body.get("source", ""),
-            sha256=body.get("sha256", ""),
-            state=body.get("state", "loaded"),
+            **fields_in(
+                body,
+                cls,
+                layers=tuple,
+                warnings=tuple,
+                selected_layers=tuple,
+                recommended_range=tuple,
+                norms=_by_block,
+                relative_norms=_by_block,
+            ),
         )
 
 
@@ -200,11 +204,5 @@ class Status:
         """Reads the server's answer."""
         return cls(
             ready=body["status"] == "ready",
-            model=body["model"],
-            device=body["device"],
-            available_traits=tuple(body["available_traits"]),
-            model_info=body["model_info"],
-            engine=body.get("engine", {}),
-            problems=tuple(body.get("problems", ())),
-            error=body.get("error"),
+            **fields_in(body, cls, available_traits=tuple, problems=tuple),
         )
