@@ -26,6 +26,7 @@ from triton_models import control
 from triton_models.contract import tensors
 from triton_models.contract.tensors import Values
 from triton_models.grpc_messages import TritonChunk, encode_request
+from triton_models.signs_of_life import ENGINE_QUESTION, STEP_QUESTIONS
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -160,9 +161,7 @@ class TritonServer:
         Raises:
             GatewayError: The model cannot be asked.
         """
-        chunk = await self.ask(
-            tensors.STEERED_QWEN, uuid.uuid4().hex, {tensors.DESCRIBE.name: [True]}, timeout
-        )
+        chunk = await self.ask(tensors.STEERED_QWEN, uuid.uuid4().hex, ENGINE_QUESTION, timeout)
         if chunk.finish_reason == "error":
             raise error_of_response(chunk.error_code, chunk.error)
         try:
@@ -189,12 +188,7 @@ class TritonServer:
         Raises:
             GatewayError: The detokenizer cannot be asked.
         """
-        nothing = {"BYTES": "", "INT32": 0, "FP32": 0.0}
-        values: dict[str, Sequence[Any]] = {
-            spec.name: [nothing[spec.datatype]] if spec.length == 1 else []
-            for spec in tensors.MODELS[tensors.DETOKENIZER][0]
-        }
-        values["echo_ids"] = token_ids
+        values = {**STEP_QUESTIONS[tensors.DETOKENIZER], "echo_ids": token_ids}
         chunk = await self.ask(tensors.DETOKENIZER, uuid.uuid4().hex, values, ASK_TIMEOUT)
         return chunk.text
 
