@@ -119,20 +119,19 @@ def test_metrics_are_nobody_s_but_prometheus_once_there_are_keys() -> None:
     plain, keys = config(ALL[0])["services"], config(ALL[0], ALL[2])["services"]
     for services in (plain, keys):
         assert "METRICS_PUBLIC" not in services["gateway"]["environment"]
-    (secret,) = keys["prometheus"]["secrets"]
-    (mounted,) = (
-        volume["source"]
-        for volume in keys["prometheus"]["volumes"]
-        if volume["target"] == "/etc/prometheus/prometheus.yaml"
-    )
-    jobs = {
-        job["job_name"]: job for job in yaml.safe_load(Path(mounted).read_text())["scrape_configs"]
-    }
-    file = jobs["persona-gateway"].pop("authorization")["credentials_file"]
-    assert file in (secret["target"], f"/run/secrets/{secret['target']}")
-    # Beside the key it is the same file.
-    without = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())
-    assert list(jobs.values()) == without["scrape_configs"]
+        (secret,) = services["prometheus"]["secrets"]
+        (mounted,) = (
+            volume["source"]
+            for volume in services["prometheus"]["volumes"]
+            if volume["target"] == "/etc/prometheus/prometheus.yaml"
+        )
+        jobs = yaml.safe_load(Path(mounted).read_text())["scrape_configs"]
+        with_key = {job["job_name"]: job["authorization"] for job in jobs if "authorization" in job}
+        assert list(with_key) == ["persona-gateway"]
+        file = with_key["persona-gateway"]["credentials_file"]
+        assert file in (secret["target"], f"/run/secrets/{secret['target']}")
+    files = [config(*names)["secrets"]["prometheus_key"]["file"] for names in (ALL[:1], ALL)]
+    assert [Path(file).name for file in files] == ["null", "prometheus.key"]
 
 
 def test_the_bases_and_the_images_have_variables_of_their_own() -> None:
