@@ -85,7 +85,7 @@ def bodies() -> dict[str, tuple[str, bytes]]:
 
 def vectors() -> dict[str, tuple[str, bytes]]:
     """Returns vector files that cannot be used: a file name for each, and its bytes."""
-    overlapping = _gguf_of_overlapping_tensors(200)
+    overlapping = overlapping_gguf(200, elements=16_384)
     return {
         "no vectors": ("x.json", b'{"trait_name": "x", "vectors": {}}'),
         "text": ("x.safetensors", b"hello"),
@@ -184,9 +184,8 @@ def chooser(inputs: list[BadInput]) -> Callable[[random.Random], BadInput]:
     return choose
 
 
-def _gguf_of_overlapping_tensors(count: int) -> bytes:
-    """Returns a GGUF file whose tensors all lie on the same 64 KiB."""
-    elements = 16_384
+def overlapping_gguf(count: int, elements: int) -> bytes:
+    """Returns a GGUF file whose tensors, of so many float32 elements, all lie on the same bytes."""
     parts = [b"GGUF", struct.pack("<IQQ", 3, count, 0)]
     for index in range(count):
         name = f"direction.{index + 1}".encode()

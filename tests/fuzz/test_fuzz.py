@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.soak.bad_input import overlapping_gguf
 from tests.fuzz.targets import MAX_LENGTH, TARGETS, Target
 
 few = settings(
@@ -59,22 +59,11 @@ GROWING: dict[str, Callable[[int], bytes]] = {
     "judges_reply, spaces": lambda size: b"1" + b" *" * (size // 2) + b"/",
     "vector.json": lambda size: _object(size),
     "vector.json, twice": lambda size: _object(size)[:-1] + b',"z": 0,"z": 0}',
-    "vector.gguf, overlapping": lambda size: overlapping_gguf(size // 128),
+    # The bytes that they share are half of the file.
+    "vector.gguf, overlapping": lambda size: overlapping_gguf(size // 128, elements=size // 8),
 }
 """Inputs of any size that are likely to take more than their share: a target's name, and perhaps
 more, says whose."""
-
-
-def overlapping_gguf(count: int) -> bytes:
-    """Returns a file of so many tensors that all lie on the same bytes, half of the file."""
-    elements = 16 * count
-    parts = [b"GGUF", struct.pack("<IQQ", 3, count, 0)]
-    for index in range(count):
-        name = f"direction.{index + 1}".encode()
-        parts.append(struct.pack("<Q", len(name)) + name)
-        parts.append(struct.pack("<IQIQ", 1, elements, 0, 0))
-    header = b"".join(parts)
-    return header + bytes(-len(header) % 32) + bytes(4 * elements)
 
 
 def _object(size: int) -> bytes:

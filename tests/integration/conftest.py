@@ -35,6 +35,16 @@ def settings(
 @pytest.fixture(scope="module")
 def engine(settings: ServerSettings) -> Iterator[Engine]:
     """An engine of the module's own."""
+    yield from _running(settings)
+
+
+@pytest.fixture
+def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
+    """An engine of the test's own."""
+    yield from _running(settings)
+
+
+def _running(settings: ServerSettings) -> Iterator[Engine]:
     engine = build_engine(settings).engine
     engine.start()
     yield engine

@@ -6,7 +6,6 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,6 @@ from triton_models.steering.delta import SteeringDelta
 
 LONG = GenerationRequest(sampling=GREEDY, max_tokens=200, stream=True)
 PROMPT = [1, 2, 3]
-
-
-@pytest.fixture
-def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
-    engine = build_engine(settings).engine
-    engine.start()
-    yield engine
-    engine.stop(0)
 
 
 def test_operators_see_the_engine_s_thread_by_its_name(engine: Engine) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.conftest import make_model
@@ -19,14 +17,6 @@ from triton_models.settings import ServerSettings
 PROMPT = [(11 * i + 5) % 256 for i in range(60)]
 ANSWER = 12
 MODEL = make_model()
-
-
-@pytest.fixture
-def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
-    engine = build_engine(settings).engine
-    engine.start()
-    yield engine
-    engine.stop(0)
 
 
 def ask_all(
