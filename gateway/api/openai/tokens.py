@@ -16,11 +16,25 @@ from gateway.api.openai.messages import Message
 from gateway.api.openai.model_names import ALIAS, named_traits
 from gateway.errors import UnprocessableError, error_of_response
 from gateway.http.bodies import BoundedRoute
+from gateway.http.error_body import failures
 from gateway.settings import Settings
 from triton_models.contract.errors import RequestError
 from triton_models.contract.prompt import parse_prompt
 
 router = APIRouter(tags=["openai"], route_class=BoundedRoute)
+
+_FAILURES = failures(
+    {
+        400: "The chat, or a token, is none that the model can read.",
+        401: "There is no API key, or it is not valid.",
+        404: "The model is not served.",
+        413: "The body is too large.",
+        422: "The body does not validate.",
+        500: "The model failed on this request.",
+        503: "The model is away.",
+        504: "The model took too long.",
+    }
+)
 
 _TokenId = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 
@@ -57,7 +71,7 @@ class DetokenizeRequest(Fields):
     tokens: list[_TokenId] = Field(fail_fast=True, description="Token ids.")
 
 
-@router.post("/tokenize")
+@router.post("/tokenize", responses=_FAILURES)
 async def tokenize(body: TokenizeRequest, gateway: GatewayDependency) -> dict[str, Any]:
     """Returns the tokens that the model reads for a prompt or a chat."""
     description = await gateway.description.get()
@@ -71,7 +85,7 @@ async def tokenize(body: TokenizeRequest, gateway: GatewayDependency) -> dict[st
     }
 
 
-@router.post("/detokenize")
+@router.post("/detokenize", responses=_FAILURES)
 async def detokenize(body: DetokenizeRequest, gateway: GatewayDependency) -> dict[str, Any]:
     """Returns the text that tokens stand for, with the names of special tokens."""
     named_traits(body.model, await gateway.description.get())
