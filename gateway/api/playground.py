@@ -41,7 +41,7 @@ def playground_file(request: Request, name: str) -> Response:
     path = _FOLDER / name
     media_type = _MEDIA_TYPES.get(path.suffix)
     if media_type is None or not _NAME.fullmatch(name) or not path.is_file():
-        raise HTTPException(404, "there is no such file")
+        raise HTTPException(404)
     content = path.read_bytes()
     headers = {
         "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',

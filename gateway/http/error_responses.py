@@ -114,13 +114,20 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        message, headers = str(error.detail), error.headers
+        address = ascii(shortened(request.scope["path"], _MAX_ECHO))
+        if error.status_code == 404:
+            message = f"there is nothing at {address}: /docs lists what there is"
+        elif error.status_code == 405:
+            headers = {"Allow": _allowed(request)}
+            message = f"{request.method} is not for {address}: use {headers['Allow']}"
         return error_response(
             request.scope,
             error.status_code,
             _HTTP_CODES.get(error.status_code, "invalid_argument"),
-            str(error.detail),
-            param=named_field(str(error.detail), _body_fields(request)),
-            headers={"Allow": _allowed(request)} if error.status_code == 405 else error.headers,
+            message,
+            param=named_field(message, _body_fields(request)),
+            headers=headers,
         )
 
     @app.exception_handler(ClientGoneError)
