@@ -28,6 +28,7 @@ _ENDPOINTS = {
     "POST /v1/chat/completions": "answer a chat, as OpenAI's API",
     "POST /v1/completions": "continue prompts, as OpenAI's API",
     "POST /v1/responses": "answer a chat, as OpenAI's newer API",
+    "POST /v1/responses/input_tokens": "count the tokens of one",
     "GET /v1/models": "list the model, plain and under each trait, as OpenAI's API",
     "GET /api/v1/traits": "list the traits",
     "GET /api/v1/traits/{name}": "describe one trait",

@@ -13,8 +13,10 @@ from gateway.api.openai.model_names import named_traits
 from gateway.api.openai.respond import respond
 from gateway.api.openai.response_answer import ResponseAnswer
 from gateway.api.openai.response_requests import ResponseRequest
+from gateway.errors import InvalidRequestError
 from gateway.http.bodies import BoundedRoute
 from gateway.http.openai_errors import FAILURES, PREFIX
+from triton_models.contract.tensors import PROMPT_INPUTS
 
 router = APIRouter(prefix=PREFIX, tags=["openai"], route_class=BoundedRoute)
 
@@ -59,3 +61,16 @@ async def create_response(
     generation = gateway.triton.generate(asked)
     answer = ResponseAnswer(body, asked, generation, request.state.log_fields)
     return await respond(answer, body, request, gateway)
+
+
+@router.post("/responses/input_tokens", responses=FAILURES)
+async def count_input_tokens(body: ResponseRequest, gateway: GatewayDependency) -> dict[str, Any]:
+    """Counts the tokens that the model would read for a response, without answering."""
+    traits = named_traits(body.model, await gateway.description.get())
+    values = response_request(body, traits, gateway.settings).values
+    prompt = {each.name: values[each.name] for each in PROMPT_INPUTS if each.name in values}
+    try:
+        tokens = await gateway.triton.ask_one(lambda server: server.tokenize(prompt))
+    except InvalidRequestError as error:
+        raise body.named(error) from error
+    return {"object": "response.input_tokens", "input_tokens": len(tokens)}
