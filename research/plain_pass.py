@@ -23,7 +23,7 @@ from persona_research.residuals import ResidualMeans
 from triton_models.model.attention import WholeSequences
 from triton_models.model.loading import LoadedModel
 from triton_models.model.transformer import ForwardContext
-from triton_models.steering.hooks import UNSTEERED_LINE
+from triton_models.steering.table import UNSTEERED_LINE
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from triton_models.engine.scheduler import Plan, Slice
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import FIRST_SLOT
 from triton_models.model.loading import LoadedModel
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 NUM_ROWS = 6
 ROOM = 60
@@ -30,7 +30,7 @@ def make_runner(loaded: LoadedModel, end_ids: SequenceOf[int] = ()) -> ModelRunn
     return ModelRunner(loaded.model, sizes, end_ids, cuda_graphs=False)
 
 
-def make_sequence(row: int, delta: SteeringDelta, prompt: list[int] | None = None) -> Sequence:
+def make_sequence(row: int, delta: RowSteering, prompt: list[int] | None = None) -> Sequence:
     """Returns a sequence that has a row and room of its own."""
     request = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
     sequence = Sequence(request, prompt or [1, 2, 3], 50, delta, lambda _: None)

@@ -27,7 +27,7 @@ from triton_models.engine.scheduler import Plan, Slice
 from triton_models.model import attention
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 
 def documented_attention(
@@ -84,11 +84,11 @@ def loaded(tiny_model_folder: Path) -> LoadedModel:
 def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Runs prompts, generating sequences, and both in one step, and returns all logits."""
     logits = recorded_logits(runner, monkeypatch)
-    steered = SteeringDelta({1: torch.full((64,), 2.0)})
+    steered = RowSteering.adding({1: torch.full((64,), 2.0)})
     generating = [make_sequence(row, steered, list(range(5 + row))) for row in range(2)]
     start(runner, generating)
     generate(runner, generating)
-    chunked = make_sequence(4, SteeringDelta({}), list(range(30)))
+    chunked = make_sequence(4, RowSteering(), list(range(30)))
     fresh = make_sequence(2, steered, list(range(50, 61)))
     runner.assign([chunked, fresh])
     chunked.launch(20)

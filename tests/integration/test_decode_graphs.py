@@ -23,7 +23,7 @@ from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import FIRST_SLOT
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 NUM_STEPS = 400
 SAMPLINGS: list[dict[str, Any]] = [
@@ -99,10 +99,10 @@ class Requests:
         prompt = [pick.randrange(100) for _ in range(pick.randint(1, 20))]
         max_tokens = pick.randint(1, 39)
         drawn = torch.randn(64, generator=torch.Generator().manual_seed(pick.randrange(9)))
-        delta = SteeringDelta({pick.randrange(3): drawn}) if pick.random() < 0.7 else None
+        delta = RowSteering.adding({pick.randrange(3): drawn}) if pick.random() < 0.7 else None
         sequences = []
         for _ in range(count):
-            made = Sequence(request, prompt, max_tokens, delta or SteeringDelta({}), lambda _: None)
+            made = Sequence(request, prompt, max_tokens, delta or RowSteering(), lambda _: None)
             made.row = row
             made.extent = Extent(FIRST_SLOT + row * ROOM, ROOM, made.content)
             sequences.append(made)

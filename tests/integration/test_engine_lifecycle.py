@@ -28,7 +28,7 @@ from triton_models.engine.engine import Engine
 from triton_models.engine.forward_pass import HookedForward
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.settings import ServerSettings
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 LONG = GenerationRequest(sampling=GREEDY, max_tokens=200, stream=True)
 PROMPT = [1, 2, 3]
@@ -228,7 +228,7 @@ def test_a_request_that_cannot_be_set_up_fails_alone(fresh_engine: Engine) -> No
     with standing(fresh_engine):  # all three are set up at once
         before, broken = ask(fresh_engine, request, PROMPT), Answer()
         sequence = fresh_engine.submit(request, PROMPT, broken.chunks.put)
-        sequence.delta = SteeringDelta({1: torch.zeros(3)})  # the model is wider
+        sequence.steering = RowSteering.adding({1: torch.zeros(3)})  # the model is wider
         after = ask(fresh_engine, request, PROMPT)
     assert "could not be set up" in broken.all()[-1].error
     assert len(before.tokens()) == len(after.tokens()) == 3

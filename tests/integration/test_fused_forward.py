@@ -32,8 +32,8 @@ from triton_models.model.linear import NumberFormat
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.model.transformer import Transformer
 from triton_models.settings import ServerSettings
-from triton_models.steering.delta import SteeringDelta
-from triton_models.steering.hooks import SteeringTable
+from triton_models.steering.row_steering import RowSteering
+from triton_models.steering.table import SteeringTable
 
 pytest.importorskip("triton")
 
@@ -201,12 +201,12 @@ def fused_runner(
 def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Runs prompts, one and several generating sequences, and both, and returns all logits."""
     logits = recorded_logits(runner, monkeypatch)
-    steered = SteeringDelta({1: torch.full((64,), 2.0)})
+    steered = RowSteering.adding({1: torch.full((64,), 2.0)})
     generating = [make_sequence(row, steered, list(range(5 + 9 * row))) for row in range(5)]
     start(runner, generating)
     for count in (1, 2, 3, 5):
         generate(runner, generating[:count])
-    fresh = make_sequence(5, SteeringDelta({}), list(range(50, 61)))
+    fresh = make_sequence(5, RowSteering(), list(range(50, 61)))
     runner.assign([fresh])
     run(runner, plan_of(generating, [fresh]))
     generate(runner, [*generating, fresh])

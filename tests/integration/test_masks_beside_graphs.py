@@ -16,7 +16,7 @@ from tests.integration.test_decode_graphs import loaded, replay_itself
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.sequence import Sequence
 from triton_models.engine.token_masks import TokenMasks
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 NUM_STEPS = 6
 ALLOWED = {17, 40, 171}
@@ -30,7 +30,7 @@ def masks(rows: list[int], vocabulary_size: int) -> TokenMasks:
 
 def tokens_of(runner: ModelRunner, masked: list[int]) -> list[list[int | None]]:
     """Runs a prompt step and some decode steps of three sequences, some of them masked."""
-    sequences = [make_sequence(row, SteeringDelta({}), [row + 1, 5, 9]) for row in range(3)]
+    sequences = [make_sequence(row, RowSteering(), [row + 1, 5, 9]) for row in range(3)]
     runner.assign(sequences)
     made = partial(masks, masked, runner.vocabulary_size)
     tokens: list[list[int | None]] = []

@@ -21,7 +21,7 @@ from triton_models.engine.sequence import (
     TokenChunk,
     TokenLogprobs,
 )
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 MODEL = make_model()
 LONG = [3 + number * 7 % 90 for number in range(50)]
@@ -111,7 +111,7 @@ def test_an_answer_of_no_tokens_cannot_be_steered_alone(engine: Engine) -> None:
 def test_with_a_scored_prompt_the_end_is_reported_as_well(scored: bool) -> None:
     chunks: list[TokenChunk] = []
     request = GenerationRequest(logprobs=0, prompt_logprobs=0 if scored else None)
-    sequence = Sequence(request, [1, 2], 5, SteeringDelta({}), chunks.append)
+    sequence = Sequence(request, [1, 2], 5, RowSteering(), chunks.append)
     sequence.append(65, b"A", ends=False, logprobs=TokenLogprobs(-1.0))
     sequence.append(9, b"", ends=True, logprobs=TokenLogprobs(-2.0))
     (chunk,) = chunks

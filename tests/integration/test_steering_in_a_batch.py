@@ -20,8 +20,8 @@ from tests.integration.stepping import (
 from triton_models.contract.steering import Positions
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
-from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.hooks import SteeringNotAppliedError
+from triton_models.steering.row_steering import RowSteering
 
 
 @pytest.fixture(
@@ -61,7 +61,7 @@ def test_one_hot_vectors_reach_their_own_tokens_at_their_own_blocks_only(
     dtype = runner.dtype
     rounding = 1e-4 if dtype == torch.float32 else 0.25
     deltas = [
-        SteeringDelta({block: one_hot(10 * row + block, dtype) for block in blocks}, positions)
+        RowSteering.adding({block: one_hot(10 * row + block, dtype) for block in blocks}, positions)
         for row, blocks in enumerate([(0,), (), (1, 3), (2,), (), (0, 1, 2, 3)])
     ]
     sequences = [make_sequence(row, delta) for row, delta in enumerate(deltas)]
@@ -75,9 +75,8 @@ def test_one_hot_vectors_reach_their_own_tokens_at_their_own_blocks_only(
         added = torch.cat([step.view(NUM_ROWS, -1, HIDDEN_SIZE) for step in steps], dim=1)
         for row, delta in enumerate(deltas):
             for position in range(5):
-                steered = positions == "all" or (positions == "prompt") == (position < 3)
                 expected = torch.zeros(HIDDEN_SIZE, dtype=dtype)
-                if steered and block in delta.blocks:
+                if block in (delta.prompt if position < 3 else delta.response):
                     expected[10 * row + block] = 4.0
                 torch.testing.assert_close(added[row, position], expected, atol=rounding, rtol=0)
                 assert (added[row, position].nonzero().numel() > 0) == bool(expected.any())
@@ -86,8 +85,10 @@ def test_one_hot_vectors_reach_their_own_tokens_at_their_own_blocks_only(
 def test_unsteered_rows_of_a_mixed_batch_are_bit_identical(loaded: LoadedModel) -> None:
     runner = make_runner(loaded)
     _, after = capture(loaded)
-    nothing = SteeringDelta({})
-    strong = SteeringDelta({block: torch.full((HIDDEN_SIZE,), 9.0) for block in range(NUM_LAYERS)})
+    nothing = RowSteering()
+    strong = RowSteering.adding(
+        {block: torch.full((HIDDEN_SIZE,), 9.0) for block in range(NUM_LAYERS)}
+    )
     for delta in (nothing, strong):
         start(
             runner, [make_sequence(row, delta if row % 2 else nothing) for row in range(NUM_ROWS)]
@@ -104,11 +105,13 @@ def test_unsteered_rows_of_a_mixed_batch_are_bit_identical(loaded: LoadedModel) 
 def test_a_released_row_keeps_nothing_of_its_request(loaded: LoadedModel) -> None:
     runner = make_runner(loaded)
     _, after = capture(loaded)
-    strong = SteeringDelta({block: torch.full((HIDDEN_SIZE,), 9.0) for block in range(NUM_LAYERS)})
-    start(runner, [make_sequence(0, SteeringDelta({}))])
+    strong = RowSteering.adding(
+        {block: torch.full((HIDDEN_SIZE,), 9.0) for block in range(NUM_LAYERS)}
+    )
+    start(runner, [make_sequence(0, RowSteering())])
     start(runner, [make_sequence(0, strong, prompt=list(range(40)))])
     runner.release(0)
-    run(runner, plan_of([], [make_sequence(0, SteeringDelta({}))]))
+    run(runner, plan_of([], [make_sequence(0, RowSteering())]))
     first, last = after[:NUM_LAYERS], after[-NUM_LAYERS:]
     assert all(torch.equal(one, other) for one, other in zip(first, last, strict=True))
 
@@ -117,4 +120,4 @@ def test_a_pass_around_a_steering_hook_is_an_error(loaded: LoadedModel) -> None:
     runner = make_runner(loaded)
     loaded.model.blocks[2]._forward_hooks.clear()
     with pytest.raises(SteeringNotAppliedError, match="3 of 4 decoder blocks"):
-        start(runner, [make_sequence(0, SteeringDelta({}))])
+        start(runner, [make_sequence(0, RowSteering())])

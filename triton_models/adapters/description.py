@@ -11,7 +11,7 @@ from triton_models.adapters.chunk_tensors import by_block
 from triton_models.engine.build import BuiltEngine
 from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
-from triton_models.steering.delta import dtype_name
+from triton_models.steering.additions import dtype_name
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 

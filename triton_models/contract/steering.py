@@ -179,11 +179,18 @@ def total_scalars(values: Values) -> dict[str, float]:
 
 
 def summed(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Returns the sum of each trait's scalars."""
+    """Returns the sum of each trait's scalars, infinity if it overflows."""
     scalars: dict[str, list[float]] = {}
     for trait, scalar in pairs:
         scalars.setdefault(trait, []).append(scalar)
-    return {trait: math.fsum(each) for trait, each in scalars.items()}
+    return {trait: _sum(each) for trait, each in scalars.items()}
+
+
+def _sum(scalars: list[float]) -> float:
+    try:
+        return math.fsum(scalars)
+    except OverflowError:
+        return math.inf
 
 
 def check_trait_length(trait: str) -> None:

@@ -78,7 +78,17 @@ STEERING_INPUTS = (
     _optional("scalar", "FP32", ANY),
     _optional("layers", "INT32", ANY),
     _optional("positions", "BYTES"),
+    _optional("steering", "BYTES"),
 )
+"""How to steer: the short form, and in `steering` the JSON of the full one, which comes on top.
+
+`{"traits": [{"name": "sarcasm", "scalar": 1.5, "layers": [15], "positions": "response"}],
+"operations": [{"trait": "flattery", "kind": "cap", "value": 90, "unit": "percentile", "strength":
+1, "layers": [15]}], "when": {"trait": "sarcasm", "above": 0.5, "unit": "raw", "layer": 12},
+"window": {"from": 0, "to": 50, "fade": 10}}`: see `contract/steering.py`. Only the names of traits,
+their scalars, an operation's `trait`, `kind` and (but for `ablate`) `value`, and a condition's
+`trait` with one of `above` and `below` are needed.
+"""
 
 GENERATION_INPUTS = (
     _optional("max_tokens", "INT32"),

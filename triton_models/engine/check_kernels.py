@@ -12,7 +12,8 @@ from triton_models.engine.forward_pass import ForwardPass
 from triton_models.engine.packed_batch import PackedBatch, packed_batch
 from triton_models.model.attention import FIRST_SLOT, KVCache, Span
 from triton_models.model.transformer import Transformer
-from triton_models.steering.hooks import ResidualTap, SteeringTable
+from triton_models.steering.hooks import ResidualTap
+from triton_models.steering.table import SteeringTable
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def disagreement(
     drawing = torch.Generator().manual_seed(0)
     deltas = [steering.of_block(block) for block in range(len(model.blocks))]
     num_slots = len(cache.blocks[0]) - FIRST_SLOT
-    max_rows = min(len(deltas[0]) - 1, num_slots - 2)  # two prompts take slots as well
+    max_rows = min(steering.num_rows, num_slots - 2)  # two prompts take slots as well
     row_counts = sorted({min(count, max_rows) for count in _NUM_PROBED_ROWS})
     probe = _Probe(model, num_slots, max(row_counts) + 2, drawing)
     probe.fill(hooked)
@@ -69,7 +70,7 @@ def disagreement(
     try:
         for num_rows in row_counts:
             for with_prompts in (False, True):
-                batch = probe.batch(num_rows, len(deltas[0]), with_prompts)
+                batch = probe.batch(num_rows, steering.num_lines, with_prompts)
                 if reason := _difference(fused, hooked, batch):
                     prompts = " and prompts" if with_prompts else ""
                     return f"with {num_rows} rows{prompts} {reason}"

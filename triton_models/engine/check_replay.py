@@ -13,7 +13,7 @@ from triton_models.engine.kv_room import Extent
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import FIRST_SLOT
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 Logits = Callable[[Plan], torch.Tensor]
 """Computes a step's logits, [tokens to sample, vocabulary]."""
@@ -39,8 +39,8 @@ def probed_sequences(
     for row, length in enumerate(_LENGTHS[:num_rows] if room >= _MIN_ROOM else ()):
         size = (min(length, room - 1),)
         token_ids = torch.randint(vocabulary_size, size, generator=generator).tolist()
-        delta = SteeringDelta({0: _STEERING * torch.randn(hidden_size, generator=generator)})
-        sequence = Sequence(_REQUEST, token_ids, 1, delta, lambda _: None)
+        vector = _STEERING * torch.randn(hidden_size, generator=generator)
+        sequence = Sequence(_REQUEST, token_ids, 1, RowSteering.adding({0: vector}), lambda _: None)
         sequence.row = row
         sequence.extent = Extent(FIRST_SLOT + row * room, room, sequence.content)
         sequences.append(sequence)

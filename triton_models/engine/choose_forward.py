@@ -11,7 +11,7 @@ from triton_models.engine.check_kernels import disagreement, sampling_disagreeme
 from triton_models.engine.forward_pass import ForwardPass, HookedForward
 from triton_models.model.attention import KVCache
 from triton_models.model.transformer import Transformer
-from triton_models.steering.hooks import SteeringTable
+from triton_models.steering.table import SteeringTable
 
 logger = logging.getLogger(__name__)
 

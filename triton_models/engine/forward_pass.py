@@ -10,7 +10,8 @@ from triton_models.engine.packed_batch import PackedBatch
 from triton_models.engine.prompt_scores import PromptScorer
 from triton_models.model.attention import KVCache, PackedAttention
 from triton_models.model.transformer import ForwardContext, Transformer
-from triton_models.steering.hooks import ResidualTap, SteeringHooks, SteeringTable
+from triton_models.steering.hooks import ResidualTap, SteeringHooks
+from triton_models.steering.table import SteeringTable
 
 
 class ForwardPass(Protocol):

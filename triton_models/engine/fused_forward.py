@@ -30,7 +30,8 @@ from triton_models.kernels.elementwise import add_and_normalize, gate, normalize
 from triton_models.model.attention import KVCache, Layout, PackedAttention
 from triton_models.model.linear import Linear
 from triton_models.model.transformer import DecoderBlock, Transformer
-from triton_models.steering.hooks import ResidualTap, SteeringTable
+from triton_models.steering.hooks import ResidualTap
+from triton_models.steering.table import SteeringTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ class FusedForward:
         self._cache = cache
         self._context_length = context_length
         self._epsilon = model.architecture.norm_epsilon
-        max_rows = len(steering.of_block(0)) - 1
-        shape = (len(model.blocks), max_rows, model.architecture.hidden_size)
+        shape = (len(model.blocks), steering.num_rows, model.architecture.hidden_size)
         self.residuals: torch.Tensor | None = torch.empty(
             shape, dtype=model.dtype, device=model.device
         )

@@ -36,7 +36,8 @@ from triton_models.engine.token_masks import Masks
 from triton_models.model.attention import KVCache, Span, SpanGroup
 from triton_models.model.transformer import Transformer
 from triton_models.model.upload import upload
-from triton_models.steering.hooks import ResidualTap, SteeringTable
+from triton_models.steering.hooks import ResidualTap
+from triton_models.steering.table import SteeringTable
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ class ModelRunner:
         rows = [row_of(sequence) for sequence in sequences]
         self._state.write(sequences)
         self._sampling.write(rows, sequences)
-        self._steering.write(rows, [sequence.delta for sequence in sequences])
+        self._steering.write(rows, [sequence.steering for sequence in sequences])
 
     def release(self, row: int) -> None:
         """Clears the steering of a row."""

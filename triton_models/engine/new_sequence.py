@@ -12,9 +12,9 @@ from triton_models.contract.errors import ContextLengthError, InvalidArgumentErr
 from triton_models.contract.logit_bias import LogitBias
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
-from triton_models.steering.delta import resolve_steering
 from triton_models.steering.readout import resolve_readout
 from triton_models.steering.recommended_range import range_warnings
+from triton_models.steering.resolve import resolve_steering
 from triton_models.vectors.registry import VectorRegistry
 
 
@@ -88,8 +88,8 @@ def new_sequence(
     """
     max_tokens = limits.max_tokens(request, prompt_ids)
     limits.check_bias(request.sampling.logit_bias)
-    delta = resolve_steering(request.steering, registry, limits.dtype)
-    if delta.blocks and delta.positions == "response" and max_tokens <= 1:
+    steering = resolve_steering(request.steering, registry, limits.dtype)
+    if steering.steers_response and not steering.steers_prompt and max_tokens <= 1:
         raise InvalidArgumentError(
             f"an answer of {max_tokens} tokens cannot be steered with positions = response: the "
             "first is chosen from the prompt's last position; use max_tokens of at least 2, or all"
@@ -99,4 +99,4 @@ def new_sequence(
         request = dataclasses.replace(request, sampling=sampling)
     readout = resolve_readout(request.monitor, registry)
     warnings = range_warnings(request.steering, registry)
-    return Sequence(request, prompt_ids, max_tokens, delta, emit, request_id, readout, warnings)
+    return Sequence(request, prompt_ids, max_tokens, steering, emit, request_id, readout, warnings)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from triton_models.engine.scheduler import Slice
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import Layout, Span, SpanGroup
-from triton_models.steering.hooks import UNSTEERED_LINE, SteeringTable
+from triton_models.steering.table import prompt_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,7 @@ class StepTensors:
             tokens[:] = slice.sequence.token_ids[slice.start : slice.end]
             positions[:] = np.arange(slice.start, slice.end)
             first_slots[:] = first_slot = first_slot_of(slice.sequence)
-            steers = slice.sequence.delta.steers_prompt
-            lines[:] = SteeringTable.line_of(row_of(slice.sequence)) if steers else UNSTEERED_LINE
+            lines[:] = prompt_line(row_of(slice.sequence), slice.sequence.steering)
             spans.append(Span(num_rows + offset, slice.length, first_slot, slice.end))
             if slice.gives_token:
                 last_tokens.append(num_rows + end - 1)

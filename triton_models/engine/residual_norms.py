@@ -13,8 +13,8 @@ from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.scheduler import Scheduler
 from triton_models.engine.sequence import Sequence
 from triton_models.model.loading import LoadedModel
-from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.hooks import ResidualTap
+from triton_models.steering.row_steering import RowSteering
 from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_piece import PromptPiece, token_ids
 
@@ -38,7 +38,7 @@ def measure_residual_norms(runner: ModelRunner, loaded: LoadedModel) -> dict[int
     answer = token_ids(tokenizer, [PromptPiece(_ANSWER, True)])
     ids = [*prompt, *answer][-(loaded.context_length - 1) :]
     scheduler = Scheduler(1, lambda _: len(ids), KVRoom(len(ids) + 1, reuse=False))
-    sequence = Sequence(_REQUEST, ids, 1, SteeringDelta({}), lambda _: None)
+    sequence = Sequence(_REQUEST, ids, 1, RowSteering(), lambda _: None)
     scheduler.add(sequence)
     scheduler.admit()
     runner.assign([sequence])

@@ -14,7 +14,7 @@ import torch
 from triton_models.engine.packed_batch import first_slot_of, row_of
 from triton_models.engine.sequence import Sequence
 from triton_models.model.upload import upload
-from triton_models.steering.hooks import UNSTEERED_LINE, SteeringTable
+from triton_models.steering.table import response_line
 
 _TOKEN, _POSITION, _FIRST_SLOT, _LINE = range(4)
 
@@ -31,8 +31,8 @@ class RowState:
         """Sets the rows of sequences to the ends of their prompts."""
         values = np.empty((5, len(sequences)), dtype=np.int64)
         for index, sequence in enumerate(sequences):
-            steers, row = sequence.delta.steers_response, row_of(sequence)
-            line = SteeringTable.line_of(row) if steers else UNSTEERED_LINE
+            row = row_of(sequence)
+            line = response_line(row, sequence.steering)
             values[:, index] = row, 0, sequence.num_prompt_tokens, first_slot_of(sequence), line
         sent = upload(values, self._device)
         self._columns.index_copy_(1, sent[0], sent[1:])

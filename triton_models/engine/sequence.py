@@ -12,8 +12,8 @@ from triton_models.contract.request import GenerationRequest
 from triton_models.engine.kv_room import Content, Extent
 from triton_models.engine.timeline import Phases, RequestTimeline
 from triton_models.grammars.matcher import Matcher
-from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.readout import Readout
+from triton_models.steering.row_steering import RowSteering
 from triton_models.text.answer_stream import AnswerStream, Release
 
 
@@ -134,7 +134,7 @@ class Sequence:
         prompt_ids: The prompt.
         max_tokens: The maximum number of tokens to generate; the context has room for them. With
             0, the prompt is computed and nothing is generated.
-        delta: What to add to the residual stream.
+        steering: How its tokens are steered.
         emit: Takes the chunks.
         request_id: The client's id of the request, or `""`.
         readout: What to read from the residual stream, if the request monitors traits.
@@ -146,7 +146,7 @@ class Sequence:
         request: GenerationRequest,
         prompt_ids: list[int],
         max_tokens: int,
-        delta: SteeringDelta,
+        steering: RowSteering,
         emit: Emit,
         request_id: str = "",
         readout: Readout | None = None,
@@ -154,7 +154,7 @@ class Sequence:
     ) -> None:
         self.request = request
         self.request_id = request_id
-        self.delta = delta
+        self.steering = steering
         self.readout = readout
         self.warnings = warnings
         self.max_tokens = max_tokens
@@ -165,8 +165,8 @@ class Sequence:
         self.content = Content(
             self.token_ids,
             self.num_prompt_tokens,
-            delta.key if delta.steers_prompt else "",
-            delta.key if delta.steers_response else "",
+            steering.prompt_key,
+            steering.response_key,
         )
         """What determines its keys and values; it shares `token_ids`, which grows."""
         self.num_reused = 0

@@ -96,7 +96,7 @@ class StatisticsRecorder:
     def submitted(self, sequence: Sequence) -> None:
         """Counts an accepted request; the caller holds the engine's lock."""
         sequence.timeline.submit()
-        for trait, scalar in sequence.request.steering.scalars.items():
+        for trait, scalar in sequence.request.steering.totals.items():
             if scalar:
                 self._steered[trait] += 1
 

@@ -1,26 +1,21 @@
 """Permanent forward hooks that give every row of a batch its own steering.
 
 A hook adds `table[lines]` to its decoder block's output, where `lines` holds each token's line of
-the block's table. Line 0 is all zero, for tokens that are not steered. A request that starts or
-ends only writes lines of the table; the hooks never change and hold no state of any request, so the
-same graph serves every batch.
+the block's table (`table.py`). A request that starts or ends only writes lines of the table; the
+hooks never change and hold no state of any request, so the same graph serves every batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from triton_models.model.transformer import ForwardContext
-from triton_models.model.upload import upload
-from triton_models.steering.delta import SteeringDelta
-
-UNSTEERED_LINE = 0
+from triton_models.steering.table import SteeringTable
 
 
 class SteeringNotAppliedError(RuntimeError):
@@ -53,51 +48,6 @@ class ResidualTap:
         if len(states) < len(self._states):
             raise SteeringNotAppliedError("a monitored block was not computed")
         return states
-
-
-class SteeringTable:
-    """For each decoder block and batch row, the delta that the row's request adds there."""
-
-    def __init__(
-        self,
-        num_layers: int,
-        num_rows: int,
-        hidden_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        self._deltas = torch.zeros(
-            (num_layers, num_rows + 1, hidden_size), dtype=dtype, device=device
-        )
-
-    @staticmethod
-    def line_of(row: int) -> int:
-        """Returns the line of the table that belongs to a batch row."""
-        return row + 1
-
-    def of_block(self, block: int) -> torch.Tensor:
-        """Returns a block's table, [num_rows + 1, hidden_size]: a view that follows changes."""
-        return self._deltas[block]
-
-    def write(self, rows: Sequence[int], deltas: Sequence[SteeringDelta]) -> None:
-        """Sets the deltas of batch rows."""
-        lines = [self.line_of(row) for row in rows]
-        device = self._deltas.device
-        self._deltas.index_fill_(1, upload(lines, device), 0)
-        steered = [
-            (block, line, vector)
-            for line, delta in zip(lines, deltas, strict=True)
-            for block, vector in delta.blocks.items()
-        ]
-        if steered:
-            *places, vectors = zip(*steered, strict=True)
-            blocks, steered_lines = upload(np.array(places), device)
-            values = upload(torch.stack(vectors), device, self._deltas.dtype)
-            self._deltas[blocks, steered_lines] = values
-
-    def clear(self, row: int) -> None:
-        """Clears the delta of a batch row."""
-        self._deltas[:, self.line_of(row)] = 0
 
 
 class SteeringHooks:

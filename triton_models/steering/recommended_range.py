@@ -13,7 +13,7 @@ def range_warnings(steering: SteeringParameters, registry: VectorRegistry) -> tu
     older and which Triton's own clients bypass.
     """
     warnings = []
-    for trait, scalar in steering.scalars.items():
+    for trait, scalar in steering.totals.items():
         vector = registry.get(trait)
         allowed = vector.recommended_range
         if allowed is None or not scalar or allowed[0] <= scalar <= allowed[1]:

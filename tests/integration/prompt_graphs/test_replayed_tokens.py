@@ -24,7 +24,7 @@ from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import FinishReason, Sequence
 from triton_models.model.attention import FIRST_SLOT
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
 NUM_STEPS = 120
@@ -108,7 +108,7 @@ class Course:
     def __init__(self, seed: int, servers: list[Server]) -> None:
         self._pick = random.Random(seed)
         self._servers = servers
-        self._earlier: list[tuple[list[int], SteeringDelta]] = []
+        self._earlier: list[tuple[list[int], RowSteering]] = []
 
     def step(self) -> int:
         """Runs a step of all servers, compares their tokens, and returns how many those are."""
@@ -131,8 +131,8 @@ class Course:
         )
         prompt = [pick.randrange(100) for _ in range(pick.choice((1, 3, 7, 20, 44)))]
         drawn = torch.randn(64, generator=torch.Generator().manual_seed(pick.randrange(2)))
-        steered = [SteeringDelta({1: drawn}, positions) for positions in POSITIONS]
-        delta = pick.choice([SteeringDelta({}), *steered])
+        steered = [RowSteering.adding({1: drawn}, positions) for positions in POSITIONS]
+        delta = pick.choice([RowSteering(), *steered])
         if self._earlier and pick.random() < 0.5:
             beginning, delta = pick.choice(self._earlier)
             prompt = (beginning + prompt)[: ROOM - 15]

@@ -17,8 +17,8 @@ from triton_models.engine import model_runner, prompt_graphs
 from triton_models.engine.packed_batch import StepSize, StepTensors
 from triton_models.engine.prompt_graphs import PromptGraphs
 from triton_models.model.attention import FIRST_SLOT
-from triton_models.steering.delta import SteeringDelta
 from triton_models.steering.readout import Readout
+from triton_models.steering.row_steering import RowSteering
 
 
 class Sizes:
@@ -44,7 +44,7 @@ class Sizes:
 
     def size_for(self, num_rows: int, *lengths: int) -> tuple[int, int] | None:
         """Returns the rows and the prompt tokens of the graph that a step goes to."""
-        steered = SteeringDelta({})
+        steered = RowSteering()
         running = [make_sequence(row, steered, list(range(3))) for row in range(num_rows)]
         prompts = [make_sequence(0, steered, [1] * length) for length in lengths]
         for sequence in (*running, *prompts):
@@ -97,7 +97,7 @@ def test_monitored_steps_with_prompts_are_computed_as_before(
     runner = make_runner(loaded(tiny_model_folder), END_IDS)
     record(runner)
     counts = count_runs(runner, monkeypatch)
-    monitored, other, fresh = (make_sequence(row, SteeringDelta({})) for row in range(3))
+    monitored, other, fresh = (make_sequence(row, RowSteering()) for row in range(3))
     monitored.readout = Readout(("kind",), (1,), np.ones((1, 64), dtype=np.float32))
     runner.assign([monitored, other, fresh])
     runner.launch(plan_of([], [monitored, other])).wait()
@@ -111,7 +111,7 @@ def test_a_replayed_step_is_sent_as_one_tensor(
 ) -> None:
     runner = make_runner(loaded(tiny_model_folder), END_IDS)
     record(runner)
-    running, *fresh = (make_sequence(row, SteeringDelta({})) for row in range(3))
+    running, *fresh = (make_sequence(row, RowSteering()) for row in range(3))
     runner.assign([running, *fresh])
     runner.launch(plan_of([], [running])).wait()
     uploads = []

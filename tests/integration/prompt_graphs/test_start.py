@@ -18,7 +18,7 @@ from triton_models.engine import model_runner, prompt_graphs
 from triton_models.engine.choose_forward import Kernels
 from triton_models.engine.forward_pass import HookedForward
 from triton_models.engine.model_runner import ModelRunner, RunnerSizes
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 
 def compute_nothing() -> None:
@@ -62,7 +62,7 @@ def test_a_server_that_starts_checks_what_it_replays(
 ) -> None:
     runner = runner_on_a_gpu(tiny_model_folder, monkeypatch, replay_itself)
     counts = count_runs(runner, monkeypatch)
-    sequence = make_sequence(0, SteeringDelta({}))
+    sequence = make_sequence(0, RowSteering())
     runner.assign([sequence])
     runner.launch(plan_of([], [sequence])).wait()
     assert counts == {"replayed": 1, "computed": 0}
@@ -88,7 +88,7 @@ def test_a_server_that_cannot_replay_them_computes_as_before(
 ) -> None:
     runner = runner_on_a_gpu(tiny_model_folder, monkeypatch, capture)
     assert f"steps with prompts are not replayed, which costs speed: {reason}" in caplog.text
-    sequence = make_sequence(0, SteeringDelta({}))
+    sequence = make_sequence(0, RowSteering())
     runner.assign([sequence])
     ((_, token, _),) = runner.launch(plan_of([], [sequence])).wait()
     assert token is not None

@@ -17,7 +17,7 @@ from triton_models.model.architecture import Architecture
 from triton_models.model.attention import KVCache
 from triton_models.model.linear import NumberFormat
 from triton_models.model.transformer import Transformer
-from triton_models.steering.hooks import SteeringTable
+from triton_models.steering.table import SteeringTable
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture("qwen2", 50, 64, 32, 1, 1, 1, 64, 128, 1e-6)

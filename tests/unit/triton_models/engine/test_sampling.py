@@ -23,7 +23,7 @@ from triton_models.engine.sampling import (
 )
 from triton_models.engine.sampling_table import SamplingTable
 from triton_models.engine.sequence import Sequence
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 CPU = torch.device("cpu")
 END_ID = 9
@@ -35,7 +35,7 @@ def make_sequence(
 ) -> Sequence:
     parameters = SamplingParameters(**{"temperature": 0.0, "seed": 1, **options})
     request = GenerationRequest(sampling=parameters, min_tokens=min_tokens)
-    made = Sequence(request, prompt, 100, SteeringDelta({}), lambda _: None)
+    made = Sequence(request, prompt, 100, RowSteering(), lambda _: None)
     for token in generated:
         made.append(token, b"x", ends=False)
     return made

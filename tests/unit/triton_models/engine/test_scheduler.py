@@ -9,13 +9,13 @@ from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.rows import RowPool
 from triton_models.engine.scheduler import Plan, Scheduler
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk, TokenLogprobs
-from triton_models.steering.delta import SteeringDelta
+from triton_models.steering.row_steering import RowSteering
 
 
 def make(prompt_length: int, chunks: list[TokenChunk] | None = None) -> Sequence:
     request = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
     emitted: list[TokenChunk] = [] if chunks is None else chunks
-    return Sequence(request, [1] * prompt_length, 10, SteeringDelta({}), emitted.append, "")
+    return Sequence(request, [1] * prompt_length, 10, RowSteering(), emitted.append, "")
 
 
 def make_scheduler(num_rows: int, num_slots: int = 1000, chunk: int = 8) -> Scheduler:

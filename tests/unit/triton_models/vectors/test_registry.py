@@ -12,7 +12,7 @@ import torch
 
 from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
 from triton_models.contract.steering import SteeringParameters
-from triton_models.steering.delta import resolve_steering
+from triton_models.steering.resolve import resolve_steering
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 from triton_models.vectors.registry import ModelFit, VectorRegistry
@@ -132,14 +132,14 @@ def test_without_a_usable_vector_an_unknown_trait_says_why(tmp_path: Path) -> No
 
 def test_several_traits_are_summed_and_rounded_once() -> None:
     vectors = registry(a={1: [1.0, 0.001]}, b={1: [0.0, 0.001], 2: [1.0, 1.0]})
-    delta = resolve_steering(SteeringParameters({"a": 1.0, "b": 2.0}), vectors, torch.bfloat16)
-    assert delta.blocks[1].tolist() == torch.tensor([1.0, 0.003]).bfloat16().tolist()
-    assert delta.blocks[2].tolist() == [2.0, 2.0]
+    steering = resolve_steering(SteeringParameters({"a": 1.0, "b": 2.0}), vectors, torch.bfloat16)
+    assert steering.prompt[1].tolist() == torch.tensor([1.0, 0.003]).bfloat16().tolist()
+    assert steering.prompt[2].tolist() == [2.0, 2.0]
 
 
 def test_scalar_zero_steers_by_nothing_but_its_trait_must_exist() -> None:
     vectors = registry(a={1: [1.0, 1.0]})
-    assert not resolve_steering(SteeringParameters({"a": 0.0}), vectors, torch.float32).blocks
+    assert not resolve_steering(SteeringParameters({"a": 0.0}), vectors, torch.float32).prompt
     with pytest.raises(TraitNotLoadedError, match="unknown trait 'b': the traits are a"):
         resolve_steering(SteeringParameters({"b": 0.0}), vectors, torch.float32)
 

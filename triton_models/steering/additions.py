@@ -1,50 +1,21 @@
-"""What one request adds to the residual stream, computed before it runs."""
+"""Works out what a request adds to the residual stream."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 import torch
 
 from triton_models.contract.errors import InvalidArgumentError
-from triton_models.contract.steering import Positions, SteeringParameters
+from triton_models.contract.steering import Addition
+from triton_models.steering.row_steering import Deltas
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
 
-@dataclass(frozen=True, slots=True)
-class SteeringDelta:
-    """What to add to the residual stream of one request.
-
-    Attributes:
-        blocks: For each steered 0-based decoder block a tensor [hidden_size], in the model's dtype.
-        positions: The tokens of the request that it is added to.
-        key: A digest of `blocks`, `""` if they are empty: equal deltas have equal keys.
-    """
-
-    blocks: Mapping[int, torch.Tensor]
-    positions: Positions = "all"
-    key: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", _digest(self.blocks))
-
-    @property
-    def steers_prompt(self) -> bool:
-        """Whether the prompt's tokens are steered."""
-        return bool(self.blocks) and self.positions in ("all", "prompt")
-
-    @property
-    def steers_response(self) -> bool:
-        """Whether generated tokens are steered."""
-        return bool(self.blocks) and self.positions in ("all", "response")
-
-
-def resolve_steering(
-    steering: SteeringParameters, registry: VectorRegistry, dtype: torch.dtype
-) -> SteeringDelta:
+def summed_deltas(
+    additions: Iterable[Addition], registry: VectorRegistry, dtype: torch.dtype
+) -> Deltas:
     """Returns the sum of `scalar * vector` at each block; a scalar of 0 adds nothing.
 
     It is computed in float32 and rounded to the model's dtype once: rounding after each addition,
@@ -56,9 +27,10 @@ def resolve_steering(
             delta cannot be represented, which would steer wrongly or not at all.
     """
     totals: dict[int, torch.Tensor] = {}
-    for trait, scalar in steering.scalars.items():
+    for addition in additions:
+        trait, scalar = addition.trait, addition.scalar
         vector = registry.get(trait)
-        blocks = _chosen_blocks(vector, steering.layers)
+        blocks = chosen_blocks(vector, addition.layers)
         if scalar == 0.0:
             continue
         if not any(vector.blocks[block].any() for block in blocks):
@@ -71,25 +43,20 @@ def resolve_steering(
             totals[block] = totals[block] + delta if block in totals else delta
     rounded = {block: total.to(dtype) for block, total in sorted(totals.items())}
     for block, total in rounded.items():
-        if not _fits_norm(total):
+        if not fits_norm(total):
             raise InvalidArgumentError(
                 f"the traits' sum at block {block} overflows {dtype_name(dtype)}: use smaller "
                 "scalars"
             )
-    return SteeringDelta(rounded, steering.positions)
+    return rounded
 
 
-def _digest(blocks: Mapping[int, torch.Tensor]) -> str:
-    if not blocks:
-        return ""
-    digest = hashlib.blake2b(digest_size=16)
-    for block, vector in sorted(blocks.items()):
-        digest.update(f"{block} {vector.dtype} ".encode())
-        digest.update(vector.contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def chosen_blocks(vector: PersonaVector, layers: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Returns the blocks that layers name, by default those that the vector selects.
 
-
-def _chosen_blocks(vector: PersonaVector, layers: tuple[int, ...] | None) -> tuple[int, ...]:
+    Raises:
+        InvalidArgumentError: The vector lacks one.
+    """
     if layers is None:
         return vector.selected_blocks
     missing = [layer for layer in layers if layer not in vector.blocks]
@@ -104,7 +71,7 @@ def _chosen_blocks(vector: PersonaVector, layers: tuple[int, ...] | None) -> tup
 def _check_representable(
     trait: str, scalar: float, vector: PersonaVector, block: int, delta: torch.Tensor
 ) -> None:
-    if not _fits_norm(delta):
+    if not fits_norm(delta):
         raise InvalidArgumentError(
             f"the scalar {scalar:g} of {trait!r} overflows {dtype_name(delta.dtype)} at block "
             f"{block}, where the vector's norm is {vector.norms[block]:.3g}: use a smaller one"
@@ -116,7 +83,7 @@ def _check_representable(
         )
 
 
-def _fits_norm(delta: torch.Tensor) -> bool:
+def fits_norm(delta: torch.Tensor) -> bool:
     """Whether the model's RMSNorm, which squares its input in float32, can represent a delta.
 
     One whose squares overflow would zero the hidden state instead of steering it, and the logits
