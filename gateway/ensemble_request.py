@@ -33,8 +33,8 @@ class EnsembleRequest:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """The scalar of each trait that it is steered by; one of 0 does not steer."""
-        return {trait: scalar for trait, scalar in self.parsed.steering.scalars.items() if scalar}
+        """The scalar of each trait that is added, in all; one of 0 adds nothing."""
+        return {trait: scalar for trait, scalar in self.parsed.steering.totals.items() if scalar}
 
     def steered(self, inputs: Mapping[str, Sequence[Any]]) -> EnsembleRequest:
         """Returns the same request under another steering.

@@ -119,12 +119,6 @@ class PermissionDeniedError(GatewayError):
 class SteeringRefusedError(PermissionDeniedError):
     """The policy forbids whoever sends the request to steer like that."""
 
-    def __init__(self, trait: str, scalar: float, span: tuple[float, float], role: str) -> None:
-        super().__init__(
-            f"steering by {trait!r} with {scalar:g} is not allowed: the role {role} may use "
-            f"scalars from {span[0]:g} to {span[1]:g}, each of them and their sum"
-        )
-
 
 class ConflictError(GatewayError):
     """What is there stands in the way of the change."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gateway.caller import Caller
 from gateway.errors import CLIENT_CLOSED, GatewayError
+from triton_models.contract.steering import Operation
 
 Outcome = Literal["ok", "client_error", "overloaded", "failed", "cancelled"]
 
@@ -90,6 +91,8 @@ class GenerationRecord:
 
     Attributes:
         streamed: Whether its tokens come one after the other, or all with the end.
+        steering: The scalar of each trait that is added.
+        operations: What bounds traits.
         parameters: What it asks for besides its text.
         texts: Its text, for observers that want it.
         answer: What has come of the answer's, for the same.
@@ -108,6 +111,7 @@ class GenerationRecord:
     request: RequestRecord | None = None
     streamed: bool = False
     steering: Mapping[str, float] = field(default_factory=dict)
+    operations: Sequence[Operation] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     texts: Mapping[str, Any] = field(default_factory=dict)
     answer: str = ""
@@ -126,6 +130,11 @@ class GenerationRecord:
     error: GatewayError | None = None
     given_up: bool = False
     span: Any = None
+
+    @property
+    def operation_names(self) -> list[str]:
+        """What bounds which trait, in words."""
+        return [f"{each.kind} {each.trait}" for each in self.operations]
 
     @property
     def first_token_seconds(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -24,7 +24,8 @@ from gateway.api.comparison_bodies import (
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.ensemble_requests import request_of, steering_inputs
 from gateway.api.generate import FAILURES
-from gateway.api.request_bodies import BaselineRequest, Steering, TraitScalar
+from gateway.api.request_bodies import BaselineRequest
+from gateway.api.steering_fields import SteeringFields
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import UnknownTraitError, UnprocessableError
 from gateway.http.bodies import BoundedRoute
@@ -59,7 +60,7 @@ class _Asked(Generic[A]):
 
     index: int
     place: str
-    steering: Steering | None
+    steering: SteeringFields | None
     finish: Callable[..., A]
 
 
@@ -80,13 +81,7 @@ async def compare(
     if body.baseline:
         unsteered = partial(ComparedAnswer, label="baseline", steering=None)
         asked.insert(0, _Asked(0, "", None, unsteered))
-    used = [
-        (each.place, trait.name)
-        for each in asked
-        if each.steering is not None
-        for trait in each.steering.traits
-    ]
-    await _check_traits(used, gateway)
+    await _check_traits([(each.place, each.steering) for each in asked], gateway)
     seed = _seed(body)
     comparison = _comparison(body, seed, asked, request, gateway)
     if body.stream:
@@ -104,26 +99,20 @@ async def compare(
 async def sweep(
     body: SweepRequest, request: Request, gateway: GatewayDependency
 ) -> SweepResponse | Response:
-    """Answers a prompt at each of several strengths of a trait.
+    """Answers a prompt at each of several scalars of a trait, or values of an operation.
 
     With `positions` = `response` all of them share one computation of the prompt.
     """
+    trait, scored = body.swept_trait, body.swept_trait if body.scores else None
+    name = "scalar" if body.operation is None else "value"
+    series, steerings = body.scalars or body.values or [], body.steerings
     asked = [
-        _Asked(
-            number,
-            f"scalars.{number}",
-            Steering(
-                traits=[TraitScalar(name=body.trait, scalar=scalar)],
-                layers=body.layers,
-                positions=body.positions,
-            ),
-            partial(_swept, scalar, body.trait if body.scores else None),
-        )
-        for number, scalar in enumerate(body.scalars)
+        _Asked(number, f"{name}s.{number}", steering, partial(_swept, scored, {name: at}))
+        for number, (at, steering) in enumerate(zip(series, steerings, strict=True))
     ]
-    await _check_traits([("", body.trait)], gateway)
+    await _check_traits([("", steerings[0])], gateway)
     seed = _seed(body)
-    monitored = [*(body.monitor or ()), *([body.trait] if body.scores else ())]
+    monitored = [*(body.monitor or ()), *([trait] if body.scores else ())]
     read = body.model_copy(update={"monitor": monitored})
     comparison = _comparison(read, seed, asked, request, gateway)
     if body.stream:
@@ -132,29 +121,34 @@ async def sweep(
     return SweepResponse(
         success=all(answer.success for answer in answers),
         seed=seed,
-        trait=body.trait,
+        trait=trait,
         layers=body.layers,
         positions=body.positions,
+        operation=body.operation,
+        steering=body.steering,
         answers=answers,
     )
 
 
-def _swept(scalar: float, scored: str | None, **fields: Any) -> SweptAnswer:
+def _swept(scored: str | None, at: Mapping[str, float], **fields: Any) -> SweptAnswer:
     means = (fields.get("readouts") or {}).get(scored, {}).values()
     score = sum(means) / len(means) if means else None
-    return SweptAnswer(**fields, scalar=scalar, score=score)
+    return SweptAnswer(**{"scalar": None, **fields, **at, "score": score})
 
 
-async def _check_traits(used: Iterable[tuple[str, str]], gateway: Gateway) -> None:
+async def _check_traits(
+    used: Iterable[tuple[str, SteeringFields | None]], gateway: Gateway
+) -> None:
     """Refuses unknown traits before anything runs, since answers may be sent before the last does.
 
     Raises:
         GatewayError: There is no such trait, or the model cannot be asked.
     """
     description = await gateway.description.get()
-    for place, name in used:
-        if name not in description["traits"]:
-            raise UnknownTraitError(at_place(place, unknown_trait(name, description).message))
+    for place, steering in used:
+        for name in sorted(steering.named_traits if steering is not None else ()):
+            if name not in description["traits"]:
+                raise UnknownTraitError(at_place(place, unknown_trait(name, description).message))
 
 
 def _seed(body: BaselineRequest) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo
 
 from gateway.api.field_types import (
     PROMPT_OR_MESSAGES,
@@ -13,28 +15,38 @@ from gateway.api.field_types import (
     Layers,
     Positions,
     Text,
-    TraitName,
+    is_none,
 )
-from gateway.api.request_bodies import BaselineRequest, Steering
-from gateway.api.response_bodies import TokenLogprob, is_none
+from gateway.api.request_bodies import BaselineRequest
+from gateway.api.response_bodies import TokenLogprob
+from gateway.api.steering_fields import (
+    SteeredTrait,
+    Steering,
+    SteeringFields,
+    SweptOperation,
+    TraitScalar,
+)
 
 MAX_ANSWERS = 32
 """The most answers to a call, a baseline aside: as many as a batch has rows by default."""
 
 _MAX_LABEL = 100
 
+T = TypeVar("T")
+
 
 class LabelledSteering(Steering):
     """What to steer one of the answers by, and how to call it."""
 
     label: Annotated[Text, Field(min_length=1, max_length=_MAX_LABEL)] | None = Field(
-        default=None, description="How to call the answer. Default: its traits and scalars."
+        default=None,
+        description="How to call the answer. Default: its traits and scalars, and its operations.",
     )
 
     @property
     def title(self) -> str:
-        """The label, or one made of the traits and scalars."""
-        return self.label or ", ".join(f"{each.name} {each.scalar:+g}" for each in self.traits)
+        """The label, or one made of what it says."""
+        return self.label or super().title
 
 
 class CompareRequest(BaselineRequest):
@@ -54,6 +66,7 @@ class CompareRequest(BaselineRequest):
                             ],
                             "label": "kind",
                         },
+                        {"operations": [{"trait": "flattery", "kind": "ablate"}]},
                     ],
                     "max_tokens": 60,
                     "temperature": 0.0,
@@ -72,8 +85,32 @@ class CompareRequest(BaselineRequest):
     baseline: Boolean = Field(default=True, description="Whether to answer without steering, too.")
 
 
+_ONE_SERIES: JsonValue = [
+    {
+        "required": ["trait", "scalars"],
+        "properties": {
+            "trait": {"type": "string"},
+            "scalars": {"type": "array"},
+            "operation": {"type": "null"},
+            "values": {"type": "null"},
+        },
+    },
+    {
+        "required": ["operation", "values"],
+        "properties": {
+            "operation": {"type": "object"},
+            "values": {"type": "array"},
+            **{name: {"type": "null"} for name in ("trait", "scalars", "layers", "positions")},
+        },
+    },
+]
+"""The documentation of what `SweepRequest` says about them."""
+
+_Series = Annotated[list[Float32], Field(fail_fast=True, min_length=1, max_length=MAX_ANSWERS)]
+
+
 class SweepRequest(BaselineRequest):
-    """A prompt to be answered at several strengths of a trait at once."""
+    """A prompt to be answered at several scalars of a trait, or values of an operation, at once."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -85,24 +122,90 @@ class SweepRequest(BaselineRequest):
                     "scores": True,
                     "max_tokens": 60,
                     "temperature": 0.0,
-                }
+                },
+                {
+                    "prompt": "How do I boil an egg?",
+                    "steering": {"traits": [{"name": "sarcasm", "scalar": 2.0}]},
+                    "operation": {"trait": "sarcasm", "kind": "cap"},
+                    "values": [0.0, 10.0, 20.0],
+                    "max_tokens": 60,
+                    "temperature": 0.0,
+                },
             ],
-            "anyOf": PROMPT_OR_MESSAGES,
+            "allOf": [{"anyOf": PROMPT_OR_MESSAGES}, {"anyOf": _ONE_SERIES}],
         }
     )
 
-    trait: TraitName = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
-    scalars: list[Float32] = Field(
-        fail_fast=True,
-        min_length=1,
-        max_length=MAX_ANSWERS,
+    # Before `trait` and the others, whose validators look at it.
+    operation: SweptOperation | None = Field(
+        default=None, description="The operation whose `values` to try, in place of a trait."
+    )
+    trait: SteeredTrait | None = Field(
+        default=None,
+        validate_default=True,
+        description="The trait to steer; see `/api/v1/traits`. Required unless `operation` is.",
+    )
+    scalars: _Series | None = Field(
+        default=None,
+        validate_default=True,
         description="How strongly, in the order of the answers; 0 is the baseline.",
+    )
+    values: _Series | None = Field(
+        default=None,
+        validate_default=True,
+        description="The values of the operation, in the order of the answers.",
     )
     layers: Layers = None
     positions: Positions = None
+    steering: Steering | None = Field(
+        default=None, description="What to steer all answers by, besides."
+    )
     scores: Boolean = Field(
         default=False, description="Whether to read how far each answer points along the trait."
     )
+
+    @property
+    def swept_trait(self) -> str:
+        """The trait, whichever of the two it is of."""
+        return self.operation.trait if self.operation is not None else self.trait or ""
+
+    @property
+    def steerings(self) -> list[SteeringFields]:
+        """What each answer is steered by."""
+        given = self.steering or SteeringFields()
+        if self.operation is not None:
+            return [given.plus(operations=[self.operation.at(each)]) for each in self.values or ()]
+        return [given.plus([self._scaled(scalar)]) for scalar in self.scalars or ()]
+
+    def _scaled(self, scalar: float) -> TraitScalar:
+        return TraitScalar.model_construct(
+            name=self.swept_trait, scalar=scalar, layers=self.layers, positions=self.positions
+        )
+
+    @field_validator("trait", "scalars", "layers", "positions")
+    @classmethod
+    def _unless_operation(cls, value: T, info: ValidationInfo) -> T:
+        operation = info.data.get("operation", ())
+        if value is not None and operation:
+            raise ValueError(
+                f"a sweep is over a trait's scalars or an operation's values: leave "
+                f"{info.field_name} out, or operation and values"
+            )
+        if value is None and operation is None and info.field_name in ("trait", "scalars"):
+            raise PydanticCustomError(
+                "missing", "Field required: give trait and scalars, or operation and values"
+            )
+        return value
+
+    @field_validator("values")
+    @classmethod
+    def _of_operation(cls, values: T, info: ValidationInfo) -> T:
+        operation = info.data.get("operation", ())
+        if values is None and operation:
+            raise PydanticCustomError("missing", "Field required")
+        if values is not None and operation is None:
+            raise ValueError("they are an operation's: give operation too, or leave values out")
+        return values
 
 
 class OneAnswer(BaseModel):
@@ -134,13 +237,18 @@ class ComparedAnswer(OneAnswer):
     """An answer under one of the steerings; 0 is the baseline's index."""
 
     label: str
-    steering: Steering | None = Field(description="As in the request; `null` for the baseline.")
+    steering: SteeringFields | None = Field(
+        description="As in the request; `null` for the baseline."
+    )
 
 
 class SweptAnswer(OneAnswer):
-    """An answer at one of the scalars; its index is the scalar's place."""
+    """An answer at one of the scalars or values; its index is the place of that."""
 
-    scalar: float
+    scalar: float | None = Field(description="`null` if the sweep is over an operation's values.")
+    value: float | None = Field(
+        default=None, exclude_if=is_none, description="The operation's value, if it is over those."
+    )
     score: float | None = Field(
         description=(
             "With `scores`, the mean of the trait's `readouts` over the blocks that its vector "
@@ -169,4 +277,10 @@ class SweepResponse(SeveralAnswers):
     trait: str
     layers: list[int] | None
     positions: Literal["all", "prompt", "response"] | None
-    answers: list[SweptAnswer] = Field(description="In the order of the scalars.")
+    operation: SweptOperation | None = Field(
+        default=None, exclude_if=is_none, description="As in the request, if it has one."
+    )
+    steering: SteeringFields | None = Field(
+        default=None, exclude_if=is_none, description="As in the request, if it has one."
+    )
+    answers: list[SweptAnswer] = Field(description="In the order of the scalars or values.")

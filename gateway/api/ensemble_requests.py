@@ -6,7 +6,8 @@ import json
 from types import MappingProxyType
 from typing import Any
 
-from gateway.api.request_bodies import BaselineRequest, GenerateRequest, Steering, TraitScalar
+from gateway.api.request_bodies import BaselineRequest, GenerateRequest
+from gateway.api.steering_fields import SteeringFields, TraitScalar
 from gateway.ensemble_request import EnsembleRequest, ensemble_request
 from gateway.errors import PromptSizeError
 from gateway.settings import Settings
@@ -38,7 +39,7 @@ _SAME_NAME = (
 def request_of(
     body: BaselineRequest,
     settings: Settings,
-    steering: Steering | None = None,
+    steering: SteeringFields | None = None,
     more: Values = MappingProxyType({}),
 ) -> EnsembleRequest:
     """Returns what a body asks for.
@@ -76,11 +77,7 @@ def request_of(
     if body.format is not None:
         inputs["format"] = [json.dumps(body.format, ensure_ascii=False)]
     if isinstance(body, GenerateRequest):
-        steering = Steering(
-            traits=[TraitScalar(name=body.trait, scalar=body.scalar)],
-            layers=body.layers,
-            positions=body.positions,
-        )
+        steering = body.whole_steering
     if steering is not None:
         inputs |= steering_inputs(steering)
     given = {name: value for name, value in inputs.items() if value} | dict(more)
@@ -89,15 +86,32 @@ def request_of(
     return ensemble_request(given, messages, defaults)
 
 
-def steering_inputs(steering: Steering) -> dict[str, list[Any]]:
-    """Returns the inputs that say how to steer."""
-    inputs: dict[str, list[Any]] = {
-        "trait": [trait.name for trait in steering.traits],
-        "scalar": [trait.scalar for trait in steering.traits],
-        "layers": steering.layers or [],
-        "positions": [steering.positions] if steering.positions else [],
-    }
+def steering_inputs(steering: SteeringFields) -> dict[str, list[Any]]:
+    """Returns the inputs that say how to steer.
+
+    Traits that steer in the same place go in the short form, which all model servers know.
+    """
+    traits = steering.placed_traits
+    document = steering.model_dump(
+        include={"operations", "when", "window"}, exclude_none=True, by_alias=True
+    )
+    inputs: dict[str, list[Any]] = {}
+    if traits and all(_place(each) == _place(traits[0]) for each in traits):
+        inputs = {
+            "trait": [trait.name for trait in traits],
+            "scalar": [trait.scalar for trait in traits],
+            "layers": traits[0].layers or [],
+            "positions": [traits[0].positions] if traits[0].positions else [],
+        }
+    elif traits:
+        document["traits"] = [trait.model_dump(exclude_none=True) for trait in traits]
+    if document:
+        inputs["steering"] = [json.dumps(document, ensure_ascii=False)]
     return {name: value for name, value in inputs.items() if value}
+
+
+def _place(trait: TraitScalar) -> tuple[Any, ...]:
+    return trait.layers, trait.positions
 
 
 def _prompt_size(body: BaselineRequest, more: Values) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sized
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Strict
@@ -65,6 +66,16 @@ Seed = Annotated[
     AfterValidator(unsigned_seed),
 ]
 TraitName = Annotated[Text, Field(max_length=MAX_TRAIT_CHARS)]
+
+
+def is_none(value: object) -> bool:
+    """Whether a field is left out that is shown only where it says something."""
+    return value is None
+
+
+def is_empty(value: Sized) -> bool:
+    """As `is_none`, of a list."""
+    return not value
 
 
 def shown_range(low: float | None, high: float | None = None) -> dict[str, JsonValue]:

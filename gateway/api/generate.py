@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -49,8 +51,9 @@ _RESPONSES = FAILURES | {
 async def generate(
     body: GenerateRequest, request: Request, gateway: GatewayDependency
 ) -> GenerateResponse | Response:
-    """Answers a prompt with a trait turned up (positive scalar) or down (negative)."""
-    return await _answer(body, body.trait, body.scalar, request, gateway)
+    """Answers a prompt with traits turned up (positive scalars), down (negative) or bounded."""
+    told = {"trait": body.trait, "scalar": body.scalar or 0.0, "steering": body.steering}
+    return await _answer(body, told, request, gateway)
 
 
 @router.post("/baseline", response_model=GenerateResponse, responses=_RESPONSES)
@@ -58,14 +61,15 @@ async def generate_baseline(
     body: BaselineRequest, request: Request, gateway: GatewayDependency
 ) -> GenerateResponse | Response:
     """Answers a prompt without steering."""
-    return await _answer(body, None, 0.0, request, gateway)
+    return await _answer(body, {"trait": None, "scalar": 0.0}, request, gateway)
 
 
 async def _answer(
-    body: BaselineRequest, trait: str | None, scalar: float, request: Request, gateway: Gateway
+    body: BaselineRequest, told: dict[str, Any], request: Request, gateway: Gateway
 ) -> GenerateResponse | Response:
     generation = gateway.triton.generate(request_of(body, gateway.settings))
-    answer = RestAnswer(trait, scalar, request.state.log_fields, logprobs=body.logprobs is not None)
+    logprobs = body.logprobs is not None
+    answer = RestAnswer(log_fields=request.state.log_fields, logprobs=logprobs, **told)
     if body.stream:
         heartbeat = gateway.settings.heartbeat_interval
         return EventStream(answer.events(generation), heartbeat, answer.error_event)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
@@ -25,29 +25,32 @@ from gateway.api.field_types import (
     TraitName,
     shown_range,
 )
+from gateway.api.steering_fields import (
+    EXAMPLE_OPERATIONS,
+    SteeredTrait,
+    Steering,
+    SteeringFields,
+    TraitScalar,
+)
 from triton_models.contract.request import MAX_STOP_WORDS
 from triton_models.contract.steering import MAX_TRAITS
 
+T = TypeVar("T")
 
-class TraitScalar(BaseModel):
-    """A trait, and how strongly to steer by it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: TraitName = Field(min_length=1, description="The trait; see `/api/v1/traits`.")
-    scalar: Float32 = Field(
-        description="How strongly: positive for more of the trait, negative for less, 0 for none."
-    )
-
-
-class Steering(BaseModel):
-    """What to steer an answer by; several traits add up."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    traits: list[TraitScalar] = Field(fail_fast=True, min_length=1, max_length=MAX_TRAITS)
-    layers: Layers = None
-    positions: Positions = None
+_TRAIT_OR_STEERING: JsonValue = [
+    {
+        "required": ["trait", "scalar"],
+        "properties": {"trait": {"type": "string"}, "scalar": {"type": "number"}},
+    },
+    {
+        "required": ["steering"],
+        "properties": {
+            "steering": {"type": "object"},
+            **{name: {"type": "null"} for name in ("trait", "scalar", "layers", "positions")},
+        },
+    },
+]
+"""The documentation of what `GenerateRequest` says about them."""
 
 
 class ChatMessage(BaseModel):
@@ -248,14 +251,70 @@ class GenerateRequest(BaselineRequest):
                         },
                     },
                 },
+                {
+                    "prompt": "How do I boil an egg?",
+                    "steering": EXAMPLE_OPERATIONS,
+                    "max_tokens": 60,
+                },
             ],
-            "anyOf": PROMPT_OR_MESSAGES,
+            "allOf": [{"anyOf": PROMPT_OR_MESSAGES}, {"anyOf": _TRAIT_OR_STEERING}],
         }
     )
 
-    trait: TraitName = Field(min_length=1, description="The trait to steer; see `/api/v1/traits`.")
-    scalar: Float32 = Field(
-        description="How strongly: positive for more of the trait, negative for less, 0 for none."
+    # Before `trait` and what goes with it, whose validators look at it.
+    steering: Steering | None = Field(
+        default=None,
+        description=(
+            "What to steer by in full: several traits, bounds, a condition, a window. It is added "
+            "to what `trait` and `scalar` say."
+        ),
+    )
+    trait: SteeredTrait | None = Field(
+        default=None,
+        validate_default=True,
+        description="The trait to steer; see `/api/v1/traits`. Required unless `steering` is.",
+    )
+    scalar: Float32 | None = Field(
+        default=None,
+        validate_default=True,
+        description="How strongly: positive for more of the trait, negative for less, 0 for none.",
     )
     layers: Layers = None
     positions: Positions = None
+
+    @property
+    def whole_steering(self) -> SteeringFields:
+        """What both forms say."""
+        given = self.steering or SteeringFields()
+        if self.trait is None or self.scalar is None:
+            return given
+        short = TraitScalar.model_construct(
+            name=self.trait, scalar=self.scalar, layers=self.layers, positions=self.positions
+        )
+        return given.plus([short])
+
+    @field_validator("trait")
+    @classmethod
+    def _trait_or_steering(cls, trait: str | None, info: ValidationInfo) -> str | None:
+        if trait is None and info.data.get("steering", ()) is None:
+            raise PydanticCustomError("missing", "Field required: give a trait, or steering")
+        return trait
+
+    @field_validator("scalar")
+    @classmethod
+    def _with_trait(cls, scalar: float | None, info: ValidationInfo) -> float | None:
+        trait = info.data.get("trait", ())
+        if scalar is None and trait:
+            raise PydanticCustomError("missing", "Field required")
+        if scalar is not None and trait is None:
+            raise ValueError("it is a trait's: give trait too, or leave scalar out")
+        return scalar
+
+    @field_validator("layers", "positions")
+    @classmethod
+    def _of_trait(cls, value: T, info: ValidationInfo) -> T:
+        if value is not None and info.data.get("trait", ()) is None:
+            raise ValueError(
+                f"it is of what trait and scalar say: give {info.field_name} within steering"
+            )
+        return value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
+
+from gateway.api.field_types import is_empty, is_none
+from gateway.api.steering_fields import SteeringFields
 
 
 class LikelyToken(TypedDict):
@@ -24,15 +26,6 @@ class TokenLogprob(LikelyToken):
     """
 
     top_logprobs: Annotated[list[LikelyToken], Field(description="The likeliest, best first.")]
-
-
-def is_none(value: object) -> bool:
-    """Whether a field is left out of an answer that shows only what was asked for."""
-    return value is None
-
-
-def _is_empty(value: Sized) -> bool:
-    return not value
 
 
 class GenerateResponse(BaseModel):
@@ -61,6 +54,9 @@ class GenerateResponse(BaseModel):
     response: str
     trait: str | None
     scalar: float
+    steering: SteeringFields | None = Field(
+        default=None, exclude_if=is_none, description="As in the request, if it has one."
+    )
     tokens_generated: int = Field(description="How many tokens the answer has.")
     error: str | None = None
     finish_reason: str = Field(description="`stop` at a natural end, `length` at max_tokens.")
@@ -83,7 +79,7 @@ class GenerateResponse(BaseModel):
     )
     warnings: list[str] = Field(
         default_factory=list,
-        exclude_if=_is_empty,
+        exclude_if=is_empty,
         description=(
             "Only if there are any: what to know about the steering, such as a scalar outside the "
             "range that the trait's vector recommends."
@@ -154,6 +150,6 @@ class StatusResponse(BaseModel):
     error: str | None = Field(default=None, description="Why the status is not `ready`.")
     warnings: list[str] = Field(
         default_factory=list,
-        exclude_if=_is_empty,
+        exclude_if=is_empty,
         description="Only if there are any: what whoever runs the gateway should see to.",
     )

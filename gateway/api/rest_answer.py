@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.api.response_bodies import GenerateResponse
+from gateway.api.steering_fields import SteeringFields
 from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.server_sent_events import format_event
@@ -16,12 +17,13 @@ from triton_models.grpc_messages import TritonChunk
 
 @dataclass
 class RestAnswer:
-    """An answer as it grows; a baseline has no trait."""
+    """An answer as it grows; a baseline has neither trait nor steering."""
 
     trait: str | None
     scalar: float
     log_fields: dict[str, Any]
     logprobs: bool = False
+    steering: SteeringFields | None = None
     _answer: TritonChunk = field(default_factory=TritonChunk)
 
     async def chunks(self, generation: Generation) -> AsyncGenerator[TritonChunk, None]:
@@ -89,6 +91,7 @@ class RestAnswer:
             response=answer.text,
             trait=self.trait,
             scalar=self.scalar,
+            steering=self.steering,
             tokens_generated=answer.num_output_tokens,
             finish_reason=answer.finish_reason,
             prompt_tokens=answer.num_input_tokens,

@@ -39,6 +39,7 @@ class ObservedGeneration:
             request,
             streamed=asked.parsed.stream,
             steering=asked.scalars,
+            operations=asked.parsed.steering.operations,
             parameters={name: value for name, value in values.items() if name not in _TEXTS},
             texts={name: values[name] for name in _TEXTS & values.keys()}
             if self._keeps_text

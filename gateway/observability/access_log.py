@@ -68,6 +68,8 @@ def _identity(generation: GenerationRecord) -> dict[str, Any]:
         "finish_reason": "abandoned" if generation.given_up else generation.finish_reason,
         "steering": {_short(trait): scalar for trait, scalar in generation.steering.items()},
     }
+    if generation.operations:
+        fields["operations"] = [_short(name) for name in generation.operation_names]
     error = generation.error
     if error is not None:
         reason = _short(error.detail or error.message)

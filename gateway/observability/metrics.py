@@ -90,7 +90,7 @@ class GatewayMetrics(Observer):
         )
         self._steered = counter(
             "persona_gateway_steered_requests",
-            "Generations that gave a token steered by a trait, at a scalar other than 0.",
+            "Generations that gave a token steered by a trait: a scalar other than 0, or a bound.",
             ("trait",),
         )
         self._triton_failures = counter(
@@ -159,7 +159,7 @@ class GatewayMetrics(Observer):
         if first:
             self._prompt_tokens.inc(generation.prompt_tokens)
             # The engine refuses unknown traits, so an answer's steering has known ones only.
-            for trait in generation.steering:
+            for trait in {*generation.steering, *(each.trait for each in generation.operations)}:
                 self._steered.labels(self._trait_label(trait)).inc()
         if not generation.streamed:
             return

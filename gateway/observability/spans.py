@@ -111,6 +111,7 @@ class Spans(Observer):
                 "persona.triton_id": generation.triton_id,
                 "persona.traits": list(generation.steering),
                 "persona.scalars": [float(value) for value in generation.steering.values()],
+                "persona.operations": generation.operation_names,
                 "persona.stream": generation.streamed,
                 **self._server,
                 **_of_parameters(generation.parameters),

@@ -68,7 +68,7 @@ class AuditLog(Observer):
 
     def generation_ended(self, generation: GenerationRecord) -> None:
         """Writes down a generation that was steered."""
-        if not generation.steering:
+        if not generation.steering and not generation.operations:
             return
         fields: dict[str, Any] = {
             **_steering(generation.steering, generation.parameters),
@@ -121,12 +121,15 @@ class AuditLog(Observer):
 
 
 def _steering(steering: Mapping[str, float], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+    fields = {
         "traits": list(steering),
         "scalars": list(steering.values()),
         "layers": list(parameters.get("layers", ())) or None,
         "positions": next(iter(parameters.get("positions", ())), "all"),
     }
+    if "steering" in parameters:
+        fields["steering"] = json.loads(parameters["steering"][0])
+    return fields
 
 
 class _Complaining(logging.Handler):

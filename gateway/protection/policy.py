@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, TypeAdapter
 
 from gateway.caller import Role
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import parse_json
-from triton_models.contract.steering import total_scalars
-from triton_models.contract.tensors import Values
+from triton_models.contract.steering import Operation, OperationKind
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:
@@ -21,6 +22,14 @@ def _rising(span: tuple[float, float]) -> tuple[float, float]:
 
 Span = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)] | None
 """The least and the greatest scalar; `None` is no limit."""
+
+_NEEDED: Mapping[OperationKind, tuple[str, Callable[[tuple[float, float]], bool]]] = {
+    "cap": ("below 0", lambda span: span[0] < 0),
+    "ablate": ("below 0", lambda span: span[0] < 0),
+    "floor": ("above 0", lambda span: span[1] > 0),
+    "pin": ("below and above 0", lambda span: span[0] < 0 < span[1]),
+}
+"""Which scalars a role must be allowed to use an operation, which moves hidden states that way."""
 
 
 class Rule(BaseModel):
@@ -42,8 +51,8 @@ class Policy(BaseModel):
     traits: dict[str, Rule]
     comment: str = ""
 
-    def check(self, role: Role, values: Values) -> None:
-        """Makes sure that a role may ask for what a generation's inputs say.
+    def check(self, role: Role, asked: EnsembleRequest) -> None:
+        """Makes sure that a role may have a generation steered as it asks.
 
         Scalars of one trait add up. Each has to be within the range as well as their sum: what does
         not add up to much may still be large numbers, whose difference is a matter of rounding.
@@ -51,12 +60,45 @@ class Policy(BaseModel):
         Raises:
             SteeringRefusedError: It may not.
         """
-        pairs = zip(values.get("trait", ()), values.get("scalar", ()), strict=True)
-        for trait, scalar in (*pairs, *total_scalars(values).items()):
-            span = getattr(self.traits.get(trait, self.default), role)
+        for trait, scalar in _scalars(asked):
+            span = self._span(role, trait)
             # 0 steers nothing. Written so that what is no number is refused.
             if span and scalar != 0 and not span[0] <= scalar <= span[1]:
-                raise SteeringRefusedError(trait, scalar, span, role)
+                raise SteeringRefusedError(
+                    f"steering by {trait!r} with {scalar:g} is not allowed: the role {role} may "
+                    f"use scalars from {span[0]:g} to {span[1]:g}, each of them and their sum"
+                )
+        for operation in asked.parsed.steering.operations:
+            span = self._span(role, operation.trait)
+            if span:
+                _check_operation(role, operation, span)
+
+    def _span(self, role: Role, trait: str) -> Span:
+        span: Span = getattr(self.traits.get(trait, self.default), role)
+        return span
+
+
+def _scalars(asked: EnsembleRequest) -> Iterator[tuple[str, float]]:
+    yield from zip(asked.values.get("trait", ()), asked.values.get("scalar", ()), strict=True)
+    steering = asked.parsed.steering
+    yield from ((each.trait, each.scalar) for each in steering.traits)
+    yield from steering.totals.items()
+
+
+def _check_operation(role: Role, operation: Operation, span: tuple[float, float]) -> None:
+    needed, is_met = _NEEDED[operation.kind]
+    may_use = f"the role {role} may use scalars from {span[0]:g} to {span[1]:g}"
+    asks_for = f"{operation.kind} of {operation.trait!r}"
+    if not is_met(span):
+        raise SteeringRefusedError(
+            f"{asks_for} is not allowed: it is for who may use scalars {needed}, and {may_use}"
+        )
+    # A projection can be bounded as far away as one likes, a percentile is within what it takes on.
+    if operation.kind != "ablate" and operation.unit == "raw":
+        raise SteeringRefusedError(
+            f"{asks_for} at the projection {operation.value:g} is not allowed: {may_use}, and "
+            'bounds in the unit "percentile"'
+        )
 
 
 _KIND = TypeAdapter(Policy)

@@ -56,7 +56,7 @@ class Protection:
             return
         caller = (request and request.caller) or NOBODY
         try:
-            self._policy.value.check(caller.role, asked.values)
+            self._policy.value.check(caller.role, asked)
         except SteeringRefusedError as error:
             if self._audit is not None:
                 self._audit.refused(request, asked, error)

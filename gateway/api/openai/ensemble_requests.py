@@ -11,7 +11,8 @@ from gateway.api.ensemble_requests import request_of
 from gateway.api.openai.requests import ChatRequest, CompletionRequest, GenerationFields
 from gateway.api.openai.response_requests import ResponseRequest
 from gateway.api.openai.tools import Calling
-from gateway.api.request_bodies import BaselineRequest, Sampling, TraitScalar
+from gateway.api.request_bodies import BaselineRequest, Sampling
+from gateway.api.steering_fields import TraitScalar
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import InvalidRequestError
 from gateway.settings import Settings

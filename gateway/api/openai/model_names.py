@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.api.request_bodies import TraitScalar
+from gateway.api.steering_fields import TraitScalar
 from gateway.errors import ModelNotFoundError
 from triton_models.contract.steering import MAX_TRAITS
 

@@ -39,7 +39,8 @@ from gateway.api.openai.tools import (
     named_tools,
 )
 from gateway.api.openai.vllm_fields import VLLM_FIELDS
-from gateway.api.request_bodies import Sampling, Steering, TraitScalar
+from gateway.api.request_bodies import Sampling
+from gateway.api.steering_fields import EXAMPLE_OPERATIONS, EXAMPLE_STEERING, SteeringFields
 from gateway.errors import InvalidRequestError
 from triton_models.contract.steering import MAX_TRAIT_CHARS, MAX_TRAITS
 
@@ -51,7 +52,6 @@ _NOT_ADJUSTABLE = "the model does not reason and its answers have no levels of d
 
 _NOT_RANKED = "answers are not ranked: ask for n of them"
 
-_EXAMPLE_STEERING: JsonValue = {"traits": [{"name": "sarcasm", "scalar": 2.0}]}
 _EXAMPLE_TOOL: JsonValue = {
     "type": "function",
     "function": {
@@ -122,15 +122,12 @@ class StreamOptions(Fields):
     )
 
 
-class RequestSteering(Fields, Steering):
-    """What to steer the answer by, and what to read meanwhile."""
+class RequestSteering(Fields, SteeringFields):
+    """What to steer the answer by, and what to read meanwhile.
 
-    traits: list[TraitScalar] = Field(
-        fail_fast=True,
-        default=[],
-        max_length=MAX_TRAITS,
-        description="None if the model's name says them.",
-    )
+    The model's name can say the traits instead.
+    """
+
     monitor: Annotated[list[TraitName], Field(max_length=MAX_TRAITS)] | None = Field(
         default=None,
         description="Traits to read: see `steering` in the answer's choices.",
@@ -202,7 +199,7 @@ class ChatRequest(CompletionFields):
                     "model": "persona",
                     "messages": [{"role": "user", "content": "How do I boil an egg?"}],
                     "max_tokens": 60,
-                    "steering": _EXAMPLE_STEERING,
+                    "steering": EXAMPLE_STEERING,
                 },
                 {
                     "model": "persona",
@@ -210,6 +207,12 @@ class ChatRequest(CompletionFields):
                     "max_tokens": 60,
                     "tools": [_EXAMPLE_TOOL],
                     "tool_choice": "required",
+                },
+                {
+                    "model": "persona",
+                    "messages": [{"role": "user", "content": "How do I boil an egg?"}],
+                    "max_tokens": 60,
+                    "steering": EXAMPLE_OPERATIONS,
                 },
             ]
         }
@@ -308,7 +311,7 @@ class CompletionRequest(CompletionFields):
                     "model": "persona",
                     "prompt": "Boiling an egg is",
                     "max_tokens": 60,
-                    "steering": _EXAMPLE_STEERING,
+                    "steering": EXAMPLE_STEERING,
                 }
             ]
         }

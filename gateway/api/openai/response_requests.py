@@ -30,6 +30,7 @@ from gateway.api.openai.tools import (
     calling,
     check_tools,
 )
+from gateway.api.steering_fields import EXAMPLE_STEERING
 
 _NOTHING_STORED = "nothing is stored: send the whole chat as input"
 _ALL_OR_NOTHING = "a chat that is too long for the model is refused"
@@ -116,7 +117,7 @@ class ResponseRequest(GenerationFields):
                     "model": "persona",
                     "input": "How do I boil an egg?",
                     "max_output_tokens": 60,
-                    "steering": {"traits": [{"name": "sarcasm", "scalar": 2.0}]},
+                    "steering": EXAMPLE_STEERING,
                 }
             ]
         }

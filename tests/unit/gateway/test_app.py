@@ -94,7 +94,7 @@ async def test_without_triton_the_status_is_initializing(http: httpx.AsyncClient
     [
         ('{"prompt": "hi"', "not valid JSON"),
         ("[]", "JSON object"),
-        ('{"prompt": "hi"}', "trait: Field required; scalar: Field required"),
+        ('{"prompt": "hi"}', "trait: Field required: give a trait, or steering"),
         ('{"prompt": "", "trait": "t", "scalar": 1}', "prompt: the prompt is empty"),
         ('{"prompt": "hi", "trait": "t", "scalar": NaN}', "finite number, not 'nan'"),
         ('{"prompt": "hi", "trait": "t", "scalar": -Infinity}', "finite number, not '-inf'"),

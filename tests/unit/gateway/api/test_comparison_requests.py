@@ -39,7 +39,7 @@ def steering(name: str = "sarcasm", scalar: Any = 1, **more: Any) -> dict[str, A
     [
         ({"steerings": []}, 422, "steerings"),
         ({"steerings": [steering()] * (MAX_ANSWERS + 1)}, 422, "steerings"),
-        ({"steerings": [{"traits": []}]}, 422, "steerings.0.traits"),
+        ({"steerings": [{"traits": []}]}, 422, "steerings.0: there is nothing to steer by"),
         ({"steerings": [steering(), steering(scalar="x")]}, 422, "steerings.1.traits.0.scalar"),
         ({"steerings": [steering(), steering(colour="red")]}, 422, "steerings.1.colour"),
         ({"steerings": [steering(), steering(layers=[1, 1])]}, 422, "steerings.1: layers is"),

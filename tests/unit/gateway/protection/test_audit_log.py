@@ -143,7 +143,7 @@ async def test_the_audit_log_goes_on_when_its_folder_is_there_again(
     folder = tmp_path / "logs"
     folder.mkdir()
     log = AuditLog(str(folder / "audit.log"), False)
-    refusal = SteeringRefusedError("sarcasm", 9.0, (0.0, 1.0), "user")
+    refusal = SteeringRefusedError("steering by 'sarcasm' with 9 is not allowed")
     folder.rename(tmp_path / "away")
     log.refused(None, asked("first"), refusal)
     async with asyncio.timeout(60):

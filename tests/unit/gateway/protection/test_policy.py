@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import ConfigurationError
 from gateway.protection.policy import parse_policy
 from launcher.settings import ROOT
 from tests.unit.gateway.protection.policies import POLICY, write
 from tests.unit.gateway.protection_gateway import ADMIN, KEYS, USER, bearer, running
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import SteeringParameters, total_scalars
 from triton_models.settings import DATA_ROOT
 
 OPENAI: dict[str, Any] = {"model": "persona", "messages": [{"role": "user", "content": "hi"}]}
@@ -24,13 +27,18 @@ def steering(*pairs: tuple[str, float]) -> dict[str, Any]:
     return {"traits": [{"name": name, "scalar": scalar} for name, scalar in pairs]}
 
 
-def check(role: Any, *pairs: tuple[str, float]) -> bool:
+def asked(*pairs: tuple[str, float]) -> EnsembleRequest:
     values: dict[str, list[Any]] = {
         "trait": [name for name, _ in pairs],
         "scalar": [scalar for _, scalar in pairs],
     }
+    steering = SteeringParameters(total_scalars(values))
+    return EnsembleRequest(values, GenerationRequest(steering))
+
+
+def check(role: Any, *pairs: tuple[str, float]) -> bool:
     try:
-        parse_policy(json.dumps(POLICY)).check(role, values)
+        parse_policy(json.dumps(POLICY)).check(role, asked(*pairs))
     except SteeringRefusedError:
         return False
     return True
@@ -87,10 +95,10 @@ def test_the_example_forbids_users_to_amplify_harm_and_names_traits_that_there_a
     for trait in policy.traits:
         assert (DATA_ROOT / "vectors" / f"{trait}.json").exists()
         with pytest.raises(SteeringRefusedError):
-            policy.check("user", {"trait": [trait], "scalar": [0.5]})
-        policy.check("user", {"trait": [trait], "scalar": [-2.0]})
-        policy.check("admin", {"trait": [trait], "scalar": [2.0]})
-    policy.check("user", {"trait": ["sarcasm"], "scalar": [2.0]})
+            policy.check("user", asked((trait, 0.5)))
+        policy.check("user", asked((trait, -2.0)))
+        policy.check("admin", asked((trait, 2.0)))
+    policy.check("user", asked(("sarcasm", 2.0)))
 
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
