@@ -50,7 +50,7 @@ def test_all_of_it_reaches_the_engine_as_it_was_said() -> None:
 
 
 def test_traits_in_one_place_are_said_in_the_short_form() -> None:
-    traits = [{"name": "sarcasm", "scalar": 1}, {"name": "sarcasm", "scalar": 2}]
+    traits: list[Any] = [{"name": "sarcasm", "scalar": 1}, {"name": "sarcasm", "scalar": 2}]
     inputs = steering_inputs(Steering(traits=traits, layers=[1], positions="prompt"))
     assert inputs == {
         "trait": ["sarcasm", "sarcasm"],
@@ -58,12 +58,12 @@ def test_traits_in_one_place_are_said_in_the_short_form() -> None:
         "layers": [1],
         "positions": ["prompt"],
     }
-    placed = [{**each, "layers": [1], "positions": "prompt"} for each in traits]
+    placed: list[Any] = [{**each, "layers": [1], "positions": "prompt"} for each in traits]
     assert steering_inputs(Steering(traits=placed)) == inputs
 
 
 def test_layers_and_positions_hold_for_the_traits_that_name_none() -> None:
-    traits = [{"name": "a", "scalar": 1, "layers": [3]}, {"name": "b", "scalar": 1}]
+    traits: list[Any] = [{"name": "a", "scalar": 1, "layers": [3]}, {"name": "b", "scalar": 1}]
     fields = SteeringFields(traits=traits, layers=[1, 2], positions="response")
     placed = [(each.name, each.layers, each.positions) for each in fields.placed_traits]
     assert placed == [("a", [3], "response"), ("b", [1, 2], "response")]
