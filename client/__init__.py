@@ -7,7 +7,6 @@ from persona_client.comparisons import (
     AnswerChunk,
     ComparedAnswer,
     Comparison,
-    Steering,
     Sweep,
     SweptAnswer,
 )
@@ -24,19 +23,23 @@ from persona_client.errors import (
 from persona_client.rest import PersonaClient
 from persona_client.rest_async import AsyncPersonaClient
 from persona_client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
+from persona_client.steering import Addition, Condition, Operation, Steering, Window
 
 __all__ = [
+    "Addition",
     "AnswerChunk",
     "AsyncPersonaClient",
     "Chunk",
     "ComparedAnswer",
     "Comparison",
     "Completion",
+    "Condition",
     "ConnectionFailedError",
     "InvalidRequestError",
     "LikelyToken",
     "NotAllowedError",
     "NotFoundError",
+    "Operation",
     "OverloadedError",
     "PersonaClient",
     "PersonaError",
@@ -48,4 +51,5 @@ __all__ = [
     "TokenLogprob",
     "Trait",
     "UnavailableError",
+    "Window",
 ]

@@ -16,12 +16,13 @@ from persona_client.comparisons import (
     AnswerChunk,
     ComparedAnswer,
     Comparison,
-    Steering,
     Sweep,
     SweptAnswer,
 )
+from persona_client.errors import InvalidRequestError
 from persona_client.readers import AnswersReader, CompletionReader, StreamReader
 from persona_client.results import Chunk, Completion, Status, Trait
+from persona_client.steering import Operation, Steering, as_steering
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -88,14 +89,37 @@ class Question(Generic[Item, W]):
         return StreamCall(self.path, {**self.body, "stream": True}, self.reader)
 
 
-def generation(
-    prompt: str | None, trait: str | None, scalar: float, options: protocol.Options
+def baseline(
+    prompt: str | None, options: protocol.Sampling | protocol.Options
 ) -> Question[Chunk, Completion]:
-    """Asks for an answer, steered if a trait is named."""
-    path, body = "/api/v1/generate/baseline", _prompt(prompt, options)
+    """Asks for an answer without steering."""
+    body = _prompt(prompt, options)
+    return Question("/api/v1/generate/baseline", body, Completion.from_json, CompletionReader)
+
+
+def generation(
+    prompt: str | None, trait: str | None, scalar: float | None, options: protocol.Options
+) -> Question[Chunk, Completion]:
+    """Asks for an answer, steered if a trait is named or `steering` is among the options."""
+    if trait is None and options.get("steering") is None:
+        return baseline(prompt, options)
+    body = _prompt(prompt, options)
     if trait is not None:
-        path, body = "/api/v1/generate", {**body, "trait": trait, "scalar": scalar}
-    return Question(path, body, Completion.from_json, CompletionReader)
+        body |= {"trait": trait, "scalar": scalar}
+    return Question("/api/v1/generate", body, Completion.from_json, CompletionReader)
+
+
+def steered_generation(
+    prompt: str | None, trait: str | None, scalar: float | None, options: protocol.Options
+) -> Question[Chunk, Completion]:
+    """Asks for a steered answer.
+
+    Raises:
+        InvalidRequestError: Nothing says what to steer it by.
+    """
+    if trait is None and options.get("steering") is None:
+        raise InvalidRequestError("give a trait and a scalar, steering, or both")
+    return generation(prompt, trait, scalar, options)
 
 
 def comparison(
@@ -105,8 +129,8 @@ def comparison(
     options: protocol.Sampling,
 ) -> Question[AnswerChunk | ComparedAnswer, Comparison]:
     """Asks for answers under several steerings."""
-    asked = [each if isinstance(each, Steering) else Steering(each) for each in steerings]
-    body = {**_prompt(prompt, options), "steerings": [each.to_json() for each in asked]}
+    asked = [as_steering(each).to_json() for each in steerings]
+    body = {**_prompt(prompt, options), "steerings": asked}
     if not baseline:
         body["baseline"] = False
     reader = partial(AnswersReader, ComparedAnswer.from_json, Comparison.of_answers)
@@ -115,17 +139,32 @@ def comparison(
 
 def sweep(
     prompt: str | None,
-    trait: str,
-    scalars: Sequence[float],
+    swept: Mapping[str, Any],
     scores: bool,
     options: protocol.Options,
 ) -> Question[AnswerChunk | SweptAnswer, Sweep]:
-    """Asks for answers at several strengths of a trait."""
-    body = {**_prompt(prompt, options), "trait": trait, "scalars": list(scalars)}
+    """Asks for answers at several scalars or values; `swept` is what `of_series` returns."""
+    body = {**_prompt(prompt, options), **swept}
     if scores:
         body["scores"] = True
     reader = partial(AnswersReader, SweptAnswer.from_json, Sweep)
     return Question("/api/v1/sweep", body, Sweep.from_json, reader)
+
+
+def of_series(
+    trait: str | None,
+    scalars: Sequence[float] | None,
+    operation: Operation | None,
+    values: Sequence[float] | None,
+) -> dict[str, Any]:
+    """Returns what a request says of the trait and its scalars, or the operation and its values."""
+    series = {
+        "trait": trait,
+        "scalars": scalars and list(scalars),
+        "operation": operation and operation.to_json(),
+        "values": values and list(values),
+    }
+    return {name: value for name, value in series.items() if value is not None}
 
 
 def traits() -> Call[dict[str, Trait]]:
@@ -177,7 +216,9 @@ def _reading(read: Callable[[Mapping[str, Any]], T]) -> Callable[[httpx.Response
 
 
 def _prompt(prompt: str | None, options: protocol.Sampling) -> dict[str, Any]:
-    body = {name: value for name, value in options.items() if value is not None}
+    body: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if "steering" in body:
+        body["steering"] = as_steering(body["steering"]).to_json()
     return body if prompt is None else {**body, "prompt": prompt}
 
 

@@ -4,42 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from persona_client.results import ANSWER_READERS, Chunk, Readouts, TokenLogprob, fields_in
-
-if TYPE_CHECKING:
-    from persona_client.protocol import Positions
-
-
-@dataclass(frozen=True)
-class Steering:
-    """What to steer an answer by.
-
-    Attributes:
-        traits: Scalars by trait; several add up.
-        layers: The decoder blocks to steer; each vector's own choice if `None`.
-        positions: Which tokens to steer; all if `None`.
-        label: How to call the answer; its traits and scalars if `None`.
-    """
-
-    traits: Mapping[str, float]
-    layers: tuple[int, ...] | None = None
-    positions: Positions | None = None
-    label: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what a request says."""
-        body: dict[str, Any] = {
-            "traits": [{"name": name, "scalar": scalar} for name, scalar in self.traits.items()]
-        }
-        if self.layers is not None:
-            body["layers"] = list(self.layers)
-        if self.positions is not None:
-            body["positions"] = self.positions
-        if self.label is not None:
-            body["label"] = self.label
-        return body
 
 
 @dataclass(frozen=True)
@@ -93,19 +60,28 @@ class ComparedAnswer(OneAnswer):
 
 @dataclass(frozen=True)
 class SweptAnswer(OneAnswer):
-    """An answer of a sweep; its index is the scalar's place.
+    """An answer of a sweep; its index is the place of its scalar or value.
 
     Attributes:
+        scalar: The trait's scalar; `None` if the sweep was over an operation's values.
+        value: The operation's value, if it was over those.
         score: How far it points along the trait, if scores were asked for and it could be read.
     """
 
-    scalar: float
+    scalar: float | None
     score: float | None
+    value: float | None = None
+
+    @property
+    def number(self) -> float:
+        """The scalar, or the value."""
+        return (self.value if self.scalar is None else self.scalar) or 0.0
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> SweptAnswer:
         """Reads an answer, or the data of an `answer` event."""
-        return cls(**_common(body), scalar=body["scalar"], score=body["score"])
+        scalar, value, score = (body.get(name) for name in ("scalar", "value", "score"))
+        return cls(**_common(body), scalar=scalar, score=score, value=value)
 
 
 @dataclass(frozen=True)
@@ -147,7 +123,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The answers to one prompt at several strengths of a trait, in order; see `Comparison`."""
+    """The answers to one prompt at several scalars or values, in order; see `Comparison`."""
 
     success: bool
     seed: int

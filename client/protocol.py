@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import httpx
 
 from persona_client.errors import ConnectionFailedError, PersonaError, ServerError, error_of_status
+from persona_client.steering import Positions, Steering
 
 T = TypeVar("T")
 
@@ -25,8 +26,6 @@ RETRIES = 2
 
 API_KEY_VARIABLE = "PERSONA_API_KEY"
 """Where the API key comes from if the program does not give it."""
-
-Positions = Literal["all", "prompt", "response"]
 
 
 class Sampling(TypedDict, total=False):
@@ -57,10 +56,14 @@ class Sampling(TypedDict, total=False):
 
 
 class Options(Sampling, total=False):
-    """What a steered generation may be told besides its prompt and steering."""
+    """What a steered generation may be told besides its prompt, a trait and a scalar.
+
+    `layers` and `positions` are those of that trait. What `steering` says is added to it.
+    """
 
     layers: list[int]
     positions: Positions
+    steering: Steering | Mapping[str, float]
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:

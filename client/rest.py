@@ -16,13 +16,13 @@ from persona_client.comparisons import (
     AnswerChunk,
     ComparedAnswer,
     Comparison,
-    Steering,
     Sweep,
     SweptAnswer,
 )
 from persona_client.errors import PersonaError
 from persona_client.results import Chunk, Completion, Status, Trait
 from persona_client.retries import Attempts, RetryPolicy
+from persona_client.steering import Operation, Steering
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -159,31 +159,36 @@ class PersonaClient:
         self._http.close()
 
     def generate(
-        self, prompt: str | None, *, trait: str, scalar: float, **options: Unpack[protocol.Options]
+        self,
+        prompt: str | None,
+        *,
+        trait: str | None = None,
+        scalar: float | None = None,
+        **options: Unpack[protocol.Options],
     ) -> Completion:
         """Answers a prompt under steering.
 
         Args:
             prompt: The prompt; `None` when `messages` is among the options.
-            trait: The trait to steer.
+            trait: The trait to steer; `steering`, among the options, is enough without.
             scalar: How strongly: above 0 for more of the trait, below for less.
             **options: See `protocol.Options`.
         """
-        return self._call(calls.generation(prompt, trait, scalar, options).call)
+        return self._call(calls.steered_generation(prompt, trait, scalar, options).call)
 
-    def baseline(self, prompt: str | None, **options: Unpack[protocol.Options]) -> Completion:
+    def baseline(self, prompt: str | None, **options: Unpack[protocol.Sampling]) -> Completion:
         """Answers a prompt as `generate` does, without steering."""
-        return self._call(calls.generation(prompt, None, 0.0, options).call)
+        return self._call(calls.baseline(prompt, options).call)
 
     def stream(
         self,
         prompt: str | None,
         *,
         trait: str | None = None,
-        scalar: float = 0.0,
+        scalar: float | None = None,
         **options: Unpack[protocol.Options],
     ) -> CompletionStream:
-        """Answers a prompt as `generate` does, piece by piece; without a trait, a baseline."""
+        """Answers a prompt as `generate` does, piece by piece; without steering, a baseline."""
         call = calls.generation(prompt, trait, scalar, options).stream
         return CompletionStream(self._http, self._retries, call)
 
@@ -224,36 +229,44 @@ class PersonaClient:
         self,
         prompt: str | None,
         *,
-        trait: str,
-        scalars: Sequence[float],
+        trait: str | None = None,
+        scalars: Sequence[float] | None = None,
+        operation: Operation | None = None,
+        values: Sequence[float] | None = None,
         scores: bool = False,
         **options: Unpack[protocol.Options],
     ) -> Sweep:
-        """Answers a prompt at several strengths of a trait at once.
+        """Answers a prompt at several scalars of a trait, or values of an operation, at once.
 
         Args:
             prompt: The prompt; `None` when `messages` is among the options.
             trait: The trait to steer.
             scalars: How strongly.
+            operation: The operation, without a value, in place of a trait.
+            values: Its values.
             scores: Whether to read how far each answer points along the trait.
             **options: See `protocol.Options`.
 
         Raises:
             PersonaError: The call failed; of answers that failed alone, each says so itself.
         """
-        return self._call(calls.sweep(prompt, trait, scalars, scores, options).call)
+        series = calls.of_series(trait, scalars, operation, values)
+        return self._call(calls.sweep(prompt, series, scores, options).call)
 
     def sweep_stream(
         self,
         prompt: str | None,
         *,
-        trait: str,
-        scalars: Sequence[float],
+        trait: str | None = None,
+        scalars: Sequence[float] | None = None,
+        operation: Operation | None = None,
+        values: Sequence[float] | None = None,
         scores: bool = False,
         **options: Unpack[protocol.Options],
     ) -> Stream[AnswerChunk | SweptAnswer, Sweep]:
         """Answers as `sweep`, piece by piece: pieces as they come, each answer when it ends."""
-        call = calls.sweep(prompt, trait, scalars, scores, options).stream
+        series = calls.of_series(trait, scalars, operation, values)
+        call = calls.sweep(prompt, series, scores, options).stream
         return Stream(self._http, self._retries, call)
 
     def traits(self) -> dict[str, Trait]:

@@ -27,6 +27,7 @@ from persona_client.errors import (
 )
 from persona_client.protocol import Options
 from persona_client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
+from persona_client.steering import as_steering
 from triton_models import control
 from triton_models.contract import tensors
 from triton_models.contract.request import unsigned_seed
@@ -84,7 +85,8 @@ class TritonPersonaClient:
 
         Args:
             prompt: The prompt; `""` when `messages` is among the options.
-            traits: For each trait to steer its scalar; they add up. None for a baseline.
+            traits: For each trait to steer its scalar; they add up. None for a baseline, or if
+                `steering`, among the options, says it all.
             **options: See `protocol.Options`.
         """
         inputs = make_inputs(prompt, traits or {}, options, stream=False)
@@ -244,6 +246,8 @@ def make_inputs(
     for name, value in options.items():
         if name in ("messages", "format", "logit_bias"):
             inputs[name] = [json.dumps(value)]
+        elif name == "steering" and value is not None:
+            inputs[name] = [json.dumps(as_steering(value).to_document())]
         elif name == "stop":
             inputs["stop_words"] = [value] if isinstance(value, str) else value
         elif name == "seed" and value is not None:

@@ -13,6 +13,7 @@ from persona_client.cli import (
     extract,
     generate,
     status,
+    sweep,
     upload,
 )
 from persona_client.cli.keys import keys_app
@@ -37,7 +38,7 @@ vectors_app.command("calibrate")(calibrate.calibrate)
 vectors_app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(generate.generate)
 app.command("compare")(compare.compare)
-app.command("sweep")(compare.sweep)
+app.command("sweep")(sweep.sweep)
 app.command("chat")(chat.chat)
 app.command("status")(status.status)
 app.add_typer(keys_app, name="keys")

@@ -10,7 +10,7 @@ import typer
 from typing_extensions import Unpack
 
 from persona_client import protocol
-from persona_client.cli import options, output, server_call
+from persona_client.cli import options, output, server_call, steering_options
 from persona_client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
 from persona_client.errors import PersonaError
 from persona_client.rest import PersonaClient
@@ -19,27 +19,28 @@ from persona_client.rest import PersonaClient
 @options.declared_together
 def chat(
     steer: Annotated[
-        str | None, typer.Option(help="The steering to begin with, as sarcasm=2,helpfulness=-1.")
+        str | None, typer.Option(help="The traits to begin with, as sarcasm=2,helpfulness=-1.")
     ] = None,
     system: options.System = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each answer as a line of JSON.")
     ] = False,
     url: options.Url = protocol.DEFAULT_URL,
-    **given: Unpack[options.SamplingOptions],
+    **given: Unpack[steering_options.SteeredChatOptions],
 ) -> None:
     """Talk to the model, changing what steers it on the way; /help lists the commands.
 
     Reads lines from standard input. If that is no terminal, exits with status 1 if anything failed.
     """
     conversation = Conversation(system or "")
-    for trait, scalar in options.steering(steer).items() if steer else ():
+    for trait, scalar in steering_options.scalars(steer).items():
         conversation.steer(trait, scalar)
-    sampling = options.sampling(**given)
+    sampling = options.sampling(**options.part(options.SamplingOptions, given))
+    bounds = steering_options.steering({}, [], None, given)
 
     def run(client: PersonaClient) -> None:
         lines = server_call.standard_input()
-        failed = _loop(Chat(client, conversation, sampling, _say), lines, as_json)
+        failed = _loop(Chat(client, conversation, bounds, sampling, _say), lines, as_json)
         if failed and not lines.isatty():
             raise typer.Exit(1)
 

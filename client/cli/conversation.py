@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from persona_client.comparisons import ComparedAnswer, Steering
-from persona_client.errors import PersonaError
-from persona_client.protocol import Sampling
-from persona_client.rest import PersonaClient, Stream
-from persona_client.results import Chunk
+from persona_client.protocol import Options, Sampling
+from persona_client.rest import CompletionStream, PersonaClient
+from persona_client.steering import Steering
 
 
 def describe(traits: dict[str, float]) -> str:
@@ -68,17 +67,27 @@ class Leave(Exception):  # noqa: N818  # nothing went wrong
 
 
 class Chat:
-    """Answers a person's lines: commands, or what to say to the model."""
+    """Answers a person's lines: commands, or what to say to the model.
+
+    Args:
+        client: Talks to the server.
+        conversation: What was said before.
+        bounds: What holds for all answers, besides the traits that are turned up or down.
+        options: The same, of how tokens are chosen.
+        say: Tells the person what is no answer.
+    """
 
     def __init__(
         self,
         client: PersonaClient,
         conversation: Conversation,
+        bounds: Steering,
         options: Sampling,
         say: Callable[[str], None],
     ) -> None:
         self.conversation = conversation
         self._client = client
+        self._bounds = bounds
         self._options = options
         self._say = say
         self._commands: dict[str, tuple[str, str, Callable[[str], None]]] = {
@@ -128,20 +137,17 @@ class Chat:
             if not turn.answer:
                 self.conversation.turns.remove(turn)
 
-    def _stream(self, traits: dict[str, float]) -> Stream[Any, Any]:
-        # A comparison takes several traits, a generation takes one.
-        messages: Sampling = {**self._options, "messages": self.conversation.messages()}
-        if not traits:
-            return self._client.stream(None, **messages)
-        return self._client.compare_stream(None, [Steering(traits)], baseline=False, **messages)
+    def _stream(self, traits: dict[str, float]) -> CompletionStream:
+        asked = cast(Options, {**self._options, "messages": self.conversation.messages()})
+        steering = dataclasses.replace(self._bounds, traits=traits)
+        if steering.steers:
+            asked["steering"] = steering
+        return self._client.stream(None, **asked)
 
-    def _pieces(self, stream: Stream[Any, Any], turn: Turn) -> Iterator[str]:
-        for event in stream:
-            if isinstance(event, Chunk):
-                turn.answer += event.text
-                yield event.text
-            elif isinstance(event, ComparedAnswer) and event.error:
-                raise PersonaError(event.error, code=event.code or "")
+    def _pieces(self, stream: CompletionStream, turn: Turn) -> Iterator[str]:
+        for chunk in stream:
+            turn.answer += chunk.text
+            yield chunk.text
 
     def _trait(self, argument: str) -> None:
         name, _, number = argument.partition(" ")

@@ -16,3 +16,9 @@ def fail(message: str) -> NoReturn:
     """Prints what went wrong as one line and exits with status 1."""
     output.print_error(message)
     raise typer.Exit(1)
+
+
+def fail_unless(success: bool) -> None:
+    """Exits with status 1 if something failed that has been shown already."""
+    if not success:
+        raise typer.Exit(1)

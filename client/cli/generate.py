@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Unpack
 
 from persona_client import protocol
-from persona_client.cli import options, output, server_call
+from persona_client.cli import options, output, server_call, steering_options
 from persona_client.rest import PersonaClient
 
 Logprobs = Annotated[
@@ -25,32 +25,37 @@ def generate(
     scalar: Annotated[
         float | None, typer.Option(help="Above 0 for more of the trait, below for less.")
     ] = None,
+    steer: steering_options.Steer = None,
     layers: options.Layers = None,
+    positions: options.Positions = "all",
     monitor: options.Monitor = None,
     logprobs: Logprobs = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
-    **given: Unpack[options.PromptOptions],
+    **given: Unpack[steering_options.SteeredPromptOptions],
 ) -> None:
     """Answer a prompt, printing the text as it arrives."""
     if (trait is None) != (scalar is None):
         raise typer.BadParameter("give --trait and --scalar together, or neither for a baseline")
-    if trait is None and layers is not None:
-        raise typer.BadParameter("--layers says where to steer: give --trait and --scalar, too")
-    sampling = options.prompt_sampling(**given, monitor=monitor, logprobs=logprobs)
-    steered = options.steered(sampling, layers)
+    steering = steering_options.steering(
+        steering_options.scalars(steer), options.blocks(layers), positions, given
+    )
+    is_placed = any((steering.layers, steering.when, steering.window))
+    if trait is None and is_placed and not steering.steers:
+        raise typer.BadParameter(
+            "--layers, --when and --window say where to steer: say by what, as with --steer, too"
+        )
+    sampling = options.prompt_sampling(given, monitor=monitor, logprobs=logprobs)
+    asked = steering_options.asked(sampling, trait, steering)
 
     def run(client: PersonaClient, text: str) -> None:
-        if as_json:
-            if trait is None:
-                completion = client.baseline(text, **sampling)
-            else:
-                completion = client.generate(text, trait=trait, scalar=scalar or 0.0, **steered)
-            output.print_json(dataclasses.asdict(completion))
-            return
-        with client.stream(text, trait=trait, scalar=scalar or 0.0, **steered) as stream:
+        with client.stream(text, trait=trait, scalar=scalar, **asked) as stream:
             for chunk in stream:
-                output.write(chunk.text)
+                if not as_json:
+                    output.write(chunk.text)
+        if as_json:
+            output.print_json(dataclasses.asdict(stream.completion))
+            return
         output.write("\n")
         output.print_details(stream.completion)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, cast, get_args, get_type_hints
+from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 import typer
 
 from persona_client import protocol
+from persona_client import steering as fields
 
 Url = Annotated[str, typer.Option(help="Address of the gateway.", envvar="PERSONA_URL")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -25,7 +26,7 @@ Layers = Annotated[
     typer.Option(help="The blocks to steer, like 15,20 or 10-14; none: the vector's own."),
 ]
 Positions = Annotated[
-    protocol.Positions,
+    fields.Positions,
     typer.Option(help="Which tokens to steer; response shares the prompt's work."),
 ]
 
@@ -81,6 +82,11 @@ def declared_together(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def part(group: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what was given of a group of options."""
+    return {name: given[name] for name in get_type_hints(group)}
+
+
 def sampling(**given: Any) -> protocol.Sampling:
     """Returns what was given of the options that requests have, under the requests' names."""
     options: protocol.Sampling = {}
@@ -91,30 +97,12 @@ def sampling(**given: Any) -> protocol.Sampling:
     return options
 
 
-def prompt_sampling(
-    *,
-    system: str | None,
-    json_schema: Path | None,
-    regex: str | None,
-    choice: list[str] | None,
-    grammar: Path | None,
-    **given: Any,
-) -> protocol.Sampling:
+def prompt_sampling(given: PromptOptions, **more: Any) -> protocol.Sampling:
     """Returns what was given of `PromptOptions` and others, under the requests' names."""
-    form = _answer_format(json_schema, regex, choice, grammar)
-    return sampling(system_prompt=system, format=form, **given)
-
-
-def steered(
-    options: protocol.Sampling, layers: str | None, positions: protocol.Positions | None = None
-) -> protocol.Options:
-    """Returns a steered generation's options: those, and where to steer as far as it is said."""
-    found = cast(protocol.Options, dict(options))
-    if named := blocks(layers):
-        found["layers"] = named
-    if positions is not None:
-        found["positions"] = positions
-    return found
+    picked = part(PromptOptions, given)
+    forms = [picked.pop(name) for name in ("json_schema", "regex", "choice", "grammar")]
+    system = picked.pop("system")
+    return sampling(system_prompt=system, format=_answer_format(*forms), **picked, **more)
 
 
 def _answer_format(
@@ -157,20 +145,6 @@ def numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise typer.BadParameter(f"--scalars is {text!r}: give numbers like -2,0,2") from None
-
-
-def steering(text: str) -> dict[str, float]:
-    """Reads a steering as an option has it: `sarcasm=2,helpfulness=-1`."""
-    scalars: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, scalar = part.partition("=")
-        try:
-            scalars[name.strip()] = float(scalar)
-        except ValueError:
-            raise typer.BadParameter(
-                f"--steer is {text!r}: give traits and scalars like sarcasm=2,helpfulness=-1"
-            ) from None
-    return scalars
 
 
 def blocks(text: str | None) -> list[int]:

@@ -29,21 +29,21 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: it.advance(task)
 
 
-def print_sweep(trait: str, answers: Sequence[SweptAnswer], scored: bool) -> None:
-    """Prints a line for each answer: its scalar, its score as a number and a bar, its text."""
+def print_sweep(title: str, answers: Sequence[SweptAnswer], scored: bool) -> None:
+    """Prints a line for each answer: scalar or value, score as a number and a bar, and text."""
     console = Console(highlight=False)
     if not console.is_terminal:
         # Whoever reads it from a file has no width that could be asked for.
         console = Console(highlight=False, width=_PIPED_WIDTH)
     table = Table(box=None, pad_edge=False)
-    table.add_column(Text(trait), justify="right")
+    table.add_column(Text(title), justify="right")
     if scored:
         table.add_column("score", justify="right")
         table.add_column("")
     table.add_column("answer", ratio=1, overflow="fold")
     reach = max((abs(each.score) for each in answers if each.score is not None), default=0.0)
     for each in answers:
-        cells = [f"{each.scalar:+g}" if each.scalar else "0"]
+        cells = [f"{each.scalar:+g}" if each.scalar else f"{each.number:g}"]
         if scored:
             cells += ["", ""] if each.score is None else [f"{each.score:+.2f}", _bar(each, reach)]
         table.add_row(*cells, Text(output.printable(output.shown(each))))
@@ -65,8 +65,8 @@ def can_plot() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def write_plot(path: Path, trait: str, answers: Sequence[SweptAnswer]) -> None:
-    """Draws the scores over the scalars.
+def write_plot(path: Path, axis: str, answers: Sequence[SweptAnswer]) -> None:
+    """Draws the scores over the scalars or values.
 
     Raises:
         OSError: The file cannot be written.
@@ -75,10 +75,10 @@ def write_plot(path: Path, trait: str, answers: Sequence[SweptAnswer]) -> None:
     # Without `pyplot`, which would look for a screen.
     from matplotlib.figure import Figure
 
-    scored = sorted((each.scalar, each.score) for each in answers if each.score is not None)
+    scored = sorted((each.number, each.score) for each in answers if each.score is not None)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot([scalar for scalar, _ in scored], [score for _, score in scored], marker="o")
+    axes.plot([number for number, _ in scored], [score for _, score in scored], marker="o")
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    axes.set(xlabel=f"scalar of {trait}", ylabel="mean projection of the answer")
+    axes.set(xlabel=axis, ylabel="mean projection of the answer")
     figure.savefig(path, dpi=150)

@@ -157,7 +157,7 @@ class SweepRequest(BaselineRequest):
     )
     layers: Layers = None
     positions: Positions = None
-    steering: Steering | None = Field(
+    steering: SteeringFields | None = Field(
         default=None, description="What to steer all answers by, besides."
     )
     scores: Boolean = Field(

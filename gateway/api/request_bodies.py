@@ -27,8 +27,9 @@ from gateway.api.field_types import (
 )
 from gateway.api.steering_fields import (
     EXAMPLE_OPERATIONS,
+    NOTHING,
+    STEERS,
     SteeredTrait,
-    Steering,
     SteeringFields,
     TraitScalar,
 )
@@ -45,7 +46,7 @@ _TRAIT_OR_STEERING: JsonValue = [
     {
         "required": ["steering"],
         "properties": {
-            "steering": {"type": "object"},
+            "steering": {"type": "object", "anyOf": STEERS},
             **{name: {"type": "null"} for name in ("trait", "scalar", "layers", "positions")},
         },
     },
@@ -262,7 +263,7 @@ class GenerateRequest(BaselineRequest):
     )
 
     # Before `trait` and what goes with it, whose validators look at it.
-    steering: Steering | None = Field(
+    steering: SteeringFields | None = Field(
         default=None,
         description=(
             "What to steer by in full: several traits, bounds, a condition, a window. It is added "
@@ -296,8 +297,12 @@ class GenerateRequest(BaselineRequest):
     @field_validator("trait")
     @classmethod
     def _trait_or_steering(cls, trait: str | None, info: ValidationInfo) -> str | None:
-        if trait is None and info.data.get("steering", ()) is None:
-            raise PydanticCustomError("missing", "Field required: give a trait, or steering")
+        if trait is None and "steering" in info.data:
+            steering = info.data["steering"]
+            if steering is None:
+                raise PydanticCustomError("missing", "Field required: give a trait, or steering")
+            if not steering.steers:
+                raise ValueError(f"{NOTHING} in steering, or a trait")
         return trait
 
     @field_validator("scalar")

@@ -62,10 +62,14 @@ _BOUNDS: JsonValue = {
     "properties": {"kind": {"not": {"const": "ablate"}}, "value": {"type": "number"}},
     "required": ["value"],
 }
-_STEERS: JsonValue = [
+NOTHING = "there is nothing to steer by: give traits, operations, or both"
+
+STEERS: list[JsonValue] = [
     {"properties": {name: {"type": "array", "minItems": 1}}, "required": [name]}
     for name in ("traits", "operations")
 ]
+"""The documentation of what there is to steer by."""
+
 _ONE_BOUND: JsonValue = [
     {
         "properties": {given: {"type": "number"}, other: {"type": "null"}},
@@ -241,6 +245,11 @@ class SteeringFields(BaseModel):
         return ", ".join(words)
 
     @property
+    def steers(self) -> bool:
+        """Whether there is anything to steer by."""
+        return bool(self.traits or self.operations)
+
+    @property
     def named_traits(self) -> set[str]:
         """The traits that it names anywhere."""
         names = {each.name for each in self.traits} | {each.trait for each in self.operations}
@@ -275,12 +284,12 @@ class SteeringFields(BaseModel):
 class Steering(SteeringFields):
     """What to steer an answer by."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": _STEERS})
+    model_config = ConfigDict(json_schema_extra={"anyOf": STEERS})
 
     @model_validator(mode="after")
     def _steers(self) -> Steering:
-        if not self.traits and not self.operations:
-            raise ValueError("there is nothing to steer by: give traits, operations, or both")
+        if not self.steers:
+            raise ValueError(NOTHING)
         return self
 
 

@@ -68,7 +68,7 @@ def _events(content: bytes) -> None:
     for call in (
         calls.generation("Hi", None, 0.0, {}).stream,
         calls.comparison("Hi", [{"sarcasm": 1.0}], True, {}).stream,
-        calls.sweep("Hi", "sarcasm", [1.0], False, {}).stream,
+        calls.sweep("Hi", {}, False, {}).stream,
     ):
         reader: Any = call.reader()
         with contextlib.suppress(PersonaError):

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from persona_client.cli.app import app
 from persona_client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
-from persona_client.comparisons import AnswerChunk, Steering
 from persona_client.errors import PersonaError, UnavailableError
 from persona_client.results import Chunk
+from persona_client.steering import Steering
 
 
 class Script:
@@ -42,6 +42,7 @@ class Client:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Mapping[str, float], list[dict[str, str]]]] = []
+        self.steerings: list[Steering | None] = []
         self.events: list[Any] = [Chunk("Hel", 1), Chunk("lo", 2)]
         self.last = Script([])
 
@@ -54,17 +55,11 @@ class Client:
     def traits(self) -> dict[str, None]:
         return {"sarcasm": None, "flattery": None}
 
-    def stream(self, prompt: None, **options: Any) -> Script:
-        return self._answer({}, options)
+    def stream(self, prompt: None, *, steering: Steering | None = None, **options: Any) -> Script:
+        self.steerings.append(steering)
+        return self._answer(steering.traits if steering else {}, options)
 
-    def compare_stream(
-        self, prompt: None, steerings: list[Steering], *, baseline: bool, **options: Any
-    ) -> Script:
-        assert not baseline
-        (steering,) = steerings
-        return self._answer(steering.traits, options)
-
-    def _answer(self, traits: Mapping[str, float], options: dict[str, Any]) -> Script:
+    def _answer(self, traits: Mapping[str, Any], options: dict[str, Any]) -> Script:
         self.asked.append((dict(traits), options["messages"]))
         self.last = Script(self.events)
         return self.last
@@ -82,7 +77,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def chat(client: Client, said: list[str]) -> Chat:
-    return Chat(cast(Any, client), Conversation(), {"temperature": 0.0}, said.append)
+    return Chat(cast(Any, client), Conversation(), Steering({}), {"temperature": 0.0}, said.append)
 
 
 def answer(chat: Chat, text: str) -> str:
@@ -253,7 +248,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(piped: Client) -> None:
 
 
 def test_answers_can_be_lines_of_json(piped: Client) -> None:
-    piped.events = [AnswerChunk("Hi", 1, index=1)]
+    piped.events = [Chunk("Hi", 1)]
     result = persona("--json", lines="/trait sarcasm 1\nhi\n")
     assert [json.loads(line) for line in result.stdout.splitlines()] == [
         {"response": "Hi", "traits": {"sarcasm": 1.0}, "stopped": False}

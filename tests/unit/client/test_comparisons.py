@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from persona_client import calls
-from persona_client.comparisons import AnswerChunk, Comparison, Steering, SweptAnswer
+from persona_client.comparisons import AnswerChunk, Comparison, SweptAnswer
+from persona_client.steering import Steering
 from tests.unit.client.event_text import feed
 
 
@@ -84,7 +85,8 @@ def test_a_comparison_without_a_baseline_has_none() -> None:
 
 
 def test_a_sweep_s_answers_come_in_order_and_failed_ones_say_why() -> None:
-    call = calls.sweep("hi", "sarcasm", (0, 1), True, {"positions": "response"}).stream
+    series = calls.of_series("sarcasm", (0, 1), None, None)
+    call = calls.sweep("hi", series, True, {"positions": "response"}).stream
     assert call.body == {
         "prompt": "hi",
         "trait": "sarcasm",

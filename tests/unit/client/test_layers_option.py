@@ -41,7 +41,7 @@ async def test_the_blocks_reach_the_model(
     [
         ("one", ("--trait", "sarcasm", "--scalar", "2"), "give blocks like 15,20 or 1-35"),
         ("4-2", ("--trait", "sarcasm", "--scalar", "2"), "give blocks like 15,20 or 1-35"),
-        ("1", (), "give --trait and --scalar"),
+        ("1", (), "say by what, as with --steer"),
     ],
 )
 def test_layers_that_cannot_be_meant_are_refused(

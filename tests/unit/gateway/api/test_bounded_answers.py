@@ -37,6 +37,14 @@ async def test_an_answer_repeats_the_steering_of_its_request(server: Server, str
     assert "steering" not in (await server.http.post("/api/v1/generate", json=plain)).json()
 
 
+async def test_a_condition_and_a_window_are_for_the_short_form_as_well(server: Server) -> None:
+    where = {"when": {"trait": "flattery", "above": 1.0}, "window": {"from": 1, "to": 3}}
+    body = {"prompt": "hi", "trait": "sarcasm", "scalar": 1, "steering": where}
+    assert (await server.http.post("/api/v1/generate", json=body)).status_code == 200
+    assert documents(server) == [where]
+    assert server.asked[0]["trait"] == ["sarcasm"]
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -45,7 +53,7 @@ async def test_an_answer_repeats_the_steering_of_its_request(server: Server, str
         ({"scalar": 1, "steering": ABLATION}, "scalar: it is a trait's"),
         ({"layers": [1], "steering": ABLATION}, "layers: it is of what trait and scalar say"),
         ({"positions": "all", "steering": ABLATION}, "give positions within steering"),
-        ({"steering": {}}, "steering: there is nothing to steer by"),
+        ({"steering": {}}, "trait: there is nothing to steer by"),
         ({"steering": {**ABLATION, "while": {}}}, "steering.while"),
         ({"steering": {"operations": [{"trait": "a", "kind": "clip"}]}}, "operations.0.kind"),
         ({"steering": {**ABLATION, "window": {"from": True}}}, "steering.window.from"),

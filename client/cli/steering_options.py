@@ -1,0 +1,193 @@
+"""The options that say how to steer, and how their values are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, TypedDict, cast
+
+import typer
+
+from persona_client import protocol
+from persona_client.cli import options
+from persona_client.steering import (
+    Condition,
+    Operation,
+    OperationKind,
+    Positions,
+    Steering,
+    Unit,
+    Window,
+)
+
+_BOUND = "of how far the answer points along a trait, as a number or percentile; may be repeated"
+
+Steer = Annotated[
+    str | None, typer.Option(help="Traits and their scalars, as sarcasm=2,helpfulness=-1.")
+]
+
+
+class SteeringOptions(TypedDict):
+    """What bounds traits, and which tokens are steered."""
+
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRAIT=BOUND", help=f"Upper bound {_BOUND}: maliciousness=p90."),
+    ]
+    floor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRAIT=BOUND", help=f"Lower bound {_BOUND}: helpfulness=3."),
+    ]
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRAIT=BOUND", help="Both bounds at once, in the same way."),
+    ]
+    ablate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRAIT", help="Removes what points along a trait; may be repeated."),
+    ]
+    when: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Steers only tokens that meet it: 'flattery>p90', 'flattery<2.5', 'flattery>3@12' "
+            "(at block 12).",
+        ),
+    ]
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FROM:TO:FADE",
+            help="Steers only these tokens of the answer: 0:40, 10: or 0:40:10, which fades out "
+            "over the last 10.",
+        ),
+    ]
+
+
+class SteeredPromptOptions(options.PromptOptions, SteeringOptions):
+    """What the commands that answer one prompt may be told, how to bound the answer among it."""
+
+
+class SteeredChatOptions(options.SamplingOptions, SteeringOptions):
+    """What a chat may be told, how to bound its answers among it."""
+
+
+Swept = Annotated[
+    str | None,
+    typer.Option(metavar="KIND:TRAIT", help="The bound whose --values to try: cap:sarcasm."),
+]
+Values = Annotated[
+    str | None, typer.Option(help="Bounds to try, separated by commas: 0,5,10 or p50,p90,p99.")
+]
+
+
+def steering(
+    traits: Mapping[str, float],
+    layers: list[int],
+    positions: Positions | None,
+    given: SteeringOptions,
+) -> Steering:
+    """Returns what the options say together: kinds of operations in this order, at these layers."""
+    bounds: tuple[tuple[OperationKind, list[str] | None], ...] = (
+        ("cap", given["cap"]),
+        ("floor", given["floor"]),
+        ("pin", given["pin"]),
+    )
+    blocks = tuple(layers) or None
+    operations = [_operation(kind, text, blocks) for kind, texts in bounds for text in texts or ()]
+    operations += [Operation(trait, "ablate", layers=blocks) for trait in given["ablate"] or ()]
+    return Steering(
+        traits,
+        blocks,
+        positions,
+        operations=tuple(operations),
+        when=_condition(given["when"]) if given["when"] else None,
+        window=_window(given["window"]) if given["window"] else None,
+    )
+
+
+def asked(sampling: protocol.Sampling, trait: str | None, steering: Steering) -> protocol.Options:
+    """Returns a steered generation's options: a trait's own layers and positions are the same."""
+    found = cast(protocol.Options, dict(sampling))
+    if trait is not None and steering.layers is not None:
+        found["layers"] = list(steering.layers)
+    if trait is not None and steering.positions is not None:
+        found["positions"] = steering.positions
+    if steering.steers or steering.when or steering.window:
+        found["steering"] = steering
+    return found
+
+
+def scalars(text: str | None) -> dict[str, float]:
+    """Reads traits and scalars as `--steer` has them: `sarcasm=2,helpfulness=-1`."""
+    found: dict[str, float] = {}
+    for part in text.split(",") if text is not None else ():
+        name, _, scalar = part.partition("=")
+        try:
+            found[name.strip()] = float(scalar)
+        except ValueError:
+            raise typer.BadParameter(
+                f"--steer is {text!r}: give traits and scalars like sarcasm=2,helpfulness=-1"
+            ) from None
+    return found
+
+
+def series(swept: str, values: str | None, layers: list[int]) -> tuple[Operation, list[float]]:
+    """Reads the operation of a sweep, at these layers, and its values."""
+    kind, _, trait = swept.partition(":")
+    kinds: dict[str, OperationKind] = {"cap": "cap", "floor": "floor", "pin": "pin"}
+    if kind not in kinds or not trait:
+        raise typer.BadParameter(
+            f"--operation is {swept!r}: give cap, floor or pin, as cap:sarcasm"
+        )
+    if values is None:
+        raise typer.BadParameter(f"--operation {swept} needs --values, as 0,5,10 or p50,p90")
+    found = [_bound("--values", part) for part in values.split(",")]
+    units = {unit for unit, _ in found}
+    if len(units) > 1:
+        raise typer.BadParameter(f"--values is {values!r}: give numbers or percentiles, not both")
+    operation = Operation(trait, kinds[kind], unit=units.pop(), layers=tuple(layers) or None)
+    return operation, [value for _, value in found]
+
+
+def _operation(kind: OperationKind, text: str, layers: tuple[int, ...] | None) -> Operation:
+    trait, _, bound = text.partition("=")
+    if not trait:
+        raise typer.BadParameter(f"--{kind} is {text!r}: give a trait and a bound, as sarcasm=p90")
+    unit, value = _bound(f"--{kind}", bound)
+    return Operation(trait, kind, value, unit, layers=layers)
+
+
+def _condition(text: str) -> Condition:
+    sign = ">" if ">" in text else "<"
+    trait, _, rest = text.partition(sign)
+    bound, _, layer = rest.partition("@")
+    if not trait.strip() or not rest or (layer and not layer.strip().isdecimal()):
+        raise typer.BadParameter(f"--when is {text!r}: give something like 'flattery>p90'")
+    unit, value = _bound("--when", bound)
+    block = int(layer) if layer else None
+    if sign == ">":
+        return Condition(trait.strip(), above=value, unit=unit, layer=block)
+    return Condition(trait.strip(), below=value, unit=unit, layer=block)
+
+
+def _window(text: str) -> Window:
+    start, *more = text.split(":")
+    numbers = [start, *more]
+    if not 2 <= len(numbers) <= 3 or any(each and not each.isdecimal() for each in numbers):
+        raise typer.BadParameter(f"--window is {text!r}: give FROM:TO or FROM:TO:FADE, as 0:40:10")
+    first, last, fade = (int(each) if each else None for each in (*numbers, "")[:3])
+    return Window(first or 0, last, fade)
+
+
+def _bound(option: str, text: str) -> tuple[Unit | None, float]:
+    text = text.strip()
+    try:
+        value = float(text.removeprefix("p"))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise typer.BadParameter(
+            f"{option} has {text!r} for a bound: give a number like 2.5, or a percentile like p90"
+        )
+    return ("percentile" if text.startswith("p") else None), value
