@@ -25,7 +25,10 @@ def test_the_direct_client_is_a_context_manager_like_the_others() -> None:
 
 def test_the_help_says_all_that_the_groups_do() -> None:
     shown = " ".join(CliRunner().invoke(app, ["--help"]).output.replace("│", " ").split())
-    assert "Make, evaluate, import, export, show and compare vectors; upload and remove" in shown
+    assert (
+        "Make, calibrate, evaluate, import, export, show and compare vectors; upload and remove"
+        in shown
+    )
     assert "evaluate-prompts ranks" in shown
 
 
