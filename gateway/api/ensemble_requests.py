@@ -6,10 +6,11 @@ import json
 from types import MappingProxyType
 from typing import Any
 
+from gateway.api.field_names import BODY_NAMES, renamed
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.api.steering_fields import SteeringFields, TraitScalar
 from gateway.ensemble_request import EnsembleRequest, ensemble_request
-from gateway.errors import PromptSizeError
+from gateway.errors import InvalidRequestError, PromptSizeError
 from gateway.settings import Settings
 from triton_models.contract.errors import CONTEXT_LENGTH_WORDS
 from triton_models.contract.request import GenerationDefaults
@@ -56,18 +57,12 @@ def request_of(
         GatewayError: The prompt cannot be used.
     """
     check_prompt_size(_prompt_size(body, more), settings)
-    fields = body.model_dump(include=set(_SAME_NAME), exclude_none=True)
-    for name in ("max_tokens", "temperature", "top_p"):
-        default = getattr(settings, name)
-        if name not in fields and default is not None:
-            fields[name] = default
-    inputs: dict[str, list[Any]] = {name: [value] for name, value in fields.items()}
+    inputs = _single_values(body, settings)
     inputs[TEXT_INPUT.name] = [body.prompt or ""]
     messages = None
     if body.messages is not None:
         messages = [message.model_dump(exclude_none=True) for message in body.messages]
         inputs["messages"] = [json.dumps(messages, ensure_ascii=False)]
-    inputs |= {name: [True] for name in ("raw", "ignore_eos") if getattr(body, name)}
     if body.stop is not None:
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
     if body.monitor is not None:
@@ -83,7 +78,21 @@ def request_of(
     given = {name: value for name, value in inputs.items() if value} | dict(more)
     tokens = settings.max_tokens
     defaults = GenerationDefaults(max_tokens=tokens) if tokens else GenerationDefaults()
-    return ensemble_request(given, messages, defaults)
+    try:
+        return ensemble_request(given, messages, defaults)
+    except InvalidRequestError as error:
+        raise renamed(error, BODY_NAMES) from error
+
+
+def _single_values(body: BaselineRequest, settings: Settings) -> dict[str, list[Any]]:
+    """Returns the inputs that are a field's value, or the gateway's own default."""
+    fields = body.model_dump(include=set(_SAME_NAME), exclude_none=True)
+    for name in ("max_tokens", "temperature", "top_p"):
+        default = getattr(settings, name)
+        if name not in fields and default is not None:
+            fields[name] = default
+    fields |= {name: True for name in ("raw", "ignore_eos") if getattr(body, name)}
+    return {name: [value] for name, value in fields.items()}
 
 
 def steering_inputs(steering: SteeringFields) -> dict[str, list[Any]]:

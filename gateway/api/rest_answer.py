@@ -7,9 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.api.field_names import BODY_NAMES, renamed
 from gateway.api.response_bodies import GenerateResponse
 from gateway.api.steering_fields import SteeringFields
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, InvalidRequestError
 from gateway.generation.generation import Generation
 from gateway.http.server_sent_events import format_event
 from triton_models.grpc_messages import TritonChunk
@@ -47,6 +48,10 @@ class RestAnswer:
                     if chunk.finish_reason:
                         self.log_fields["finish_reason"] = chunk.finish_reason
                     yield chunk
+        except InvalidRequestError as error:
+            refusal = renamed(error, BODY_NAMES)
+            self._note(refusal)
+            raise refusal from error
         except GatewayError as error:
             self._note(error)
             raise

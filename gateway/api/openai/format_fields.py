@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from gateway.api.field_names import FieldNames
 from gateway.api.field_types import Text
-from gateway.api.openai.field_names import FieldNames
 from gateway.api.openai.fields import Fields
 
 Format = dict[str, Any]

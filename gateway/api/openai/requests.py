@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from gateway.api.comparison_bodies import MAX_ANSWERS
+from gateway.api.field_names import BODY_NAMES, FieldNames, renamed
 from gateway.api.field_types import (
     SHOWN_MONITOR,
     TOP_LOGPROBS_RANGE,
@@ -25,7 +26,6 @@ from gateway.api.field_types import (
     TraitName,
     shown_range,
 )
-from gateway.api.openai.field_names import FieldNames, renamed
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import FormatFields
 from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message
@@ -166,7 +166,7 @@ class GenerationFields(Fields, Sampling):
     @property
     def field_names(self) -> FieldNames:
         """What the client calls fields that the model server calls otherwise."""
-        return {"text_input": "prompt", "stop_words": "stop", "layers": "steering.layers"}
+        return {**BODY_NAMES, "layers": "steering.layers"}
 
     def named(self, error: InvalidRequestError) -> InvalidRequestError:
         """Returns why the model server refused the request, in terms of what the client sent."""

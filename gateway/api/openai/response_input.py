@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from gateway.api.field_names import FieldNames
 from gateway.api.field_types import Text
-from gateway.api.openai.field_names import FieldNames
 from gateway.api.openai.fields import Fields
 from gateway.api.openai.messages import CalledFunction, Content, Message, ToolCall
 

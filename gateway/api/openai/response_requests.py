@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.api.field_names import FieldNames
 from gateway.api.field_types import TOP_LOGPROBS_RANGE, Boolean, Int32, Text, shown_range
-from gateway.api.openai.field_names import FieldNames
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import Format, of_response_format
 from gateway.api.openai.messages import Message

@@ -14,6 +14,9 @@ from gateway.errors import InvalidRequestError
 FieldNames = Mapping[str, str]
 """What the client calls a place, by what the model server calls it, such as `messages[0]`."""
 
+BODY_NAMES: FieldNames = {"text_input": "prompt", "stop_words": "stop"}
+"""What the bodies of both APIs call fields."""
+
 _PLACE = re.compile(r"(?<![\w.'\"`])[a-z]\w*(?:\.\w+|\[\d+\])*")
 _STEP = re.compile(r"\.|\[|$")
 _NO_WORD = re.compile(r"[_.\[]")

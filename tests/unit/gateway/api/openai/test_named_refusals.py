@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.openai.field_names import renamed
+from gateway.api.field_names import renamed
 from gateway.errors import InvalidRequestError, UnprocessableError
 from tests.unit.gateway.protection_gateway import running
 from triton_models.grpc_messages import TritonChunk
