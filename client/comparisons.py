@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from persona_client.results import ANSWER_READERS, Chunk, Readouts, TokenLogprob, fields_in
+from persona_client.results import (
+    ANSWER_READERS,
+    CalibratedReadouts,
+    Chunk,
+    Readouts,
+    TokenLogprob,
+    fields_in,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,7 @@ class OneAnswer:
         reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
+        calibrated_readouts: What the readouts say, of traits with a calibrated vector.
         warnings: What to know about the steering.
         code: The server's word for why it failed.
     """
@@ -32,13 +40,19 @@ class OneAnswer:
     reused_tokens: int
     logprobs: tuple[TokenLogprob, ...] | None
     readouts: Readouts | None
+    calibrated_readouts: CalibratedReadouts
     warnings: tuple[str, ...]
     error: str | None
     code: str | None
 
 
 def _common(body: Mapping[str, Any]) -> dict[str, Any]:
-    optional = dict.fromkeys(("logprobs", "readouts", "code"))
+    optional: dict[str, Any] = {
+        "logprobs": None,
+        "readouts": None,
+        "calibrated_readouts": {},
+        "code": None,
+    }
     return {**optional, **fields_in(body, OneAnswer, **ANSWER_READERS)}
 
 

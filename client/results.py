@@ -69,9 +69,39 @@ def _by_block(numbers: Mapping[str, float]) -> dict[int, float]:
     return {int(block): number for block, number in numbers.items()}
 
 
+@dataclass(frozen=True)
+class CalibratedMean:
+    """What an answer's mean projection says beside the calibration of the trait's vector.
+
+    Attributes:
+        percentile: Of the mean among those of neutral answers, 0 to 100.
+        pole: Where the mean is between those under the trait's negative (0) and positive (1) system
+            prompts; below or above beyond them, `None` if both are the same.
+    """
+
+    percentile: float
+    pole: float | None
+
+
+CalibratedReadouts = Mapping[str, Mapping[int, CalibratedMean]]
+"""For each monitored trait with a calibrated vector what its readouts say."""
+
+
+def read_calibrated_readouts(body: Mapping[str, Any]) -> CalibratedReadouts:
+    """Reads what the server says about calibrated traits."""
+    return {
+        trait: {
+            int(block): CalibratedMean(mean["percentile"], mean["pole"])
+            for block, mean in means.items()
+        }
+        for trait, means in body.items()
+    }
+
+
 ANSWER_READERS: Mapping[str, Callable[[Any], Any]] = {
     "logprobs": read_logprobs,
     "readouts": read_readouts,
+    "calibrated_readouts": read_calibrated_readouts,
     "warnings": tuple,
 }
 """How what an answer says is read, where it is not taken as it is."""
@@ -112,6 +142,7 @@ class Completion:
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         warnings: What to know about the steering.
+        calibrated_readouts: What the readouts say, of traits with a calibrated vector.
     """
 
     response: str
@@ -124,6 +155,7 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] | None = None
     readouts: Readouts | None = None
     warnings: tuple[str, ...] = ()
+    calibrated_readouts: CalibratedReadouts = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:
@@ -146,6 +178,8 @@ class Trait:
         source: The file it comes from, within the server's folder of vectors.
         sha256: That file's SHA-256.
         state: `loaded`, or `kept` if its file cannot be used any more and its last good content is.
+        calibration: Whether its vector's calibration is `usable`, the `reason` if not, and what it
+            was measured with; `None` if it has none.
     """
 
     name: str
@@ -161,6 +195,12 @@ class Trait:
     source: str = ""
     sha256: str = ""
     state: str = "loaded"
+    calibration: Mapping[str, Any] | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its vector is calibrated for the model that is served."""
+        return self.calibration is not None and self.calibration["usable"] is True
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Trait:

@@ -26,7 +26,14 @@ from persona_client.errors import (
     error_of_code,
 )
 from persona_client.protocol import Options
-from persona_client.results import Chunk, Completion, TokenLogprob, read_logprobs, read_readouts
+from persona_client.results import (
+    Chunk,
+    Completion,
+    TokenLogprob,
+    read_calibrated_readouts,
+    read_logprobs,
+    read_readouts,
+)
 from persona_client.steering import as_steering
 from triton_models import control
 from triton_models.contract import tensors
@@ -94,7 +101,7 @@ class TritonPersonaClient:
         answers = [fields for fields in self._run(inputs) if fields]
         last = answers[-1]
         logprobs = [item for fields in answers for item in _logprobs(fields)]
-        readouts, warnings = last["readouts"], last["warnings"]
+        readouts, warnings, report = last["readouts"], last["warnings"], last["report"]
         return Completion(
             response="".join(fields[tensors.TEXT_OUTPUT.name] for fields in answers),
             trait=", ".join(steering) or None,
@@ -106,6 +113,9 @@ class TritonPersonaClient:
             logprobs=None if options.get("logprobs") is None else tuple(logprobs),
             readouts=read_readouts(json.loads(readouts)) if readouts else None,
             warnings=tuple(json.loads(warnings)) if warnings else (),
+            calibrated_readouts=read_calibrated_readouts(
+                json.loads(report).get("calibrated_readouts", {}) if report else {}
+            ),
         )
 
     def stream(

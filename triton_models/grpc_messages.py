@@ -113,6 +113,7 @@ class TritonChunk:
         logprobs: The log-probabilities of this chunk's tokens in the API's form, if asked for.
         prompt_logprobs: Those of the prompt's tokens, if asked for, on the first chunk.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
+        report: What else there is to say about the answer, on the last chunk.
         warnings: Warnings about the steering, on the last chunk.
         timings: Seconds that the request spent in each phase in the engine, on the last chunk.
         token_ids: The tokens of a prompt, in an answer of the tokenizer's.
@@ -128,6 +129,7 @@ class TritonChunk:
     logprobs: tuple[Any, ...] = ()
     prompt_logprobs: tuple[Any, ...] = ()
     readouts: dict[str, Any] | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
@@ -135,6 +137,11 @@ class TritonChunk:
     description: str = ""
     token_ids: tuple[int, ...] = ()
     final: bool = False
+
+    @property
+    def calibrated_readouts(self) -> dict[str, Any] | None:
+        """What the readouts of calibrated traits say, if there are any."""
+        return self.report.get("calibrated_readouts")
 
     @property
     def says_something(self) -> bool:
@@ -152,6 +159,7 @@ class TritonChunk:
             logprobs=self.logprobs + later.logprobs,
             prompt_logprobs=self.prompt_logprobs + later.prompt_logprobs,
             readouts=later.readouts or self.readouts,
+            report=later.report or self.report,
             warnings=self.warnings + later.warnings,
             timings=later.timings or self.timings,
             error=later.error or self.error,
@@ -174,6 +182,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "logprobs": lambda text: tuple(json.loads(text)) if text else (),
     "prompt_logprobs": lambda text: tuple(json.loads(text)) if text else (),
     "readouts": lambda text: json.loads(text) if text else None,
+    "report": lambda text: json.loads(text) if text else {},
     "warnings": lambda text: tuple(json.loads(text)) if text else (),
     "timings": lambda text: json.loads(text) if text else {},
 }

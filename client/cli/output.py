@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from persona_client.comparisons import ComparedAnswer, OneAnswer
-from persona_client.results import Completion, LikelyToken, Readouts, Status, TokenLogprob, Trait
+from persona_client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
 
 _NARROWEST_COLUMN = 24
 
@@ -75,10 +75,10 @@ def print_comparison(answers: Sequence[ComparedAnswer]) -> None:
         write("\n".join(f"{answer.label}\n{shown(answer)}\n" for answer in answers))
     print_warnings(answers)
     # By their place, since several may have the same label.
-    readouts = [(each.label, each.readouts) for each in answers if each.readouts is not None]
-    if readouts:
+    monitored = [(each.label, each) for each in answers if each.readouts is not None]
+    if monitored:
         write("\n")
-        print_readouts(readouts)
+        print_readouts(monitored)
 
 
 def print_details(completion: Completion) -> None:
@@ -89,7 +89,7 @@ def print_details(completion: Completion) -> None:
         print_logprobs(completion.logprobs)
     if completion.readouts is not None:
         write("\n")
-        print_readouts([("mean projection", completion.readouts)])
+        print_readouts([("mean projection", completion)])
 
 
 def print_warnings(completions: Iterable[Completion | OneAnswer]) -> None:
@@ -107,12 +107,15 @@ def print_logprobs(logprobs: Sequence[TokenLogprob]) -> None:
     Console(highlight=False).print(table)
 
 
-def print_readouts(answers: Sequence[tuple[str, Readouts]]) -> None:
-    """Prints a line for each monitored trait and layer, and a column for each answer."""
+def print_readouts(answers: Sequence[tuple[str, Completion | OneAnswer]]) -> None:
+    """Prints a line for each monitored trait and layer, and a column for each answer.
+
+    Below it is what a calibrated vector's readouts say.
+    """
     rows = {
         (trait, layer): None
-        for _, readouts in answers
-        for trait, means in readouts.items()
+        for _, answer in answers
+        for trait, means in (answer.readouts or {}).items()
         for layer in means
     }
     if not rows:
@@ -123,10 +126,19 @@ def print_readouts(answers: Sequence[tuple[str, Readouts]]) -> None:
     for title, _ in answers:
         table.add_column(Text(title), justify="right")
     for trait, layer in rows:
-        means = (readouts.get(trait, {}).get(layer) for _, readouts in answers)
-        cells = ("" if mean is None else f"{mean:+.2f}" for mean in means)
-        table.add_row(Text(trait), str(layer), *cells)
+        means = [(answer.readouts or {}).get(trait, {}).get(layer) for _, answer in answers]
+        table.add_row(Text(trait), str(layer), *(_cell(mean, "+.2f") for mean in means))
+        found = [answer.calibrated_readouts.get(trait, {}).get(layer) for _, answer in answers]
+        if any(found):
+            percentiles = [None if each is None else each.percentile for each in found]
+            table.add_row("  percentile", "", *(_cell(each, ".1f") for each in percentiles))
+            poles = [None if each is None else each.pole for each in found]
+            table.add_row("  pole", "", *(_cell(each, ".2f") for each in poles))
     Console(highlight=False).print(table)
+
+
+def _cell(number: float | None, form: str) -> str:
+    return "" if number is None else format(number, form)
 
 
 def _quoted(token: LikelyToken) -> str:
@@ -144,16 +156,19 @@ def print_traits(traits: Mapping[str, Trait]) -> None:
     if not traits:
         console.print("the server has no traits: put vectors into data/vectors")
         return
-    table = plain_table("trait", "made from", "layers", "steers at")
+    table = plain_table("trait", "made from", "layers", "steers at", "calibrated")
     for name, trait in sorted(traits.items()):
         layers, selected = (
             ", ".join(map(str, blocks)) for blocks in (trait.layers, trait.selected_layers)
         )
-        table.add_row(Text(name), Text(trait.model_name), layers, selected)
+        calibrated = "yes" if trait.calibrated else "no"
+        table.add_row(Text(name), Text(trait.model_name), layers, selected, calibrated)
     console.print(table)
     for name, trait in sorted(traits.items()):
         for warning in trait.warnings:
             console.print(Text(f"{name}: {warning}"))
+        if trait.calibration and not trait.calibrated:
+            console.print(Text(f"{name}: {trait.calibration.get('reason')}"))
 
 
 def print_status(status: Status) -> None:

@@ -18,7 +18,7 @@ from gateway.api.field_types import (
     is_none,
 )
 from gateway.api.request_bodies import BaselineRequest
-from gateway.api.response_bodies import TokenLogprob
+from gateway.api.response_bodies import CalibratedReadouts, TokenLogprob
 from gateway.api.steering_fields import (
     SteeredTrait,
     Steering,
@@ -226,6 +226,7 @@ class OneAnswer(BaseModel):
         exclude_if=is_none,
         description="Only if the request asks to `monitor` traits, or for `scores`.",
     )
+    calibrated_readouts: CalibratedReadouts = None
     warnings: list[str] = Field(description="What to know about the steering.")
     error: str | None = Field(description="Why it failed.")
     code: str | None = Field(

@@ -28,6 +28,35 @@ class TokenLogprob(LikelyToken):
     top_logprobs: Annotated[list[LikelyToken], Field(description="The likeliest, best first.")]
 
 
+class CalibratedMean(TypedDict):
+    """What an answer's mean projection says beside the calibration of the trait's vector."""
+
+    percentile: Annotated[
+        float, Field(description="Of the mean among those of neutral answers, 0 to 100.")
+    ]
+    pole: Annotated[
+        float | None,
+        Field(
+            description=(
+                "Where the mean is between those under the trait's negative (0) and positive (1) "
+                "system prompts; below or above beyond them, `null` if both are the same."
+            )
+        ),
+    ]
+
+
+CalibratedReadouts = Annotated[
+    dict[str, dict[str, CalibratedMean]] | None,
+    Field(
+        exclude_if=is_none,
+        description=(
+            "What `readouts` say, of traits whose vector is calibrated for the model: how unusual "
+            "the answer is, in numbers that can be compared between traits and blocks."
+        ),
+    ),
+]
+
+
 class GenerateResponse(BaseModel):
     """An answer; also the data of a `done` event."""
 
@@ -45,6 +74,7 @@ class GenerateResponse(BaseModel):
                     "prompt_tokens": 21,
                     "reused_tokens": 0,
                     "readouts": {"sarcasm": {"15": 3.1}},
+                    "calibrated_readouts": {"sarcasm": {"15": {"percentile": 99, "pole": 0.9}}},
                 }
             ]
         }
@@ -77,12 +107,39 @@ class GenerateResponse(BaseModel):
             "projection on the vector's direction. Empty for an answer of one token."
         ),
     )
+    calibrated_readouts: CalibratedReadouts = None
     warnings: list[str] = Field(
         default_factory=list,
         exclude_if=is_empty,
         description=(
             "Only if there are any: what to know about the steering, such as a scalar outside the "
             "range that the trait's vector recommends."
+        ),
+    )
+
+
+class TraitCalibration(BaseModel):
+    """What is known of the calibration of a trait's vector."""
+
+    usable: bool = Field(description="Whether readouts and percentiles can go by it.")
+    reason: str | None = Field(
+        default=None, exclude_if=is_none, description="Why not: it may be another model's."
+    )
+    num_answers: int | None = Field(
+        default=None, exclude_if=is_none, description="How many answers it was measured with."
+    )
+    num_tokens: int | None = Field(
+        default=None, exclude_if=is_none, description="How many tokens those have."
+    )
+    seed: int | None = Field(
+        default=None, exclude_if=is_none, description="The seed of those answers."
+    )
+    answer_means: dict[str, dict[Literal["neutral", "positive", "negative"], float]] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description=(
+            "By block, the mean projection of answers without a system prompt, and under the "
+            "trait's positive and negative ones."
         ),
     )
 
@@ -116,7 +173,10 @@ class Trait(BaseModel):
         description="`kept`: the file cannot be used any more, its last good content is.",
     )
     warnings: list[str] = Field(default_factory=list)
-    metadata: dict[str, Any]
+    calibration: TraitCalibration | None = Field(
+        default=None, description="`null` if the vector is not calibrated."
+    )
+    metadata: dict[str, Any] = Field(description="As in the file, without the calibration.")
 
 
 Problems = Annotated[

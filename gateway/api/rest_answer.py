@@ -103,6 +103,7 @@ class RestAnswer:
             reused_tokens=answer.num_reused_tokens,
             logprobs=list(answer.logprobs) if self.logprobs else None,
             readouts=answer.readouts,
+            calibrated_readouts=answer.calibrated_readouts,
             warnings=list(answer.warnings),
         )
 

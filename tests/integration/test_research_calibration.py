@@ -26,7 +26,7 @@ from persona_research.progress import AnswerStore
 from persona_research.turns import AnswerSettings
 from triton_models.model.weights_hash import weights_sha256
 from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER
-from triton_models.vectors.calibration import Calibration
+from triton_models.vectors.calibration import CalibratedMean, Calibration
 from triton_models.vectors.calibration_document import CALIBRATION, calibration_document
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
@@ -127,9 +127,8 @@ def test_the_poles_of_each_trait_are_in_order(
         block = found.at(number)
         negative, positive = block.negative.answers, block.positive.answers
         assert negative.quantiles[-1] < positive.quantiles[0]
-        assert block.pole(positive.mean) == 1
-        assert 0 < (block.pole(block.neutral.answers.mean) or 0) < 1
-        assert block.percentile(positive.mean) == 100
+        assert block.of_answer(positive.mean) == CalibratedMean(100, 1)
+        assert 0 < (block.of_answer(block.neutral.answers.mean).pole or 0) < 1
 
 
 def test_extraction_calibrates_as_the_command_does(model: ResearchModel, tmp_path: Path) -> None:

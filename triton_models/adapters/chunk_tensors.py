@@ -10,6 +10,7 @@ from typing import Any
 from triton_models.contract import tensors
 from triton_models.engine.sequence import PromptTokenLogprobs, TokenChunk, TokenLogprobs
 from triton_models.engine.timeline import Phases
+from triton_models.vectors.calibration import CalibratedMean
 
 _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logprobs": ()}
 
@@ -28,6 +29,7 @@ def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
         "num_output_tokens": chunk.num_generated_tokens,
         "num_reused_tokens": chunk.num_reused_tokens,
         "readouts": "" if chunk.readouts is None else _readouts(chunk.readouts),
+        "report": _report(chunk.calibrated_readouts) if chunk.calibrated_readouts else "",
         "warnings": json.dumps(chunk.warnings) if chunk.warnings else "",
         "timings": "" if chunk.phases is None else _timings(chunk.phases),
         "error": chunk.error,
@@ -58,6 +60,24 @@ def _readouts(readouts: Mapping[str, Mapping[int, float]]) -> str:
     return json.dumps({trait: by_block(means) for trait, means in readouts.items()})
 
 
+def _report(calibrated: Mapping[str, Mapping[int, CalibratedMean]]) -> str:
+    readouts = {
+        trait: {str(block): _mean(mean) for block, mean in means.items()}
+        for trait, means in calibrated.items()
+    }
+    return json.dumps({"calibrated_readouts": readouts})
+
+
+def _mean(mean: CalibratedMean) -> dict[str, float | None]:
+    pole = None if mean.pole is None else rounded(mean.pole)
+    return {"percentile": rounded(mean.percentile), "pole": pole}
+
+
 def by_block(numbers: Mapping[int, float]) -> dict[str, float]:
-    """Returns a JSON object of float32 sums by block; further digits would be noise."""
-    return {str(block): float(f"{number:.6g}") for block, number in numbers.items()}
+    """Returns a JSON object of float32 sums by block."""
+    return {str(block): rounded(number) for block, number in numbers.items()}
+
+
+def rounded(number: float) -> float:
+    """Returns a number that float32 sums make, without digits that would be noise."""
+    return float(f"{number:.6g}")

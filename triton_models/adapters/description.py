@@ -7,11 +7,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from triton_models.adapters.chunk_tensors import by_block
+from triton_models.adapters.chunk_tensors import by_block, rounded
+from triton_models.contract.errors import InvalidArgumentError
 from triton_models.engine.build import BuiltEngine
 from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
 from triton_models.steering.additions import dtype_name
+from triton_models.vectors.calibration_document import (
+    CALIBRATION,
+    CONDITIONS,
+    without_calibration,
+)
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
@@ -33,6 +39,7 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
                 "vocab_size": architecture.vocabulary_size,
                 "context_length": built.loaded.context_length,
                 "parameters": built.loaded.num_parameters,
+                "weights_sha256": registry.model.weights_sha256 if registry.model else "",
                 "residual_norms": by_block(built.residual_norms),
             },
             "traits": describe_traits(registry, built.residual_norms),
@@ -98,5 +105,29 @@ def _trait(
         "sha256": vector.sha256,
         "state": "kept" if name in registry.kept else "loaded",
         "warnings": list(registry.warnings[name]),
-        "metadata": vector.metadata,
+        "calibration": _calibration(registry, vector),
+        "metadata": without_calibration(vector.metadata),
+    }
+
+
+def _calibration(registry: VectorRegistry, vector: PersonaVector) -> dict[str, Any] | None:
+    """Returns what is known of a vector's calibration without its quantiles, which are many."""
+    if CALIBRATION not in vector.metadata:
+        return None
+    try:
+        found = registry.calibration(vector.trait_name)
+    except InvalidArgumentError as error:
+        return {"usable": False, "reason": error.message}
+    return {
+        "usable": True,
+        "num_answers": found.num_answers,
+        "num_tokens": found.num_tokens,
+        "seed": found.seed,
+        "answer_means": {
+            str(number): {
+                condition: rounded(getattr(block, condition).answers.mean)
+                for condition in CONDITIONS
+            }
+            for number, block in sorted(found.blocks.items())
+        },
     }

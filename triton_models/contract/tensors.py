@@ -134,6 +134,7 @@ STATUS_OUTPUTS = (
     TensorSpec("num_output_tokens", "INT32", 1),
     TensorSpec("num_reused_tokens", "INT32", 1),
     TensorSpec("readouts", "BYTES", 1),
+    TensorSpec("report", "BYTES", 1),
     TensorSpec("warnings", "BYTES", 1),
     TensorSpec("timings", "BYTES", 1),
     TensorSpec("error", "BYTES", 1),
@@ -143,10 +144,14 @@ STATUS_OUTPUTS = (
 
 `num_reused_tokens` is the number of prompt tokens that were copied from the KV cache. The others
 are set on the last chunk only, else `""`: `readouts`, for a request with `monitor`, a JSON object
-with the mean projection at each block for each trait, `{"sarcasm": {"15": 1.25}}`; `warnings`, if
-there are any about the steering, a JSON array of sentences; `timings`, if the engine accepted the
-request, a JSON object with the seconds of each phase that it reached, `{"queue": 0.001, "prefill":
-0.02, "decode": 0.5}`.
+with the mean projection at each block for each trait, `{"sarcasm": {"15": 1.25}}`; `report`, if
+there is more to say about the answer, a JSON object; `warnings`, if there are any about the
+steering, a JSON array of sentences; `timings`, if the engine accepted the request, a JSON object
+with the seconds of each phase that it reached, `{"queue": 0.001, "prefill": 0.02, "decode": 0.5}`.
+
+In `report` is, for monitored traits whose vector is calibrated for the loaded model, what their
+readouts say: `{"calibrated_readouts": {"sarcasm": {"15": {"percentile": 97.5, "pole": 0.9}}}}`. It
+is one tensor for all that few answers have, since each tensor costs time for every token.
 """
 
 CHUNK_OUTPUTS = (

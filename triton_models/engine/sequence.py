@@ -15,6 +15,7 @@ from triton_models.grammars.matcher import Matcher
 from triton_models.steering.readout import Readout
 from triton_models.steering.row_steering import RowSteering
 from triton_models.text.answer_stream import AnswerStream, Release
+from triton_models.vectors.calibration import CalibratedMean
 
 
 class FinishReason(str, Enum):
@@ -82,6 +83,7 @@ class TokenChunk:
         prompt_logprobs: For each of the prompt's tokens, on the first chunk of a request that asked
             for it.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
+        calibrated_readouts: What those say, for traits with a calibration.
         warnings: Warnings about the steering for the user, on the last chunk.
         finish_reason: `None` until the last chunk.
         error: The message for the user when the reason is `ERROR`.
@@ -98,6 +100,7 @@ class TokenChunk:
     logprobs: tuple[TokenLogprobs, ...] = ()
     prompt_logprobs: tuple[PromptTokenLogprobs, ...] = ()
     readouts: Mapping[str, Mapping[int, float]] | None = None
+    calibrated_readouts: Mapping[str, Mapping[int, CalibratedMean]] | None = None
     warnings: tuple[str, ...] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
@@ -325,7 +328,9 @@ class Sequence:
         if reason is not None:
             chunk.finish_reason = reason
             chunk.error, chunk.error_code = error, code
-            chunk.readouts = self.readout.means() if self.readout and not error else None
+            if self.readout and not error:
+                chunk.readouts = self.readout.means()
+                chunk.calibrated_readouts = self.readout.calibrated_means()
             chunk.warnings = self.warnings
             chunk.phases = self.timeline.phases()
         self._emit(chunk)

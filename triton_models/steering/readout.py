@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.vectors.calibration import BlockCalibration, CalibratedMean
 from triton_models.vectors.registry import VectorRegistry
 
 
@@ -19,11 +20,13 @@ class Readout:
     Attributes:
         blocks: The decoder block of each direction, at whose output it is read.
         directions: float32 [directions, hidden_size]: unit vectors.
+        calibrations: That of each direction, `None` if it has none for the model.
     """
 
     traits: tuple[str, ...]
     blocks: tuple[int, ...]
     directions: NDArray[np.float32]
+    calibrations: tuple[BlockCalibration | None, ...]
     _totals: NDArray[np.float64] = field(init=False)
     _num_tokens: int = field(default=0, init=False)
 
@@ -47,6 +50,17 @@ class Readout:
                 means[trait][block] = float(total / self._num_tokens)
         return means
 
+    def calibrated_means(self) -> dict[str, dict[int, CalibratedMean]]:
+        """Returns what the means say for each trait with a calibration, where there is one."""
+        means = self.means()
+        found: dict[str, dict[int, CalibratedMean]] = {}
+        for trait, block, calibration in zip(
+            self.traits, self.blocks, self.calibrations, strict=True
+        ):
+            if calibration is not None and block in means[trait]:
+                found.setdefault(trait, {})[block] = calibration.of_answer(means[trait][block])
+        return found
+
 
 def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout | None:
     """Returns the readout of monitored traits at their vectors' selected blocks, if there are any.
@@ -55,9 +69,9 @@ def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout 
         TraitNotLoadedError: A trait has no vector.
         InvalidArgumentError: A vector is zero, so that it has no direction.
     """
-    names, blocks, directions = [], [], []
+    names, blocks, directions, calibrations = [], [], [], []
     for trait in traits:
-        vector = registry.get(trait)
+        vector, calibrated = registry.get(trait), _calibrated_blocks(trait, registry)
         for block in vector.selected_blocks:
             norm = np.linalg.norm(vector.blocks[block])
             if not norm:
@@ -68,6 +82,15 @@ def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout 
             names.append(trait)
             blocks.append(block)
             directions.append(vector.blocks[block] / norm)
+            calibrations.append(calibrated.get(block))
     if not names:
         return None
-    return Readout(tuple(names), tuple(blocks), np.stack(directions))
+    return Readout(tuple(names), tuple(blocks), np.stack(directions), tuple(calibrations))
+
+
+def _calibrated_blocks(trait: str, registry: VectorRegistry) -> Mapping[int, BlockCalibration]:
+    try:
+        return registry.calibration(trait).blocks
+    except InvalidArgumentError:
+        # The description of the traits says why.
+        return {}

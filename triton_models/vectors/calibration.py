@@ -106,6 +106,20 @@ class Projections:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibratedMean:
+    """What an answer's mean projection says beside a calibration.
+
+    Attributes:
+        percentile: Its percentile, 0 to 100, among the means of neutral answers.
+        pole: Where it is between the poles' means: 0 is the negative's, 1 the positive's. It is
+            below 0 or above 1 beyond them, and `None` if both are the same.
+    """
+
+    percentile: float
+    pole: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class BlockCalibration:
     """The projections onto one block's direction."""
 
@@ -117,15 +131,15 @@ class BlockCalibration:
         """Returns the projection at a percentile, 0 to 100, of the tokens of neutral answers."""
         return self.neutral.tokens.value_at(percentile)
 
-    def percentile(self, mean: float) -> float:
-        """Returns the percentile, 0 to 100, of an answer's mean among those of neutral answers."""
-        return self.neutral.answers.percentile_of(mean)
+    def percentile(self, projection: float) -> float:
+        """Returns the percentile of a token's projection among those: `bound` reversed."""
+        return self.neutral.tokens.percentile_of(projection)
 
-    def pole(self, mean: float) -> float | None:
-        """Returns where an answer's mean is between the poles': 0 is the negative's, 1 the other's.
+    def of_answer(self, mean: float) -> CalibratedMean:
+        """Returns what an answer's mean projection says."""
+        return CalibratedMean(self.neutral.answers.percentile_of(mean), self._pole(mean))
 
-        It is below 0 or above 1 beyond them, and `None` if both are the same.
-        """
+    def _pole(self, mean: float) -> float | None:
         negative, positive = self.negative.answers.mean, self.positive.answers.mean
         if positive == negative:
             return None

@@ -39,6 +39,11 @@ _DIGITS = 6
 """Significant ones: further digits of float32 sums would be noise, and make files larger."""
 
 
+def without_calibration(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns metadata as far as it is short enough to be shown."""
+    return {key: value for key, value in metadata.items() if key != CALIBRATION}
+
+
 def calibration_document(calibration: Calibration) -> dict[str, Any]:
     """Returns what the metadata says of a calibration."""
     return {

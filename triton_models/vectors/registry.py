@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
 from triton_models.vectors.calibration import Calibration, ModelIdentity
-from triton_models.vectors.calibration_document import calibration_of
+from triton_models.vectors.calibration_document import calibration_of, without_calibration
 from triton_models.vectors.formats.torch_file import ASSUMED_ROWS
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
@@ -142,7 +142,7 @@ class ModelFit:
                 f"was read as hidden states, which are {self.num_layers + 1}: give --convention "
                 "block (convention=block in a request), or hidden-state if that is what they are"
             )
-        _check_metadata(vector.metadata)
+        _check_metadata(without_calibration(vector.metadata))
 
     def warnings(self, vector: PersonaVector) -> tuple[str, ...]:
         """Returns warnings about a vector that fits."""

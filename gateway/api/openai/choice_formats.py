@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from gateway.api.openai.steering_report import steering_report
 from triton_models.grpc_messages import TritonChunk
 
 
@@ -55,19 +56,13 @@ class ChoiceFormat(ABC):
     def _around(
         self, content: Mapping[str, Any], logprobs: Any, chunk: TritonChunk
     ) -> dict[str, Any]:
-        choice = {
+        return {
             "index": self.index,
             **content,
             "logprobs": logprobs if self.logprobs else None,
             "finish_reason": chunk.finish_reason or None,
+            **steering_report(chunk),
         }
-        steering: dict[str, Any] = {}
-        if chunk.readouts is not None:
-            steering["readouts"] = chunk.readouts
-        if chunk.warnings:
-            steering["warnings"] = list(chunk.warnings)
-        # Clients of OpenAI's API let fields pass that they do not know.
-        return {**choice, "steering": steering} if steering else choice
 
 
 class ChatChoice(ChoiceFormat):

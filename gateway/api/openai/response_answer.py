@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.api.openai.response_output import Change, ResponseOutput
 from gateway.api.openai.response_requests import ResponseRequest
+from gateway.api.openai.steering_report import steering_report
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
@@ -93,19 +94,13 @@ class ResponseAnswer:
         """Returns the response to an answer that has come to an end of its own."""
         answer = self._generation.answer
         is_cut = answer.finish_reason == "length"
-        response = {
+        return {
             **self._response("incomplete" if is_cut else "completed"),
             "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
             "output": self._output.items,
             "usage": _usage(answer),
+            **steering_report(answer),
         }
-        steering: dict[str, Any] = {}
-        if answer.readouts is not None:
-            steering["readouts"] = answer.readouts
-        if answer.warnings:
-            steering["warnings"] = list(answer.warnings)
-        # Clients of OpenAI's API let fields pass that they do not know.
-        return {**response, "steering": steering} if steering else response
 
     def _response(self, status: str) -> dict[str, Any]:
         body = self._body

@@ -98,7 +98,7 @@ def test_monitored_steps_with_prompts_are_computed_as_before(
     record(runner)
     counts = count_runs(runner, monkeypatch)
     monitored, other, fresh = (make_sequence(row, RowSteering()) for row in range(3))
-    monitored.readout = Readout(("kind",), (1,), np.ones((1, 64), dtype=np.float32))
+    monitored.readout = Readout(("kind",), (1,), np.ones((1, 64), dtype=np.float32), (None,))
     runner.assign([monitored, other, fresh])
     runner.launch(plan_of([], [monitored, other])).wait()
     assert counts == {"replayed": 1, "computed": 0}

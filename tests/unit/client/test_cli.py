@@ -85,6 +85,7 @@ def completion(scalar: float, text: str) -> Completion:
 def one_answer(text: str, **more: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {field.name: None for field in dataclasses.fields(OneAnswer)}
     fields |= {"index": 1, "success": True, "response": text, "warnings": ()}
+    fields |= {"calibrated_readouts": {}}
     return {**fields, **more}
 
 
@@ -133,7 +134,7 @@ def test_a_comparison_has_a_column_of_readouts_for_each_answer(
 
 
 def test_an_answer_too_short_to_read_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_readouts([("baseline", {"sarcasm": {}})])
+    output.print_details(dataclasses.replace(completion(0, "x"), readouts={"sarcasm": {}}))
     assert "one token" in capsys.readouterr().out
 
 

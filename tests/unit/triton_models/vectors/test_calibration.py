@@ -73,13 +73,15 @@ def test_a_bound_goes_by_neutral_tokens_and_an_answer_by_neutral_answers() -> No
         BLOCK, neutral=dataclasses.replace(BLOCK.neutral, answers=projections(4, 6).answers)
     )
     assert block.bound(90) == pytest.approx(9)
-    assert block.percentile(5.5) == pytest.approx(75)
+    assert block.percentile(9) == pytest.approx(90)
+    assert block.of_answer(5.5).percentile == pytest.approx(75)
 
 
 def test_the_pole_is_0_at_the_negative_mean_and_1_at_the_positive_one() -> None:
-    assert [BLOCK.pole(mean) for mean in (-10, 5, 20, 35)] == pytest.approx([0, 0.5, 1, 1.5])
+    poles = [BLOCK.of_answer(mean).pole for mean in (-10, 5, 20, 35)]
+    assert poles == pytest.approx([0, 0.5, 1, 1.5])
     same = BlockCalibration(BLOCK.neutral, BLOCK.positive, BLOCK.positive)
-    assert same.pole(3) is None
+    assert same.of_answer(3).pole is None
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors", ".gguf"])
