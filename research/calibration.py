@@ -1,14 +1,14 @@
 """Calibrates a vector: measures which projections onto it are usual on its model.
 
-The model answers the trait's questions without a system prompt, and under the trait's positive and
-negative ones, without steering. No judge is needed: the answers' hidden states are projected onto
-the vector's directions, in a forward pass of their own. The layout is that of
-`triton_models.vectors.calibration`.
+The model answers the trait's questions under the trait's positive and negative system prompts, and
+these and everyday ones without a system prompt, all of it without steering. No judge is needed: the
+answers' hidden states are projected onto the vector's directions, in a forward pass of their own.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from persona_research.answering import stored_answers
 from persona_research.definitions import TraitDefinition
 from persona_research.model import ResearchModel
+from persona_research.neutral_questions import NEUTRAL_QUESTIONS
 from persona_research.plain_pass import Pair
-from persona_research.progress import AnswerStore, progress_bar
-from persona_research.turns import AnswerSettings, turns_of
+from persona_research.progress import AnswerStore, OnDone, progress_bar
+from persona_research.turns import AnswerSettings, Turn, turns_of
 from triton_models.vectors.calibration import (
     BlockCalibration,
     Calibration,
@@ -34,8 +35,6 @@ NEUTRAL_QUANTILES = 101
 
 POLE_QUANTILES = 21
 """Fewer, since no percentile is taken of them: they are for people."""
-
-_NO_SYSTEM_PROMPT = ("",)
 
 
 class CalibrationError(ValueError):
@@ -66,14 +65,19 @@ def calibrate(
     """
     ModelFit(model.name, model.hidden_size, model.num_layers).check(vector)
     directions = _directions(vector)
-    answers = {
-        condition: _answers(model, vector.trait_name, turns, definition, settings, store)
-        for condition, turns in {
-            "neutral": _NO_SYSTEM_PROMPT,
-            "positive": definition.positive_prompts,
-            "negative": definition.negative_prompts,
-        }.items()
+    own = definition.evaluation_questions
+    everyday = NEUTRAL_QUESTIONS[: settings.neutral_questions]
+    turns = {
+        "neutral": turns_of(("",), tuple(dict.fromkeys((*own, *everyday))), settings),
+        "positive": turns_of(definition.positive_prompts, own, settings),
+        "negative": turns_of(definition.negative_prompts, own, settings),
     }
+    num_turns = sum(map(len, turns.values()))
+    with progress_bar(f"{vector.trait_name}: answers", num_turns) as show:
+        answers, done = {}, 0
+        for condition, asked in turns.items():
+            answers[condition] = _answers(model, asked, settings, store, done, show)
+            done += len(asked)
     for condition, pairs in answers.items():
         if not pairs:
             raise CalibrationError(
@@ -115,17 +119,15 @@ def _directions(vector: PersonaVector) -> dict[int, NDArray[np.float32]]:
 
 def _answers(
     model: ResearchModel,
-    trait: str,
-    system_prompts: tuple[str, ...],
-    definition: TraitDefinition,
+    turns: Sequence[Turn],
     settings: AnswerSettings,
     store: AnswerStore,
+    before: int,
+    on_done: OnDone,
 ) -> list[Pair]:
-    """Returns the prompts and responses that are not empty."""
-    turns = turns_of(system_prompts, definition.evaluation_questions, settings)
+    """Returns the prompts and responses that are not empty; `before` are done already."""
     requests = [turn.request(model, settings) for turn in turns]
-    with progress_bar(f"{trait}: answers", len(requests)) as show:
-        answers = stored_answers(model, requests, store, show)
+    answers = stored_answers(model, requests, store, lambda done: on_done(before + done))
     return [(each.prompt_ids, each.response_ids) for each in answers if each.response_ids]
 
 

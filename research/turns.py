@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from persona_research.answering import chat, derived_seed
 from persona_research.model import AnswerRequest, ResearchModel
+from persona_research.neutral_questions import NEUTRAL_QUESTIONS
 
 
 class AnswerSettingsError(ValueError):
@@ -20,12 +21,14 @@ class AnswerSettings:
     Attributes:
         temperature: 0 takes the most likely answer.
         samples: Answers per system prompt and question; more than 1 needs a temperature.
+        neutral_questions: How many of `NEUTRAL_QUESTIONS` a calibration asks besides the trait's.
     """
 
     max_new_tokens: int = 128
     temperature: float = 0.0
     samples: int = 1
     seed: int = 0
+    neutral_questions: int = field(default=len(NEUTRAL_QUESTIONS), kw_only=True)
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.temperature:

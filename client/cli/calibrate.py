@@ -30,6 +30,7 @@ def calibrate(
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = 0.0,
     seed: options.Seed = 0,
+    neutral_questions: options.NeutralQuestions = 80,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     threads: options.Threads = 0,
@@ -48,6 +49,8 @@ def calibrate(
             definition=definition,
             runs=runs,
             model=ModelOptions(model, device, dtype, threads, batch_rows),
-            settings=AnswerSettings(max_tokens, temperature, samples, seed),
+            settings=AnswerSettings(
+                max_tokens, temperature, samples, seed, neutral_questions=neutral_questions
+            ),
         )
         run_calibration(run, typer.echo)

@@ -37,6 +37,7 @@ def extract(
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = 0.0,
     seed: options.Seed = 0,
+    neutral_questions: options.NeutralQuestions = 80,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     threads: options.Threads = 0,
@@ -62,7 +63,10 @@ def extract(
             judge=None
             if no_filter
             else JudgeChoice(judge, judge_model, judge_url, judge_concurrency),
-            settings=ExtractionSettings(max_tokens, temperature, samples, seed, blocks, scale),
+            settings=ExtractionSettings(
+                *(max_tokens, temperature, samples, seed, blocks, scale),
+                neutral_questions=neutral_questions,
+            ),
             overwrite=force,
         )
         run_extraction(run, typer.echo)

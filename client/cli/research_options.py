@@ -31,6 +31,14 @@ JudgeUrl = Annotated[
 JudgeConcurrency = Annotated[
     int, typer.Option(min=1, max=256, help="The most requests to the endpoint at a time.")
 ]
+NeutralQuestions = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=80,
+        help="How many everyday questions a calibration asks besides the trait's own.",
+    ),
+]
 MaxTokens = Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")]
 Temperature = Annotated[float, typer.Option(min=0.0, max=2.0, help="0: the likeliest answer.")]
 Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]

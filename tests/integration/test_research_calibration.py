@@ -22,6 +22,7 @@ from persona_research.commands.options import ModelOptions
 from persona_research.definitions import TraitDefinition, read_trait_definition
 from persona_research.extraction import ExtractionSettings, extract
 from persona_research.model import Answer, AnswerRequest, ResearchModel
+from persona_research.neutral_questions import NEUTRAL_QUESTIONS
 from persona_research.progress import AnswerStore
 from persona_research.turns import AnswerSettings
 from triton_models.model.weights_hash import weights_sha256
@@ -32,7 +33,7 @@ from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 TRAITS = sorted(path.stem for path in (DATA_ROOT / "vectors").glob("*.json"))
-SETTINGS = AnswerSettings(max_new_tokens=24)
+SETTINGS = AnswerSettings(max_new_tokens=24, neutral_questions=2)
 
 
 def definition_of(trait: str) -> TraitDefinition:
@@ -61,6 +62,7 @@ def run(model: ResearchModel, trait: str, path: Path, vector: PersonaVector) -> 
 
 
 def answers(model: ResearchModel, trait: str, system_prompt: str) -> list[Answer]:
+    everyday = () if system_prompt else NEUTRAL_QUESTIONS[: SETTINGS.neutral_questions]
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     return model.answers(
         [
@@ -68,7 +70,7 @@ def answers(model: ResearchModel, trait: str, system_prompt: str) -> list[Answer
                 model.encode_chat([*system, {"role": "user", "content": question}]),
                 max_new_tokens=SETTINGS.max_new_tokens,
             )
-            for question in definition_of(trait).evaluation_questions
+            for question in (*definition_of(trait).evaluation_questions, *everyday)
         ]
     )
 
@@ -112,7 +114,7 @@ def test_it_holds_the_projections_of_a_plain_model(model: ResearchModel, tmp_pat
             assert distribution.deviation == pytest.approx(values.std(), rel=1e-3)
             wanted = np.quantile(values, np.linspace(0, 1, len(distribution.quantiles)))
             np.testing.assert_allclose(distribution.quantiles, wanted, rtol=1e-3, atol=1e-3)
-    assert (found.num_answers, found.num_tokens) == (9, num_tokens)
+    assert (found.num_answers, found.num_tokens) == (11, num_tokens)
     assert found.model.weights_sha256 == weights_sha256(DEMO_MODEL_FOLDER)
     assert len(found.blocks[1].neutral.tokens.quantiles) == 101
 
@@ -134,7 +136,7 @@ def test_the_poles_of_each_trait_are_in_order(
 def test_extraction_calibrates_as_the_command_does(model: ResearchModel, tmp_path: Path) -> None:
     definition = definition_of("flattery")
     with AnswerStore(tmp_path / "a.jsonl") as store:
-        settings = ExtractionSettings(max_new_tokens=SETTINGS.max_new_tokens)
+        settings = ExtractionSettings(max_new_tokens=24, neutral_questions=2)
         made = extract(model, definition, settings, None, store).vector
         num_answers = len(store)
     again = run(model, "flattery", tmp_path / "a.jsonl", made)
@@ -174,7 +176,7 @@ def test_the_command_writes_into_an_imported_file(tmp_path: Path) -> None:
     arguments = (
         *("vectors", "calibrate", str(path), "--definition", str(tmp_path / "sarcasm_trait.json")),
         *("--runs", str(tmp_path / "runs"), "--threads", "1", "--device", "cpu"),
-        *("--max-tokens", "24"),
+        *("--max-tokens", "24", "--neutral-questions", "0"),
     )
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

@@ -42,10 +42,7 @@ SMALL = dataclasses.replace(
     negative_prompts=SARCASM.negative_prompts[:2],
     evaluation_questions=SARCASM.evaluation_questions[:4],
 )
-NEUTRAL = 4
-"""How many answers without a system prompt the calibration takes besides."""
-
-SHORT = ExtractionSettings(max_new_tokens=24)
+SHORT = ExtractionSettings(max_new_tokens=24, neutral_questions=0)
 
 
 class Interrupted(AnswerStore):
@@ -69,7 +66,7 @@ class Interrupted(AnswerStore):
         super().add_score(key, score)
 
 
-VARIED = ExtractionSettings(max_new_tokens=24, temperature=1.5)
+VARIED = dataclasses.replace(SHORT, temperature=1.5)
 """Settings under which no two answers are the same, so that each is judged for itself."""
 
 
@@ -113,7 +110,7 @@ def assert_same(first: PersonaVector, second: PersonaVector) -> None:
 
 
 def test_a_shipped_vector_is_made_again(model: ResearchModel, tmp_path: Path) -> None:
-    settings = ExtractionSettings(selected_layers=(1,), scale=0.55)
+    settings = ExtractionSettings(selected_layers=(1,), scale=0.55, neutral_questions=0)
     found = run(model, tmp_path / "s.jsonl", SARCASM, settings, RuleJudge())
     shipped = read_vector(DATA_ROOT / "vectors/sarcasm.json")
     made, wanted = (vector.blocks[1].astype(float) for vector in (found.vector, shipped))
@@ -148,7 +145,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_vector(
     assert len(AnswerStore(path)) == min(after, 16)
     resumed = run(model, path, settings=settings, judge=RuleJudge())
     assert_same(resumed.vector, whole.vector)
-    assert len(AnswerStore(path)) == 16 + NEUTRAL
+    assert len(AnswerStore(path)) == 16 + len(SMALL.evaluation_questions)
 
 
 def test_a_judge_that_cannot_be_read_is_an_error_that_says_so(
@@ -255,6 +252,7 @@ def test_a_real_ctrl_c_ends_with_a_line_and_the_next_run_ends_with_the_same_vect
         ),
         *("--prompts", str(tmp_path), "--output", str(tmp_path), "--runs", str(tmp_path / "runs")),
         *("--threads", "1", "--device", "cpu", "--batch-rows", "1", "--max-tokens", "24"),
+        *("--neutral-questions", "0"),
     ]
     kept = tmp_path / "runs/persona-demo/sarcasm.jsonl"
     process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stderr=subprocess.PIPE, text=True)
