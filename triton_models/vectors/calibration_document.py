@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import reprlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from triton_models.contract.errors import InvalidArgumentError
@@ -42,6 +42,16 @@ _DIGITS = 6
 def without_calibration(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Returns metadata as far as it is short enough to be shown."""
     return {key: value for key, value in metadata.items() if key != CALIBRATION}
+
+
+def with_calibrated_blocks(metadata: dict[str, Any], blocks: Iterable[int]) -> dict[str, Any]:
+    """Returns metadata with the calibration of these blocks only; a malformed one stays."""
+    document = metadata.get(CALIBRATION)
+    if not (isinstance(document, dict) and isinstance(document.get("blocks"), dict)):
+        return metadata
+    names = set(map(str, blocks))
+    kept = {name: block for name, block in document["blocks"].items() if name in names}
+    return {**metadata, CALIBRATION: {**document, "blocks": kept}}
 
 
 def calibration_document(calibration: Calibration) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from triton_models.vectors.calibration_document import with_calibrated_blocks
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError, selected_blocks_of
 
 _SELECTION_KEYS = ("selected_layers", "selected_layer")
@@ -24,7 +25,9 @@ def with_selected(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector
 
 
 def only_blocks(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector:
-    """Returns the vector with only these blocks; those that were selected remain selected.
+    """Returns the vector with only these blocks; what was selected of them remains selected.
+
+    Their calibration is kept, that of others is not, since it is larger than a small vector.
 
     Raises:
         VectorFileError: The vector lacks a block.
@@ -34,6 +37,7 @@ def only_blocks(vector: PersonaVector, blocks: Sequence[int]) -> PersonaVector:
     metadata = _without_selection(vector.metadata)
     if selected := [block for block in selected_blocks_of(vector.metadata) if block in kept]:
         metadata["selected_layers"] = selected
+    metadata = with_calibrated_blocks(metadata, kept)
     return dataclasses.replace(vector, blocks=kept, metadata=metadata, source="", sha256="")
 
 

@@ -21,6 +21,7 @@ from triton_models.vectors.calibration_document import (
     calibration_document,
     calibration_of,
 )
+from triton_models.vectors.editing import only_blocks
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
@@ -179,6 +180,13 @@ def test_a_malformed_calibration_does_not_keep_a_vector_from_loading(tmp_path: P
     for _ in range(2):
         with pytest.raises(InvalidArgumentError, match="the calibration of 'sarcasm' cannot"):
             registry.calibration("sarcasm")
+
+
+def test_an_export_of_some_blocks_has_their_calibration_only() -> None:
+    some = only_blocks(calibrated("sarcasm", 3, 9, 15), [15, 3])
+    assert list(calibration_of(some).blocks) == [3, 15]
+    broken = dataclasses.replace(some, metadata={CALIBRATION: {"blocks": 1}})
+    assert only_blocks(broken, [3]).metadata == broken.metadata
 
 
 def test_a_registry_knows_the_calibrations_for_its_model() -> None:
