@@ -144,6 +144,11 @@ class TritonChunk:
         return self.report.get("calibrated_readouts")
 
     @property
+    def condition(self) -> dict[str, int] | None:
+        """Of how many generated `tokens` have `met` the steering's condition, if it has one."""
+        return self.report.get("condition")
+
+    @property
     def says_something(self) -> bool:
         """Whether it has content for a reader: text, or the logprobs of tokens without text."""
         return bool(self.text or self.logprobs or self.prompt_logprobs)

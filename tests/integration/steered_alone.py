@@ -40,11 +40,16 @@ class PlainSteering:
         return unit
 
     @property
-    def first_block(self) -> int:
-        """The first block that is steered."""
+    def asked_blocks(self) -> set[int]:
+        """The blocks that are steered."""
         asked = [(each.trait, each.layers) for each in self.steering.additions if each.scalar]
         asked += [(each.trait, each.layers) for each in self.steering.operations if each.strength]
-        return min(block for trait, layers in asked for block in self.blocks(trait, layers))
+        return {block for trait, layers in asked for block in self.blocks(trait, layers)}
+
+    @property
+    def first_block(self) -> int:
+        """The first block that is steered."""
+        return min(self.asked_blocks)
 
     def steer(self, block: int, states: torch.Tensor) -> torch.Tensor:
         """Returns a block's output, [tokens, hidden size], steered."""

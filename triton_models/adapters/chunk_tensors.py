@@ -29,7 +29,7 @@ def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
         "num_output_tokens": chunk.num_generated_tokens,
         "num_reused_tokens": chunk.num_reused_tokens,
         "readouts": "" if chunk.readouts is None else _readouts(chunk.readouts),
-        "report": _report(chunk.calibrated_readouts) if chunk.calibrated_readouts else "",
+        "report": _report(chunk) if chunk.calibrated_readouts or chunk.condition else "",
         "warnings": json.dumps(chunk.warnings) if chunk.warnings else "",
         "timings": "" if chunk.phases is None else _timings(chunk.phases),
         "error": chunk.error,
@@ -60,12 +60,19 @@ def _readouts(readouts: Mapping[str, Mapping[int, float]]) -> str:
     return json.dumps({trait: by_block(means) for trait, means in readouts.items()})
 
 
-def _report(calibrated: Mapping[str, Mapping[int, CalibratedMean]]) -> str:
-    readouts = {
-        trait: {str(block): _mean(mean) for block, mean in means.items()}
-        for trait, means in calibrated.items()
-    }
-    return json.dumps({"calibrated_readouts": readouts})
+def _report(chunk: TokenChunk) -> str:
+    report: dict[str, Any] = {}
+    if chunk.calibrated_readouts:
+        report["calibrated_readouts"] = {
+            trait: {str(block): _mean(mean) for block, mean in means.items()}
+            for trait, means in chunk.calibrated_readouts.items()
+        }
+    if chunk.condition is not None:
+        report["condition"] = {
+            "tokens": chunk.condition.num_tokens,
+            "met": chunk.condition.num_met,
+        }
+    return json.dumps(report)
 
 
 def _mean(mean: CalibratedMean) -> dict[str, float | None]:

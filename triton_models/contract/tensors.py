@@ -149,9 +149,11 @@ there is more to say about the answer, a JSON object; `warnings`, if there are a
 steering, a JSON array of sentences; `timings`, if the engine accepted the request, a JSON object
 with the seconds of each phase that it reached, `{"queue": 0.001, "prefill": 0.02, "decode": 0.5}`.
 
-In `report` is, for monitored traits whose vector is calibrated for the loaded model, what their
-readouts say: `{"calibrated_readouts": {"sarcasm": {"15": {"percentile": 97.5, "pole": 0.9}}}}`. It
-is one tensor for all that few answers have, since each tensor costs time for every token.
+In `report` are, for monitored traits whose vector is calibrated for the loaded model, what their
+readouts say, `{"calibrated_readouts": {"sarcasm": {"15": {"percentile": 97.5, "pole": 0.9}}}}`; and
+if the steering has `when`, at how many generated tokens it was looked at and how many met it,
+`{"condition": {"tokens": 40, "met": 12}}`. It is one tensor for all that few answers have, since
+each tensor costs time for every token.
 """
 
 CHUNK_OUTPUTS = (

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
+from itertools import product
 
 import torch
+from torch.nn.functional import normalize
 
+from triton_models.contract.steering import Window
 from triton_models.engine import sampling
 from triton_models.engine.forward_pass import ForwardPass
 from triton_models.engine.packed_batch import PackedBatch, packed_batch
 from triton_models.model.attention import FIRST_SLOT, KVCache, Span
 from triton_models.model.transformer import Transformer
+from triton_models.steering.bounded_projections import BoundedProjection, Gate
 from triton_models.steering.hooks import ResidualTap
+from triton_models.steering.row_steering import RowSteering
 from triton_models.steering.table import SteeringTable
 
 logger = logging.getLogger(__name__)
@@ -42,6 +48,8 @@ _MAX_ROOM = 300
 _PROMPT_TOKENS = 12
 _FILLED_TOKENS = 2048
 _STEERING = 0.05
+_BOUND = 10.0
+_FAR = 1e6
 _SAMPLED_ROWS = 16
 
 
@@ -55,29 +63,64 @@ def disagreement(
 ) -> str:
     """Describes how the fused kernels differ from the modules on random tokens; `""` if not.
 
-    The content of their KV cache is overwritten; their steering table is all zero before and after.
+    The content of their KV cache is overwritten; their steering table is empty before and after.
     """
-    generator = torch.Generator(model.device).manual_seed(0)
     drawing = torch.Generator().manual_seed(0)
-    deltas = [steering.of_block(block) for block in range(len(model.blocks))]
     num_slots = len(cache.blocks[0]) - FIRST_SLOT
     max_rows = min(steering.num_rows, num_slots - 2)  # two prompts take slots as well
     row_counts = sorted({min(count, max_rows) for count in _NUM_PROBED_ROWS})
     probe = _Probe(model, num_slots, max(row_counts) + 2, drawing)
     probe.fill(hooked)
-    for block in deltas:
-        block.normal_(0.0, _STEERING, generator=generator)
     try:
-        for num_rows in row_counts:
-            for with_prompts in (False, True):
-                batch = probe.batch(num_rows, steering.num_lines, with_prompts)
+        plain = list(product(row_counts, (False, True)))
+        # The kernels that follow rules have a program for each token, however many there are.
+        for has_rules, batches in ((False, plain), (True, (plain[0], plain[-1]))):
+            _steer_at_random(steering, model, drawing, has_rules)
+            for num_rows, with_prompts in batches:
+                batch = probe.batch(num_rows, steering.num_lines, with_prompts, has_rules)
                 if reason := _difference(fused, hooked, batch):
                     prompts = " and prompts" if with_prompts else ""
-                    return f"with {num_rows} rows{prompts} {reason}"
+                    rules = ", under operations and conditions," if has_rules else ""
+                    return f"with {num_rows} rows{prompts}{rules} {reason}"
     finally:
-        for block in deltas:
-            block.zero_()
+        for row in range(steering.num_rows):
+            steering.clear(row)
     return ""
+
+
+def _steer_at_random(
+    steering: SteeringTable, model: Transformer, generator: torch.Generator, has_rules: bool
+) -> None:
+    """Gives each row a random steering; with rules, different ones of all kinds."""
+    num_blocks, size = len(model.blocks), model.architecture.hidden_size
+
+    def vectors(scale: float) -> dict[int, torch.Tensor]:
+        drawn = scale * torch.randn((num_blocks, size), generator=generator)
+        return dict(enumerate(drawn))
+
+    def operations(row: int, block: int) -> tuple[BoundedProjection, ...]:
+        units = normalize(torch.randn((row + block) % 3, size, generator=generator), dim=1)
+        bounds = (-math.inf, -_BOUND), (_BOUND, math.inf), (0.0, 0.0)
+        return tuple(
+            BoundedProjection(unit, *bounds[(row + index) % 3], 1.0 - index / 4)
+            for index, unit in enumerate(units)
+        )
+
+    rows = range(steering.num_rows)
+    steerings = [
+        RowSteering(
+            vectors(_STEERING),
+            vectors(_STEERING),
+            {block: operations(row, block) for block in range(num_blocks)},
+            # No projection is near the bound, where rounding would decide.
+            Gate(0, vectors(1.0)[0], math.copysign(_FAR, row % 3 - 1)) if row % 2 else None,
+            Window(row % 5, 40 + row % 50, row % 9),
+        )
+        if has_rules
+        else RowSteering(vectors(_STEERING), vectors(_STEERING))
+        for row in rows
+    ]
+    steering.write(rows, steerings, [7 * row % 30 for row in rows])
 
 
 def _difference(fused: ForwardPass, hooked: ForwardPass, batch: PackedBatch) -> str:
@@ -162,7 +205,9 @@ class _Probe:
             firsts = range(start, min(start + at_once, self._num_sequences))
             hooked(self._batch([], [(index, 0, self._room) for index in firsts], 1))
 
-    def batch(self, num_rows: int, num_lines: int, with_prompts: bool) -> PackedBatch:
+    def batch(
+        self, num_rows: int, num_lines: int, with_prompts: bool, has_rules: bool
+    ) -> PackedBatch:
         """Returns a batch of generating tokens at random positions, and parts of two prompts."""
         positions = [int(self._draw(self._room, 1)) for _ in range(num_rows)]
         length = min(_PROMPT_TOKENS, self._room)
@@ -170,10 +215,14 @@ class _Probe:
             (index, int(self._draw(self._room - length + 1, 1)), length)
             for index in (range(num_rows, num_rows + 2) if with_prompts else ())
         ]
-        return self._batch(positions, prompts, num_lines)
+        return self._batch(positions, prompts, num_lines, has_rules)
 
     def _batch(
-        self, generating: list[int], prompts: list[tuple[int, int, int]], num_lines: int
+        self,
+        generating: list[int],
+        prompts: list[tuple[int, int, int]],
+        num_lines: int,
+        has_rules: bool = False,
     ) -> PackedBatch:
         """Makes a batch of the first sequences' tokens at positions, and of prompts.
 
@@ -198,6 +247,7 @@ class _Probe:
             max(generating, default=0) + 1,
             torch.tensor(ends, device=self._model.device) if spans else None,
             spans,
+            has_rules=has_rules,
         )
 
     def _draw(self, below: int, count: int) -> torch.Tensor:

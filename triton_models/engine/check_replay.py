@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 
 import torch
+from torch.nn.functional import normalize
 
 from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.check_kernels import LOGITS_TOLERANCE, difference
@@ -13,6 +15,7 @@ from triton_models.engine.kv_room import Extent
 from triton_models.engine.scheduler import Plan, Slice
 from triton_models.engine.sequence import Sequence
 from triton_models.model.attention import FIRST_SLOT
+from triton_models.steering.bounded_projections import BoundedProjection
 from triton_models.steering.row_steering import RowSteering
 
 Logits = Callable[[Plan], torch.Tensor]
@@ -23,6 +26,7 @@ _LENGTHS = (300, 40, 5, 1)
 
 _MIN_ROOM = 8
 _STEERING = 0.05
+_BOUND = 10.0
 _REQUEST = GenerationRequest(sampling=SamplingParameters(temperature=0.0, seed=0))
 
 
@@ -40,7 +44,10 @@ def probed_sequences(
         size = (min(length, room - 1),)
         token_ids = torch.randint(vocabulary_size, size, generator=generator).tolist()
         vector = _STEERING * torch.randn(hidden_size, generator=generator)
-        sequence = Sequence(_REQUEST, token_ids, 1, RowSteering.adding({0: vector}), lambda _: None)
+        unit = normalize(torch.randn(hidden_size, generator=generator), dim=0)
+        operations = {0: (BoundedProjection(unit, -math.inf, -_BOUND, 1.0),)} if row % 2 else {}
+        steering = RowSteering({0: vector}, {0: vector}, operations)
+        sequence = Sequence(_REQUEST, token_ids, 1, steering, lambda _: None)
         sequence.row = row
         sequence.extent = Extent(FIRST_SLOT + row * room, room, sequence.content)
         sequences.append(sequence)

@@ -61,9 +61,19 @@ class DecodeGraphs:
             for mode in (*self.modes, None)
         }
 
-    def run(self, rows: NDArray[np.int64], mode: SamplingMode | None) -> None:
-        """Computes a step of rows, int64 [tokens]; without a mode it stops at the logits."""
-        size = min(size for size in self._sizes if size >= len(rows))
+    def holds(self, least: int) -> bool:
+        """Whether steps of at least so many rows are recorded."""
+        return least <= max(self._sizes)
+
+    def run(self, rows: NDArray[np.int64], mode: SamplingMode | None, least: int = 1) -> None:
+        """Replays a step of at least so many rows.
+
+        Args:
+            rows: int64 [tokens]: the rows to compute.
+            mode: Their sampling mode; without one it stops at the logits.
+            least: See above.
+        """
+        size = min(size for size in self._sizes if size >= max(len(rows), least))
         padding = (0, size - len(rows))
         padded = np.pad(rows, padding, constant_values=self._dummy_row)
         name = padded.tobytes()

@@ -12,6 +12,7 @@ from triton_models.model.attention import KVCache, PackedAttention
 from triton_models.model.transformer import ForwardContext, Transformer
 from triton_models.steering.hooks import ResidualTap, SteeringHooks
 from triton_models.steering.table import SteeringTable
+from triton_models.steering.token_rules import TokenRules
 
 
 class ForwardPass(Protocol):
@@ -20,9 +21,14 @@ class ForwardPass(Protocol):
     Attributes:
         residuals: [blocks, rows, hidden size]: the residual stream after each block, for the tokens
             of the last step without prompts; `None` if it is not kept.
+        gates: float32 [rows or more]: whether conditions let the generating tokens of the last step
+            through, 1 or 0; only of tokens that have a condition.
+        records_rules: Whether a recorded step follows the rules that rows have when it is replayed.
     """
 
     residuals: torch.Tensor | None
+    gates: torch.Tensor
+    records_rules: bool
 
     def __call__(
         self,
@@ -43,8 +49,11 @@ class HookedForward:
 
     def __init__(self, model: Transformer, cache: KVCache, steering: SteeringTable) -> None:
         self.residuals: torch.Tensor | None = None
+        self.gates = torch.zeros(0)
+        self.records_rules = False
         self._model = model
         self._cache = cache
+        self._rules = steering.rules
         self._hooks = SteeringHooks(model.blocks, steering)
 
     def __call__(
@@ -60,9 +69,14 @@ class HookedForward:
             SteeringNotAppliedError: The forward pass skipped a steering hook.
         """
         attention = PackedAttention(self._cache, batch.layout, self._model.architecture)
-        context = ForwardContext(attention, batch.steering_lines, tap)
+        positions = batch.layout.positions
+        rules = None
+        if batch.has_rules:
+            rules = TokenRules(self._rules, batch.steering_lines, positions)
+            self.gates = rules.gates
+        context = ForwardContext(attention, batch.steering_lines, tap, rules)
         with self._hooks.watch():
-            states = self._model(batch.input_ids, batch.layout.positions, context)
+            states = self._model(batch.input_ids, positions, context)
         if scorer is not None:
             size = self._model.architecture.vocabulary_size
             scorer.read(states, self._model.logits, size)

@@ -27,6 +27,7 @@ from triton_models.kernels.block_sizes import (
     attention_splits,
 )
 from triton_models.kernels.elementwise import add_and_normalize, gate, normalize
+from triton_models.kernels.steering import BlockSteering, window_factors
 from triton_models.model.attention import KVCache, Layout, PackedAttention
 from triton_models.model.linear import Linear
 from triton_models.model.transformer import DecoderBlock, Transformer
@@ -59,6 +60,9 @@ class FusedForward:
         self._cache = cache
         self._context_length = context_length
         self._epsilon = model.architecture.norm_epsilon
+        self._steering = steering
+        self.gates = torch.zeros(steering.num_rows, dtype=torch.float32, device=model.device)
+        self.records_rules = True
         shape = (len(model.blocks), steering.num_rows, model.architecture.hidden_size)
         self.residuals: torch.Tensor | None = torch.empty(
             shape, dtype=model.dtype, device=model.device
@@ -79,7 +83,9 @@ class FusedForward:
         """See `ForwardPass`."""
         states = embedding(batch.input_ids, self._model.embedding)
         packed = PackedAttention(self._cache, batch.layout, self._architecture)
-        if len(states) <= MAX_FEW_ROWS and not batch.layout.has_prompts:
+        is_few = len(states) <= MAX_FEW_ROWS and not batch.layout.has_prompts
+        # A product's programs have parts of a token each, so that they can only add to it.
+        if is_few and not batch.has_rules:
             return self._few_rows(states, batch, packed, tap, out)
         return self._many_rows(states, batch, packed, tap, out, scorer)
 
@@ -94,6 +100,8 @@ class FusedForward:
     ) -> torch.Tensor:
         following = [*(block.attention_norm for block in self._blocks[1:]), self._norm]
         normalized = normalize(states, self._blocks[0].attention_norm, self._epsilon)
+        lines, positions = batch.steering_lines, batch.layout.positions
+        factors = window_factors(self._steering.rules.windows, lines, positions)
         for index, (block, next_norm) in enumerate(zip(self._blocks, following, strict=True)):
             heads = _multiply(normalized, block.query_key_value)
             attended = self._attend(index, block, heads, batch.layout, packed)
@@ -105,7 +113,7 @@ class FusedForward:
                 added,
                 next_norm,
                 self._epsilon,
-                (block.deltas, batch.steering_lines),
+                self._block_steering(index, block, batch, factors),
                 self._kept(index, batch),
             )
             if tap is not None:
@@ -181,6 +189,25 @@ class FusedForward:
             )
             parts.append(packed.prompts(index, queries))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _block_steering(
+        self, index: int, block: _Block, batch: PackedBatch, factors: torch.Tensor
+    ) -> BlockSteering:
+        rules = self._steering.rules
+        return BlockSteering(
+            block=index,
+            deltas=block.deltas,
+            counts=rules.counts[index],
+            directions=rules.directions[index],
+            bounds=rules.bounds[index],
+            gate_blocks=rules.gate_blocks,
+            gate_directions=rules.gate_directions,
+            thresholds=rules.thresholds,
+            lines=batch.steering_lines,
+            factors=factors,
+            gates=self.gates,
+            num_gates=batch.layout.num_generating,
+        )
 
     def _kept(self, index: int, batch: PackedBatch) -> torch.Tensor | None:
         """Returns where to write a block's output, `None` in a step with prompts."""

@@ -9,6 +9,7 @@ from math import isfinite
 
 import torch
 
+from triton_models.engine.gated_tokens import GatedTokens
 from triton_models.engine.monitoring import MonitoredTokens
 from triton_models.engine.prompt_scores import PromptScores, ScoredPrompts
 from triton_models.engine.sampling import Likelihoods
@@ -72,6 +73,8 @@ class LaunchedStep:
         products: Their projections, float32 [blocks, tokens, directions], if there are any.
         scored: The prompt tokens that it scored, if any.
         scores: Their scores; tensors on the host.
+        gated: The tokens of requests with a condition, if any.
+        gates: Whether the condition let them through, on the host.
     """
 
     to_host: ToHost
@@ -80,14 +83,18 @@ class LaunchedStep:
     products: torch.Tensor | None
     scored: ScoredPrompts | None = None
     scores: PromptScores | None = None
+    gated: GatedTokens | None = None
+    gates: torch.Tensor | None = None
 
     def wait(self) -> list[SampledToken]:
-        """Waits for the step, updates readouts and scores, and returns the sampled tokens."""
+        """Waits for the step and returns its tokens; updates readouts, scores and conditions."""
         self.to_host.wait()
         if self.scored is not None and self.scores is not None:
             self.scored.give(self.scores)
         if self.products is not None:
             self.monitored.give(self.products.numpy())
+        if self.gated is not None and self.gates is not None:
+            self.gated.give(self.gates)
         if self.given is None:
             return []
         sequences = self.given.sequences

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from triton_models.engine.check_replay import probed_sequences, replay_disagreement
 from triton_models.engine.choose_forward import choose_forward
 from triton_models.engine.decode_graphs import Capture, DecodeGraphs, GraphCapture
+from triton_models.engine.gated_tokens import gated_tokens
 from triton_models.engine.launched_step import GivenTokens, LaunchedStep, ToHost
 from triton_models.engine.monitoring import monitored_tokens
 from triton_models.engine.packed_batch import (
@@ -33,6 +34,7 @@ from triton_models.engine.sampling_table import SamplingMode, SamplingTable
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
 from triton_models.engine.token_masks import Masks
+from triton_models.kernels.block_sizes import MAX_FEW_ROWS
 from triton_models.model.attention import KVCache, Span, SpanGroup
 from triton_models.model.transformer import Transformer
 from triton_models.model.upload import upload
@@ -192,7 +194,11 @@ class ModelRunner:
         rows = [row_of(sequence) for sequence in sequences]
         self._state.write(sequences)
         self._sampling.write(rows, sequences)
-        self._steering.write(rows, [sequence.steering for sequence in sequences])
+        self._steering.write(
+            rows,
+            [sequence.steering for sequence in sequences],
+            [sequence.num_prompt_tokens for sequence in sequences],
+        )
 
     def release(self, row: int) -> None:
         """Clears the steering of a row."""
@@ -217,28 +223,30 @@ class ModelRunner:
         tap = monitored.tap(self.device)
         scored = scored_prompts(plan)
         scorer = PromptScorer(scored, self.device) if scored else None
-        step = _Step(plan, masks, scorer)
+        step = _Step(plan, masks, scorer, self._has_rules(plan))
         to_host = ToHost(self.device)
         launch = self._launch_prompts if plan.prompts else self._launch_generating
         given = launch(step, tap, to_host)
         products = to_host.copy(monitored.project(tap)) if tap else None
+        gated = gated_tokens(plan.generating) if step.has_rules else None
+        gates = to_host.copy(gated.of(self.forward.gates)) if gated else None
         scores = scorer.scores.moved(to_host.copy) if scorer and scorer.scores else None
         to_host.seal()
-        return LaunchedStep(to_host, given, monitored, products, scored, scores)
+        return LaunchedStep(to_host, given, monitored, products, scored, scores, gated, gates)
 
     def _launch_generating(
         self, step: _Step, tap: ResidualTap | None, to_host: ToHost
     ) -> GivenTokens | None:
         graphs, residuals = self._graphs, self.forward.residuals if tap else None
-        if graphs is None or (tap is not None and residuals is None):
+        count, least = len(step.rows), self._least_rows(step)
+        if graphs is None or (tap is not None and residuals is None) or not graphs.holds(least):
             return self._compute(step, tap, to_host)
-        count = len(step.rows)
         # Log-probabilities and masks come in between.
         if step.reported or step.masks or (mode := self._mode(step)) not in graphs.modes:
-            graphs.run(step.rows, None)
+            graphs.run(step.rows, None, least)
             given = self._choose(self._logits[:count], step, to_host)
         else:
-            graphs.run(step.rows, mode)
+            graphs.run(step.rows, mode, least)
             chosen, max_logits = self._chosen[:count], self._max_logits[:count]
             given = GivenTokens(step.sequences, to_host.copy(chosen), to_host.copy(max_logits))
         if tap is not None and residuals is not None:
@@ -250,7 +258,8 @@ class ModelRunner:
         self, step: _Step, tap: ResidualTap | None, to_host: ToHost
     ) -> GivenTokens | None:
         graphs = self._prompt_graphs
-        if graphs is None or tap or step.scorer or not graphs.fits(step.plan):
+        records = not step.has_rules or self.forward.records_rules
+        if graphs is None or tap or step.scorer or not (records and graphs.fits(step.plan)):
             return self._compute(step, tap, to_host)
         return self._choose(self._replayed(graphs, step.plan), step, to_host)
 
@@ -258,6 +267,18 @@ class ModelRunner:
         """Returns the logits of a step with prompts, replayed."""
         graphs.run(plan)
         return self._logits[: len(plan.giving)]
+
+    def _has_rules(self, plan: Plan) -> bool:
+        """Whether the steering of any row of a step is more than an addition."""
+        rows = (each.row for each in plan.sequences)
+        return self._steering.rules.any_of(row for row in rows if row is not None)
+
+    def _least_rows(self, step: _Step) -> int:
+        """Returns of how many rows a recorded step must be that can compute this one."""
+        if not step.has_rules:
+            return 1
+        # Recorded for fewer rows, a step is made of kernels that only add.
+        return MAX_FEW_ROWS + 1 if self.forward.records_rules else self._sizes.num_rows + 1
 
     def _step(self, rows: torch.Tensor, mode: SamplingMode | None) -> None:
         """Computes a decode step from the state of its rows on the device."""
@@ -283,17 +304,20 @@ class ModelRunner:
         """Returns the tensors of a step on the device, and advances its generating rows."""
         rows = rows_of(plan.generating)
         max_reach = max(plan.positions, default=-1) + 1
+        has_rules = self._has_rules(plan)
         if not plan.prompts:
-            return self._generating(upload(rows, self.device), max_reach)
+            return self._generating(upload(rows, self.device), max_reach, has_rules)
         size = StepSize(len(rows), plan.num_tokens - len(rows), len(plan.giving))
         tensors = StepTensors(torch.empty(size.length, dtype=torch.int64), size)
         prompts = tensors.write(rows, plan.prompts)
         tensors = StepTensors(upload(tensors.numbers, self.device), size)
-        return self._with_prompts(tensors, max_reach, prompts)
+        return self._with_prompts(tensors, max_reach, prompts, has_rules=has_rules)
 
-    def _generating(self, rows: torch.Tensor, max_reach: int) -> PackedBatch:
+    def _generating(
+        self, rows: torch.Tensor, max_reach: int, has_rules: bool = False
+    ) -> PackedBatch:
         """Returns the batch of rows' newest tokens, and advances the rows."""
-        return packed_batch(self._take(rows), len(rows), max_reach)
+        return packed_batch(self._take(rows), len(rows), max_reach, has_rules=has_rules)
 
     def _with_prompts(
         self,
@@ -301,13 +325,21 @@ class ModelRunner:
         max_reach: int,
         prompts: SequenceOf[Span] = (),
         prompt_group: SpanGroup | None = None,
+        *,
+        has_rules: bool = False,
     ) -> PackedBatch:
         """Returns the batch of rows' newest tokens followed by prompts, and advances the rows."""
         columns, num_generating = tensors.columns, len(tensors.rows)
         if num_generating:
             columns = torch.cat((self._take(tensors.rows), columns), dim=1)
         return packed_batch(
-            columns, num_generating, max_reach, tensors.last_tokens, prompts, prompt_group
+            columns,
+            num_generating,
+            max_reach,
+            tensors.last_tokens,
+            prompts,
+            prompt_group,
+            has_rules=has_rules,
         )
 
     def _take(self, rows: torch.Tensor) -> torch.Tensor:
@@ -353,16 +385,20 @@ class _Step:
         plan: The step's plan.
         masks: As `ModelRunner.launch` takes it.
         scorer: Scores prompts, if any are to be scored.
+        has_rules: Whether the steering of any row is more than an addition.
         sequences: The sequences that get a token.
         rows: int64 [tokens]: their rows of the batch.
         places: int64 [tokens]: the positions that the new tokens will have.
         reported: The indices of the sequences that asked for log-probabilities.
     """
 
-    def __init__(self, plan: Plan, masks: Masks | None, scorer: PromptScorer | None) -> None:
+    def __init__(
+        self, plan: Plan, masks: Masks | None, scorer: PromptScorer | None, has_rules: bool
+    ) -> None:
         self.plan = plan
         self.masks = masks
         self.scorer = scorer
+        self.has_rules = has_rules
         self.sequences = plan.giving
         self.rows: NDArray[np.int64] = np.array(
             [sequence.row for sequence in self.sequences], dtype=np.int64

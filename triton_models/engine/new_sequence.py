@@ -94,6 +94,13 @@ def new_sequence(
             f"an answer of {max_tokens} tokens cannot be steered with positions = response: the "
             "first is chosen from the prompt's last position; use max_tokens of at least 2, or all"
         )
+    window = steering.window
+    if window is not None and window.start > max_tokens - 2:
+        raise InvalidArgumentError(
+            f"steering.window begins at generated token {window.start}, and of an answer of "
+            f"{max_tokens} tokens the last that can be steered is {max_tokens - 2}, since nothing "
+            "follows the last one: begin earlier, or raise max_tokens"
+        )
     if request.sampling.seed is None:
         sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
         request = dataclasses.replace(request, sampling=sampling)

@@ -30,12 +30,14 @@ class PackedBatch:
         layout: Where the tokens lie.
         last_tokens: int64 [sequences that get a token]: the indices of their last tokens; `None` if
             every token is one.
+        has_rules: Whether a token's row has rules; for a step that is recorded this is not known.
     """
 
     input_ids: torch.Tensor
     steering_lines: torch.Tensor
     layout: Layout
     last_tokens: torch.Tensor | None = None
+    has_rules: bool = False
 
     def giving(self, states: torch.Tensor) -> torch.Tensor:
         """Returns the rows of `states`, [tokens, size], whose next token is sampled."""
@@ -49,12 +51,14 @@ def packed_batch(
     last_tokens: torch.Tensor | None = None,
     prompts: SequenceOf[Span] = (),
     prompt_group: SpanGroup | None = None,
+    *,
+    has_rules: bool = False,
 ) -> PackedBatch:
     """Makes a batch of columns, int64 [4, tokens]: see `RowState.take` and `Layout`."""
     tokens, positions, first_slots, lines = columns.unbind()
     slots = first_slots + positions
     layout = Layout(slots, positions, num_generating, max_reach, prompts, prompt_group)
-    return PackedBatch(tokens, lines, layout, last_tokens)
+    return PackedBatch(tokens, lines, layout, last_tokens, has_rules)
 
 
 @dataclass(frozen=True, slots=True)

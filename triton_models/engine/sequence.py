@@ -66,6 +66,17 @@ class PromptTokenLogprobs:
 
 
 @dataclass(slots=True)
+class ConditionTally:
+    """At how many generated tokens a condition was looked at, and how many met it.
+
+    As with readouts, an answer's last token is not among them: its hidden state is not computed.
+    """
+
+    num_tokens: int = 0
+    num_met: int = 0
+
+
+@dataclass(slots=True)
 class TokenChunk:
     """A chunk of an answer. Every request gets exactly one with a `finish_reason`, its last.
 
@@ -84,6 +95,7 @@ class TokenChunk:
             for it.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
         calibrated_readouts: What those say, for traits with a calibration.
+        condition: What became of a condition of the steering, on the last chunk.
         warnings: Warnings about the steering for the user, on the last chunk.
         finish_reason: `None` until the last chunk.
         error: The message for the user when the reason is `ERROR`.
@@ -101,6 +113,7 @@ class TokenChunk:
     prompt_logprobs: tuple[PromptTokenLogprobs, ...] = ()
     readouts: Mapping[str, Mapping[int, float]] | None = None
     calibrated_readouts: Mapping[str, Mapping[int, CalibratedMean]] | None = None
+    condition: ConditionTally | None = None
     warnings: tuple[str, ...] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
@@ -159,6 +172,8 @@ class Sequence:
         self.request_id = request_id
         self.steering = steering
         self.readout = readout
+        self.condition = ConditionTally() if steering.gate is not None else None
+        """What becomes of its steering's condition."""
         self.warnings = warnings
         self.max_tokens = max_tokens
         self.token_ids = list(prompt_ids)
@@ -331,6 +346,8 @@ class Sequence:
             if self.readout and not error:
                 chunk.readouts = self.readout.means()
                 chunk.calibrated_readouts = self.readout.calibrated_means()
+            if self.condition is not None and not error:
+                chunk.condition = dataclasses.replace(self.condition)
             chunk.warnings = self.warnings
             chunk.phases = self.timeline.phases()
         self._emit(chunk)

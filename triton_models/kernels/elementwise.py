@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 import triton
 import triton.language as tl
 
 from triton_models.kernels.block_sizes import next_power_of_two
+from triton_models.kernels.steering import BlockSteering, steer
 
 _GATED_BLOCK = 1024
 
 
-@triton.jit(do_not_specialize_on_alignment=["lines"])
+@triton.jit(
+    do_not_specialize=["block", "num_gates"],
+    do_not_specialize_on_alignment=["lines", "counts"],
+)
 def _add_and_normalize(
     states: tl.tensor,
     added: tl.tensor,
-    table: tl.tensor,
+    block: tl.tensor,
+    deltas: tl.tensor,
+    counts: tl.tensor,
+    directions: tl.tensor,
+    bounds: tl.tensor,
+    gate_blocks: tl.tensor,
+    gate_directions: tl.tensor,
+    thresholds: tl.tensor,
     lines: tl.tensor,
+    factors: tl.tensor,
+    gates: tl.tensor,
+    num_gates: tl.tensor,
     weight: tl.tensor,
     epsilon: tl.tensor,
     new_states: tl.tensor,
@@ -35,8 +51,25 @@ def _add_and_normalize(
     if ADDS:
         values += tl.load(added + place, mask=is_dim, other=0.0).to(tl.float32)
         if STEERS:
-            line = tl.load(lines + token)
-            values += tl.load(table + line * SIZE + dims, mask=is_dim, other=0.0).to(tl.float32)
+            values = steer(
+                values,
+                token,
+                dims,
+                is_dim,
+                block,
+                deltas,
+                counts,
+                directions,
+                bounds,
+                gate_blocks,
+                gate_directions,
+                thresholds,
+                lines,
+                factors,
+                gates,
+                num_gates,
+                SIZE,
+            )
         rounded = values.to(new_states.dtype.element_ty)
         tl.store(new_states + place, rounded, mask=is_dim)
         values = rounded.to(tl.float32)
@@ -74,7 +107,7 @@ def add_and_normalize(
     added: torch.Tensor | None,
     weight: torch.Tensor,
     epsilon: float,
-    steering: tuple[torch.Tensor, torch.Tensor] | None = None,
+    steering: BlockSteering | None = None,
     out: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Adds to the residual stream, rounding once, and normalizes it.
@@ -84,8 +117,7 @@ def add_and_normalize(
         added: Of the same shape; `None` only normalizes.
         weight: [size]: the norm's.
         epsilon: The norm's.
-        steering: A block's table, [lines, size], and int64 [tokens], each token's line of it, which
-            is added as well.
+        steering: How the sum is steered, before it is rounded.
         out: Of the states' shape: where to write the new residual stream.
 
     Returns:
@@ -95,12 +127,10 @@ def add_and_normalize(
     normalized = torch.empty_like(states)
     if out is None:
         out = states if added is None else torch.empty_like(states)
-    table, lines = steering or (states, states)  # not read
     _add_and_normalize[(num_tokens,)](
         states,
         states if added is None else added,
-        table,
-        lines,
+        *(_arguments(steering) if steering else _unread(states)),
         weight,
         epsilon,
         out,
@@ -112,6 +142,15 @@ def add_and_normalize(
         num_warps=4 if size <= 4096 else 8,
     )
     return out, normalized
+
+
+def _arguments(steering: BlockSteering) -> tuple[object, ...]:
+    return tuple(getattr(steering, field.name) for field in fields(steering))
+
+
+def _unread(states: torch.Tensor) -> tuple[object, ...]:
+    """Returns arguments in the place of a steering's."""
+    return (0, *(states,) * (len(fields(BlockSteering)) - 2), 0)
 
 
 def gate(gate_up: torch.Tensor) -> torch.Tensor:

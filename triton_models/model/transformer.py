@@ -31,6 +31,7 @@ class ForwardContext:
 
     Attributes:
         steering_lines: int64 [tokens]: each token's line of the steering table.
+        rules: The tokens' rules, if any have some.
         cos: Compute dtype, [tokens, heads, head size]: the factor of each head.
         sin: Of the same shape: the factor of its swapped halves.
     """
@@ -38,6 +39,7 @@ class ForwardContext:
     attend: Attend
     steering_lines: torch.Tensor
     tap: Any = None
+    rules: Any = None
     cos: torch.Tensor = field(init=False)
     sin: torch.Tensor = field(init=False)
 

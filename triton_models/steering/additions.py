@@ -8,15 +8,14 @@ import torch
 
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.steering import Addition
-from triton_models.steering.row_steering import Deltas
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
 
 def summed_deltas(
     additions: Iterable[Addition], registry: VectorRegistry, dtype: torch.dtype
-) -> Deltas:
-    """Returns the sum of `scalar * vector` at each block; a scalar of 0 adds nothing.
+) -> dict[int, torch.Tensor]:
+    """Returns the sum of `scalar * vector` at each block, [hidden size]; 0 adds nothing.
 
     It is computed in float32 and rounded to the model's dtype once: rounding after each addition,
     four bfloat16 vectors reached 82 % of their sum.

@@ -1,7 +1,8 @@
 """Permanent forward hooks that give every row of a batch its own steering.
 
 A hook adds `table[lines]` to its decoder block's output, where `lines` holds each token's line of
-the block's table (`table.py`). A request that starts or ends only writes lines of the table; the
+the block's table (`table.py`), and follows the rules of rows that have any (`token_rules.py`). A
+request that starts or ends only writes lines of the table; the
 hooks never change and hold no state of any request, so the same graph serves every batch.
 """
 
@@ -80,7 +81,11 @@ class SteeringHooks:
             self._fired += 1
             context = args[1]
             # In place, since nothing else uses a block's output. output: [tokens, hidden]
-            output.add_(deltas.index_select(0, context.steering_lines))
+            added = deltas.index_select(0, context.steering_lines)
+            if context.rules is None:
+                output.add_(added)
+            else:
+                context.rules.steer(block, output, added)
             if context.tap is not None:
                 context.tap.read(block, output)
 

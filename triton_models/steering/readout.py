@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.steering.directions import direction
 from triton_models.vectors.calibration import BlockCalibration, CalibratedMean
 from triton_models.vectors.registry import VectorRegistry
 
@@ -73,15 +74,9 @@ def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout 
     for trait in traits:
         vector, calibrated = registry.get(trait), _calibrated_blocks(trait, registry)
         for block in vector.selected_blocks:
-            norm = np.linalg.norm(vector.blocks[block])
-            if not norm:
-                raise InvalidArgumentError(
-                    f"the vector of {trait!r} is zero at block {block}: it has no direction to "
-                    "monitor"
-                )
+            directions.append(direction(vector, block))
             names.append(trait)
             blocks.append(block)
-            directions.append(vector.blocks[block] / norm)
             calibrations.append(calibrated.get(block))
     if not names:
         return None

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from triton_models.contract.steering import Positions
+from triton_models.contract.steering import Positions, Window
+from triton_models.steering.bounded_projections import BoundedProjection, Gate
 
 Deltas = Mapping[int, torch.Tensor]
 """For each steered 0-based decoder block what is added to its output: [hidden size], in the model's
@@ -24,21 +25,28 @@ class RowSteering:
     Attributes:
         prompt: What is added to the prompt's tokens.
         response: What is added to the generated tokens.
+        operations: What bounds the projections of all tokens at each block, after that.
+        gate: When all of that applies to a token; `None` is always.
+        window: Which generated tokens it applies to; `None` is all.
         prompt_key: A digest of all that steers the prompt's tokens, `""` if nothing does: equal
             steerings have equal keys.
         response_key: The same of the generated tokens.
     """
 
-    prompt: Deltas = field(default_factory=dict)
-    response: Deltas = field(default_factory=dict)
+    prompt: Deltas = field(default_factory=lambda: NOTHING)
+    response: Deltas = field(default_factory=lambda: NOTHING)
+    operations: Mapping[int, tuple[BoundedProjection, ...]] = field(default_factory=dict)
+    gate: Gate | None = None
+    window: Window | None = None
     prompt_key: str = field(init=False)
     response_key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        prompt_key = _digest(self.prompt)
-        is_same = self.response is self.prompt
+        prompt_key = self._key(self.prompt)
+        is_same = self.adds_alike and self.window is None
+        response_key = prompt_key if is_same else self._key(self.response, self.window)
         object.__setattr__(self, "prompt_key", prompt_key)
-        object.__setattr__(self, "response_key", prompt_key if is_same else _digest(self.response))
+        object.__setattr__(self, "response_key", response_key)
 
     @classmethod
     def adding(cls, deltas: Deltas, positions: Positions = "all") -> RowSteering:
@@ -59,14 +67,28 @@ class RowSteering:
     @property
     def adds_alike(self) -> bool:
         """Whether the same is added to prompt and response, so that a line of the table is both."""
-        return self.prompt is self.response or self.prompt_key == self.response_key
+        return self.prompt is self.response
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether more is to be done than adding."""
+        return bool(self.operations) or self.gate is not None or self.window is not None
 
-def _digest(deltas: Deltas) -> str:
-    if not deltas:
-        return ""
-    digest = hashlib.blake2b(digest_size=16)
-    for block, vector in sorted(deltas.items()):
-        digest.update(f"{block} {vector.dtype} ".encode())
-        digest.update(vector.contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    def _key(self, deltas: Deltas, window: Window | None = None) -> str:
+        if not deltas and not self.operations:
+            return ""
+        digest = hashlib.blake2b(digest_size=16)
+
+        def include(tensor: torch.Tensor, *names: object) -> None:
+            digest.update(f"{names} {tensor.dtype} ".encode())
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+
+        for block, vector in sorted(deltas.items()):
+            include(vector, block)
+        for block, operations in sorted(self.operations.items()):
+            for each in operations:
+                include(each.direction, "bound", block, each.low, each.high, each.strength)
+        if self.gate is not None:
+            include(self.gate.direction, "gate", self.gate.block, self.gate.threshold)
+        digest.update(repr(window).encode())
+        return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The tensors that hold how each row of the batch is steered.
+"""The tensors that hold how each row of the batch is steered: what is added, and its rules.
 
 Line 0 is all zero, for tokens that are not steered. Each row has two lines, one for its prompt and
 one for its response; a row that adds the same to both uses the first alone.
@@ -13,6 +13,7 @@ import torch
 
 from triton_models.model.upload import upload
 from triton_models.steering.row_steering import Deltas, RowSteering
+from triton_models.steering.rule_table import RuleTable
 
 UNSTEERED_LINE = 0
 
@@ -29,8 +30,13 @@ def response_line(row: int, steering: RowSteering) -> int:
     return 2 * row + 1 if steering.adds_alike else 2 * row + 2
 
 
+def row_of_line(line: torch.Tensor) -> torch.Tensor:
+    """Returns lines' rows of the rules: 0 for the unsteered line, one more than a batch row's."""
+    return (line + 1) // 2
+
+
 class SteeringTable:
-    """For each decoder block and line, what is added there."""
+    """For each decoder block and line, what is added there, and the rules of each row."""
 
     def __init__(
         self,
@@ -45,13 +51,19 @@ class SteeringTable:
         self._deltas = torch.zeros(
             (num_layers, self.num_lines, hidden_size), dtype=dtype, device=device
         )
+        self.rules = RuleTable(num_layers, num_rows, hidden_size, device)
 
     def of_block(self, block: int) -> torch.Tensor:
         """Returns a block's table, [lines, hidden_size]: a view that follows changes."""
         return self._deltas[block]
 
-    def write(self, rows: Sequence[int], steerings: Sequence[RowSteering]) -> None:
-        """Sets the lines of batch rows."""
+    def write(
+        self,
+        rows: Sequence[int],
+        steerings: Sequence[RowSteering],
+        num_prompt_tokens: Sequence[int],
+    ) -> None:
+        """Sets the lines and rules of batch rows, whose prompts have these lengths."""
         device = self._deltas.device
         both = [line for row in rows for line in (2 * row + 1, 2 * row + 2)]
         self._deltas.index_fill_(1, upload(both, device), 0)
@@ -66,10 +78,12 @@ class SteeringTable:
             blocks, lines = upload(np.array(places), device)
             values = upload(torch.stack(vectors), device, self._deltas.dtype)
             self._deltas[blocks, lines] = values
+        self.rules.write(rows, steerings, num_prompt_tokens)
 
     def clear(self, row: int) -> None:
-        """Clears the lines of a batch row."""
+        """Clears the lines and rules of a batch row."""
         self._deltas[:, 2 * row + 1 : 2 * row + 3] = 0
+        self.rules.clear(row)
 
 
 def _parts(row: int, steering: RowSteering) -> list[tuple[int, Deltas]]:

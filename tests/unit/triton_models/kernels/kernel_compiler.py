@@ -21,11 +21,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from triton.runtime.jit import JITFunction
 
+from tests.unit.triton_models.kernels.steering_inputs import block_steering
 from triton_models.kernels import elementwise, few_rows
 from triton_models.kernels.attention import HeadParameters, attend, rotate_and_store
 from triton_models.kernels.block_sizes import DOWN, HEAD, MAX_FEW_ROWS, OUTPUT, QUERY_KEY_VALUE
 from triton_models.kernels.draw_from_all import draw_from_all
 from triton_models.kernels.penalties import penalize
+from triton_models.kernels.steering import window_factors
 
 CAPABILITIES = (80, 90, 100)
 
@@ -144,7 +146,9 @@ def launch_all(shape: tuple[int, int, int, int, int], dtype: torch.dtype) -> Non
     states = tensor(8, hidden)
     elementwise.normalize(states, *norm)
     elementwise.add_and_normalize(states, states, *norm)
-    elementwise.add_and_normalize(states, states, *norm, (table, index(8)))
+    steering = block_steering(tensor, 4, 8, hidden)
+    elementwise.add_and_normalize(states, states, *norm, steering)
+    window_factors(tensor(5, 4, of=torch.float32), index(8), index(8))
     elementwise.gate(tensor(8, 2 * intermediate))
     _launch_sampling(tensor, index)
     for rows in (1, MAX_FEW_ROWS):

@@ -45,6 +45,7 @@ def test_every_kernel_compiles_for_every_card(compiled: list[dict[str, Any]]) ->
         "_join",
         "_rotate_and_store",
         "_add_and_normalize",
+        "_window_factors",
         "_gate",
         "_multiply",
         "_gate_up",

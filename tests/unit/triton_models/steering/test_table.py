@@ -22,7 +22,7 @@ def added(table: SteeringTable, row: int, steering: RowSteering) -> list[list[fl
 
 
 def test_a_row_that_adds_the_same_to_all_tokens_uses_one_line() -> None:
-    for steering in (RowSteering.adding(LARGE), RowSteering(LARGE, dict(LARGE))):
+    for steering in (RowSteering.adding(LARGE), RowSteering(LARGE, LARGE)):
         assert prompt_line(3, steering) == response_line(3, steering) != UNSTEERED_LINE
         assert steering.prompt_key == steering.response_key
 
@@ -38,11 +38,11 @@ def test_tokens_that_are_not_steered_use_the_line_of_zeros() -> None:
 def test_prompt_and_response_of_each_row_have_deltas_of_their_own() -> None:
     table = SteeringTable(2, 2, 3, torch.float32, torch.device("cpu"))
     first, second = RowSteering(SMALL, LARGE), RowSteering.adding(LARGE, "response")
-    table.write([0, 1], [first, second])
+    table.write([0, 1], [first, second], [5, 5])
     assert added(table, 0, first) == [[0.0, 0.5], [1.0, 1.0]]
     assert added(table, 1, second) == [[0.0, 0.0], [1.0, 1.0]]
 
-    table.write([0], [RowSteering.adding(SMALL, "prompt")])
+    table.write([0], [RowSteering.adding(SMALL, "prompt")], [5])
     assert added(table, 0, first) == [[0.0, 0.5], [0.0, 0.0]]
     table.clear(1)
     assert added(table, 1, second) == [[0.0, 0.0], [0.0, 0.0]]
