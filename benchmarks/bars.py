@@ -20,6 +20,9 @@ LLAMA_CPP: dict[int, float] = {1: 1.25, 4: 1.8, 16: 2.7, 64: 3.8}
 STEERING = 0.98
 """Steered against unsteered, and mixed against uniform steering."""
 
+RULES = 0.95
+"""Two operations and a condition in every stream against steering without them."""
+
 FORMATS = 0.9
 """Streams that all follow a format against streams that follow none."""
 

@@ -20,7 +20,13 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.contenders.engine import GREEDY, EngineAlone, make_request, serve
+from benchmarks.contenders.engine import (
+    GREEDY,
+    EngineAlone,
+    make_request,
+    serve,
+    steering_parameters,
+)
 from benchmarks.contenders.steering import adding
 from benchmarks.host import engine_over
 from benchmarks.shapes import random_vectors
@@ -142,7 +148,10 @@ def _shortfalls(
 
 def _answers(engine: Engine, prompts: Prompts) -> list[list[int]]:
     answers: list[list[int]] = [[] for _ in prompts]
-    requests = [make_request(CHECKED[0], own_steering(stream)) for stream in range(len(prompts))]
+    requests = [
+        make_request(CHECKED[0], steering_parameters("mixed", stream))
+        for stream in range(len(prompts))
+    ]
     serve(engine, requests, prompts, lambda stream, chunk: answers[stream].extend(chunk.token_ids))
     engine.stop(0)
     return answers

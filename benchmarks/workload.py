@@ -10,8 +10,9 @@ import numpy as np
 
 from benchmarks.shapes import trait_name
 
-Steered = Literal["not", "uniformly", "mixed"]
-"""Whether the streams are steered: not at all, all in the same way, or each in a way of its own."""
+Steered = Literal["not", "uniformly", "mixed", "with rules"]
+"""Whether the streams are steered: not at all, all in the same way, each in a way of its own, or so
+with two operations and a condition on top."""
 
 Prompts = list[list[int]]
 """The token ids of each stream's prompt."""

@@ -10,10 +10,10 @@ from functools import partial
 from benchmarks.contenders.contender import Contender
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
-from benchmarks.workload import Prompts, Steered, StreamSteering, Workload, steering_of
+from benchmarks.workload import Prompts, Steered, Workload, steering_of
 from triton_models.contract.answer_format import AnswerFormat
 from triton_models.contract.request import GenerationRequest, SamplingParameters
-from triton_models.contract.steering import SteeringParameters
+from triton_models.contract.steering import Condition, Operation, SteeringParameters
 from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, TokenChunk
@@ -69,7 +69,7 @@ class EngineAlone(Contender):
         requests = [
             make_request(
                 workload,
-                steering_of(self._steered, stream),
+                steering_parameters(self._steered, stream),
                 self._sampling_of(stream),
                 self._format_of(stream),
             )
@@ -114,15 +114,30 @@ def serve(
             raise StreamFailedError(last.error or f"a stream ended with {last.finish_reason}")
 
 
+def steering_parameters(steered: Steered, stream: int) -> SteeringParameters:
+    """Returns how the engine is to steer a stream."""
+    steering = steering_of(steered, stream)
+    if steering is None:
+        return SteeringParameters()
+    scalars = {steering.trait: steering.scalar}
+    if steered != "with rules":
+        return SteeringParameters(scalars)
+    # Bounds in the midst of what occurs, so that some tokens are changed and others are not.
+    operations = (Operation(steering.trait, "cap", 0.0), Operation(steering.trait, "floor", -1.0))
+    return SteeringParameters(
+        scalars, operations=operations, when=Condition(steering.trait, 0.0, above=True)
+    )
+
+
 def make_request(
     workload: Workload,
-    steering: StreamSteering | None,
+    steering: SteeringParameters,
     sampling: SamplingParameters = GREEDY,
     format: AnswerFormat | None = None,
 ) -> GenerationRequest:
     """Returns the engine's request for a stream."""
     return GenerationRequest(
-        steering=SteeringParameters({steering.trait: steering.scalar} if steering else {}),
+        steering=steering,
         sampling=sampling,
         max_tokens=workload.new_tokens,
         stream=True,

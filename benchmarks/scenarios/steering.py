@@ -1,8 +1,8 @@
-"""What steering costs the engine, and what it costs that every stream is steered differently."""
+"""What steering costs the engine: at all, differently for each stream, and with rules on top."""
 
 from __future__ import annotations
 
-from benchmarks.bars import STEERING, Bar, bars_apply
+from benchmarks.bars import RULES, STEERING, Bar, bars_apply
 from benchmarks.contenders.engine import EngineAlone, running_engine
 from benchmarks.results import Result, compare
 from benchmarks.roofline import MachineRates
@@ -10,22 +10,26 @@ from benchmarks.scenarios.options import ScenarioOptions, measured
 from benchmarks.shapes import BenchmarkModel
 
 UNSTEERED, UNIFORM, MIXED = "unsteered", "uniform steering", "mixed steering"
+WITH_RULES = "mixed steering with rules"
 
 
 def run(model: BenchmarkModel, rates: MachineRates, options: ScenarioOptions) -> Result:
     """Measures every workload."""
     result = Result("steering", model, rates)
-    bar = Bar(STEERING) if bars_apply(model.shape.name, model.dtype, options.device) else None
+    has_bars = bars_apply(model.shape.name, model.dtype, options.device)
+    bar, rules_bar = (Bar(STEERING), Bar(RULES)) if has_bars else (None, None)
     with running_engine(model, options.threads, options.device) as engine:
         contenders = [
             EngineAlone(engine, "not", UNSTEERED),
             EngineAlone(engine, "uniformly", UNIFORM),
             EngineAlone(engine, "mixed", MIXED),
+            EngineAlone(engine, "with rules", WITH_RULES),
         ]
         for workload, samples in measured(contenders, options, result):
             result.ratios += [
                 compare(samples, workload, UNIFORM, UNSTEERED, bar),
                 compare(samples, workload, MIXED, UNSTEERED, bar),
                 compare(samples, workload, MIXED, UNIFORM, bar),
+                compare(samples, workload, WITH_RULES, MIXED, rules_bar),
             ]
     return result

@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BenchmarkModel]:
 
 @pytest.mark.parametrize(
     ("scenario", "contenders", "ratios"),
-    [(streams, 3, 2), (steering, 3, 3), (formats, 3, 2), (roofline, 1, 2)],
+    [(streams, 3, 2), (steering, 4, 4), (formats, 3, 2), (roofline, 1, 2)],
 )
 def test_a_scenario_measures_every_contender_in_every_round(
     model: BenchmarkModel, scenario: ModuleType, contenders: int, ratios: int
