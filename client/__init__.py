@@ -22,7 +22,15 @@ from persona_client.errors import (
 )
 from persona_client.rest import PersonaClient
 from persona_client.rest_async import AsyncPersonaClient
-from persona_client.results import Chunk, Completion, LikelyToken, Status, TokenLogprob, Trait
+from persona_client.results import (
+    Chunk,
+    Completion,
+    ConditionMet,
+    LikelyToken,
+    Status,
+    TokenLogprob,
+    Trait,
+)
 from persona_client.steering import Addition, Condition, Operation, Steering, Window
 
 __all__ = [
@@ -34,6 +42,7 @@ __all__ = [
     "Comparison",
     "Completion",
     "Condition",
+    "ConditionMet",
     "ConnectionFailedError",
     "InvalidRequestError",
     "LikelyToken",

@@ -10,6 +10,7 @@ from persona_client.results import (
     ANSWER_READERS,
     CalibratedReadouts,
     Chunk,
+    ConditionMet,
     Readouts,
     TokenLogprob,
     fields_in,
@@ -27,6 +28,7 @@ class OneAnswer:
         logprobs: How likely each token was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         calibrated_readouts: What the readouts say, of traits with a calibrated vector.
+        condition: How often the steering's condition held, if it has one.
         warnings: What to know about the steering.
         code: The server's word for why it failed.
     """
@@ -41,6 +43,7 @@ class OneAnswer:
     logprobs: tuple[TokenLogprob, ...] | None
     readouts: Readouts | None
     calibrated_readouts: CalibratedReadouts
+    condition: ConditionMet | None
     warnings: tuple[str, ...]
     error: str | None
     code: str | None
@@ -51,6 +54,7 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
         "logprobs": None,
         "readouts": None,
         "calibrated_readouts": {},
+        "condition": None,
         "code": None,
     }
     return {**optional, **fields_in(body, OneAnswer, **ANSWER_READERS)}

@@ -98,10 +98,29 @@ def read_calibrated_readouts(body: Mapping[str, Any]) -> CalibratedReadouts:
     }
 
 
+@dataclass(frozen=True)
+class ConditionMet:
+    """How often the condition of a steering held.
+
+    Attributes:
+        tokens: How many of the answer's tokens were looked at.
+        met: How many of these met the condition, and were steered.
+    """
+
+    tokens: int
+    met: int
+
+
+def read_condition(body: Mapping[str, int]) -> ConditionMet:
+    """Reads what the server says about a condition."""
+    return ConditionMet(body["tokens"], body["met"])
+
+
 ANSWER_READERS: Mapping[str, Callable[[Any], Any]] = {
     "logprobs": read_logprobs,
     "readouts": read_readouts,
     "calibrated_readouts": read_calibrated_readouts,
+    "condition": read_condition,
     "warnings": tuple,
 }
 """How what an answer says is read, where it is not taken as it is."""
@@ -143,6 +162,7 @@ class Completion:
         readouts: What was read of the monitored traits, if any were.
         warnings: What to know about the steering.
         calibrated_readouts: What the readouts say, of traits with a calibrated vector.
+        condition: How often the steering's condition held, if it has one.
     """
 
     response: str
@@ -156,6 +176,7 @@ class Completion:
     readouts: Readouts | None = None
     warnings: tuple[str, ...] = ()
     calibrated_readouts: CalibratedReadouts = field(default_factory=dict)
+    condition: ConditionMet | None = None
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:

@@ -31,6 +31,7 @@ from persona_client.results import (
     Completion,
     TokenLogprob,
     read_calibrated_readouts,
+    read_condition,
     read_logprobs,
     read_readouts,
 )
@@ -50,6 +51,9 @@ _STOP_PATIENCE = 5.0
 _ASK_TIMEOUT = 5.0
 
 _ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
+_TOLD = ("readouts", "report", "warnings")
+"""What the last response tells about the answer, each as JSON."""
+
 _STATUSES = {str(code): code for code in StatusCode}
 """gRPC's statuses by how tritonclient writes them."""
 
@@ -101,7 +105,8 @@ class TritonPersonaClient:
         answers = [fields for fields in self._run(inputs) if fields]
         last = answers[-1]
         logprobs = [item for fields in answers for item in _logprobs(fields)]
-        readouts, warnings, report = last["readouts"], last["warnings"], last["report"]
+        told = {name: json.loads(last[name]) if last[name] else None for name in _TOLD}
+        report = told["report"] or {}
         return Completion(
             response="".join(fields[tensors.TEXT_OUTPUT.name] for fields in answers),
             trait=", ".join(steering) or None,
@@ -111,11 +116,10 @@ class TritonPersonaClient:
             prompt_tokens=last["num_input_tokens"],
             reused_tokens=last["num_reused_tokens"],
             logprobs=None if options.get("logprobs") is None else tuple(logprobs),
-            readouts=read_readouts(json.loads(readouts)) if readouts else None,
-            warnings=tuple(json.loads(warnings)) if warnings else (),
-            calibrated_readouts=read_calibrated_readouts(
-                json.loads(report).get("calibrated_readouts", {}) if report else {}
-            ),
+            readouts=told["readouts"] and read_readouts(told["readouts"]),
+            warnings=tuple(told["warnings"] or ()),
+            calibrated_readouts=read_calibrated_readouts(report.get("calibrated_readouts", {})),
+            condition=read_condition(report["condition"]) if "condition" in report else None,
         )
 
     def stream(

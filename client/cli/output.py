@@ -13,7 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from persona_client.comparisons import ComparedAnswer, OneAnswer
-from persona_client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
+from persona_client.results import (
+    Completion,
+    ConditionMet,
+    LikelyToken,
+    Status,
+    TokenLogprob,
+    Trait,
+)
 
 _NARROWEST_COLUMN = 24
 
@@ -79,6 +86,9 @@ def print_comparison(answers: Sequence[ComparedAnswer]) -> None:
     if monitored:
         write("\n")
         print_readouts(monitored)
+    conditions = [(each.label, each.condition) for each in answers if each.condition is not None]
+    if conditions:
+        print_conditions(conditions)
 
 
 def print_details(completion: Completion) -> None:
@@ -90,6 +100,16 @@ def print_details(completion: Completion) -> None:
     if completion.readouts is not None:
         write("\n")
         print_readouts([("mean projection", completion)])
+    if completion.condition is not None:
+        print_conditions([("", completion.condition)])
+
+
+def print_conditions(conditions: Iterable[tuple[str, ConditionMet]]) -> None:
+    """Prints a line for each answer whose steering had a condition."""
+    write("\n")
+    for title, condition in conditions:
+        name = f"{printable(title)}: " if title else ""
+        write(f"{name}{condition.met} of {condition.tokens} tokens met the condition\n")
 
 
 def print_warnings(completions: Iterable[Completion | OneAnswer]) -> None:

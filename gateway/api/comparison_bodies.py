@@ -18,7 +18,7 @@ from gateway.api.field_types import (
     is_none,
 )
 from gateway.api.request_bodies import BaselineRequest
-from gateway.api.response_bodies import CalibratedReadouts, TokenLogprob
+from gateway.api.response_bodies import CalibratedReadouts, ConditionMet, TokenLogprob
 from gateway.api.steering_fields import (
     SteeredTrait,
     Steering,
@@ -227,6 +227,9 @@ class OneAnswer(BaseModel):
         description="Only if the request asks to `monitor` traits, or for `scores`.",
     )
     calibrated_readouts: CalibratedReadouts = None
+    condition: ConditionMet | None = Field(
+        default=None, exclude_if=is_none, description="Only if the steering has `when`."
+    )
     warnings: list[str] = Field(description="What to know about the steering.")
     error: str | None = Field(description="Why it failed.")
     code: str | None = Field(

@@ -57,6 +57,13 @@ CalibratedReadouts = Annotated[
 ]
 
 
+class ConditionMet(BaseModel):
+    """How often the condition of a steering held."""
+
+    tokens: int = Field(description="How many of the answer's tokens were looked at.")
+    met: int = Field(description="How many of these met it, and were steered.")
+
+
 class GenerateResponse(BaseModel):
     """An answer; also the data of a `done` event."""
 
@@ -108,6 +115,9 @@ class GenerateResponse(BaseModel):
         ),
     )
     calibrated_readouts: CalibratedReadouts = None
+    condition: ConditionMet | None = Field(
+        default=None, exclude_if=is_none, description="Only if the steering has `when`."
+    )
     warnings: list[str] = Field(
         default_factory=list,
         exclude_if=is_empty,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.api.field_names import BODY_NAMES, renamed
-from gateway.api.response_bodies import GenerateResponse
+from gateway.api.response_bodies import ConditionMet, GenerateResponse
 from gateway.api.steering_fields import SteeringFields
 from gateway.errors import GatewayError, InvalidRequestError
 from gateway.generation.generation import Generation
@@ -91,7 +91,7 @@ class RestAnswer:
 
     def response(self) -> GenerateResponse:
         """Returns what the answer says so far."""
-        answer = self._answer
+        answer, condition = self._answer, self._answer.condition
         return GenerateResponse(
             response=answer.text,
             trait=self.trait,
@@ -104,6 +104,7 @@ class RestAnswer:
             logprobs=list(answer.logprobs) if self.logprobs else None,
             readouts=answer.readouts,
             calibrated_readouts=answer.calibrated_readouts,
+            condition=None if condition is None else ConditionMet(**condition),
             warnings=list(answer.warnings),
         )
 

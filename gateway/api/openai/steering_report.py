@@ -14,6 +14,8 @@ def steering_report(answer: TritonChunk) -> dict[str, Any]:
         said["readouts"] = answer.readouts
     if answer.calibrated_readouts is not None:
         said["calibrated_readouts"] = answer.calibrated_readouts
+    if answer.condition is not None:
+        said["condition"] = answer.condition
     if answer.warnings:
         said["warnings"] = list(answer.warnings)
     return {"steering": said} if said else {}
