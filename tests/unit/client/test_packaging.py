@@ -95,7 +95,9 @@ async def test_the_readme_s_example_runs_where_the_client_is_installed(
         (tmp_path / "example.py").write_text(example.replace(":8000", f":{port}"))
         status, out, err = await run(python, "example.py", folder=tmp_path)
     assert (status, err) == (0, "")
-    assert out.startswith(f"{ANSWER.text}\n{ANSWER.text}{{'sarcasm': {{1: 2.5}}}} ()\nbaseline")
+    assert out.startswith(
+        f"{ANSWER.text}\n{ANSWER.text}{{'sarcasm': {{1: 2.5}}}} {{}} ()\nbaseline"
+    )
     assert out.endswith("[2.5, 2.5, 2.5]\n")
 
 
