@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -52,14 +53,18 @@ class Readout:
         return means
 
     def calibrated_means(self) -> dict[str, dict[int, CalibratedMean]]:
-        """Returns what the means say for each trait with a calibration, where there is one."""
+        """Returns what the means say for each trait with a calibration, where both are there.
+
+        A mean that is not finite, as after too much steering, says nothing.
+        """
         means = self.means()
         found: dict[str, dict[int, CalibratedMean]] = {}
         for trait, block, calibration in zip(
             self.traits, self.blocks, self.calibrations, strict=True
         ):
-            if calibration is not None and block in means[trait]:
-                found.setdefault(trait, {})[block] = calibration.of_answer(means[trait][block])
+            mean = means[trait].get(block, math.nan)
+            if calibration is not None and math.isfinite(mean):
+                found.setdefault(trait, {})[block] = calibration.of_answer(mean)
         return found
 
 

@@ -88,7 +88,10 @@ class Distribution:
             place = min(first, last)
         else:
             low, high = self.quantiles[first - 1], self.quantiles[first]
-            place = first - 1 + (value / 2 - low / 2) / (high / 2 - low / 2)
+            # Halves of numbers whose difference is too large for a float; those of the smallest
+            # numbers would be the same.
+            scale = 1 if math.isfinite(high - low) else 2
+            place = first - 1 + (value / scale - low / scale) / (high / scale - low / scale)
         return 100 * place / last
 
 

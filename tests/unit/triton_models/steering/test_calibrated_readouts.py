@@ -46,6 +46,13 @@ def test_calibrated_blocks_have_percentiles_and_poles_and_others_have_not() -> N
     }
 
 
+def test_a_mean_that_is_not_finite_says_nothing() -> None:
+    readout = resolve_readout(["sarcasm"], REGISTRY)
+    assert readout is not None
+    readout.add(np.array([[np.nan, 5]], np.float32))
+    assert readout.calibrated_means() == {"sarcasm": {3: CalibratedMean(50, 0.5)}}
+
+
 def test_they_are_a_part_of_the_last_chunk_s_report() -> None:
     assert chunk_values(TokenChunk())["report"] == ""
     assert chunk_values(TokenChunk(readouts={"bare": {1: 2.0}}))["report"] == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,28 @@ from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
-FINITE = st.floats(-1e300, 1e300)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values),
+    max_leaves=10,
+)
+
+
+DOCUMENT = calibrated("sarcasm", 15).metadata[CALIBRATION]
+_TOKENS = ("blocks", "15", "neutral", "tokens")
+PATHS = [(), ("blocks",), _TOKENS[:2], _TOKENS[:3], _TOKENS, (*_TOKENS, "quantiles"), ("seed",)]
+
+
+def replaced(path: tuple[str, ...], value: Any) -> Any:
+    """The document of a good calibration with another value at one place."""
+    document = {"whole": copy.deepcopy(DOCUMENT)}
+    *parents, last = ("whole", *path)
+    place: Any = document
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return document["whole"]
 
 
 def refusal(document: Any) -> str:
@@ -63,10 +85,32 @@ def test_percentiles_are_within_bounds_whatever_the_quantiles(
     values: list[float], percentile: float, value: float
 ) -> None:
     distribution = Distribution(tuple(sorted(values)), 0, 0)
-    bound = distribution.value_at(percentile)
     slack = 1e-9 * max(map(abs, values))
+    bound = distribution.value_at(percentile)
     assert min(values) - slack <= bound <= max(values) + slack
     assert 0 <= distribution.percentile_of(value) <= 100
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "percentile"),
+    [(15e-324, 20e-324, 25e-324, 50), (-1.6e308, 0.8e308, 1.6e308, 75)],
+)
+def test_the_smallest_and_the_largest_numbers_have_percentiles(
+    low: float, value: float, high: float, percentile: float
+) -> None:
+    assert Distribution((low, high), 0, 0).percentile_of(value) == pytest.approx(percentile)
+
+
+@given(st.sampled_from(PATHS), JSON)
+def test_whatever_a_file_says_is_taken_or_refused(path: tuple[str, ...], value: Any) -> None:
+    document = replaced(path, value)
+    vector = dataclasses.replace(calibrated("sarcasm", 15), metadata={CALIBRATION: document})
+    try:
+        block = calibration_of(vector).blocks.get(15, BLOCK)
+    except InvalidArgumentError:
+        return
+    assert math.isfinite(block.bound(37))
+    assert 0 <= block.of_answer(1.5).percentile <= 100
 
 
 def test_a_bound_goes_by_neutral_tokens_and_an_answer_by_neutral_answers() -> None:
@@ -132,9 +176,6 @@ def test_a_model_is_known_by_its_weights_else_by_its_name(
     assert f"but this is {served}" in caught.value.message
 
 
-DOCUMENT = calibrated("sarcasm", 15).metadata[CALIBRATION]
-
-
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
@@ -161,13 +202,7 @@ DOCUMENT = calibrated("sarcasm", 15).metadata[CALIBRATION]
 def test_a_malformed_calibration_is_refused_by_name_and_place(
     path: tuple[str, ...], value: Any, reason: str
 ) -> None:
-    document = {"whole": copy.deepcopy(DOCUMENT)}
-    *parents, last = ("whole", *path)
-    place: Any = document
-    for key in parents:
-        place = place[key]
-    place[last] = value
-    message = refusal(document["whole"])
+    message = refusal(replaced(path, value))
     assert message.startswith("the calibration of 'sarcasm' cannot be used: ")
     assert reason in message
 
