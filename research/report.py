@@ -14,6 +14,7 @@ from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.cross_trait import cosine_matrix
 from persona_research.extraction import Extraction, JudgedAnswer, counts
 from persona_research.markdown import markdown_table
+from triton_models.vectors.calibration_document import calibration_of
 from triton_models.vectors.persona_vector import PersonaVector
 
 MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install 'persona-triton[research]')"
@@ -52,6 +53,8 @@ def _text(extraction: Extraction, definition: TraitDefinition, image: str) -> st
         image,
         "## Blocks",
         _block_table(vector),
+        "## Projections",
+        _projection_table(vector),
         "## Examples",
         *(_examples(f"{name.capitalize()} prompts", answers) for name, answers in poles.items()),
     ]
@@ -117,6 +120,16 @@ def _block_table(vector: PersonaVector) -> str:
         cells = [f"{norm:.3f}", f"{residual:.3f}", f"{norm / residual:.4f}", following, chosen]
         rows.append([str(block), *cells])
     header = ["block", "norm", "residual's norm", "ratio", "cosine with the next block", ""]
+    return markdown_table(header, rows)
+
+
+def _projection_table(vector: PersonaVector) -> str:
+    header = ["block", "negative", "neutral", "positive", "1 %", "50 %", "99 % of neutral tokens"]
+    rows = []
+    for number, block in calibration_of(vector).blocks.items():
+        poles = (block.negative, block.neutral, block.positive)
+        numbers = [each.answers.mean for each in poles] + [block.bound(p) for p in (1, 50, 99)]
+        rows.append([str(number), *(f"{each:.2f}" for each in numbers)])
     return markdown_table(header, rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -226,6 +227,11 @@ def test_the_report_says_what_was_done(model: ResearchModel, tmp_path: Path) -> 
     assert "# Extraction of sarcasm from persona-demo" in text
     assert "| judge | rule |" in text
     assert "| positive | 8 |" in text
+    means = re.search(
+        r"\n\| 1 \| (-?[\d.]+) \| (-?[\d.]+) \| (-?[\d.]+) \|", text.split("## Proj")[1]
+    )
+    assert means is not None
+    assert sorted(map(float, means.groups())) == list(map(float, means.groups()))
     assert "![Scores, norms and cosines](sarcasm.png)" in text
     assert SMALL.positive_prompts[0] in text
 
