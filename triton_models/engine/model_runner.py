@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from triton_models.engine.check_replay import probed_sequences, replay_disagreement
 from triton_models.engine.choose_forward import choose_forward
@@ -33,6 +31,7 @@ from triton_models.engine.sampling import Likelihoods, likelihoods
 from triton_models.engine.sampling_table import SamplingMode, SamplingTable
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import Sequence
+from triton_models.engine.step import Step
 from triton_models.engine.token_masks import Masks
 from triton_models.kernels.block_sizes import MAX_FEW_ROWS
 from triton_models.model.attention import KVCache, Span, SpanGroup
@@ -223,7 +222,7 @@ class ModelRunner:
         tap = monitored.tap(self.device)
         scored = scored_prompts(plan)
         scorer = PromptScorer(scored, self.device) if scored else None
-        step = _Step(plan, masks, scorer, self._has_rules(plan))
+        step = Step(plan, masks, scorer, self._has_rules(plan))
         to_host = ToHost(self.device)
         launch = self._launch_prompts if plan.prompts else self._launch_generating
         given = launch(step, tap, to_host)
@@ -235,7 +234,7 @@ class ModelRunner:
         return LaunchedStep(to_host, given, monitored, products, scored, scores, gated, gates)
 
     def _launch_generating(
-        self, step: _Step, tap: ResidualTap | None, to_host: ToHost
+        self, step: Step, tap: ResidualTap | None, to_host: ToHost
     ) -> GivenTokens | None:
         graphs, residuals = self._graphs, self.forward.residuals if tap else None
         count, least = len(step.rows), self._least_rows(step)
@@ -255,7 +254,7 @@ class ModelRunner:
         return given
 
     def _launch_prompts(
-        self, step: _Step, tap: ResidualTap | None, to_host: ToHost
+        self, step: Step, tap: ResidualTap | None, to_host: ToHost
     ) -> GivenTokens | None:
         graphs = self._prompt_graphs
         records = not step.has_rules or self.forward.records_rules
@@ -273,7 +272,7 @@ class ModelRunner:
         rows = (each.row for each in plan.sequences)
         return self._steering.rules.any_of(row for row in rows if row is not None)
 
-    def _least_rows(self, step: _Step) -> int:
+    def _least_rows(self, step: Step) -> int:
         """Returns of how many rows a recorded step must be that can compute this one."""
         if not step.has_rules:
             return 1
@@ -296,7 +295,7 @@ class ModelRunner:
         batch = self._with_prompts(tensors, self._sizes.context_length, prompt_group=prompt_group)
         self.forward(batch, out=self._logits[: tensors.size.num_last])
 
-    def _compute(self, step: _Step, tap: ResidualTap | None, to_host: ToHost) -> GivenTokens | None:
+    def _compute(self, step: Step, tap: ResidualTap | None, to_host: ToHost) -> GivenTokens | None:
         logits = self.forward(self.batch(step.plan), tap, None, step.scorer)
         return self._choose(logits, step, to_host)
 
@@ -348,10 +347,10 @@ class ModelRunner:
         self._state.advance(rows)
         return columns
 
-    def _mode(self, step: _Step) -> SamplingMode:
+    def _mode(self, step: Step) -> SamplingMode:
         return self._sampling.mode(step.rows, step.places)
 
-    def _choose(self, logits: torch.Tensor, step: _Step, to_host: ToHost) -> GivenTokens | None:
+    def _choose(self, logits: torch.Tensor, step: Step, to_host: ToHost) -> GivenTokens | None:
         if not len(logits):
             return None
         reported = step.reported
@@ -376,38 +375,3 @@ class ModelRunner:
         return GivenTokens(
             step.sequences, to_host.copy(tokens), to_host.copy(max_logits), reported, likely
         )
-
-
-class _Step:
-    """What the host knows about the tokens that a step samples.
-
-    Attributes:
-        plan: The step's plan.
-        masks: As `ModelRunner.launch` takes it.
-        scorer: Scores prompts, if any are to be scored.
-        has_rules: Whether the steering of any row is more than an addition.
-        sequences: The sequences that get a token.
-        rows: int64 [tokens]: their rows of the batch.
-        places: int64 [tokens]: the positions that the new tokens will have.
-        reported: The indices of the sequences that asked for log-probabilities.
-    """
-
-    def __init__(
-        self, plan: Plan, masks: Masks | None, scorer: PromptScorer | None, has_rules: bool
-    ) -> None:
-        self.plan = plan
-        self.masks = masks
-        self.scorer = scorer
-        self.has_rules = has_rules
-        self.sequences = plan.giving
-        self.rows: NDArray[np.int64] = np.array(
-            [sequence.row for sequence in self.sequences], dtype=np.int64
-        )
-        next_ones = [position + 1 for position in plan.positions]
-        first_ones = [each.end for each in plan.prompts if each.gives_token]
-        self.places: NDArray[np.int64] = np.array([*next_ones, *first_ones], dtype=np.int64)
-        self.reported = [
-            index
-            for index, sequence in enumerate(self.sequences)
-            if sequence.request.logprobs is not None
-        ]
