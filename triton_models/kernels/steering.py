@@ -26,10 +26,10 @@ class BlockSteering:
         block: The decoder block.
         deltas: [lines, size]: its table of what is added.
         counts: int32 [rows + 1]: see `RuleTable`, as for the next five; those of this block.
-        directions: float32 [rows + 1, operations, size].
+        directions: [rows + 1, operations, size].
         bounds: float32 [rows + 1, operations, 3].
         gate_blocks: int32 [rows + 1].
-        gate_directions: float32 [rows + 1, size].
+        gate_directions: [rows + 1, size].
         thresholds: float32 [rows + 1].
         lines: int64 [tokens]: each token's line of the deltas.
         factors: float32 [tokens]: how much of the steering a token gets; a condition that it does
@@ -81,6 +81,7 @@ def steer(
     count = tl.load(counts + row)
     if tl.load(gate_blocks + row) == block:
         direction = tl.load(gate_directions + row * SIZE + dims, mask=is_dim, other=0.0)
+        direction = direction.to(tl.float32)
         is_met = tl.sum(values * direction, 0) > tl.load(thresholds + row)
         gate = is_met.to(tl.float32)
         factor *= gate
@@ -90,6 +91,7 @@ def steer(
     for index in range(count):
         place = row * _MAX_OPERATIONS + index
         direction = tl.load(directions + place * SIZE + dims, mask=is_dim, other=0.0)
+        direction = direction.to(tl.float32)
         low = tl.load(bounds + 3 * place)
         high = tl.load(bounds + 3 * place + 1)
         strength = tl.load(bounds + 3 * place + 2)

@@ -27,28 +27,34 @@ class RuleTable:
 
     Attributes:
         counts: int32 [blocks, rows + 1]: how many operations a row has at a block.
-        directions: float32 [blocks, rows + 1, `MAX_OPERATIONS`, hidden size]: their unit vectors.
+        directions: [blocks, rows + 1, `MAX_OPERATIONS`, hidden size]: their unit vectors, in the
+            model's dtype, which halves the memory and rounds them as hidden states are.
         bounds: float32 [blocks, rows + 1, `MAX_OPERATIONS`, 3]: low, high and strength of each; a
             strength of 0 where there is none.
         gate_blocks: int32 [rows + 1]: the block at which a condition is looked at, -1 for none.
-        gate_directions: float32 [rows + 1, hidden size]: onto what it projects.
+        gate_directions: [rows + 1, hidden size], in the model's dtype: onto what it projects.
         thresholds: float32 [rows + 1]: what the projection must exceed.
         windows: float32 [rows + 1, 4]: the position of the first generated token, of the first and
             after the last one in the window, and in how many steps the steering ends.
     """
 
     def __init__(
-        self, num_layers: int, num_rows: int, hidden_size: int, device: torch.device
+        self,
+        num_layers: int,
+        num_rows: int,
+        hidden_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
-        def zeros(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.float32, device=device)
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
 
         count = num_rows + 1
-        self.counts = torch.zeros((num_layers, count), dtype=torch.int32, device=device)
-        self.directions = zeros(num_layers, count, MAX_OPERATIONS, hidden_size)
+        self.counts = zeros(num_layers, count, dtype=torch.int32)
+        self.directions = zeros(num_layers, count, MAX_OPERATIONS, hidden_size, dtype=dtype)
         self.bounds = zeros(num_layers, count, MAX_OPERATIONS, 3)
         self.gate_blocks = torch.full((count,), _NO_GATE, dtype=torch.int32, device=device)
-        self.gate_directions = zeros(count, hidden_size)
+        self.gate_directions = zeros(count, hidden_size, dtype=dtype)
         self.thresholds = zeros(count)
         self._no_window = torch.tensor(_NO_WINDOW, device=device)
         self.windows = self._no_window.repeat(count, 1)
@@ -89,7 +95,7 @@ class RuleTable:
         self.gate_blocks[row + 1] = _NO_GATE
         self.windows[row + 1] = self._no_window
 
-    def _floats(self, values: Sequence[float] | NDArray[Any] | torch.Tensor) -> torch.Tensor:
+    def _floats(self, values: Sequence[float] | NDArray[Any]) -> torch.Tensor:
         return upload(values, self._device, torch.float32)
 
     def _places(self, rows: Iterable[int]) -> torch.Tensor:
@@ -108,7 +114,9 @@ class RuleTable:
         blocks, rows, indices = upload(np.array(places).T.copy(), self._device)
         directions = torch.stack([each.direction for each in operations])
         bounds = [(each.low, each.high, each.strength) for each in operations]
-        self.directions[blocks, rows, indices] = self._floats(directions)
+        self.directions[blocks, rows, indices] = upload(
+            directions, self._device, self.directions.dtype
+        )
         self.bounds[blocks, rows, indices] = self._floats(np.array(bounds))
         self.counts.index_put_((blocks, rows), torch.ones_like(rows).int(), accumulate=True)
 
@@ -121,7 +129,7 @@ class RuleTable:
         self.gate_blocks[rows] = upload(blocks, self._device, torch.int32)
         self.thresholds[rows] = self._floats([gate.threshold for gate in gates.values()])
         directions = torch.stack([gate.direction for gate in gates.values()])
-        self.gate_directions[rows] = self._floats(directions)
+        self.gate_directions[rows] = upload(directions, self._device, self.gate_directions.dtype)
 
 
 def _window(steering: RowSteering, num_prompt_tokens: int) -> tuple[float, ...]:

@@ -51,7 +51,7 @@ class SteeringTable:
         self._deltas = torch.zeros(
             (num_layers, self.num_lines, hidden_size), dtype=dtype, device=device
         )
-        self.rules = RuleTable(num_layers, num_rows, hidden_size, device)
+        self.rules = RuleTable(num_layers, num_rows, hidden_size, dtype, device)
 
     def of_block(self, block: int) -> torch.Tensor:
         """Returns a block's table, [lines, hidden_size]: a view that follows changes."""

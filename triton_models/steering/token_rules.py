@@ -42,7 +42,7 @@ class TokenRules:
 
     def _decide(self, tokens: torch.Tensor, states: torch.Tensor) -> None:
         rows = self._rows[tokens]
-        projections = (states[tokens].float() * self._table.gate_directions[rows]).sum(1)
+        projections = (states[tokens].float() * self._table.gate_directions[rows].float()).sum(1)
         gates = (projections > self._table.thresholds[rows]).float()
         self.gates[tokens] = gates
         self._factors[tokens] *= gates
@@ -53,7 +53,7 @@ class TokenRules:
         """Returns some tokens' states, float32 [tokens, hidden size], after the operations."""
         rows, factors = self._rows[tokens], self._factors[tokens]
         for index in range(most):
-            directions = self._table.directions[block, rows, index]
+            directions = self._table.directions[block, rows, index].float()
             low, high, strength = self._table.bounds[block, rows, index].unbind(1)
             projections = (states * directions).sum(1)
             change = projections.clamp(low, high) - projections

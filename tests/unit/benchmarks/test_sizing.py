@@ -56,7 +56,9 @@ def test_the_engine_allocates_what_is_computed(
     runner = ModelRunner(model, RunnerSizes(num_rows=7, num_slots=113, context_length=50), [])
     cache = sum(block.nbytes for block in runner._cache.blocks)
     assert cache == kv_bytes(architecture, 113, dtype)
-    assert runner._steering._deltas.nbytes == steering_bytes(architecture, 7, dtype)
+    steering, rules = runner._steering, runner._steering.rules
+    vectors = steering._deltas, rules.directions, rules.gate_directions
+    assert sum(each.nbytes for each in vectors) == steering_bytes(architecture, 7, dtype)
 
 
 @pytest.mark.parametrize("name", MODELS)

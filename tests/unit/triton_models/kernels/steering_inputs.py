@@ -15,17 +15,17 @@ def block_steering(
 ) -> BlockSteering:
     """Returns a steering whose tensors, made by `tensor(*shape, of=dtype)`, have the right shapes.
 
-    The deltas have the default dtype of `tensor`.
+    Deltas and directions have the default dtype of `tensor`.
     """
     floats, rows = torch.float32, num_rows + 1
     return BlockSteering(
         block=2,
         deltas=tensor(2 * num_rows + 1, size),
         counts=tensor(rows, of=torch.int32),
-        directions=tensor(rows, MAX_OPERATIONS, size, of=floats),
+        directions=tensor(rows, MAX_OPERATIONS, size),
         bounds=tensor(rows, MAX_OPERATIONS, 3, of=floats),
         gate_blocks=tensor(rows, of=torch.int32),
-        gate_directions=tensor(rows, size, of=floats),
+        gate_directions=tensor(rows, size),
         thresholds=tensor(rows, of=floats),
         lines=tensor(num_tokens, of=torch.int64),
         factors=tensor(num_tokens, of=floats),
