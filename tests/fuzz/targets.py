@@ -135,6 +135,8 @@ def _json_in_tensors(content: bytes) -> None:
     """The tensors that hold JSON."""
     text = content.decode(errors="replace")
     with contextlib.suppress(RequestError):
+        parse_generation_request({"steering": [text]}, GenerationDefaults())
+    with contextlib.suppress(RequestError):
         parse_generation_request({"sampling_parameters": [text]}, GenerationDefaults())
     with contextlib.suppress(RequestError):
         prompt_of({"messages": [text]})
@@ -175,6 +177,11 @@ _PERSONA_VECTORS = (
     b'{"instruction": [{"pos": "Be dry.", "neg": "Be warm."}], "questions": ["Why?"],'
     b' "eval_prompt": "{question} {answer}", "cues": {"positive": ["dry"], "negative": ["warm"]}}'
 )
+_STEERING = (
+    b'{"traits": [{"name": "a", "scalar": 1.5, "layers": [1], "positions": "all"}], "operations": '
+    b'[{"trait": "a", "kind": "cap", "value": 90, "unit": "percentile", "strength": 0.5}], "when": '
+    b'{"trait": "a", "above": 1, "layer": 0}, "window": {"from": 0, "to": 9, "fade": 3}}'
+)
 _SAMPLING = b'{"temperature": 0.5, "top_k": "5", "seed": 1, "stop": ["a"], "max_tokens": 8.0}'
 _MESSAGES = b'[{"role": "system", "content": "x"}, {"role": "user", "content": "Hi"}]'
 
@@ -202,7 +209,7 @@ TARGETS = {
             "policy", partial(_configuration, parse_policy), _files("deploy/policy.example.json")
         ),
         Target("triton_request", _triton_request, (b"\1" * 32 + b"\0Hi\0\0sarcasm\0all",)),
-        Target("json_in_tensors", _json_in_tensors, (_SAMPLING, _MESSAGES)),
+        Target("json_in_tensors", _json_in_tensors, (_SAMPLING, _MESSAGES, _STEERING)),
         Target(
             "judges_reply",
             _judges_reply,

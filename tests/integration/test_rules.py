@@ -96,6 +96,16 @@ def test_projections_are_as_the_operation_says(
     assert float(projections.std()) > 0.01  # there is something to bound
 
 
+def test_half_precision_bounds_to_its_own_rounding(tiny_model_folder: Path) -> None:
+    settings = ServerSettings(device="cpu", dtype="bfloat16", cpu_packing=False)
+    _, after = states(load_model(tiny_model_folder, settings), [bounded(2.0, 2.0)] * 3)
+    for new in after[BLOCK::NUM_LAYERS]:
+        assert new.dtype == torch.bfloat16
+        rounding = 2**-8 * float(new.float().norm(dim=1).max())
+        expected = torch.full((len(new),), 2.0)
+        torch.testing.assert_close(new.float() @ V, expected, atol=rounding, rtol=0)
+
+
 def test_operations_of_a_block_apply_in_their_order_after_the_additions(
     loaded: LoadedModel,
 ) -> None:
@@ -212,3 +222,15 @@ def test_an_answer_says_how_often_its_condition_was_met(engine: Engine) -> None:
     assert tally(None) is None
     assert tally(Condition("sarcasm", 1e6, above=True)) == (8, 0)
     assert tally(Condition("sarcasm", 1e6, above=False)) == (8, 8)
+
+
+def test_a_trait_that_is_bounded_counts_as_steered(engine: Engine) -> None:
+    def count() -> int:
+        return engine.statistics.steered_requests.get("helpfulness", 0)
+
+    before = count()
+    for strength in (1.0, 0.0):
+        operation = Operation("helpfulness", "ablate", strength=strength)
+        steering = SteeringParameters(operations=(operation,))
+        ask(engine, GenerationRequest(steering, GREEDY, 2), PROMPT).all()
+    assert count() == before + 1

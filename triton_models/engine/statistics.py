@@ -96,9 +96,10 @@ class StatisticsRecorder:
     def submitted(self, sequence: Sequence) -> None:
         """Counts an accepted request; the caller holds the engine's lock."""
         sequence.timeline.submit()
-        for trait, scalar in sequence.request.steering.totals.items():
-            if scalar:
-                self._steered[trait] += 1
+        steering = sequence.request.steering
+        traits = {trait for trait, scalar in steering.totals.items() if scalar}
+        traits |= {each.trait for each in steering.operations if each.strength}
+        self._steered.update(traits)
 
     def stepped(self, plan: Plan) -> None:
         """Counts a computed step."""
