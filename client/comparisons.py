@@ -11,6 +11,7 @@ from persona_client.results import (
     CalibratedReadouts,
     Chunk,
     ConditionMet,
+    PromptToken,
     Readouts,
     TokenLogprob,
     fields_in,
@@ -26,6 +27,7 @@ class OneAnswer:
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed, `error`.
         reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
+        prompt_logprobs: How likely each of the prompt's tokens was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         calibrated_readouts: What the readouts say, of traits with a calibrated vector.
         condition: How often the steering's condition held, if it has one.
@@ -41,6 +43,7 @@ class OneAnswer:
     prompt_tokens: int
     reused_tokens: int
     logprobs: tuple[TokenLogprob, ...] | None
+    prompt_logprobs: tuple[PromptToken, ...] | None
     readouts: Readouts | None
     calibrated_readouts: CalibratedReadouts
     condition: ConditionMet | None
@@ -52,6 +55,7 @@ class OneAnswer:
 def _common(body: Mapping[str, Any]) -> dict[str, Any]:
     optional: dict[str, Any] = {
         "logprobs": None,
+        "prompt_logprobs": None,
         "readouts": None,
         "calibrated_readouts": {},
         "condition": None,

@@ -51,6 +51,7 @@ class Sampling(TypedDict, total=False):
     seed: int
     stop: str | list[str]
     logprobs: int
+    prompt_logprobs: int
     monitor: list[str]
     format: dict[str, Any]
 

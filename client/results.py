@@ -56,6 +56,46 @@ def read_logprobs(items: Iterable[Mapping[str, Any]]) -> tuple[TokenLogprob, ...
     )
 
 
+@dataclass(frozen=True)
+class PromptToken:
+    """A token of a prompt, and how likely it was; or one that could have stood at its place.
+
+    Attributes:
+        id: The token's id.
+        token: Its text, or a special token's name.
+        bytes: Its bytes, which can be a part of a character; a special token's are its name.
+        logprob: The natural logarithm of its probability under the steered model; `None` for the
+            prompt's first token, which nothing precedes.
+        rank: 1 if it was the likeliest; `None` for the first token.
+        top_logprobs: The likeliest tokens at its place, the likeliest first.
+    """
+
+    id: int
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float | None
+    rank: int | None
+    top_logprobs: tuple[PromptToken, ...] = ()
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any], rank: int | None) -> PromptToken:
+        """Reads what the server says about a token."""
+        tops = enumerate(item.get("top_logprobs", ()), start=1)
+        return cls(
+            id=item["id"],
+            token=item["token"],
+            bytes=tuple(item["bytes"]),
+            logprob=item["logprob"],
+            rank=rank,
+            top_logprobs=tuple(cls.from_json(top, place) for place, top in tops),
+        )
+
+
+def read_prompt_logprobs(items: Iterable[Mapping[str, Any]]) -> tuple[PromptToken, ...]:
+    """Reads what the server says about a prompt's tokens."""
+    return tuple(PromptToken.from_json(item, item["rank"]) for item in items)
+
+
 Readouts = Mapping[str, Mapping[int, float]]
 """For each monitored trait its mean projection at each block."""
 
@@ -118,6 +158,7 @@ def read_condition(body: Mapping[str, int]) -> ConditionMet:
 
 ANSWER_READERS: Mapping[str, Callable[[Any], Any]] = {
     "logprobs": read_logprobs,
+    "prompt_logprobs": read_prompt_logprobs,
     "readouts": read_readouts,
     "calibrated_readouts": read_calibrated_readouts,
     "condition": read_condition,
@@ -133,11 +174,13 @@ class Chunk:
     Attributes:
         tokens_generated: How many tokens the answer has so far.
         logprobs: How likely each of the new tokens was, if asked for.
+        prompt_logprobs: How likely each of the prompt's tokens was, once, if asked for.
     """
 
     text: str
     tokens_generated: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[PromptToken, ...] = ()
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Chunk:
@@ -146,6 +189,7 @@ class Chunk:
             text=body["text"],
             tokens_generated=body["tokens_generated"],
             logprobs=read_logprobs(body.get("logprobs") or ()),
+            prompt_logprobs=read_prompt_logprobs(body.get("prompt_logprobs") or ()),
         )
 
 
@@ -159,6 +203,7 @@ class Completion:
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed.
         reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
+        prompt_logprobs: How likely each of the prompt's tokens was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         warnings: What to know about the steering.
         calibrated_readouts: What the readouts say, of traits with a calibrated vector.
@@ -173,6 +218,7 @@ class Completion:
     prompt_tokens: int = 0
     reused_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] | None = None
+    prompt_logprobs: tuple[PromptToken, ...] | None = None
     readouts: Readouts | None = None
     warnings: tuple[str, ...] = ()
     calibrated_readouts: CalibratedReadouts = field(default_factory=dict)

@@ -29,10 +29,12 @@ from persona_client.protocol import Options
 from persona_client.results import (
     Chunk,
     Completion,
+    PromptToken,
     TokenLogprob,
     read_calibrated_readouts,
     read_condition,
     read_logprobs,
+    read_prompt_logprobs,
     read_readouts,
 )
 from persona_client.steering import as_steering
@@ -105,6 +107,7 @@ class TritonPersonaClient:
         answers = [fields for fields in self._run(inputs) if fields]
         last = answers[-1]
         logprobs = [item for fields in answers for item in _logprobs(fields)]
+        scored = [item for fields in answers for item in _prompt_logprobs(fields)]
         told = {name: json.loads(last[name]) if last[name] else None for name in _TOLD}
         report = told["report"] or {}
         return Completion(
@@ -116,6 +119,7 @@ class TritonPersonaClient:
             prompt_tokens=last["num_input_tokens"],
             reused_tokens=last["num_reused_tokens"],
             logprobs=None if options.get("logprobs") is None else tuple(logprobs),
+            prompt_logprobs=tuple(scored) or None,
             readouts=told["readouts"] and read_readouts(told["readouts"]),
             warnings=tuple(told["warnings"] or ()),
             calibrated_readouts=read_calibrated_readouts(report.get("calibrated_readouts", {})),
@@ -129,11 +133,14 @@ class TritonPersonaClient:
         inputs = make_inputs(prompt, traits or {}, options, stream=True)
         with contextlib.closing(self._run(inputs)) as answers:
             for fields in answers:
-                logprobs = _logprobs(fields)
-                if fields[tensors.TEXT_OUTPUT.name] or logprobs:
-                    yield Chunk(
-                        fields[tensors.TEXT_OUTPUT.name], fields["num_output_tokens"], logprobs
-                    )
+                chunk = Chunk(
+                    fields[tensors.TEXT_OUTPUT.name],
+                    fields["num_output_tokens"],
+                    _logprobs(fields),
+                    _prompt_logprobs(fields),
+                )
+                if chunk.text or chunk.logprobs or chunk.prompt_logprobs:
+                    yield chunk
 
     def describe(self) -> dict[str, Any]:
         """Returns what the model says about itself, its traits and its engine."""
@@ -296,6 +303,11 @@ def make_tensors(model: str, inputs: Inputs) -> list[Any]:
 def _logprobs(fields: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
     text = fields[tensors.LOGPROBS.name]
     return read_logprobs(json.loads(text)) if text else ()
+
+
+def _prompt_logprobs(fields: Mapping[str, Any]) -> tuple[PromptToken, ...]:
+    text = fields[tensors.PROMPT_LOGPROBS.name]
+    return read_prompt_logprobs(json.loads(text)) if text else ()
 
 
 def _value(result: Any, output: Any) -> Any:

@@ -18,7 +18,12 @@ from gateway.api.field_types import (
     is_none,
 )
 from gateway.api.request_bodies import BaselineRequest
-from gateway.api.response_bodies import CalibratedReadouts, ConditionMet, TokenLogprob
+from gateway.api.response_bodies import (
+    CalibratedReadouts,
+    ConditionMet,
+    PromptLogprobs,
+    TokenLogprob,
+)
 from gateway.api.steering_fields import (
     SteeredTrait,
     Steering,
@@ -221,6 +226,7 @@ class OneAnswer(BaseModel):
     logprobs: list[TokenLogprob] | None = Field(
         default=None, exclude_if=is_none, description="Only if the request asks for `logprobs`."
     )
+    prompt_logprobs: PromptLogprobs = None
     readouts: dict[str, dict[str, float]] | None = Field(
         default=None,
         exclude_if=is_none,

@@ -32,6 +32,7 @@ _SAME_NAME = (
     "presence_penalty",
     "seed",
     "logprobs",
+    "prompt_logprobs",
     "stream",
 )
 """Fields that are a tensor of one element with the same name."""

@@ -68,8 +68,10 @@ class Sampling(BaseModel):
 
     max_tokens: Int32 | None = Field(
         default=None,
-        description="The most tokens to generate. Default: MAX_TOKENS (200).",
-        json_schema_extra=shown_range(1),
+        description=(
+            "The most tokens to generate; 0 only with `prompt_logprobs`. Default: MAX_TOKENS (200)."
+        ),
+        json_schema_extra=shown_range(0),
     )
     min_tokens: Int32 | None = Field(
         default=None,
@@ -186,6 +188,14 @@ class BaselineRequest(Sampling):
         description=(
             "Report how likely each token of the answer was, and this many of the most likely "
             "ones at its place, from 0 to 20."
+        ),
+        json_schema_extra=TOP_LOGPROBS_RANGE,
+    )
+    prompt_logprobs: Int32 | None = Field(
+        default=None,
+        description=(
+            "Report how likely each token of the prompt was, and this many of the most likely ones "
+            "at its place, from 0 to 20. With `max_tokens` 0 the prompt is only scored."
         ),
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )

@@ -28,6 +28,33 @@ class TokenLogprob(LikelyToken):
     top_logprobs: Annotated[list[LikelyToken], Field(description="The likeliest, best first.")]
 
 
+class LikelyPromptToken(TypedDict):
+    """A token that could have stood at a place of the prompt, and how likely it was."""
+
+    id: int
+    token: Annotated[str, Field(description="Its text; a special token's name.")]
+    bytes: list[int]
+    logprob: Annotated[
+        float | None,
+        Field(description="The natural logarithm of its probability; `null` for the first token."),
+    ]
+
+
+class PromptTokenLogprob(LikelyPromptToken):
+    """A token of the prompt, and how likely it was under the steered model."""
+
+    rank: Annotated[int | None, Field(description="1 if it was the likeliest.")]
+    top_logprobs: Annotated[
+        list[LikelyPromptToken], Field(description="The likeliest, best first.")
+    ]
+
+
+PromptLogprobs = Annotated[
+    list[PromptTokenLogprob] | None,
+    Field(exclude_if=is_none, description="Only if the request asks for `prompt_logprobs`."),
+]
+
+
 class CalibratedMean(TypedDict):
     """What an answer's mean projection says beside the calibration of the trait's vector."""
 
@@ -105,6 +132,7 @@ class GenerateResponse(BaseModel):
     logprobs: list[TokenLogprob] | None = Field(
         default=None, exclude_if=is_none, description="Only if the request asks for `logprobs`."
     )
+    prompt_logprobs: PromptLogprobs = None
     readouts: dict[str, dict[str, float]] | None = Field(
         default=None,
         exclude_if=is_none,

@@ -86,7 +86,9 @@ class RestAnswer:
 
     def piece(self, chunk: TritonChunk) -> dict[str, Any]:
         """Returns what a `chunk` event says."""
-        data = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
+        data: dict[str, Any] = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
+        if chunk.prompt_logprobs:
+            data["prompt_logprobs"] = chunk.prompt_logprobs
         return {**data, "logprobs": chunk.logprobs} if self.logprobs else data
 
     def response(self) -> GenerateResponse:
@@ -102,6 +104,8 @@ class RestAnswer:
             prompt_tokens=answer.num_input_tokens,
             reused_tokens=answer.num_reused_tokens,
             logprobs=list(answer.logprobs) if self.logprobs else None,
+            # A prompt has a token at least, so there are some if they were asked for.
+            prompt_logprobs=list(answer.prompt_logprobs) or None,
             readouts=answer.readouts,
             calibrated_readouts=answer.calibrated_readouts,
             condition=None if condition is None else ConditionMet(**condition),

@@ -114,7 +114,7 @@ class TextChoice(ChoiceFormat):
         """Returns the choice for a whole answer."""
         content: dict[str, Any] = {"text": answer.text}
         if self._scores_prompt and answer.prompt_logprobs:
-            content["prompt_logprobs"] = list(map(_by_token_id, answer.prompt_logprobs))
+            content["prompt_logprobs"] = by_token_ids(answer.prompt_logprobs)
         return self._around(content, self._likelihoods(answer), answer)
 
     def pieces(self, chunk: TritonChunk) -> list[dict[str, Any]]:
@@ -143,8 +143,12 @@ class TextChoice(ChoiceFormat):
         }
 
 
+def by_token_ids(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+    """Returns how likely each token of a prompt was, and the likeliest, as vLLM says it."""
+    return [_by_token_id(token) for token in scores]
+
+
 def _by_token_id(token: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns how likely a token of a prompt was, and the likeliest, as vLLM says it."""
     if token["logprob"] is None:
         return None
     ranked = [*enumerate(token["top_logprobs"], start=1), (token["rank"], token)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.api.merge_streams import merged
 from gateway.api.openai.calling_choice import CallingChoice
-from gateway.api.openai.choice_formats import ChatChoice, ChoiceFormat, TextChoice
+from gateway.api.openai.choice_formats import ChatChoice, ChoiceFormat, TextChoice, by_token_ids
 from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
 from gateway.http.openai_errors import error_body
@@ -32,16 +32,19 @@ class CompletionKind:
         chunk: What it calls a streamed one's chunk.
         choice: Makes the shape of an answer of its index, and whether to say how likely each token
             was.
+        has_one_prompt: Whether all answers have the same prompt, so that how likely its tokens were
+            is said once and not by each choice.
     """
 
     id_prefix: str
     whole: str
     chunk: str
     choice: Callable[[int, bool], ChoiceFormat]
+    has_one_prompt: bool
 
 
-CHAT = CompletionKind("chatcmpl-", "chat.completion", "chat.completion.chunk", ChatChoice)
-TEXT = CompletionKind("cmpl-", "text_completion", "text_completion", TextChoice)
+CHAT = CompletionKind("chatcmpl-", "chat.completion", "chat.completion.chunk", ChatChoice, True)
+TEXT = CompletionKind("cmpl-", "text_completion", "text_completion", TextChoice, False)
 
 
 def text_completion(*, echoes: bool, scores_prompt: bool) -> CompletionKind:
@@ -125,12 +128,16 @@ class CompletionAnswer:
             choice.whole(generation.answer)
             for choice, generation in zip(self._choices, self._generations, strict=True)
         ]
-        return {
+        whole = {
             **self._head,
             "object": self._kind.whole,
             "choices": choices,
             "usage": self._usage(),
         }
+        scores = self._generations[0].answer.prompt_logprobs
+        if scores and self._kind.has_one_prompt:
+            whole["prompt_logprobs"] = by_token_ids(scores)
+        return whole
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yields the events: chunks, then `[DONE]`.

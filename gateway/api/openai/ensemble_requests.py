@@ -37,6 +37,7 @@ def chat_requests(
     fields: dict[str, Any] = {
         "messages": body.messages,
         "logprobs": logprobs,
+        "prompt_logprobs": body.prompt_logprobs,
         "format": body.format,
         "add_generation_prompt": body.add_generation_prompt,
         "continue_final_message": body.continue_final_message,
@@ -74,10 +75,9 @@ def completion_requests(
     requests = []
     for prompt in body.prompt:
         inputs: dict[str, Sequence[Any]] = {}
-        if body.scored is not None:
-            inputs["prompt_logprobs"] = [body.scored]
         fields: dict[str, Any] = {
             "logprobs": body.logprobs,
+            "prompt_logprobs": body.scored,
             "parse_special": body.parse_special,
             "format": body.format,
         }

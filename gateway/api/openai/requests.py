@@ -182,6 +182,14 @@ class CompletionFields(FormatFields, GenerationFields):
 
     n: int = Field(default=1, ge=1, le=MAX_ANSWERS, description="How many answers to each prompt.")
     stream_options: StreamOptions = StreamOptions()
+    prompt_logprobs: Int32 | None = Field(
+        default=None,
+        description=(
+            "Report how likely each token of the prompt was, and so many of the likeliest at its "
+            "place, 0 to 20, as vLLM does."
+        ),
+        json_schema_extra=TOP_LOGPROBS_RANGE,
+    )
 
     @property
     def field_names(self) -> FieldNames:
@@ -262,7 +270,7 @@ class ChatRequest(CompletionFields):
     max_completion_tokens: Int32 | None = Field(
         default=None,
         description="OpenAI's newer name of `max_tokens`.",
-        json_schema_extra=shown_range(1),
+        json_schema_extra=shown_range(0),
     )
     logprobs: Boolean = Field(default=False, description="Report how likely each token was.")
     top_logprobs: Int32 | None = Field(
@@ -298,6 +306,8 @@ class ChatRequest(CompletionFields):
             raise ValueError("max_completion_tokens is another name of max_tokens: give one")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
+        if self.prompt_logprobs is not None and self.stream:
+            raise ValueError("prompt_logprobs of a chat are not streamed: leave out stream")
         return self
 
 
@@ -344,14 +354,6 @@ class CompletionRequest(CompletionFields):
     logprobs: Int32 | None = Field(
         default=None,
         description="Report how likely each token was, and so many of the likeliest, 0 to 20.",
-        json_schema_extra=TOP_LOGPROBS_RANGE,
-    )
-    prompt_logprobs: Int32 | None = Field(
-        default=None,
-        description=(
-            "Report how likely each token of the prompt was, and so many of the likeliest at its "
-            "place, 0 to 20, as vLLM does."
-        ),
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )
 

@@ -53,6 +53,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "stop": ["a", "b"],
         "logprobs": 3,
         "logit_bias": {"7": -1.5},
+        "prompt_logprobs": 2,
         "monitor": ["sarcasm", "flattery"],
         "format": {"type": "choice", "choices": ["ä", "b"]},
         "stream": True,
@@ -67,6 +68,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
     assert inputs["layers"] == [1, 2]
     assert inputs["logit_bias"] == ['{"7": -1.5}']
     assert (inputs["logprobs"], inputs["monitor"]) == ([3], ["sarcasm", "flattery"])
+    assert inputs["prompt_logprobs"] == [2]
     assert inputs["format"] == ['{"type": "choice", "choices": ["ä", "b"]}']
     known = {spec.name for spec in tensors.PERSONA_INPUTS}
     assert set(inputs) <= known
@@ -76,7 +78,6 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "exclude_input_in_output",
         "sampling_parameters",
         "prompt_ids",
-        "prompt_logprobs",
     }
 
 
