@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from persona_research.calibration import CalibrationError
 from persona_research.candidates import CandidateError
+from persona_research.capability.task import CapabilityError
 from persona_research.definitions import TraitDefinitionError
 from persona_research.evaluation.trait_evaluation import EvaluationError
 from persona_research.extraction import ExtractionError
@@ -21,6 +22,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     AnswerSettingsError,
     CalibrationError,
     CandidateError,
+    CapabilityError,
     EvaluationError,
     ExtractionError,
     JudgeError,

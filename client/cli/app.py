@@ -6,6 +6,7 @@ import typer
 
 from persona_client.cli import (
     calibrate,
+    capability,
     chat,
     compare,
     evaluate,
@@ -36,6 +37,8 @@ vectors_app.command("remove")(upload.remove)
 vectors_app.command("extract")(extract.extract)
 vectors_app.command("calibrate")(calibrate.calibrate)
 vectors_app.command("evaluate")(evaluate.evaluate)
+vectors_app.command("capability")(capability.capability)
+vectors_app.command("harness")(capability.harness)
 app.command("generate")(generate.generate)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from persona_client.cli import research_options as options
+from persona_client.cli.options import numbers
 
 if TYPE_CHECKING:
     from persona_research.evaluation.trait_evaluation import Blocks
@@ -53,7 +53,8 @@ def evaluate(
     batch_rows: options.BatchRows = 32,
 ) -> None:
     """Measure how strong vectors are: which block, which scalars, and what else they move."""
-    strengths, tried = _scalars(scalars), _blocks(blocks)
+    strengths = tuple(numbers(scalars)) if scalars else ()
+    tried = _blocks(blocks)
     with options.one_line_errors():
         from persona_research.commands.evaluation import EvaluationRun, run_evaluation
         from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
@@ -74,16 +75,6 @@ def evaluate(
             cross=len(vector) > 1 if cross is None else cross,
         )
         run_evaluation(run, typer.echo)
-
-
-def _scalars(text: str) -> tuple[float, ...]:
-    try:
-        scalars = tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        scalars = (math.nan,)
-    if not all(map(math.isfinite, scalars)):
-        raise typer.BadParameter(f"--scalars is {text!r}: give numbers like -2,-1,0,1,2")
-    return scalars
 
 
 def _blocks(text: str) -> Blocks:

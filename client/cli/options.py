@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_args, get_type_hints
@@ -142,9 +143,12 @@ def _text_of(file: Path, option: str) -> str:
 def numbers(text: str) -> list[float]:
     """Reads scalars as an option has them."""
     try:
-        return [float(part) for part in text.split(",")]
+        found = [float(part) for part in text.split(",")]
     except ValueError:
-        raise typer.BadParameter(f"--scalars is {text!r}: give numbers like -2,0,2") from None
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise typer.BadParameter(f"--scalars is {text!r}: give numbers like -2,0,2")
+    return found
 
 
 def blocks(text: str | None) -> list[int]:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import Movement
 from persona_research.evaluation.doses import Dose, DoseCurve
-from persona_research.evaluation.estimates import Estimate
 from persona_research.evaluation.evaluation import Evaluation
-from persona_research.evaluation.tables import blocks_text, scalar_text
+from persona_research.evaluation.tables import blocks_text, interval_text, scalar_text
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
 from persona_research.markdown import markdown_table
 
@@ -51,7 +50,7 @@ def movement_table(movements: Sequence[Movement]) -> str:
     cells = {(each.steered, each.scalar, each.judged): each for each in movements}
     rows = [
         [f"{steered} {scalar_text(scalar)}"]
-        + [_interval(cells[steered, scalar, trait].change) for trait in judged]
+        + [interval_text(cells[steered, scalar, trait].change) for trait in judged]
         for steered, scalar in dict.fromkeys((each.steered, each.scalar) for each in movements)
     ]
     return markdown_table(["steered", *judged], rows)
@@ -134,8 +133,8 @@ def _dose_table(curve: DoseCurve) -> str:
     columns: dict[str, Callable[[Dose], str]] = {
         "scalar": lambda dose: scalar_text(dose.scalar),
         "share of residual": lambda dose: f"{abs(dose.scalar) * curve.residual_share:.2f}",
-        "score": lambda dose: _interval(dose.score, ".0f"),
-        "perplexity": lambda dose: _interval(dose.perplexity, ".2f"),
+        "score": lambda dose: interval_text(dose.score, ".0f"),
+        "perplexity": lambda dose: interval_text(dose.perplexity, ".2f"),
         "repetition": lambda dose: f"{dose.repetition.value:.2f}",
         "tokens": lambda dose: f"{dose.tokens.value:.0f}",
         "ended": lambda dose: f"{dose.ended:.2f}",
@@ -177,10 +176,3 @@ def _image(images: Images, name: str, caption: str) -> list[str]:
 
 def _range(low: str, high: str) -> str:
     return f"{low} to {high}"
-
-
-def _interval(estimate: Estimate, form: str = "+.0f") -> str:
-    value, low, high = (
-        format(each, form) for each in (estimate.value, estimate.low, estimate.high)
-    )
-    return f"{value} [{low}, {high}]"

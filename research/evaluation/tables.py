@@ -60,7 +60,7 @@ def movement_rows(evaluation: Evaluation) -> list[Row]:
             "judged": each.judged,
             "scalar": each.scalar,
             "answers": each.answers,
-            **_estimate("change", each.change),
+            **estimate_columns("change", each.change),
         }
         for each in evaluation.movements
     ]
@@ -96,6 +96,23 @@ def scalar_text(scalar: float) -> str:
     return f"{scalar:+g}" if scalar else "0"
 
 
+def estimate_columns(name: str, estimate: Estimate) -> dict[str, object]:
+    """A number and its interval as three columns."""
+    return {
+        name: round(estimate.value, _DIGITS),
+        f"{name}_low": round(estimate.low, _DIGITS),
+        f"{name}_high": round(estimate.high, _DIGITS),
+    }
+
+
+def interval_text(estimate: Estimate, form: str = "+.0f") -> str:
+    """A number with its interval, each in a format: `0.8 [0.7, 0.9]`."""
+    value, low, high = (
+        format(each, form) for each in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
 def _is_chosen(trait: TraitEvaluation, blocks: tuple[int, ...], scalar: float) -> bool:
     chosen = trait.choice.chosen
     return (
@@ -109,17 +126,9 @@ def _measures(dose: Dose) -> dict[str, object]:
     return {
         "answers": dose.answers,
         "unscored": dose.unscored,
-        **_estimate("score", dose.score),
-        **_estimate("perplexity", dose.perplexity),
-        **_estimate("repetition", dose.repetition),
-        **_estimate("tokens", dose.tokens),
+        **estimate_columns("score", dose.score),
+        **estimate_columns("perplexity", dose.perplexity),
+        **estimate_columns("repetition", dose.repetition),
+        **estimate_columns("tokens", dose.tokens),
         "ended": round(dose.ended, _DIGITS),
-    }
-
-
-def _estimate(name: str, estimate: Estimate) -> dict[str, object]:
-    return {
-        name: round(estimate.value, _DIGITS),
-        f"{name}_low": round(estimate.low, _DIGITS),
-        f"{name}_high": round(estimate.high, _DIGITS),
     }

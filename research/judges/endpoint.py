@@ -11,8 +11,8 @@ import httpx
 
 from persona_client.errors import ConnectionFailedError
 from persona_client.proxies import direct_transport
+from persona_research.at_once import map_at_once
 from persona_research.definitions import TraitDefinition
-from persona_research.judges.at_once import map_at_once
 from persona_research.judges.chat_form import NUMBER_TOKENS, REASONING_TOKENS, ChatForm
 from persona_research.judges.completions import JudgeCompletion, JudgeFailure, read_completion
 from persona_research.judges.judge import JudgeError

@@ -14,6 +14,7 @@ import torch
 from transformers import Qwen2ForCausalLM
 
 from launcher.stack import Stack
+from persona_research.capability.harness import read_harness
 from tests.e2e.demo import deltas_of
 from tests.integration.reference import steered
 from triton_models.model.folder import load_tokenizer
@@ -85,6 +86,11 @@ def test_a_choice_by_likelihood_is_transformers_own(
     arguments = f"base_url={url},model={model},tokenizer_backend=huggingface"
     arguments += f",tokenizer={DEMO_MODEL_FOLDER}"
     samples = evaluate(tmp_path, "local-completions", arguments, "persona_choice")
+    if scalar:
+        # What it writes is what is read for plots.
+        (point,) = read_harness(tmp_path / "out")
+        assert (point.task, point.measure, point.items) == ("persona_choice", "acc", len(DOCUMENTS))
+        assert (point.trait, point.scalar) == ("sarcasm", scalar)
     tokenizer = load_tokenizer(DEMO_MODEL_FOLDER)
     assert len(samples) == len(DOCUMENTS)
     for sample in samples:

@@ -45,7 +45,7 @@ def map_at_once(
     for each in enumerate(items):
         waiting.put(each)
     for _ in range(min(concurrency, len(items))):
-        threading.Thread(target=work, name="judge", daemon=True).start()
+        threading.Thread(target=work, name="at once", daemon=True).start()
     results: dict[int, R] = {}
     try:
         while len(results) < len(items):

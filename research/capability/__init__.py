@@ -1,0 +1,1 @@
+"""What steering costs in capability: tasks of questions with several choices, over scalars."""
