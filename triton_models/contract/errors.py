@@ -74,6 +74,12 @@ class QueueFullError(RequestError):
     code = ErrorCode.RESOURCE_EXHAUSTED
 
 
+class CompilerBusyError(RequestError):
+    """Formats of other requests take so long to compile that no further one can be."""
+
+    code = ErrorCode.RESOURCE_EXHAUSTED
+
+
 class EngineUnavailableError(RequestError):
     """The engine cannot accept requests."""
 
