@@ -28,7 +28,7 @@ from persona_research.definitions import (
 from persona_research.judges import JudgeError
 from persona_research.judges.completions import read_completion
 from persona_research.judges.rubric import parse_score
-from tests.fuzz import http_bodies
+from tests.fuzz import formats, http_bodies
 from triton_models.contract import tensors
 from triton_models.contract.errors import RequestError
 from triton_models.contract.prompt import prompt_of
@@ -215,6 +215,7 @@ TARGETS = {
             _judges_reply,
             (b"Score: 85/100", b"REFUSAL", b'{"choices": [{"message": {"content": "7"}}]}'),
         ),
+        Target("format", formats.follow, formats.SEEDS),
         Target("http_body", http_bodies.post, http_bodies.SEEDS),
         *(
             Target(f"vector{suffix}", partial(_vector, suffix), (encode_vector(VECTOR, suffix),))
