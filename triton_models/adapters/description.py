@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from triton_models.adapters.chunk_tensors import by_block, rounded
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.engine.build import BuiltEngine
@@ -20,6 +22,8 @@ from triton_models.vectors.calibration_document import (
 )
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
+
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def describe(built: BuiltEngine, settings: ServerSettings) -> str:
@@ -42,6 +46,7 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
                 "weights_sha256": registry.model.weights_sha256 if registry.model else "",
                 "residual_norms": by_block(built.residual_norms),
             },
+            "tokenizer": _describe_tokenizer(built.loaded.tokenizer),
             "traits": describe_traits(registry, built.residual_norms),
             "problems": [dataclasses.asdict(problem) for problem in registry.problems],
             "engine": {
@@ -54,6 +59,16 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
             },
         }
     )
+
+
+def _describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Returns what programs need that make prompts themselves, by transformers' names."""
+    template = tokenizer.chat_template
+    return {
+        "tokenizer_class": type(tokenizer).__name__,
+        "chat_template": template if isinstance(template, str) else None,
+        **{name: getattr(tokenizer, name) for name in _SPECIAL_TOKENS},
+    }
 
 
 def _counts(statistics: EngineStatistics) -> dict[str, Any]:

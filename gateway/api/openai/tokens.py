@@ -98,6 +98,13 @@ async def detokenize(body: DetokenizeRequest, gateway: GatewayDependency) -> dic
     return {"prompt": text}
 
 
+@router.get("/tokenizer_info")
+async def tokenizer_info(gateway: GatewayDependency) -> dict[str, Any]:
+    """Returns the tokenizer's class, chat template and special tokens, by transformers' names."""
+    tokenizer: dict[str, Any] = (await gateway.description.get())["tokenizer"]
+    return tokenizer
+
+
 def _inputs(body: TokenizeRequest, settings: Settings) -> dict[str, list[Any]]:
     """Returns the tokenizer's inputs; raises a `GatewayError` if it would refuse them."""
     messages = None

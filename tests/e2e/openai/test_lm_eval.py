@@ -112,6 +112,18 @@ def test_a_choice_by_likelihood_is_transformers_own(
             assert (str(is_greedy) == "True") == bool((places.argmax(-1) == targets).all())
 
 
+def test_its_remote_tokenizer_is_the_servers(stack: Stack, tmp_path: Path) -> None:
+    url = f"{stack.settings.gateway_url}/v1/completions"
+    found = []
+    for backend in (f"huggingface,tokenizer={DEMO_MODEL_FOLDER}", "remote"):
+        arguments = f"base_url={url},model=persona,tokenizer_backend={backend}"
+        folder = tmp_path / backend[:6]
+        folder.mkdir()
+        samples = evaluate(folder, "local-completions", arguments, "persona_choice")
+        found.append([sample["filtered_resps"] for sample in samples])
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "more"),
     [

@@ -33,6 +33,20 @@ def test_a_chat_has_the_tokens_that_its_answer_s_usage_counts(api: httpx.Client)
     assert shorter["count"] < counted
 
 
+def test_a_client_can_ask_for_the_tokenizer_s_template_and_special_tokens(
+    api: httpx.Client,
+) -> None:
+    info = api.get("/tokenizer_info").json()
+    tokenizer = load_tokenizer(DEMO_MODEL_FOLDER)
+    for name in ("chat_template", "bos_token", "eos_token", "pad_token", "unk_token"):
+        assert info[name] == getattr(tokenizer, name)
+    rendered = tokenizer.apply_chat_template(
+        MESSAGES, chat_template=info["chat_template"], tokenize=False, add_generation_prompt=True
+    )
+    ids = api.post("/tokenize", json={"prompt": rendered}).json()["tokens"]
+    assert ids == api.post("/tokenize", json={"messages": MESSAGES}).json()["tokens"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "says"),
     [
