@@ -28,6 +28,12 @@ MAX_MULTIPLE = 10_000
 """The largest least common multiple of a schema's `multipleOf`, without its decimal point: a
 compiled schema has a state for each remainder."""
 
+MAX_PATTERN_PROPERTIES = 100
+"""How many a schema may have: each is compared with every other one."""
+
+MAX_INTERSECTED = 16
+"""How many expressions one text may have to match at once: the work can double with each."""
+
 _MAX_DECIMALS = 8
 
 JSON_OPTIONS: Mapping[str, Any] = {
@@ -122,7 +128,7 @@ def _json_schema(schema: Any) -> AnswerFormat:
         raise InvalidArgumentError('format.schema must be an object: {"type": "object"}')
     if OWN_OPTIONS in schema:
         raise InvalidArgumentError(f"format.schema: {OWN_OPTIONS!r} is not supported: leave it out")
-    _check_multiples(schema, "format.schema")
+    _check_schema(schema, "format.schema")
     return AnswerFormat("json_schema", json.dumps(schema, ensure_ascii=False), "format.schema")
 
 
@@ -143,8 +149,10 @@ def _choice(choices: Any) -> AnswerFormat:
 def _grammar(grammar: Any) -> AnswerFormat:
     field = "format.grammar"
     source = _pattern(grammar, field)
+    if (count := _STRING.sub("", source).count("&")) > MAX_INTERSECTED:
+        raise InvalidArgumentError(f"{field} has {count} '&': the maximum is {MAX_INTERSECTED}")
     for schema in _schemas_of(source):
-        _check_multiples(schema, field)
+        _check_schema(schema, field)
     return AnswerFormat("grammar", source, field)
 
 
@@ -169,6 +177,9 @@ _PARSERS: dict[str, tuple[str, Callable[[Any], AnswerFormat | None]]] = {
 
 FORMAT_TYPES = tuple(_PARSERS)
 
+_STRING = re.compile(r'"(?:\\.|[^"\\\n])*"')
+"""A text in a grammar."""
+
 _META_CHARACTERS = re.compile(r"[\\.+*?()|\[\]{}^$#&\-~]")
 
 
@@ -185,6 +196,30 @@ def _schemas_of(grammar: str) -> Iterator[Any]:
             yield decoder.raw_decode(grammar, found.end())[0]
         except (ValueError, RecursionError):
             continue
+
+
+def _check_schema(schema: Any, field: str) -> None:
+    """Makes sure that a schema can be compiled in a reasonable time.
+
+    Raises:
+        InvalidArgumentError: It cannot; the message names the keyword.
+    """
+    _check_multiples(schema, field)
+    num_properties = 0
+    for part in _objects_in(schema):
+        properties, combined = part.get("patternProperties"), part.get("allOf")
+        num_properties += len(properties) if isinstance(properties, dict) else 0
+        if num_properties > MAX_PATTERN_PROPERTIES:
+            raise InvalidArgumentError(
+                f"{field}: 'patternProperties' has, all together, more than "
+                f"{MAX_PATTERN_PROPERTIES} properties: give fewer"
+            )
+        members = combined if isinstance(combined, list) else []
+        patterns = sum(isinstance(each, dict) and "pattern" in each for each in members)
+        if patterns > MAX_INTERSECTED:
+            raise InvalidArgumentError(
+                f"{field}: 'allOf' has {patterns} times 'pattern': the maximum is {MAX_INTERSECTED}"
+            )
 
 
 def _check_multiples(schema: Any, field: str) -> None:
@@ -220,12 +255,18 @@ def _without_decimals(steps: int) -> int:
 
 def _multiples_in(schema: Any) -> Iterator[float]:
     """Yields every number that is called `multipleOf`, at any depth."""
+    for part in _objects_in(schema):
+        number = part.get("multipleOf")
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            yield number
+
+
+def _objects_in(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Yields every object, at any depth."""
     pending = [schema]
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            number = value.get("multipleOf")
-            if isinstance(number, int | float) and not isinstance(number, bool):
-                yield number
+            yield value
         if isinstance(value, dict | list):
             pending += value.values() if isinstance(value, dict) else value
