@@ -98,7 +98,7 @@ async def detokenize(body: DetokenizeRequest, gateway: GatewayDependency) -> dic
     return {"prompt": text}
 
 
-@router.get("/tokenizer_info")
+@router.get("/tokenizer_info", responses=_FAILURES)
 async def tokenizer_info(gateway: GatewayDependency) -> dict[str, Any]:
     """Returns the tokenizer's class, chat template and special tokens, by transformers' names."""
     tokenizer: dict[str, Any] = (await gateway.description.get())["tokenizer"]
