@@ -23,10 +23,16 @@ PATHS = (
 )
 _NOBODY_LISTENS = "127.0.0.1:9"
 _PROMPT: dict[str, Any] = {"prompt": "Hi", "max_tokens": 4, "temperature": 0.5, "stop": ["x"]}
-_STEERING: dict[str, Any] = {"traits": [{"name": "sarcasm", "scalar": 1.0}], "layers": [1]}
+_STEERING: dict[str, Any] = {
+    "traits": [{"name": "sarcasm", "scalar": 1.0, "positions": "response"}],
+    "layers": [1],
+    "operations": [{"trait": "sarcasm", "kind": "cap", "value": 90, "unit": "percentile"}],
+    "when": {"trait": "flattery", "above": 0.5},
+    "window": {"from": 0, "to": 9, "fade": 2},
+}
 
 _BODIES: tuple[dict[str, Any], ...] = (
-    {**_PROMPT, "trait": "sarcasm", "scalar": 1.0, "logprobs": 2, "stream": True},
+    {**_PROMPT, "trait": "sarcasm", "scalar": 1, "steering": _STEERING, "stream": True},
     {"messages": [{"role": "user", "content": "Hi"}], "monitor": ["sarcasm"], "seed": 1},
     {**_PROMPT, "steerings": [_STEERING], "baseline": False},
     {**_PROMPT, "trait": "sarcasm", "scalars": [-1, 0, 1], "scores": True},
