@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.linalg import vecdot
 
 from triton_models.steering.rule_table import RuleTable
 from triton_models.steering.table import row_of_line
@@ -37,12 +38,14 @@ class TokenRules:
         steered = torch.addcmul(states.float(), deltas.float(), self._factors[:, None])
         if most := self._most_operations[block]:
             tokens = self._table.counts[block, self._rows].nonzero().squeeze(1)
-            steered[tokens] = self._operated(block, most, tokens, steered[tokens])
+            operated = self._operated(block, most, tokens, steered.index_select(0, tokens))
+            steered.index_copy_(0, tokens, operated)
         states.copy_(steered)
 
     def _decide(self, tokens: torch.Tensor, states: torch.Tensor) -> None:
         rows = self._rows[tokens]
-        projections = (states[tokens].float() * self._table.gate_directions[rows].float()).sum(1)
+        directions = self._table.gate_directions.index_select(0, rows).float()
+        projections = vecdot(states.index_select(0, tokens).float(), directions)
         gates = (projections > self._table.thresholds[rows]).float()
         self.gates[tokens] = gates
         self._factors[tokens] *= gates
@@ -50,14 +53,15 @@ class TokenRules:
     def _operated(
         self, block: int, most: int, tokens: torch.Tensor, states: torch.Tensor
     ) -> torch.Tensor:
-        """Returns some tokens' states, float32 [tokens, hidden size], after the operations."""
+        """Changes some tokens' states, float32 [tokens, hidden size], and returns them."""
         rows, factors = self._rows[tokens], self._factors[tokens]
+        bounds = self._table.bounds[block].index_select(0, rows)
         for index in range(most):
-            directions = self._table.directions[block, rows, index].float()
-            low, high, strength = self._table.bounds[block, rows, index].unbind(1)
-            projections = (states * directions).sum(1)
+            directions = self._table.directions[block, :, index].index_select(0, rows).float()
+            low, high, strength = bounds[:, index].unbind(1)
+            projections = vecdot(states, directions)
             change = projections.clamp(low, high) - projections
-            states = torch.addcmul(states, directions, (factors * strength * change)[:, None])
+            states.addcmul_(directions, (factors * strength * change)[:, None])
         return states
 
 
