@@ -269,8 +269,8 @@ class ModelRunner:
 
     def _has_rules(self, plan: Plan) -> bool:
         """Whether the steering of any row of a step is more than an addition."""
-        rows = (each.row for each in plan.sequences)
-        return self._steering.rules.any_of(row for row in rows if row is not None)
+        rules = self._steering.rules
+        return not rules.is_empty and rules.any_of(map(row_of, plan.sequences))
 
     def _least_rows(self, step: Step) -> int:
         """Returns of how many rows a recorded step must be that can compute this one."""

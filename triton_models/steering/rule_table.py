@@ -62,9 +62,14 @@ class RuleTable:
         self._ruled: set[int] = set()
         """The rows that have rules."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has rules."""
+        return not self._ruled
+
     def any_of(self, rows: Iterable[int]) -> bool:
         """Whether any of some rows has rules."""
-        return bool(self._ruled) and not self._ruled.isdisjoint(rows)
+        return not self._ruled.isdisjoint(rows)
 
     def write(
         self,
