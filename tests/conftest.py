@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -16,6 +17,12 @@ from triton_models.vectors.formats import write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 
 _TESTS = Path(__file__).parent
+
+# By default a property fails that takes 0.2 s: on a busy machine, any of them.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 NUM_LAYERS = 4
 HIDDEN_SIZE = 64

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.soak.bad_input import overlapping_gguf
 from tests.fuzz.targets import MAX_LENGTH, TARGETS, Target
 
-few = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+few = settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
 
 all_targets = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 

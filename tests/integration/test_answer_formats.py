@@ -235,7 +235,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     schema=SCHEMAS,
     trait=st.sampled_from(["sarcasm", "flattery", "helpfulness"]),

@@ -130,7 +130,6 @@ def drawn_engine(
 
 @hypothesis_settings(
     max_examples=15,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -144,7 +144,6 @@ def drawn_engine(
 
 @hypothesis_settings(
     max_examples=25,
-    deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # shrinking takes longer than a look at the case
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

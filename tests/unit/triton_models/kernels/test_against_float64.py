@@ -22,7 +22,7 @@ pytestmark = [QUIET, pytest.mark.slow]  # the interpreter is
 
 
 EPSILON = 1e-5
-FEW_EXAMPLES = settings(max_examples=20, deadline=None)
+FEW_EXAMPLES = settings(max_examples=20)
 
 
 @pytest.fixture(autouse=True)

@@ -150,14 +150,14 @@ def check(data: st.DataObject, vocabulary: int, num_rows: int, uses_kernel: bool
         assert certain is None or tokens[row] == drawn[row] == certain
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_the_function_draws_what_the_definition_says(data: st.DataObject) -> None:
     check(data, data.draw(st.sampled_from([1, 2, 7, 40, 1001])), 4, uses_kernel=False)
 
 
 @pytest.mark.parametrize("vocabulary", [1, 7, 2048, 2500, 8192, 20_001])
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_the_kernel_draws_what_the_definition_says(data: st.DataObject, vocabulary: int) -> None:
     check(data, vocabulary, 4, uses_kernel=True)

@@ -73,7 +73,7 @@ def plain_penalties(logits: torch.Tensor, row: Penalized) -> torch.Tensor:
     return values
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_penalties_are_those_of_their_definitions(data: st.DataObject) -> None:
     vocabulary = data.draw(st.sampled_from([3, 12, 500]))

@@ -81,7 +81,7 @@ def steered(values: torch.Tensor, steering: BlockSteering, token: int) -> tuple[
     return values, gate
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     num_tokens=st.integers(1, 6),
     size=st.integers(2, 100),

@@ -108,14 +108,14 @@ HOSTILE = st.lists(st.sampled_from([*NAMES, "<|sep|>", *PARTS]), max_size=6).map
 
 
 @FAMILIES
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(contents=st.lists(ORDINARY, min_size=1, max_size=4))
 def test_an_ordinary_chat_has_the_tokens_of_its_template(family: str, contents: list[str]) -> None:
     assert encode(family, chat(*contents)) == own(family, chat(*contents))
 
 
 @FAMILIES
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contents=st.lists(HOSTILE, min_size=1, max_size=4))
 def test_no_content_becomes_a_control_token(family: str, contents: list[str]) -> None:
     messages = chat(*contents)

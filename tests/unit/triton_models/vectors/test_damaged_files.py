@@ -25,9 +25,7 @@ VECTOR = PersonaVector(
 VALID = {suffix: encode_vector(VECTOR, suffix) for suffix in VECTOR_SUFFIXES}
 MADE_ELSEWHERE = sorted(path for path in DATA.iterdir() if path.suffix in (".gguf", ".pt", ".svec"))
 
-fuzz = settings(
-    max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+fuzz = settings(max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 def check(content: bytes, name: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -56,7 +56,7 @@ def vectors(draw: st.DrawFn, dense: bool = False) -> PersonaVector:
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(vector=vectors())
 def test_everything_reads_back_bit_for_bit(suffix: str, vector: PersonaVector) -> None:
     read = read_vector_bytes(encode_vector(vector, suffix), f"x{suffix}")
@@ -66,7 +66,7 @@ def test_everything_reads_back_bit_for_bit(suffix: str, vector: PersonaVector) -
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".svec"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(vector=vectors(dense=True))
 def test_the_numbers_read_back_bit_for_bit_from_formats_that_keep_only_them(
     suffix: str, vector: PersonaVector
