@@ -1,7 +1,11 @@
-"""Clients that are no part of a development's packages, each where it is installed."""
+"""LiteLLM, pydantic-ai from Python 3.11 on, and instructor where it is installed.
+
+instructor needs another jiter than the official client that the other tests are made with.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -23,7 +27,7 @@ class Answer(BaseModel):
 def litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[str, Any]]:
     """LiteLLM, and what a call of it needs."""
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    module = pytest.importorskip("litellm")
+    module = import_module("litellm")
     address = {"api_base": f"{stack.settings.gateway_url}/v1", "api_key": "none"}
     return module, {"model": f"openai/{MODEL}", "messages": MESSAGES, "temperature": 0, **address}
 
