@@ -20,6 +20,10 @@ from pathlib import Path
 
 from launcher import private_arguments
 
+# gRPC's own thread would go on in a child between fork and exec, and end it when its files are
+# closed: https://github.com/grpc/grpc/issues/43055. Read when the first channel is opened.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "persona_"
 """The prefix of the names of all shared memory of a launcher's Triton."""
