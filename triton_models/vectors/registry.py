@@ -53,10 +53,10 @@ class VectorRegistry:
     problems: tuple[Problem, ...]
     kept: frozenset[str] = frozenset()
     model: ModelIdentity | None = None
-    _calibrations: dict[str, Calibration | InvalidArgumentError] = field(
+    _calibrations: dict[str, Calibration | str] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    """Those that were asked for, so that each is parsed once."""
+    """Those that were asked for, so that each is parsed once, or why they cannot be used."""
 
     def get(self, trait: str) -> PersonaVector:
         """Returns a trait's vector.
@@ -81,11 +81,11 @@ class VectorRegistry:
             try:
                 found = calibration_of(vector, self.model)
             except InvalidArgumentError as error:
-                found = error
+                found = error.message
             self._calibrations[trait] = found
         if isinstance(found, Calibration):
             return found
-        raise InvalidArgumentError(found.message)
+        raise InvalidArgumentError(found)
 
     def _known_traits(self) -> str:
         if self.vectors:
