@@ -90,6 +90,7 @@ labels: {{- include "persona.labels" . | nindent 2 }}
 - { type: Exact, path: /status }
 - { type: Exact, path: /tokenize }
 - { type: Exact, path: /detokenize }
+- { type: Exact, path: /tokenizer_info }
 - { type: Exact, path: /openapi.json }
 - { type: Prefix, path: /docs }
 - { type: Prefix, path: /playground }
