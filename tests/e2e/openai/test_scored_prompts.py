@@ -137,7 +137,7 @@ def test_token_ids_are_continued_as_the_text_is(
     [
         ({"prompt": [2**31 - 1]}, "token ids must be from 0 to"),
         ({"prompt": CONTEXT, "max_tokens": 0}, "max_tokens is 0"),
-        ({"prompt": [1, 2], "parse_special": True}, "prompt_ids and parse_special"),
+        ({"prompt": [1, 2], "parse_special": True}, "prompt and parse_special"),
         ({"prompt": [[1], "a", 2]}, "list of token ids"),
     ],
     ids=str,
