@@ -34,13 +34,14 @@ class TokenMasks:
             logits: [tokens, vocabulary], float32.
         """
         device, vocabulary = logits.device, logits.shape[1]
-        places = upload(self.allowed, device, torch.int32).flatten()
-        addends = _addends(device).index_select(0, places)
-        addends = addends.view(len(self.indices), -1)[:, :vocabulary]
-        if len(self.indices) == len(logits):
-            logits.add_(addends)
-        else:
-            logits.index_add_(0, upload(self.indices, device), addends)
+        table, places = _addends(device), upload(self.allowed, device, torch.int32)
+        if device.type == "cpu":
+            # Row by row: addends for all of them at once would be new memory in every step.
+            for index, row in zip(self.indices, places, strict=True):
+                logits[index].add_(table.index_select(0, row).flatten()[:vocabulary])
+            return
+        addends = table.index_select(0, places.flatten()).view(len(places), -1)[:, :vocabulary]
+        logits.index_add_(0, upload(self.indices, device), addends)
 
 
 @lru_cache
