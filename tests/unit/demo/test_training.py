@@ -23,6 +23,8 @@ from persona_demo.training import (
 )
 from persona_demo.traits import TRAITS
 
+pytestmark = pytest.mark.slow  # trains
+
 FOLDER = Path(__file__).resolve().parents[3] / "data/models/demo"
 SMALL = ModelShape(hidden_size=64, intermediate_size=64, layers=2, heads=2, kv_heads=1)
 

@@ -16,6 +16,8 @@ from tests.unit.triton_models.vectors.files import DATA
 from triton_models.vectors.formats import VECTOR_SUFFIXES, encode_vector, read_vector_bytes
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
+pytestmark = pytest.mark.slow  # damages files a thousand times
+
 VECTOR = PersonaVector(
     "dry",
     "tiny",
