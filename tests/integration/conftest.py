@@ -44,6 +44,22 @@ def fresh_engine(settings: ServerSettings) -> Iterator[Engine]:
     yield from _running(settings)
 
 
+@pytest.fixture(scope="module")
+def drawn_engine(
+    request: pytest.FixtureRequest, tiny_model_folder: Path, tiny_vectors_folder: Path
+) -> Iterator[Engine]:
+    """An engine for drawn batches, in each of the variants that a test names."""
+    settings = ServerSettings(
+        model_name=str(tiny_model_folder),
+        vectors=tiny_vectors_folder,
+        device="cpu",
+        max_batch_rows=5,
+        prefill_chunk=16,
+        threads=1,
+    )
+    yield from _running(settings.model_copy(update=request.param))
+
+
 def _running(settings: ServerSettings) -> Iterator[Engine]:
     engine = build_engine(settings).engine
     engine.start()

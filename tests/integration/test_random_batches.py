@@ -7,10 +7,8 @@ beginnings, steerings, cancellations, stop strings and readouts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,10 +22,8 @@ from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import SteeringParameters
-from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
-from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
 
 MODEL = make_model()
@@ -110,24 +106,7 @@ class Cancelling(Answer):
                 self._engine.cancel(self.sequence)
 
 
-@pytest.fixture(scope="module", params=list(VARIANTS.values()), ids=list(VARIANTS))
-def drawn_engine(
-    request: pytest.FixtureRequest, tiny_model_folder: Path, tiny_vectors_folder: Path
-) -> Iterator[Engine]:
-    settings = ServerSettings(
-        model_name=str(tiny_model_folder),
-        vectors=tiny_vectors_folder,
-        device="cpu",
-        max_batch_rows=5,
-        prefill_chunk=16,
-        threads=1,
-    )
-    engine = build_engine(settings.model_copy(update=request.param)).engine
-    engine.start()
-    yield engine
-    engine.stop(0)
-
-
+@pytest.mark.parametrize("drawn_engine", list(VARIANTS.values()), ids=list(VARIANTS), indirect=True)
 @hypothesis_settings(
     max_examples=15,
     derandomize=True,

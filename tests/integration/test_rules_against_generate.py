@@ -6,9 +6,7 @@ Invariant 1 of the design for all that steering can be, drawn by hypothesis and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +28,7 @@ from triton_models.contract.steering import (
     SteeringParameters,
     Window,
 )
-from triton_models.engine.build import build_engine
 from triton_models.engine.engine import Engine
-from triton_models.settings import ServerSettings
 
 MODEL, VECTORS = make_model(), make_vectors()
 BEGINNINGS = [[(7 * i + 3 * k) % 256 for i in range(40)] for k in range(2)]
@@ -124,24 +120,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(steering, (*shared, *tail), max_tokens)
 
 
-@pytest.fixture(scope="module", params=list(VARIANTS.values()), ids=list(VARIANTS))
-def drawn_engine(
-    request: pytest.FixtureRequest, tiny_model_folder: Path, tiny_vectors_folder: Path
-) -> Iterator[Engine]:
-    settings = ServerSettings(
-        model_name=str(tiny_model_folder),
-        vectors=tiny_vectors_folder,
-        device="cpu",
-        max_batch_rows=5,
-        prefill_chunk=16,
-        threads=1,
-    )
-    engine = build_engine(settings.model_copy(update=request.param)).engine
-    engine.start()
-    yield engine
-    engine.stop(0)
-
-
+@pytest.mark.parametrize("drawn_engine", list(VARIANTS.values()), ids=list(VARIANTS), indirect=True)
 @hypothesis_settings(
     max_examples=25,
     derandomize=True,
