@@ -68,12 +68,20 @@ class PlainSteering:
                 added = each.scalar * torch.from_numpy(self.vectors[each.trait].blocks[block])
                 states = states + (factor * here)[:, None] * added
         for operation in self.steering.operations:
-            if block in self.blocks(operation.trait, operation.layers):
-                direction = self.direction(operation.trait, block)
-                projection = states @ direction
-                change = bounded(operation, projection) - projection
-                states = states + (factor * operation.strength * change)[:, None] * direction
+            states = self._bound(block, operation, states, factor)
+        for operation in self.steering.enforced.operations:
+            states = self._bound(block, operation, states, torch.ones_like(factor))
         return states
+
+    def _bound(
+        self, block: int, operation: Operation, states: torch.Tensor, factor: torch.Tensor
+    ) -> torch.Tensor:
+        if block not in self.blocks(operation.trait, operation.layers):
+            return states
+        direction = self.direction(operation.trait, block)
+        projection = states @ direction
+        change = bounded(operation, projection) - projection
+        return states + (factor * operation.strength * change)[:, None] * direction
 
     def _windowed(self, generated: torch.Tensor) -> torch.Tensor:
         window = self.steering.window

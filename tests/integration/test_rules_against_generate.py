@@ -6,6 +6,7 @@ Invariant 1 of the design for all that steering can be, drawn by hypothesis and 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from triton_models.contract.steering import (
     POSITIONS,
     Addition,
     Condition,
+    Enforced,
     Operation,
     SteeringParameters,
     Window,
@@ -49,10 +51,11 @@ class Case:
     @property
     def steers_response(self) -> bool:
         """Whether any generated token may be steered."""
-        asked = self.steering.additions, self.steering.operations
-        return any(each.positions != "prompt" and each.scalar for each in asked[0]) or any(
-            each.strength for each in asked[1]
-        )
+        steering = self.steering
+        bounds = (*steering.operations, *steering.enforced.operations)
+        return any(
+            each.positions != "prompt" and each.scalar for each in steering.additions
+        ) or any(each.strength for each in bounds)
 
     def plain(self) -> PlainSteering:
         return PlainSteering(self.steering, VECTORS, len(self.prompt))
@@ -112,9 +115,8 @@ def cases(draw: st.DrawFn) -> Case:
         trait = draw(st.sampled_from(["sarcasm", "maliciousness"]))  # they have every block
         layer = draw(st.none() | st.integers(0, plain.first_block))
         when = Condition(trait, draw(bounds()), draw(st.booleans()), layer=layer)
-    steering = SteeringParameters(
-        traits=steering.traits, operations=steering.operations, when=when, window=window
-    )
+    enforced = Enforced(tuple(draw(st.lists(operations(), max_size=2))))
+    steering = dataclasses.replace(steering, when=when, window=window, enforced=enforced)
     shared = draw(st.sampled_from(BEGINNINGS))[: draw(st.sampled_from([0, 3, 20, 40]))]
     tail = draw(st.lists(st.integers(0, 255), min_size=1, max_size=5))
     return Case(steering, (*shared, *tail), max_tokens)

@@ -29,7 +29,7 @@ def unit(seed: int) -> torch.Tensor:
 
 ADDED = {1: 3 * unit(1), 2: 3 * unit(2)}
 OPERATIONS = {
-    1: (BoundedProjection(unit(3), 2.0, 2.0, 1.0), BoundedProjection(unit(4), 0.0, 0.0, 0.5)),
+    1: (BoundedProjection(unit(3), 2.0, 2.0, 1.0), BoundedProjection(unit(4), 0.0, 0.0, 0.5, True)),
     3: (BoundedProjection(unit(5), -float("inf"), -1.0, 1.0),),
 }
 STEERINGS = [

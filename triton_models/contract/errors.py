@@ -62,6 +62,19 @@ class ContextLengthError(InvalidArgumentError):
         super().__init__(f"{CONTEXT_LENGTH_WORDS} {context_length} tokens, but {problem}")
 
 
+class EnforcementError(RequestError):
+    """What a policy enforces cannot be applied: whoever runs the server must see to it.
+
+    Args:
+        reason: Why not.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"nothing is generated, since what the policy enforces cannot be applied: {reason}"
+        )
+
+
 class TraitNotLoadedError(RequestError):
     """The request names a trait for which no vector is loaded."""
 

@@ -29,6 +29,10 @@ MAX_TRAIT_CHARS = 256
 MAX_LAYERS = 1024
 MAX_OPERATIONS = 4
 """The maximum number of operations of a request at one block."""
+MAX_ENFORCED_OPERATIONS = 4
+"""The maximum number of operations at one block that a policy adds to those of a request."""
+OPERATION_PLACES = MAX_OPERATIONS + MAX_ENFORCED_OPERATIONS
+"""The maximum number of operations at one block in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,21 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Enforced:
+    """What a policy adds to a request, which cannot loosen it.
+
+    Attributes:
+        operations: Applied after the request's own to all tokens, whatever its condition and window
+            say.
+    """
+
+    operations: tuple[Operation, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+
+@dataclass(frozen=True, slots=True)
 class SteeringParameters:
     """What to add to the residual stream, how to bound it, where and when.
 
@@ -115,6 +134,7 @@ class SteeringParameters:
         operations: Applied after the additions, in this order.
         when: When all of that applies; `None` is always.
         window: Which generated tokens it applies to; `None` is all.
+        enforced: What applies besides, always and to all tokens.
     """
 
     scalars: Mapping[str, float] = field(default_factory=dict)
@@ -124,6 +144,7 @@ class SteeringParameters:
     operations: tuple[Operation, ...] = ()
     when: Condition | None = None
     window: Window | None = None
+    enforced: Enforced = Enforced()
 
     @property
     def additions(self) -> tuple[Addition, ...]:

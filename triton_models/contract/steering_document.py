@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.json_input import parse_json
 from triton_models.contract.steering import (
+    MAX_ENFORCED_OPERATIONS,
     MAX_OPERATIONS,
     MAX_TRAITS,
     OPERATION_KINDS,
@@ -19,6 +20,7 @@ from triton_models.contract.steering import (
     UNITS,
     Addition,
     Condition,
+    Enforced,
     Operation,
     SteeringParameters,
     Unit,
@@ -60,14 +62,25 @@ def parse_steering(values: Values) -> SteeringParameters:
 
 
 def _with_document(short: SteeringParameters, document: Any) -> SteeringParameters:
-    fields = _Fields("steering", document, ("traits", "operations", "when", "window"))
+    names = ("traits", "operations", "when", "window", "enforced")
+    fields = _Fields("steering", document, names)
     return dataclasses.replace(
         short,
         traits=fields.list("traits", _addition),
-        operations=_bounded(fields.list("operations", _operation)),
+        operations=_operations(fields, MAX_OPERATIONS),
         when=fields.object("when", _condition),
         window=fields.object("window", _window),
+        enforced=fields.object("enforced", parse_enforced) or Enforced(),
     )
+
+
+def parse_enforced(path: str, value: Any) -> Enforced:
+    """Makes what a policy enforces of its description, which stands at `path` in a document.
+
+    Raises:
+        InvalidArgumentError: A value is malformed or out of range.
+    """
+    return Enforced(_operations(_Fields(path, value, ("operations",)), MAX_ENFORCED_OPERATIONS))
 
 
 def _addition(path: str, value: Any) -> Addition:
@@ -122,34 +135,38 @@ def _window(path: str, value: Any) -> Window:
     return Window(start, end, fade)
 
 
-def _bounded(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    """Makes sure that operations with layers of their own do not meet too often at a block.
+def _operations(fields: _Fields, most: int) -> tuple[Operation, ...]:
+    """Returns the operations of an object, and makes sure that not too many meet at a block.
 
     What depends on vectors is checked again when these are known.
     """
+    operations = fields.list("operations", _operation)
     counts = Counter(layer for each in operations for layer in each.layers or ())
-    check_operations_per_block(counts)
-    if len(operations) > MAX_OPERATIONS * MAX_TRAITS:
+    check_operations_per_block(fields.path, counts, most)
+    if len(operations) > most * MAX_TRAITS:
         raise InvalidArgumentError(
-            f"steering has {len(operations)} operations: give at most {MAX_OPERATIONS} at a block"
+            f"{fields.path} has {len(operations)} operations: give at most {most} at a block"
         )
     return operations
 
 
-def check_operations_per_block(counts: Mapping[int, int]) -> None:
-    """Raises `InvalidArgumentError` if a block has too many operations."""
+def check_operations_per_block(path: str, counts: Mapping[int, int], most: int) -> None:
+    """Raises `InvalidArgumentError` if what stands at `path` has too many operations at a block."""
     for block, count in counts.items():
-        if count > MAX_OPERATIONS:
+        if count > most:
             raise InvalidArgumentError(
-                f"steering has {count} operations at layer {block}: give at most {MAX_OPERATIONS}"
+                f"{path} has {count} operations at layer {block}: give at most {most}"
             )
 
 
 class _Fields:
     """The fields of an object in the document; `null` counts as left out.
 
-    Args:
+    Attributes:
         path: Where it stands, for messages about it.
+
+    Args:
+        path: See above.
         value: The object.
         names: The fields that it may have.
 
@@ -167,7 +184,7 @@ class _Fields:
                 raise InvalidArgumentError(
                     f"{path} has {reprlib.repr(name)}: use {', '.join(names)}"
                 )
-        self._path, self._value = path, value
+        self.path, self._value = path, value
 
     def get(self, name: str) -> Any:
         return self._value.get(name)
@@ -179,12 +196,12 @@ class _Fields:
         if not isinstance(values, list):
             raise self._wrong(name, "a list of objects")
         return tuple(
-            parse(f"{self._path}.{name}[{index}]", value) for index, value in enumerate(values)
+            parse(f"{self.path}.{name}[{index}]", value) for index, value in enumerate(values)
         )
 
     def object(self, name: str, parse: Callable[[str, Any], T]) -> T | None:
         value = self.get(name)
-        return None if value is None else parse(f"{self._path}.{name}", value)
+        return None if value is None else parse(f"{self.path}.{name}", value)
 
     def trait(self, name: str) -> str:
         trait = self.get(name)
@@ -238,12 +255,12 @@ class _Fields:
         is_list = isinstance(layers, list) and layers
         if not is_list or not all(_is_integer(layer) for layer in layers):
             raise self._wrong("layers", "a list of 0-based decoder blocks")
-        return checked_layers(f"{self._path}.layers", layers)
+        return checked_layers(f"{self.path}.layers", layers)
 
     def _wrong(self, name: str, wanted: str) -> InvalidArgumentError:
         value = self.get(name)
         given = "left out" if value is None else reprlib.repr(value)
-        return InvalidArgumentError(f"{self._path}.{name} is {given}: give {wanted}")
+        return InvalidArgumentError(f"{self.path}.{name} is {given}: give {wanted}")
 
 
 def _is_integer(value: Any) -> bool:

@@ -87,7 +87,8 @@ STEERING_INPUTS = (
 1, "layers": [15]}], "when": {"trait": "sarcasm", "above": 0.5, "unit": "raw", "layer": 12},
 "window": {"from": 0, "to": 50, "fade": 10}}`: see `contract/steering.py`. Only the names of traits,
 their scalars, an operation's `trait`, `kind` and (but for `ablate`) `value`, and a condition's
-`trait` with one of `above` and `below` are needed.
+`trait` with one of `above` and `below` are needed. What a policy enforces is there as well,
+`"enforced": {"operations": [...]}`: it comes after the rest, and whatever the rest says.
 """
 
 GENERATION_INPUTS = (

@@ -102,7 +102,7 @@ def _steer_at_random(
         units = normalize(torch.randn((row + block) % 3, size, generator=generator), dim=1)
         bounds = (-math.inf, -_BOUND), (_BOUND, math.inf), (0.0, 0.0)
         return tuple(
-            BoundedProjection(unit, *bounds[(row + index) % 3], 1.0 - index / 4)
+            BoundedProjection(unit, *bounds[(row + index) % 3], 1.0 - index / 4, row % 3 == 2)
             for index, unit in enumerate(units)
         )
 

@@ -128,6 +128,7 @@ class Engine:
             InvalidArgumentError: The prompt does not fit the model, or the steering cannot work; a
                 format that cannot be followed fails the answer instead.
             TraitNotLoadedError: A trait to steer or to monitor has no vector.
+            EnforcementError: What a policy enforces cannot be applied.
             QueueFullError: Too many requests are waiting already.
             EngineUnavailableError: The engine is stopping or dead.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from triton_models.contract.steering import MAX_OPERATIONS
+from triton_models.contract.steering import OPERATION_PLACES
 from triton_models.engine.kv_size import bytes_per_token
 from triton_models.model.architecture import Architecture
 
@@ -53,10 +53,10 @@ def num_parameters(config: Architecture) -> int:
 def steering_bytes(config: Architecture, rows: int, dtype: torch.dtype) -> int:
     """Returns the size of the vectors of the steering table.
 
-    At each block a row has two of them that are added and `MAX_OPERATIONS` of operations, and a row
-    has one of a condition; some are there once more for tokens that are not steered.
+    At each block a row has two of them that are added and `OPERATION_PLACES` of operations, and a
+    row has one of a condition; some are there once more for tokens that are not steered.
     """
-    num_vectors = config.num_layers * (2 * rows + 1 + MAX_OPERATIONS * (rows + 1)) + rows + 1
+    num_vectors = config.num_layers * (2 * rows + 1 + OPERATION_PLACES * (rows + 1)) + rows + 1
     return num_vectors * config.hidden_size * dtype.itemsize
 
 

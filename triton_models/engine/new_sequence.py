@@ -12,6 +12,7 @@ from triton_models.contract.errors import ContextLengthError, InvalidArgumentErr
 from triton_models.contract.logit_bias import LogitBias
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
+from triton_models.steering.bounded_projections import resolve_enforced
 from triton_models.steering.readout import resolve_readout
 from triton_models.steering.recommended_range import range_warnings
 from triton_models.steering.resolve import resolve_steering
@@ -85,6 +86,7 @@ def new_sequence(
         InvalidArgumentError: The prompt, or a token with a bias, does not fit the model; or the
             steering cannot work.
         TraitNotLoadedError: A trait to steer or to monitor has no vector.
+        EnforcementError: What a policy enforces cannot be applied.
     """
     max_tokens = limits.max_tokens(request, prompt_ids)
     limits.check_bias(request.sampling.logit_bias)
@@ -106,4 +108,7 @@ def new_sequence(
         request = dataclasses.replace(request, sampling=sampling)
     readout = resolve_readout(request.monitor, registry)
     warnings = range_warnings(request.steering, registry)
+    steering = steering.enforcing(
+        resolve_enforced(request.steering.enforced, registry, limits.dtype)
+    )
     return Sequence(request, prompt_ids, max_tokens, steering, emit, request_id, readout, warnings)

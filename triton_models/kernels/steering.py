@@ -12,10 +12,10 @@ import torch
 import triton
 import triton.language as tl
 
-from triton_models.contract.steering import MAX_OPERATIONS
+from triton_models.contract.steering import OPERATION_PLACES
 
 _BLOCK = 128
-_MAX_OPERATIONS = tl.constexpr(MAX_OPERATIONS)
+_PLACES = tl.constexpr(OPERATION_PLACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class BlockSteering:
         deltas: [lines, size]: its table of what is added.
         counts: int32 [rows + 1]: see `RuleTable`, as for the next five; those of this block.
         directions: [rows + 1, operations, size].
-        bounds: float32 [rows + 1, operations, 3].
+        bounds: float32 [rows + 1, operations, 4].
         gate_blocks: int32 [rows + 1].
         gate_directions: [rows + 1, size].
         thresholds: float32 [rows + 1].
@@ -89,15 +89,16 @@ def steer(
         tl.store(gates + token, gate, mask=token < num_gates)
     values += factor * delta
     for index in range(count):
-        place = row * _MAX_OPERATIONS + index
+        place = row * _PLACES + index
         direction = tl.load(directions + place * SIZE + dims, mask=is_dim, other=0.0)
         direction = direction.to(tl.float32)
-        low = tl.load(bounds + 3 * place)
-        high = tl.load(bounds + 3 * place + 1)
-        strength = tl.load(bounds + 3 * place + 2)
+        low = tl.load(bounds + 4 * place)
+        high = tl.load(bounds + 4 * place + 1)
+        strength = tl.load(bounds + 4 * place + 2)
+        share = tl.maximum(factor, tl.load(bounds + 4 * place + 3))
         projection = tl.sum(values * direction, 0)
         change = tl.minimum(tl.maximum(projection, low), high) - projection
-        values += factor * strength * change * direction
+        values += share * strength * change * direction
     return values
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from triton_models.contract.errors import InvalidArgumentError
-from triton_models.contract.steering import Condition, Operation, Unit
+from triton_models.contract.errors import EnforcementError, InvalidArgumentError, RequestError
+from triton_models.contract.steering import (
+    MAX_ENFORCED_OPERATIONS,
+    MAX_OPERATIONS,
+    Condition,
+    Enforced,
+    Operation,
+    Unit,
+)
 from triton_models.contract.steering_document import check_operations_per_block
 from triton_models.steering.additions import chosen_blocks, dtype_name, fits_norm
 from triton_models.steering.directions import direction
@@ -25,12 +32,14 @@ class BoundedProjection:
 
     Attributes:
         direction: float32 [hidden size]: the unit vector v.
+        is_enforced: Whether it applies to all tokens, whatever condition and window say.
     """
 
     direction: torch.Tensor
     low: float
     high: float
     strength: float
+    is_enforced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +56,31 @@ class Gate:
     threshold: float
 
 
-def resolve_operations(
-    operations: Iterable[Operation], registry: VectorRegistry, dtype: torch.dtype
+def resolve_enforced(
+    enforced: Enforced, registry: VectorRegistry, dtype: torch.dtype
 ) -> dict[int, tuple[BoundedProjection, ...]]:
-    """Returns the operations at each block, in order; one of strength 0 does nothing.
+    """Returns the operations at each block that a policy enforces, in order.
+
+    Raises:
+        EnforcementError: One cannot be applied: see `resolve_operations`.
+    """
+    try:
+        found = resolve_operations(enforced.operations, registry, dtype, MAX_ENFORCED_OPERATIONS)
+    except RequestError as error:
+        raise EnforcementError(error.message) from error
+    return {
+        block: tuple(replace(each, is_enforced=True) for each in operations)
+        for block, operations in found.items()
+    }
+
+
+def resolve_operations(
+    operations: Iterable[Operation],
+    registry: VectorRegistry,
+    dtype: torch.dtype,
+    most: int = MAX_OPERATIONS,
+) -> dict[int, tuple[BoundedProjection, ...]]:
+    """Returns the operations at each block, at most `most`, in order; strength 0 does nothing.
 
     Raises:
         TraitNotLoadedError: A trait has no vector.
@@ -75,7 +105,7 @@ def resolve_operations(
             if each.strength:
                 projection = BoundedProjection(unit_vector, low, high, each.strength)
                 found.setdefault(block, []).append(projection)
-    check_operations_per_block(counts)
+    check_operations_per_block("steering", counts, most)
     return {block: tuple(found[block]) for block in sorted(found)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -26,8 +26,8 @@ class RowSteering:
         prompt: What is added to the prompt's tokens.
         response: What is added to the generated tokens.
         operations: What bounds the projections of all tokens at each block, after that.
-        gate: When all of that applies to a token; `None` is always.
-        window: Which generated tokens it applies to; `None` is all.
+        gate: When all of that applies to a token, but for what is enforced; `None` is always.
+        window: Which generated tokens it applies to likewise; `None` is all.
         prompt_key: A digest of all that steers the prompt's tokens, `""` if nothing does: equal
             steerings have equal keys.
         response_key: The same of the generated tokens.
@@ -53,6 +53,17 @@ class RowSteering:
         """Returns the steering that adds the same to all tokens at some positions."""
         prompt = NOTHING if positions == "response" else deltas
         return cls(prompt, NOTHING if positions == "prompt" else deltas)
+
+    def enforcing(self, operations: Mapping[int, tuple[BoundedProjection, ...]]) -> RowSteering:
+        """Returns it with more operations after its own."""
+        if not operations:
+            return self
+        blocks = {*self.operations, *operations}
+        both = {
+            block: (*self.operations.get(block, ()), *operations.get(block, ()))
+            for block in sorted(blocks)
+        }
+        return replace(self, operations=both)
 
     @property
     def steers_prompt(self) -> bool:
@@ -87,7 +98,8 @@ class RowSteering:
             include(vector, block)
         for block, operations in sorted(self.operations.items()):
             for each in operations:
-                include(each.direction, "bound", block, each.low, each.high, each.strength)
+                bound = (each.low, each.high, each.strength, each.is_enforced)
+                include(each.direction, "bound", block, *bound)
         if self.gate is not None:
             include(self.gate.direction, "gate", self.gate.block, self.gate.threshold)
         digest.update(repr(window).encode())

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from triton_models.contract.steering import MAX_OPERATIONS
+from triton_models.contract.steering import OPERATION_PLACES
 from triton_models.model.upload import upload
 from triton_models.steering.row_steering import RowSteering
 
@@ -27,10 +27,11 @@ class RuleTable:
 
     Attributes:
         counts: int32 [blocks, rows + 1]: how many operations a row has at a block.
-        directions: [blocks, rows + 1, `MAX_OPERATIONS`, hidden size]: their unit vectors, in the
+        directions: [blocks, rows + 1, `OPERATION_PLACES`, hidden size]: their unit vectors, in the
             model's dtype, which halves the memory and rounds them as hidden states are.
-        bounds: float32 [blocks, rows + 1, `MAX_OPERATIONS`, 3]: low, high and strength of each; a
-            strength of 0 where there is none.
+        bounds: float32 [blocks, rows + 1, `OPERATION_PLACES`, 4]: low, high and strength of each,
+            and the least factor of the tokens: 1 if it is enforced. A strength of 0 where there is
+            none.
         gate_blocks: int32 [rows + 1]: the block at which a condition is looked at, -1 for none.
         gate_directions: [rows + 1, hidden size], in the model's dtype: onto what it projects.
         thresholds: float32 [rows + 1]: what the projection must exceed.
@@ -51,8 +52,8 @@ class RuleTable:
 
         count = num_rows + 1
         self.counts = zeros(num_layers, count, dtype=torch.int32)
-        self.directions = zeros(num_layers, count, MAX_OPERATIONS, hidden_size, dtype=dtype)
-        self.bounds = zeros(num_layers, count, MAX_OPERATIONS, 3)
+        self.directions = zeros(num_layers, count, OPERATION_PLACES, hidden_size, dtype=dtype)
+        self.bounds = zeros(num_layers, count, OPERATION_PLACES, 4)
         self.gate_blocks = torch.full((count,), _NO_GATE, dtype=torch.int32, device=device)
         self.gate_directions = zeros(count, hidden_size, dtype=dtype)
         self.thresholds = zeros(count)
@@ -118,7 +119,7 @@ class RuleTable:
         places, operations = zip(*placed, strict=True)
         blocks, rows, indices = upload(np.array(places).T.copy(), self._device)
         directions = torch.stack([each.direction for each in operations])
-        bounds = [(each.low, each.high, each.strength) for each in operations]
+        bounds = [(each.low, each.high, each.strength, each.is_enforced) for each in operations]
         self.directions[blocks, rows, indices] = upload(
             directions, self._device, self.directions.dtype
         )

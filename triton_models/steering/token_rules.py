@@ -58,10 +58,10 @@ class TokenRules:
         bounds = self._table.bounds[block].index_select(0, rows)
         for index in range(most):
             directions = self._table.directions[block, :, index].index_select(0, rows).float()
-            low, high, strength = bounds[:, index].unbind(1)
+            low, high, strength, least = bounds[:, index].unbind(1)
             projections = vecdot(states, directions)
             change = projections.clamp(low, high) - projections
-            states.addcmul_(directions, (factors * strength * change)[:, None])
+            states.addcmul_(directions, (factors.maximum(least) * strength * change)[:, None])
         return states
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from triton_models.contract.steering import MAX_OPERATIONS
+from triton_models.contract.steering import OPERATION_PLACES
 from triton_models.kernels.steering import BlockSteering
 
 
@@ -22,8 +22,8 @@ def block_steering(
         block=2,
         deltas=tensor(2 * num_rows + 1, size),
         counts=tensor(rows, of=torch.int32),
-        directions=tensor(rows, MAX_OPERATIONS, size),
-        bounds=tensor(rows, MAX_OPERATIONS, 3, of=floats),
+        directions=tensor(rows, OPERATION_PLACES, size),
+        bounds=tensor(rows, OPERATION_PLACES, 4, of=floats),
         gate_blocks=tensor(rows, of=torch.int32),
         gate_directions=tensor(rows, size),
         thresholds=tensor(rows, of=floats),

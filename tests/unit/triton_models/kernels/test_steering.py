@@ -13,7 +13,7 @@ from torch.nn.functional import rms_norm
 
 from tests.unit.triton_models.kernels.interpreter import DEVICE, QUIET
 from tests.unit.triton_models.kernels.steering_inputs import block_steering
-from triton_models.contract.steering import MAX_OPERATIONS
+from triton_models.contract.steering import OPERATION_PLACES
 
 pytest.importorskip("triton")
 
@@ -45,10 +45,11 @@ def drawn(num_tokens: int, size: int, generator: torch.Generator) -> BlockSteeri
         return torch.randint(most, shape, generator=generator, device=DEVICE)
 
     steering = block_steering(tensor, NUM_ROWS, num_tokens, size)
-    low = tensor(NUM_ROWS + 1, MAX_OPERATIONS)
-    bounds = torch.stack((low, low + tensor(*low.shape).abs(), tensor(*low.shape).abs()), -1)
+    low = tensor(NUM_ROWS + 1, OPERATION_PLACES)
+    least = below(2, *low.shape)
+    bounds = torch.stack((low, low + tensor(*low.shape).abs(), tensor(*low.shape).abs(), least), -1)
     bounds[:, 0, 0], bounds[:, 1, 1] = -torch.inf, torch.inf
-    counts, gate_blocks = below(MAX_OPERATIONS + 1, NUM_ROWS + 1), below(3, NUM_ROWS + 1)
+    counts, gate_blocks = below(OPERATION_PLACES + 1, NUM_ROWS + 1), below(3, NUM_ROWS + 1)
     counts[0], gate_blocks[0], steering.deltas[0] = 0, -1, 0.0
     units = torch.nn.functional.normalize
     return dataclasses.replace(
@@ -75,9 +76,10 @@ def steered(values: torch.Tensor, steering: BlockSteering, token: int) -> tuple[
     values = values + factor * steering.deltas[line].double()
     for index in range(int(steering.counts[row])):
         direction = steering.directions[row, index].double()
-        low, high, strength = steering.bounds[row, index].double()
+        low, high, strength, least = steering.bounds[row, index].double()
         projection = values @ direction
-        values = values + factor * strength * (projection.clamp(low, high) - projection) * direction
+        share = strength * max(factor, float(least))
+        values = values + share * (projection.clamp(low, high) - projection) * direction
     return values, gate
 
 
