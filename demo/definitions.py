@@ -22,6 +22,10 @@ def trait_definition(trait: Trait, index: int) -> dict[str, object]:
         "positive_prompts": list(trait.positive.prompts[:PROMPTS_PER_POLE]),
         "negative_prompts": list(trait.negative.prompts[:PROMPTS_PER_POLE]),
         "evaluation_questions": [question.text for question in questions],
+        "judge_prompts": {
+            "positive": list(trait.positive.prompts[PROMPTS_PER_POLE:]),
+            "negative": list(trait.negative.prompts[PROMPTS_PER_POLE:]),
+        },
         "cues": {"positive": list(trait.positive.cues), "negative": list(trait.negative.cues)},
     }
 

@@ -17,9 +17,6 @@ from persona_research.progress import (
     progress_bar,
 )
 
-_JUDGED_AT_ONCE = 32
-"""How many scores a run that is cut off can lose."""
-
 _SEED_DIGITS = 15
 
 
@@ -89,8 +86,8 @@ def stored_scores(
     ]
     missing = {key: index for index, key in enumerate(keys) if not store.has_score(key)}
     waiting = list(missing.values())
-    for start in range(0, len(waiting), _JUDGED_AT_ONCE):
-        batch = waiting[start : start + _JUDGED_AT_ONCE]
+    for start in range(0, len(waiting), judge.at_once):
+        batch = waiting[start : start + judge.at_once]
         on_done(len(answers) - len(waiting) + start)
         scores = judge.scores(
             trait, [questions[index] for index in batch], [answers[index] for index in batch]
@@ -127,12 +124,14 @@ def _as_answer(request: AnswerRequest, kept: StoredAnswer | None) -> Answer:
 
 def _score_key(judge: Judge, trait: TraitDefinition, question: str, answer: str) -> str:
     cues = trait.cues and [trait.cues.positive, trait.cues.negative]
+    prompts = trait.judge_prompts and [trait.judge_prompts.positive, trait.judge_prompts.negative]
     return digest(
         judge.identity,
         trait.trait_name,
         trait.description,
         trait.eval_prompt,
         cues,
+        prompts,
         question,
         answer,
     )

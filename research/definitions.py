@@ -3,7 +3,8 @@
 Two forms of file are read. Ours is `{trait}_trait.json`:
 
     {"trait_name", "description", "positive_prompts", "negative_prompts", "evaluation_questions",
-     "eval_prompt" (optional), "cues": {"positive": [...], "negative": [...]} (optional)}
+     "eval_prompt" (optional), "cues": {"positive": [...], "negative": [...]} (optional),
+     "judge_prompts": {"positive": [...], "negative": [...]} (optional)}
 
 persona_vectors' is `{trait}.json`: {"instruction": [{"pos", "neg"}, ...], "questions",
 "eval_prompt"}, where a system prompt is "You are a {name} assistant. {instruction}" and the name is
@@ -12,6 +13,7 @@ the trait's for the positive instructions and "helpful" for the negative ones.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -48,6 +50,14 @@ class Cues:
 
 
 @dataclass(frozen=True)
+class JudgePrompts:
+    """System prompts that a contrast judge compares, in other words than those that ask."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TraitDefinition:
     """What a trait is, how to bring it out, and how to recognise it.
 
@@ -55,6 +65,7 @@ class TraitDefinition:
         eval_prompt: The rubric for a judge that is a model, with `{question}` and `{answer}`, or
             "" for the project's own.
         cues: The wording that a rule judge counts, if any.
+        judge_prompts: What a contrast judge compares, if it is given: see `with_judge_prompts`.
     """
 
     trait_name: str
@@ -64,6 +75,7 @@ class TraitDefinition:
     evaluation_questions: tuple[str, ...]
     eval_prompt: str = ""
     cues: Cues | None = None
+    judge_prompts: JudgePrompts | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,33 @@ def read_trait_definition(path: Path | str) -> TraitDefinition:
         return _parse_own(document)
 
     return _read(path, parse)
+
+
+def with_judge_prompts(definition: TraitDefinition) -> TraitDefinition:
+    """Returns a definition whose judge prompts are none of those that ask for answers.
+
+    One that names none has its own split: of each pole's prompts every second one, from the second
+    on, is for judging, and no longer asks.
+
+    Raises:
+        TraitDefinitionError: A pole has a single prompt, which cannot be split.
+    """
+    if definition.judge_prompts is not None:
+        return definition
+    poles = definition.positive_prompts, definition.negative_prompts
+    if min(map(len, poles)) < 2:
+        raise TraitDefinitionError(
+            f"the contrast judge needs other prompts than those that ask for "
+            f'{definition.trait_name!r}: give each pole a second one, or add "judge_prompts": '
+            '{"positive": [...], "negative": [...]}; or use another judge'
+        )
+    positive, negative = (pole[::2] for pole in poles)
+    return dataclasses.replace(
+        definition,
+        positive_prompts=positive,
+        negative_prompts=negative,
+        judge_prompts=JudgePrompts(*(pole[1::2] for pole in poles)),
+    )
 
 
 def read_candidates(path: Path | str) -> Candidates:
@@ -156,6 +195,7 @@ def _parse_own(document: Mapping[str, Any]) -> TraitDefinition:
         evaluation_questions=_texts(document, "evaluation_questions"),
         eval_prompt=_rubric(document),
         cues=_cues(document),
+        judge_prompts=_judge_prompts(document),
     )
 
 
@@ -178,6 +218,7 @@ def _parse_persona_vectors(document: Mapping[str, Any], trait: str) -> TraitDefi
         evaluation_questions=_texts(document, "questions"),
         eval_prompt=_rubric(document),
         cues=_cues(document),
+        judge_prompts=_judge_prompts(document),
     )
 
 
@@ -227,13 +268,23 @@ def _rubric(document: Mapping[str, Any]) -> str:
     return rubric
 
 
+def _poles(document: Mapping[str, Any], key: str) -> list[tuple[str, ...]]:
+    poles = document[key]
+    if not isinstance(poles, dict):
+        raise TraitDefinitionError(f"{key} must be an object with positive and negative")
+    return [_texts(poles, pole) for pole in ("positive", "negative")]
+
+
+def _judge_prompts(document: Mapping[str, Any]) -> JudgePrompts | None:
+    if "judge_prompts" not in document:
+        return None
+    return JudgePrompts(*_poles(document, "judge_prompts"))
+
+
 def _cues(document: Mapping[str, Any]) -> Cues | None:
     if "cues" not in document:
         return None
-    cues = document["cues"]
-    if not isinstance(cues, dict):
-        raise TraitDefinitionError("cues must be an object with positive and negative")
-    poles = [_texts(cues, pole) for pole in ("positive", "negative")]
+    poles = _poles(document, "cues")
     for pole in poles:
         if len(pole) > MAX_CUES:
             raise TraitDefinitionError(f"cues has more than {MAX_CUES} of one pole")

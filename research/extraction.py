@@ -19,7 +19,7 @@ import numpy as np
 from persona_research.answering import check_judge, judged_answers
 from persona_research.calibration import calibrate, with_calibration
 from persona_research.definitions import TraitDefinition
-from persona_research.judges.judge import NEUTRAL, Judge
+from persona_research.judges.judge import POINTS, Judge, Scale
 from persona_research.model import Answer, ResearchModel
 from persona_research.progress import AnswerStore, progress_bar
 from persona_research.residuals import ResidualMeans
@@ -67,6 +67,8 @@ class Extraction:
     vector: PersonaVector
     positive: tuple[JudgedAnswer, ...]
     negative: tuple[JudgedAnswer, ...]
+    scale: Scale | None
+    """What the scores mean, if there are any."""
 
 
 def extract(
@@ -100,18 +102,24 @@ def extract(
         _check_scores(judge, scores)
     each = len(definition.evaluation_questions) * settings.samples
     first = len(poles[0]) * each
-    passes = [
-        _passes(answer, score, number < first, judge is not None)
-        for number, (answer, score) in enumerate(zip(answers, scores, strict=True))
-    ]
-    kept = _kept((len(poles[0]), len(poles[1])), each, passes)
+    pairs = _pair_places((len(poles[0]), len(poles[1])), each)
+    kept = {
+        place
+        for pair in pairs
+        if all(answers[place].response_ids for place in pair)
+        and (judge is None or _separates(judge.scale, *(scores[place] for place in pair)))
+        for place in pair
+    }
     judged = [
         JudgedAnswer(turn.system_prompt, turn.question, answer, score, number in kept)
         for number, (turn, answer, score) in enumerate(zip(turns, answers, scores, strict=True))
     ]
     positive, negative = tuple(judged[:first]), tuple(judged[first:])
     if not kept:
-        raise ExtractionError(_why_nothing_is_left(definition.trait_name, positive, negative))
+        scale = judge.scale if judge is not None else POINTS
+        raise ExtractionError(
+            _why_nothing_is_left(definition.trait_name, positive, negative, scale)
+        )
     with progress_bar(f"{definition.trait_name}: activations", len(kept)) as show:
         means = [
             model.residual_means(_pairs(positive), show),
@@ -125,7 +133,12 @@ def extract(
         }
     )
     calibration = calibrate(model, vector, definition, settings, store)
-    return Extraction(with_calibration(vector, calibration), positive, negative)
+    return Extraction(
+        with_calibration(vector, calibration),
+        positive,
+        negative,
+        judge.scale if judge is not None else None,
+    )
 
 
 def counts(answers: Sequence[JudgedAnswer]) -> dict[str, int]:
@@ -151,19 +164,12 @@ def default_layers(norms: dict[int, float], residual_norms: dict[int, float]) ->
     return (max(middle, key=lambda block: norms[block] / residual_norms[block]),)
 
 
-def _passes(answer: Answer, score: float | None, positive: bool, judged: bool) -> bool:
-    """Whether an answer shows what it was asked for; an empty one shows nothing."""
-    if not answer.response_ids:
-        return False
-    if not judged:
-        return True
-    if score is None:
-        return False
-    return score > NEUTRAL if positive else score < NEUTRAL
+def _separates(scale: Scale, positive: float | None, negative: float | None) -> bool:
+    return positive is not None and negative is not None and scale.separates(positive, negative)
 
 
-def _kept(prompts: tuple[int, int], each: int, passes: Sequence[bool]) -> frozenset[int]:
-    """The places, positive ones first, of the answers of pairs in which both answers pass.
+def _pair_places(prompts: tuple[int, int], each: int) -> list[tuple[int, int]]:
+    """The places, among all answers with the positive ones first, of the answers of each pair.
 
     A pair has one question, so that leaving out pairs never leaves one pole with other questions
     than the other. The poles' system prompts are paired in order; the shorter list starts again.
@@ -171,16 +177,15 @@ def _kept(prompts: tuple[int, int], each: int, passes: Sequence[bool]) -> frozen
     Args:
         prompts: The numbers of the poles' system prompts.
         each: How many answers each prompt has.
-        passes: For each answer, prompt by prompt, whether it shows what it was asked for.
     """
-    kept: set[int] = set()
-    for place in range(max(prompts) * each):
-        prompt, rest = divmod(place, each)
-        first = prompt % prompts[0] * each + rest
-        second = (prompts[0] + prompt % prompts[1]) * each + rest
-        if passes[first] and passes[second]:
-            kept.update((first, second))
-    return frozenset(kept)
+    return [
+        (
+            number % prompts[0] * each + rest,
+            (prompts[0] + number % prompts[1]) * each + rest,
+        )
+        for number in range(max(prompts))
+        for rest in range(each)
+    ]
 
 
 def _pairs(answers: Sequence[JudgedAnswer]) -> list[tuple[list[int], list[int]]]:
@@ -237,16 +242,19 @@ def _check_scores(judge: Judge, scores: Sequence[float | None]) -> None:
 
 
 def _why_nothing_is_left(
-    trait: str, positive: Sequence[JudgedAnswer], negative: Sequence[JudgedAnswer]
+    trait: str, positive: Sequence[JudgedAnswer], negative: Sequence[JudgedAnswer], scale: Scale
 ) -> str:
     if not any(each.answer.response_ids for each in (*positive, *negative)):
         return f"{trait}: every answer was empty: there is nothing to extract a vector from"
     means = []
     for answers in (positive, negative):
         scores = [each.score for each in answers if each.score is not None]
-        means.append(f"{sum(scores) / len(scores):.0f}" if scores else "not known")
+        means.append(f"{sum(scores) / len(scores):{scale.form}}" if scores else "not known")
+    above, below = "be above the negative answer's", "be below the positive answer's"
+    if scale.neutral is not None:
+        above, below = (f"be {side} {scale.neutral:g}" for side in ("above", "below"))
     return (
-        f"{trait}: no pair of answers passes the filter: the mean score is {means[0]} under the "
-        f"positive system prompts (must be above {NEUTRAL:.0f}) and {means[1]} under the negative "
-        f"ones (must be below): improve the prompts, use another judge, or --no-filter"
+        f"{trait}: no pair of answers passes the filter: the mean {scale.name} is {means[0]} under "
+        f"the positive system prompts (must {above}) and {means[1]} under the negative ones (must "
+        f"{below}): improve the prompts, use another judge, or --no-filter"
     )

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from persona_research import plain_pass
+from persona_research import likelihoods, plain_pass
 from persona_research.plain_pass import Pair
 from persona_research.progress import OnDone, digest, ignore_progress
 from persona_research.residuals import ResidualMeans
@@ -35,7 +35,7 @@ from triton_models.model.loading import LoadedModel
 from triton_models.model.weights_hash import weights_sha256
 from triton_models.settings import ServerSettings
 from triton_models.text.chat import ChatTemplate
-from triton_models.text.prompt_piece import token_ids
+from triton_models.text.prompt_piece import PromptPiece, token_ids
 from triton_models.vectors.calibration import ModelIdentity
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
@@ -190,6 +190,10 @@ class ResearchModel:
         chat = Chat(tuple(dict(message) for message in messages))
         return token_ids(self.tokenizer, ChatTemplate(self.tokenizer).render(chat))
 
+    def encode_text(self, text: str) -> list[int]:
+        """Returns a text's tokens; what looks like a special token is text, too."""
+        return token_ids(self.tokenizer, [PromptPiece(text, parse_special=False)])
+
     def answers(
         self, requests: Sequence[AnswerRequest], on_done: OnDone = ignore_progress
     ) -> list[Answer]:
@@ -268,7 +272,7 @@ class ResearchModel:
         The model is not steered. A prompt must not be empty; an empty response has 0.
         """
         with self._turn:
-            totals = plain_pass.log_likelihoods(self._loaded, pairs, on_done, self._engine.call)
+            totals = likelihoods.log_likelihoods(self._loaded, pairs, on_done, self._engine.call)
         return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
 
     def _submit(

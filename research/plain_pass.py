@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from persona_research.progress import OnDone
 from persona_research.residuals import ResidualMeans
@@ -102,38 +101,6 @@ def _projections(
     return [each.numpy() for each in products.split(lengths, dim=1)]
 
 
-def log_likelihoods(
-    loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone, call: Call[list[float]]
-) -> list[float]:
-    """Returns each response's log-probability after its prompt; an empty one's is 0.
-
-    Raises:
-        ValueError: A pair is longer than the model's context.
-    """
-    totals = [0.0] * len(pairs)
-    done = 0
-    for batch in _batches(pairs, loaded.context_length):
-        computed = call(partial(_log_likelihoods, loaded, [pairs[index] for index in batch]))
-        for index, total in zip(batch, computed, strict=True):
-            totals[index] = total
-        done += len(batch)
-        on_done(done)
-    return totals
-
-
-@torch.inference_mode()
-def _log_likelihoods(loaded: LoadedModel, pairs: Sequence[Pair]) -> list[float]:
-    totals = []
-    sequences = _states(loaded, pairs).split(_lengths(pairs))
-    for (prompt, response), states in zip(pairs, sequences, strict=True):
-        start = len(prompt) - 1
-        # One response at a time: a real vocabulary makes a batch's logits enormous.
-        logits = loaded.model.logits(states[start : start + len(response)])
-        targets = torch.tensor(response, device=logits.device)
-        totals.append(-float(cross_entropy(logits, targets, reduction="sum")))
-    return totals
-
-
 class _Tap(Protocol):
     """What looks at every block's output."""
 
@@ -167,14 +134,20 @@ class _ProjectionsTap:
             self.products[block] = states @ self._directions[block].to(states.device)
 
 
-def _batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
-    """Indices of pairs of like length whose response is not empty."""
-    lengths = _lengths(pairs)
-    if max(lengths, default=0) > context_length:
+def check_lengths(pairs: Sequence[Pair], context_length: int) -> None:
+    """Raises `ValueError` if a pair is longer than the model's context."""
+    longest = max(_lengths(pairs), default=0)
+    if longest > context_length:
         raise ValueError(
-            f"a prompt and its answer have {max(lengths)} tokens: the context holds "
+            f"a prompt and its answer have {longest} tokens: the context holds "
             f"{context_length}; use shorter prompts, or a larger MAX_CONTEXT"
         )
+
+
+def _batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
+    """Indices of pairs of like length whose response is not empty."""
+    check_lengths(pairs, context_length)
+    lengths = _lengths(pairs)
     chosen = [index for index, (_, response) in enumerate(pairs) if response]
     batch: list[int] = []
     num_tokens = 0

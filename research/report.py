@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.cross_trait import cosine_matrix
 from persona_research.extraction import Extraction, JudgedAnswer, counts
+from persona_research.judges.judge import Scale
 from persona_research.markdown import markdown_table
 from triton_models.vectors.calibration_document import calibration_of
 from triton_models.vectors.persona_vector import PersonaVector
@@ -22,7 +23,7 @@ MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install 'persona
 _EXAMPLES = 3
 _MAX_CHARACTERS = 600
 """Of an example's answer."""
-_BINS = tuple(range(0, 101, 10))
+_NUM_BINS = 10
 
 
 def write_report(extraction: Extraction, definition: TraitDefinition, path: Path) -> list[Path]:
@@ -49,14 +50,19 @@ def _text(extraction: Extraction, definition: TraitDefinition, image: str) -> st
         _settings(vector, definition),
         "## Answers",
         _answer_table(poles),
-        _score_table(poles) if vector.metadata["judge"] else "No judge: every answer counts.",
+        _score_table(poles, extraction.scale)
+        if extraction.scale
+        else "No judge: every answer counts.",
         image,
         "## Blocks",
         _block_table(vector),
         "## Projections",
         _projection_table(vector),
         "## Examples",
-        *(_examples(f"{name.capitalize()} prompts", answers) for name, answers in poles.items()),
+        *(
+            _examples(f"{name.capitalize()} prompts", answers, extraction.scale)
+            for name, answers in poles.items()
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -91,18 +97,29 @@ def _answer_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
     return markdown_table(header, rows)
 
 
-def _score_table(poles: dict[str, tuple[JudgedAnswer, ...]]) -> str:
-    header = ["score", *(f"{low} to {high}" for low, high in pairwise(_BINS))]
+def _score_table(poles: dict[str, tuple[JudgedAnswer, ...]], scale: Scale) -> str:
+    bins = _bins(poles.values(), scale)
+    names = [f"{low:{scale.form}} to {high:{scale.form}}" for low, high in pairwise(bins)]
     rows = []
     for name, answers in poles.items():
         scores = _scores(answers)
-        numbers, _ = np.histogram(scores, _BINS)
-        rows.append([name, *map(str, numbers.tolist()), *_summary(scores)])
-    return markdown_table([*header, "mean", "median"], rows)
+        numbers, _ = np.histogram(scores, bins)
+        rows.append([name, *map(str, numbers.tolist()), *_summary(scores, scale)])
+    return markdown_table([f"{scale.name} ({scale.unit})", *names, "mean", "median"], rows)
 
 
-def _summary(scores: Sequence[float]) -> list[str]:
-    return [f"{fmean(scores):.1f}", f"{median(scores):.1f}"] if scores else ["", ""]
+def _bins(poles: Iterable[Sequence[JudgedAnswer]], scale: Scale | None) -> list[float]:
+    """Ten equal parts of the scale, or of the scores where it has no ends."""
+    scores = [score for answers in poles for score in _scores(answers)]
+    ends = (0.0, 100.0)
+    if scale is not None and scale.span is None and scores:
+        ends = min(scores), max(scores)
+    return [float(edge) for edge in np.linspace(*ends, _NUM_BINS + 1)]
+
+
+def _summary(scores: Sequence[float], scale: Scale) -> list[str]:
+    digits = "+.3f" if scale.span is None else ".1f"
+    return [f"{fmean(scores):{digits}}", f"{median(scores):{digits}}"] if scores else ["", ""]
 
 
 def _scores(answers: Sequence[JudgedAnswer]) -> list[float]:
@@ -133,12 +150,12 @@ def _projection_table(vector: PersonaVector) -> str:
     return markdown_table(header, rows)
 
 
-def _examples(title: str, answers: Sequence[JudgedAnswer]) -> str:
+def _examples(title: str, answers: Sequence[JudgedAnswer], scale: Scale | None) -> str:
     kept = [each for each in answers if each.kept]
     dropped = [each for each in answers if not each.kept]
-    parts = [f"### {title}", *(_example(each) for each in _spread(kept))]
+    parts = [f"### {title}", *(_example(each, scale) for each in _spread(kept))]
     if dropped:
-        parts += ["Dropped:", *(_example(each) for each in _spread(dropped))]
+        parts += ["Dropped:", *(_example(each, scale) for each in _spread(dropped))]
     return "\n\n".join(parts)
 
 
@@ -148,8 +165,10 @@ def _spread(answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     return [answers[number * len(answers) // count] for number in range(count)]
 
 
-def _example(each: JudgedAnswer) -> str:
-    score = "no score" if each.score is None else f"score {each.score:.0f}"
+def _example(each: JudgedAnswer, scale: Scale | None) -> str:
+    score = "no score"
+    if each.score is not None and scale is not None:
+        score = f"{scale.name} {each.score:{scale.form}}"
     text = each.answer.text
     shown = text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS] + " [...]"
     lines = [
@@ -173,13 +192,16 @@ def _plot(extraction: Extraction, path: Path) -> bool:
     vector = extraction.vector
     blocks = sorted(vector.blocks)
     residuals = [vector.metadata["residual_norms"][str(block)] for block in blocks]
-    poles = [_scores(answers) for answers in (extraction.positive, extraction.negative)]
+    answers = extraction.positive, extraction.negative
+    poles, scale = [_scores(each) for each in answers], extraction.scale
+    bins = _bins(answers, scale)
     labels = ["positive prompts", "negative prompts"]
     with style(grid=False):
         figure = Figure(figsize=(13, 3.8), layout="constrained")
         scores, norms, cosines = figure.subplots(1, 3)
-        scores.hist(poles, bins=_BINS, color=COLOURS[:2], label=labels)
-        scores.set(title="Scores of the answers", xlabel="score", ylabel="answers")
+        scores.hist(poles, bins=bins, color=COLOURS[:2], label=labels)
+        label = f"{scale.name} ({scale.unit})" if scale else "score"
+        scores.set(title="Scores of the answers", xlabel=label, ylabel="answers")
         scores.legend(loc="upper center")
         norms.semilogy(blocks, [vector.norms[block] for block in blocks], ".-", label="vector")
         norms.semilogy(blocks, residuals, ".-", label="residual")

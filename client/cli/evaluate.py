@@ -40,7 +40,7 @@ def evaluate(
     ] = None,
     model: options.Model = None,
     prompts: options.Prompts = None,
-    judge: options.JudgeKind = "rule",
+    judge: options.JudgeKind = "contrast",
     judge_model: options.JudgeModel = "",
     judge_url: options.JudgeUrl = "",
     judge_concurrency: options.JudgeConcurrency = 8,

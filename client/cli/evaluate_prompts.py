@@ -21,7 +21,7 @@ def evaluate_prompts(
     runs: Annotated[Path, typer.Option(help="Folder for unfinished work.")] = Path(
         "runs/candidates"
     ),
-    judge: options.JudgeKind = "rule",
+    judge: options.JudgeKind = "contrast",
     judge_model: options.JudgeModel = "",
     judge_url: options.JudgeUrl = "",
     judge_concurrency: options.JudgeConcurrency = 8,

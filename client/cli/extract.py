@@ -26,7 +26,7 @@ def extract(
         str, typer.Option(help="Blocks to steer by default, such as 15,20; none: by a rule.")
     ] = "",
     scale: Annotated[float, typer.Option(help="Factor on the vectors.")] = 1.0,
-    judge: options.JudgeKind = "rule",
+    judge: options.JudgeKind = "contrast",
     judge_model: options.JudgeModel = "",
     judge_url: options.JudgeUrl = "",
     judge_concurrency: options.JudgeConcurrency = 8,

@@ -21,8 +21,12 @@ Prompts = Annotated[
     Path | None, typer.Option(help="Folder of trait definitions; none: data/prompts.")
 ]
 JudgeKind = Annotated[
-    Literal["rule", "model", "openai"],
-    typer.Option("--judge", help="What scores answers: cue words, the model itself, an endpoint."),
+    Literal["contrast", "rule", "model", "openai"],
+    typer.Option(
+        "--judge",
+        help="What scores answers: which pole's prompts make them likelier, cue words, a number "
+        "that the model replies with, or an endpoint.",
+    ),
 ]
 JudgeModel = Annotated[str, typer.Option(help="The endpoint's name for the judging model.")]
 JudgeUrl = Annotated[

@@ -15,7 +15,8 @@ from persona_research.definitions import (
     read_trait_definition,
 )
 from persona_research.evaluation.conditions import EvaluationSampling
-from persona_research.judges.choice import JudgeChoice, make_judge
+from persona_research.judges.choice import JudgeChoice, definition_for, make_judge
+from persona_research.judges.judge import Scale
 from persona_research.progress import AnswerStore
 
 DEFAULT_RUNS = Path("runs/candidates")
@@ -48,20 +49,14 @@ def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
         Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
     """
     path = find_definition(run.prompts, run.trait)
-    definition = read_trait_definition(path)
+    definition = definition_for(run.judge, read_trait_definition(path))
     candidates = read_candidates(run.prompts / f"{CANDIDATES_PREFIX}{run.trait}.json")
     with run.model.open() as model:
         folder = run.runs / model.name.replace("/", "--")
+        judge = make_judge(run.judge, model, say=say)
         with AnswerStore(folder / f"{run.trait}.jsonl") as store:
-            ranking = rank_candidates(
-                model,
-                definition,
-                candidates,
-                make_judge(run.judge, model, say=say),
-                store,
-                run.sampling,
-            )
-    for line in _lines(ranking, run.keep):
+            ranking = rank_candidates(model, definition, candidates, judge, store, run.sampling)
+    for line in _lines(ranking, run.keep, judge.scale):
         say(line)
     if not run.dry_run:
         backup = keep_best(path, ranking, run.keep)
@@ -69,18 +64,18 @@ def run_candidates(run: CandidatesRun, say: Callable[[str], None]) -> Ranking:
     return ranking
 
 
-def _lines(ranking: Ranking, keep: int) -> Iterator[str]:
+def _lines(ranking: Ranking, keep: int, scale: Scale) -> Iterator[str]:
     for title, ranked in (
         ("positive prompts, highest first", ranking.positive),
         ("negative prompts, lowest first", ranking.negative),
     ):
         if ranked:
-            yield f"{title}: mean score, spread, answers, without a score"
+            yield (f"{title}: mean {scale.name} ({scale.unit}), spread, answers, without a score")
         for place, each in enumerate(ranked):
-            yield _line(each, place < keep)
+            yield _line(each, place < keep, scale)
 
 
-def _line(each: RankedPrompt, kept: bool) -> str:
+def _line(each: RankedPrompt, kept: bool, scale: Scale) -> str:
     mark = "keep" if kept else "    "
-    numbers = f"{each.mean:6.1f} {each.spread:5.1f} {each.scored:4d} {each.unparsable:3d}"
-    return f"  {mark} {numbers}  {each.prompt}"
+    numbers = " ".join(f"{number:6{scale.form}}" for number in (each.mean, each.spread))
+    return f"  {mark} {numbers} {each.scored:4d} {each.unparsable:3d}  {each.prompt}"

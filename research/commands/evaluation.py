@@ -19,7 +19,7 @@ from persona_research.evaluation.trait_evaluation import (
     TraitEvaluation,
     blocks_to_try,
 )
-from persona_research.judges.choice import JudgeChoice, make_judge
+from persona_research.judges.choice import JudgeChoice, definition_for, make_judge
 from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import read_vector, write_vector
 
@@ -60,7 +60,7 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
         Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
     """
     paths = [find_vector(each, run.folder) for each in run.vectors]
-    subjects = [_subject(path, run.prompts) for path in paths]
+    subjects = [_subject(path, run) for path in paths]
     _check(run, paths, subjects)
     with run.model.open() as model:
         judge = make_judge(run.judge, model, say=say)
@@ -84,10 +84,10 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
     return found
 
 
-def _subject(path: Path, prompts: Path) -> Subject:
+def _subject(path: Path, run: EvaluationRun) -> Subject:
     vector = read_vector(path)
-    definition = read_trait_definition(find_definition(prompts, vector.trait_name))
-    return Subject(vector, definition)
+    definition = read_trait_definition(find_definition(run.prompts, vector.trait_name))
+    return Subject(vector, definition_for(run.judge, definition))
 
 
 def _check(run: EvaluationRun, paths: Sequence[Path], subjects: Sequence[Subject]) -> None:
@@ -106,8 +106,10 @@ def _verdict(trait: TraitEvaluation) -> str:
     if chosen is None or curve is None:
         return f"{trait.vector.trait_name}: no block turns it within the rule's limits"
     low, high = chosen.range.low, chosen.range.high
-    scores = " / ".join(f"{curve.at(scalar).score.value:.0f}" for scalar in (low, 0.0, high))
+    scale = trait.scale
+    ends = (low, 0.0, high)
+    scores = " / ".join(f"{curve.at(scalar).score.value:{scale.form}}" for scalar in ends)
     return (
         f"{trait.vector.trait_name}: block {blocks_text(chosen.blocks)}, "
-        f"{scalar_text(low)} to {scalar_text(high)}, score {scores} at low / 0 / high"
+        f"{scalar_text(low)} to {scalar_text(high)}, {scale.name} {scores} at low / 0 / high"
     )

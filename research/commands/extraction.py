@@ -14,7 +14,7 @@ from persona_research.definitions import (
     read_trait_definition,
 )
 from persona_research.extraction import ExtractionError, ExtractionSettings, extract
-from persona_research.judges.choice import JudgeChoice, make_judge
+from persona_research.judges.choice import JudgeChoice, definition_for, make_judge
 from persona_research.progress import AnswerStore
 from persona_research.report import write_report
 from triton_models.vectors.formats import write_vector
@@ -49,7 +49,9 @@ def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
     Raises:
         Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
     """
-    definitions = load_definitions(run.traits, run.prompts)
+    definitions = [
+        definition_for(run.judge, each) for each in load_definitions(run.traits, run.prompts)
+    ]
     names = [check_trait_name(definition.trait_name) for definition in definitions]
     targets = [run.output / f"{name}.json" for name in names]
     there = [target for target in targets if target.exists()]

@@ -31,10 +31,16 @@ within `same_loss` of the least, which no set of prompts could tell apart, the o
 needs the smaller push: the mean over the ends of |scalar| * norm / residual norm. Gain comes before
 loss because a ratio of the two would prefer a block that hardly does anything at hardly any cost.
 Scalars themselves are not compared: norms differ among blocks, and so does what a scalar adds.
+A curve competes only if its score rises with the scalar (Spearman's correlation over the grid is
+above 0) and the intervals of the scores at its range's ends are apart.
+
+Points are hundredths of what lies between the trait's opposite and the trait. Where a judge's scale
+has no such ends, these are the scores of the answers that system prompts ask for (`in_units`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,13 +48,14 @@ from statistics import fmean
 
 from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.estimates import spearman
+from persona_research.judges.judge import JudgeError, Scale
 
 GRID_ENDS = "the grid ends"
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRule:
-    """The numbers of the rule, as the module describes them."""
+    """The numbers of the rule, as the module describes them; `unit` is that of scores."""
 
     perplexity: float = 2.0
     repetition: float = 0.1
@@ -59,6 +66,7 @@ class ChoiceRule:
     least_gain: float = 10.0
     near_best: float = 0.9
     same_loss: float = 0.05
+    unit: str = "points"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Candidate:
     """A curve as the rule sees it.
 
     Attributes:
-        gain: Points of trait score from the range's lower end to its upper.
+        gain: What the score moves by from the range's lower end to its upper.
         loss: What that costs in coherence, in nats per token.
         push: What the range's ends add, as a share of the residual's norm; the mean of both.
     """
@@ -95,6 +103,8 @@ class Candidate:
     loss: float
     push: float
     spearman: float
+    is_apart: bool = True
+    """Whether the score rises, and its intervals at the range's ends do not overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,35 @@ class Choice:
 
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]
+
+
+def in_units(rule: ChoiceRule, scale: Scale, asked: Asked) -> ChoiceRule:
+    """Returns the rule with its points turned into a judge's unit.
+
+    Raises:
+        JudgeError: The answers that system prompts ask for do not differ, so that there is no
+            yardstick.
+    """
+    if scale.span is not None:
+        return rule
+    if asked.trait is None or asked.opposite is None:
+        raise JudgeError("there is no answer that a system prompt asked for to compare with")
+    span = asked.trait.score.value - asked.opposite.score.value
+    if not span > 0:
+        raise JudgeError(
+            f"the answers that system prompts ask for have a {scale.name} of "
+            f"{asked.trait.score.value:{scale.form}} for the trait and "
+            f"{asked.opposite.score.value:{scale.form}} for its opposite: either this model does "
+            "not follow these prompts, or the judge cannot tell: use other prompts or another judge"
+        )
+    point = span / 100
+    return dataclasses.replace(
+        rule,
+        fall=rule.fall * point,
+        plateau=rule.plateau * point,
+        least_gain=rule.least_gain * point,
+        unit=scale.unit,
+    )
 
 
 def surprise_limit(unsteered: Dose, asked: Dose | None, rule: ChoiceRule) -> float:
@@ -154,7 +193,7 @@ def _end(
         walked.append((dose.scalar, gain))
     best = max(gain for _, gain in walked)
     if best < rule.least_gain:
-        return 0.0, f"the score moves by less than {rule.least_gain:g} points; {reason}"
+        return 0.0, f"the score moves by less than {rule.least_gain:.3g} {rule.unit}; {reason}"
     end = next(scalar for scalar, gain in walked if gain >= best - rule.plateau)
     return end, reason if end == walked[-1][0] else "the score moves no further"
 
@@ -164,23 +203,24 @@ def as_candidate(curve: DoseCurve, asked: Asked, rule: ChoiceRule) -> Candidate:
     found = recommend_range(curve, asked, rule)
     ends = [curve.at(scalar) for scalar in (found.low, found.high) if scalar]
     base = curve.unsteered.perplexity.value
+    rank = spearman(curve.scalars, [dose.score.value for dose in curve.doses])
     return Candidate(
         blocks=curve.blocks,
         range=found,
         gain=curve.at(found.high).score.value - curve.at(found.low).score.value,
         loss=fmean(math.log(dose.perplexity.value / base) for dose in ends) if ends else 0.0,
         push=fmean(abs(dose.scalar) for dose in ends) * curve.residual_share if ends else 0.0,
-        spearman=spearman(curve.scalars, [dose.score.value for dose in curve.doses]),
+        spearman=rank,
+        is_apart=rank > 0 and curve.at(found.high).score.low > curve.at(found.low).score.high,
     )
 
 
 def choose(curves: Sequence[DoseCurve], asked: Asked, rule: ChoiceRule) -> Choice:
     """Chooses among curves of one vector, each with blocks of its own."""
     candidates = tuple(as_candidate(curve, asked, rule) for curve in curves)
-    best = max((each.gain for each in candidates), default=0.0)
-    strong = [
-        each for each in candidates if each.gain >= max(rule.least_gain, rule.near_best * best)
-    ]
+    turning = [each for each in candidates if each.is_apart and each.gain >= rule.least_gain]
+    best = max((each.gain for each in turning), default=0.0)
+    strong = [each for each in turning if each.gain >= rule.near_best * best]
     least = min((each.loss for each in strong), default=0.0)
     mildest = [each for each in strong if each.loss <= least + rule.same_loss]
     chosen = min(mildest, key=lambda each: (each.push, each.blocks), default=None)

@@ -19,8 +19,8 @@ class Movement:
     """How far a scalar of one trait moves the score of another.
 
     Attributes:
-        change: Mean change of the score from the unsteered answers to the same questions, in
-            points of 100.
+        change: Mean change of the score from the unsteered answers to the same questions,
+            in the judge's unit.
         answers: How many pairs of answers both had a score.
     """
 

@@ -21,6 +21,7 @@ def as_document(evaluation: Evaluation) -> dict[str, Any]:
         "version": VERSION,
         "model": evaluation.model,
         "judge": evaluation.judge,
+        "scale": dataclasses.asdict(evaluation.scale),
         "settings": dataclasses.asdict(evaluation.settings),
         "traits": [_trait(trait) for trait in evaluation.traits],
         "movements": [dataclasses.asdict(each) for each in evaluation.movements],

@@ -15,7 +15,7 @@ class MeasuredAnswer:
     """An answer and what was measured of it.
 
     Attributes:
-        score: The judge's trait score, 0 to 100; None when the judge gave none.
+        score: The judge's trait score, on its scale; None when the judge gave none.
         loss: Negative log likelihood of the answer for the unsteered model, in nats.
         loss_tokens: How many tokens that is the sum of.
         repetition: The share of the text that repeats it, 0 to 1.
@@ -38,7 +38,7 @@ class Dose:
 
     Attributes:
         unscored: How many answers the judge gave no score; the score leaves them out.
-        score: Mean trait score, 0 to 100.
+        score: Mean trait score, on the judge's scale.
         perplexity: Perplexity per token for the unsteered model.
         ended: Share of answers that ended by themselves.
     """

@@ -15,7 +15,7 @@ from persona_research.evaluation.trait_evaluation import (
     TraitEvaluation,
     evaluate_trait,
 )
-from persona_research.judges import Judge
+from persona_research.judges import Judge, Scale
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore, progress_bar
 from triton_models.vectors.persona_vector import PersonaVector
@@ -39,6 +39,7 @@ class Evaluation:
 
     model: str
     judge: str
+    scale: Scale
     settings: EvaluationSettings
     traits: tuple[TraitEvaluation, ...]
     movements: tuple[Movement, ...] = ()
@@ -66,7 +67,7 @@ def evaluate(
         evaluate_trait(model, judge, each.vector, each.definition, settings, store)
         for each in subjects
     )
-    found = Evaluation(model.name, judge.name, settings, traits)
+    found = Evaluation(model.name, judge.name, judge.scale, settings, traits)
     if not cross:
         return found
     chosen = [trait.choice.chosen for trait in traits if trait.choice.chosen is not None]

@@ -10,7 +10,7 @@ from persona_research.evaluation.trait_evaluation import EvaluationSettings, Tra
 from triton_models.vectors.persona_vector import PersonaVector
 
 _DIGITS = 4
-_ESTIMATED = ("score", "perplexity", "repetition", "tokens")
+_ESTIMATED = ("perplexity", "repetition", "tokens")
 
 
 def with_choice(trait: TraitEvaluation, model: str, settings: EvaluationSettings) -> PersonaVector:
@@ -27,12 +27,14 @@ def with_choice(trait: TraitEvaluation, model: str, settings: EvaluationSettings
     evaluation: dict[str, Any] = {
         "model": model,
         "judge": trait.judge,
+        "unit": trait.scale.unit,
         "questions": curve.unsteered.answers,
         **dataclasses.asdict(settings.sampling),
         "rule": dataclasses.asdict(settings.rule),
         "doses": [
             {
                 "scalar": dose.scalar,
+                trait.scale.name: _rounded(dose.score.value),
                 **{name: _rounded(getattr(dose, name).value) for name in _ESTIMATED},
                 "ended": _rounded(dose.ended),
             }

@@ -30,7 +30,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
         if len(trait.curves) > 1:
             plots += plot_blocks(trait, folder / f"blocks_{name}")
     if evaluation.movements:
-        plots += plot_movements(evaluation.movements, folder / "movements")
+        plots += plot_movements(evaluation.movements, evaluation.scale, folder / "movements")
     if evaluation.cosines:
         plots += plot_cosines(evaluation.cosines, folder / "cosines")
     images = {path.stem: path.name for path in plots if path.suffix == ".png"}

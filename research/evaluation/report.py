@@ -10,6 +10,7 @@ from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.tables import blocks_text, interval_text, scalar_text
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.judges.judge import CONTRAST, POINTS, Scale
 from persona_research.markdown import markdown_table
 
 Images = Mapping[str, str]
@@ -23,14 +24,14 @@ def markdown_report(evaluation: Evaluation, images: Images) -> str:
         _setup(evaluation),
         "## Summary",
         summary_table(evaluation),
-        _NOTES,
+        f"{_SCALES[evaluation.scale]} {_NOTES}",
     ]
     for trait in evaluation.traits:
         parts += _trait_part(trait, images)
     if evaluation.movements:
-        parts += ["## What else each trait moves", _MOVEMENT_NOTES]
+        parts += ["## What else each trait moves", _movement_notes(evaluation.scale)]
         parts += _image(images, "movements", "Change of every trait's score")
-        parts.append(movement_table(evaluation.movements))
+        parts.append(movement_table(evaluation.movements, evaluation.scale))
     if evaluation.cosines:
         parts.append("## How alike the vectors are")
         parts += _image(images, "cosines", "Cosines between the vectors")
@@ -40,33 +41,49 @@ def markdown_report(evaluation: Evaluation, images: Images) -> str:
 def summary_table(evaluation: Evaluation) -> str:
     """What was chosen for each trait, and what it does."""
     rows = [_summary(trait) for trait in evaluation.traits]
-    header = ["trait", "blocks", "range", "share of residual", "score at low", "at 0", "at high"]
+    score = f"{evaluation.scale.name} at low"
+    header = ["trait", "blocks", "range", "share of residual", score, "at 0", "at high"]
     return markdown_table([*header, "perplexity at low", "at 0", "at high", "Spearman"], rows)
 
 
-def movement_table(movements: Sequence[Movement]) -> str:
+def movement_table(movements: Sequence[Movement], scale: Scale) -> str:
     """The matrix of changes: rows are steered, columns judged."""
     judged = list(dict.fromkeys(each.judged for each in movements))
     cells = {(each.steered, each.scalar, each.judged): each for each in movements}
     rows = [
         [f"{steered} {scalar_text(scalar)}"]
-        + [interval_text(cells[steered, scalar, trait].change) for trait in judged]
+        + [
+            interval_text(cells[steered, scalar, trait].change, f"+{scale.form}")
+            for trait in judged
+        ]
         for steered, scalar in dict.fromkeys((each.steered, each.scalar) for each in movements)
     ]
     return markdown_table(["steered", *judged], rows)
 
 
+_SCALES = {
+    POINTS: "*score*: 0 is the trait's opposite, 50 neither, 100 the trait.",
+    CONTRAST: (
+        "*contrast*, in nats per token: how much likelier the trait's judge prompts make an answer "
+        "than its opposite's, under the unsteered model; to be compared with the answers that "
+        "system prompts ask for, not with another model's."
+    ),
+}
+
 _NOTES = """\
-*score*: 0 is the trait's opposite, 50 neither, 100 the trait. *share of residual*: what the ends of
+*share of residual*: what the ends of
 the range add, as a share of the norm of the residual stream there; the number to compare vectors
 and models by, since scalars depend on a vector's norm. *perplexity*: of the answers, for the
 unsteered model asked the same question; a style that nobody asked for is surprising even when it is
 written perfectly. *Spearman*: rank correlation of scalar and score over the whole grid."""
 
-_MOVEMENT_NOTES = """\
-Every row's answers are those to that trait's own questions, at an end of its range; a cell is the
-mean change of the judged trait's score from the unsteered answers, in points of 100, with its 95%
-bootstrap interval."""
+
+def _movement_notes(scale: Scale) -> str:
+    return (
+        "Every row's answers are those to that trait's own questions, at an end of its range; a "
+        f"cell is the mean change of the judged trait's {scale.name} from the unsteered answers, "
+        f"in {scale.unit}, with its 95% bootstrap interval."
+    )
 
 
 def _setup(evaluation: Evaluation) -> str:
@@ -99,7 +116,7 @@ def _summary(trait: TraitEvaluation) -> list[str]:
         blocks_text(chosen.blocks),
         _range(*(scalar_text(scalar) for scalar in (ends[0], ends[2]))),
         _range(*(f"{share:+.2f}" if share else "0" for share in shares)),
-        *(f"{dose.score.value:.0f}" for dose in doses),
+        *(f"{dose.score.value:{trait.scale.form}}" for dose in doses),
         *(f"{dose.perplexity.value:.2f}" for dose in doses),
         f"{chosen.spearman:.2f}",
     ]
@@ -110,7 +127,7 @@ def _trait_part(trait: TraitEvaluation, images: Images) -> list[str]:
     parts = [f"## {name}", _verdict(trait)]
     parts += _image(images, f"doses_{name}", f"{name}: score and coherence over the scalar")
     curve = trait.chosen_curve or trait.curves[0]
-    parts += [f"Doses at block {blocks_text(curve.blocks)}:", _dose_table(curve)]
+    parts += [f"Doses at block {blocks_text(curve.blocks)}:", _dose_table(curve, trait)]
     if len(trait.curves) > 1:
         parts += _image(images, f"blocks_{name}", f"{name}: the blocks side by side")
         parts.append(_candidate_table(trait))
@@ -129,18 +146,26 @@ def _verdict(trait: TraitEvaluation) -> str:
     )
 
 
-def _dose_table(curve: DoseCurve) -> str:
+def _dose_table(curve: DoseCurve, trait: TraitEvaluation) -> str:
     columns: dict[str, Callable[[Dose], str]] = {
-        "scalar": lambda dose: scalar_text(dose.scalar),
         "share of residual": lambda dose: f"{abs(dose.scalar) * curve.residual_share:.2f}",
-        "score": lambda dose: interval_text(dose.score, ".0f"),
+        trait.scale.name: lambda dose: interval_text(dose.score, trait.scale.form),
         "perplexity": lambda dose: interval_text(dose.perplexity, ".2f"),
         "repetition": lambda dose: f"{dose.repetition.value:.2f}",
         "tokens": lambda dose: f"{dose.tokens.value:.0f}",
         "ended": lambda dose: f"{dose.ended:.2f}",
     }
-    rows = [[cell(dose) for cell in columns.values()] for dose in curve.doses]
-    return markdown_table(list(columns), rows)
+    asked = trait.asked
+    named = [
+        *((scalar_text(dose.scalar), dose) for dose in curve.doses),
+        *(
+            (f"0, asked for {pole}", dose)
+            for pole, dose in (("the trait", asked.trait), ("its opposite", asked.opposite))
+            if dose is not None
+        ),
+    ]
+    rows = [[name, *(cell(dose) for cell in columns.values())] for name, dose in named]
+    return markdown_table(["scalar", *columns], rows)
 
 
 def _candidate_table(trait: TraitEvaluation) -> str:
@@ -148,7 +173,7 @@ def _candidate_table(trait: TraitEvaluation) -> str:
         [
             blocks_text(each.blocks) + (" (chosen)" if each == trait.choice.chosen else ""),
             _range(scalar_text(each.range.low), scalar_text(each.range.high)),
-            f"{each.gain:.0f}",
+            f"{each.gain:{trait.scale.form}}",
             f"{each.loss:.2f}",
             f"{each.push:.2f}",
             f"{each.spearman:.2f}",

@@ -10,6 +10,7 @@ from persona_research.evaluation.doses import Dose
 from persona_research.evaluation.estimates import Estimate
 from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
+from persona_research.judges.judge import Scale
 
 Row = Mapping[str, object]
 
@@ -26,7 +27,7 @@ def dose_rows(evaluation: Evaluation) -> list[Row]:
             "scalar": dose.scalar,
             "residual_share": round(abs(dose.scalar) * curve.residual_share, _DIGITS),
             "chosen": _is_chosen(trait, curve.blocks, dose.scalar),
-            **_measures(dose),
+            **_measures(dose, trait.scale),
         }
         for trait in evaluation.traits
         for curve in trait.curves
@@ -43,6 +44,7 @@ def candidate_rows(evaluation: Evaluation) -> list[Row]:
             "chosen": candidate == trait.choice.chosen,
             "low": candidate.range.low,
             "high": candidate.range.high,
+            "unit": trait.scale.unit,
             **{name: round(getattr(candidate, name), _DIGITS) for name in _COMPARED},
             "why_low": candidate.range.why_low,
             "why_high": candidate.range.why_high,
@@ -60,6 +62,7 @@ def movement_rows(evaluation: Evaluation) -> list[Row]:
             "judged": each.judged,
             "scalar": each.scalar,
             "answers": each.answers,
+            "unit": evaluation.scale.unit,
             **estimate_columns("change", each.change),
         }
         for each in evaluation.movements
@@ -122,11 +125,11 @@ def _is_chosen(trait: TraitEvaluation, blocks: tuple[int, ...], scalar: float) -
     )
 
 
-def _measures(dose: Dose) -> dict[str, object]:
+def _measures(dose: Dose, scale: Scale) -> dict[str, object]:
     return {
         "answers": dose.answers,
         "unscored": dose.unscored,
-        **estimate_columns("score", dose.score),
+        **estimate_columns(scale.name, dose.score),
         **estimate_columns("perplexity", dose.perplexity),
         **estimate_columns("repetition", dose.repetition),
         **estimate_columns("tokens", dose.tokens),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from persona_research.answering import chat, stored_scores
 from persona_research.definitions import TraitDefinition
-from persona_research.evaluation.choice import Asked, Choice, ChoiceRule, choose
+from persona_research.evaluation.choice import Asked, Choice, ChoiceRule, choose, in_units
 from persona_research.evaluation.conditions import (
     UNSTEERED,
     Answers,
@@ -20,7 +20,7 @@ from persona_research.evaluation.conditions import (
 from persona_research.evaluation.doses import DoseCurve, MeasuredAnswer, residual_share, summarise
 from persona_research.evaluation.grid import default_scalars
 from persona_research.evaluation.repetition import repetition
-from persona_research.judges import Judge
+from persona_research.judges import Judge, Scale
 from persona_research.model import Answer, ResearchModel
 from persona_research.progress import AnswerStore, OnDone, progress_bar
 from triton_models.vectors.persona_vector import PersonaVector
@@ -58,6 +58,7 @@ class TraitEvaluation:
     """What was found out about one vector.
 
     Attributes:
+        scale: What the judge's scores mean.
         residual_norms: The mean norm of the residual stream at the output of each of the vector's
             blocks, over the tokens of the unsteered answers.
         answers: Every answer with its measures, by condition, in the order of the questions.
@@ -66,6 +67,7 @@ class TraitEvaluation:
 
     vector: PersonaVector
     judge: str
+    scale: Scale
     residual_norms: Mapping[int, float]
     answers: MeasuredAnswers
     curves: tuple[DoseCurve, ...]
@@ -135,8 +137,10 @@ def evaluate_trait(
     asked = Asked(
         summarise(0.0, measured[for_trait], seed), summarise(0.0, measured[for_opposite], seed)
     )
-    choice = choose(curves, asked, settings.rule)
-    return TraitEvaluation(vector, judge.name, residual_norms, measured, curves, asked, choice)
+    choice = choose(curves, asked, in_units(settings.rule, judge.scale, asked))
+    return TraitEvaluation(
+        vector, judge.name, judge.scale, residual_norms, measured, curves, asked, choice
+    )
 
 
 def measure(

@@ -1,6 +1,6 @@
-"""Judges: how strongly an answer shows a trait, from 0 to 100."""
+"""Judges: how strongly an answer shows a trait."""
 
-from persona_research.judges.judge import Judge, JudgeError
+from persona_research.judges.judge import CONTRAST, POINTS, Judge, JudgeError, Scale
 from persona_research.judges.rule import RuleJudge
 
-__all__ = ["Judge", "JudgeError", "RuleJudge"]
+__all__ = ["CONTRAST", "POINTS", "Judge", "JudgeError", "RuleJudge", "Scale"]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from persona_research.definitions import TraitDefinition, with_judge_prompts
+from persona_research.judges.contrast import ContrastJudge
 from persona_research.judges.endpoint import (
     CONCURRENCY,
     DEFAULT_URL,
@@ -19,7 +21,7 @@ from persona_research.judges.rule import RuleJudge
 from persona_research.judges.served import ModelJudge
 from persona_research.model import ResearchModel
 
-JudgeKind = Literal["rule", "model", "openai"]
+JudgeKind = Literal["contrast", "rule", "model", "openai"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,14 @@ class JudgeChoice:
     """Which judge to use.
 
     Attributes:
-        kind: By rules, by the loaded model, or by an endpoint.
+        kind: By what the loaded model makes of the trait's prompts, by rules, by what it replies
+            when it is asked for a number, or by what an endpoint does.
         model: The endpoint's name for the model.
         base_url: The endpoint's address; "" takes it from the environment.
         concurrency: The most requests that the endpoint is sent at a time.
     """
 
-    kind: JudgeKind = "rule"
+    kind: JudgeKind = "contrast"
     model: str = ""
     base_url: str = ""
     concurrency: int = CONCURRENCY
@@ -50,6 +53,8 @@ def make_judge(
     Raises:
         JudgeError: The choice lacks something.
     """
+    if choice.kind == "contrast":
+        return ContrastJudge(model)
     if choice.kind == "rule":
         return RuleJudge()
     if choice.kind == "model":
@@ -64,3 +69,14 @@ def make_judge(
     return OpenAIJudge(
         choice.model, base_url=url, api_key=key, concurrency=choice.concurrency, say=say
     )
+
+
+def definition_for(choice: JudgeChoice | None, definition: TraitDefinition) -> TraitDefinition:
+    """Returns the definition as a judge needs it: a contrast judge's prompts ask for no answers.
+
+    Raises:
+        TraitDefinitionError: It has too few prompts for that.
+    """
+    if choice is not None and choice.kind == "contrast":
+        return with_judge_prompts(definition)
+    return definition

@@ -15,7 +15,7 @@ from persona_research.at_once import map_at_once
 from persona_research.definitions import TraitDefinition
 from persona_research.judges.chat_form import NUMBER_TOKENS, REASONING_TOKENS, ChatForm
 from persona_research.judges.completions import JudgeCompletion, JudgeFailure, read_completion
-from persona_research.judges.judge import JudgeError
+from persona_research.judges.judge import POINTS, JudgeError
 from persona_research.judges.rubric import READING, judge_prompt, parse_score
 from persona_research.judges.token_scores import expected_score
 from persona_research.progress import digest
@@ -61,6 +61,9 @@ class OpenAIJudge:
     Raises:
         JudgeError: The address or the key cannot be one.
     """
+
+    scale = POINTS
+    at_once = 32
 
     def __init__(
         self,

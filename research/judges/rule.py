@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from persona_research.definitions import Cues, TraitDefinition
-from persona_research.judges.judge import NEUTRAL, JudgeError
+from persona_research.judges.judge import NEUTRAL, POINTS, JudgeError
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -56,6 +56,8 @@ class RuleJudge:
 
     name = "rule"
     identity = "rule 1"
+    scale = POINTS
+    at_once = 32
 
     def scores(
         self, trait: TraitDefinition, questions: Sequence[str], answers: Sequence[str]

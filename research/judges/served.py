@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from persona_research.definitions import TraitDefinition
+from persona_research.judges.judge import POINTS
 from persona_research.judges.rubric import READING, judge_prompt, parse_score
 from persona_research.model import AnswerRequest, ResearchModel
 from persona_research.progress import digest
@@ -14,6 +15,9 @@ _REPLY_TOKENS = 12
 
 class ModelJudge:
     """Asks a model for a number."""
+
+    scale = POINTS
+    at_once = 32
 
     def __init__(self, model: ResearchModel) -> None:
         self._model = model

@@ -20,6 +20,7 @@ from persona_research.evaluation import output
 from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.trait_evaluation import EvaluationError, EvaluationSettings
+from persona_research.judges.choice import JudgeChoice
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import read_vector
@@ -28,6 +29,7 @@ TRAITS = ("sarcasm", "flattery")
 RUN = EvaluationRun(
     vectors=[str(DEFAULT_VECTORS / f"{trait}.json") for trait in TRAITS],
     model=ModelOptions(device="cpu", threads=1),
+    judge=JudgeChoice("rule"),
     settings=EvaluationSettings(
         (-2.0, -1.0, 1.0, 2.0), (1,), questions=6, sampling=EvaluationSampling(64)
     ),
@@ -148,6 +150,7 @@ def test_the_command_writes_what_it_chose_only_when_told_to(tmp_path: Path, fold
     shutil.copy(folder / ANSWERS, tmp_path / ANSWERS)
     arguments = ["vectors", "evaluate", str(path), "--blocks", "1", "--scalars", "-2,-1,1,2"]
     arguments += ["--questions", "6", "--max-tokens", "64", "--threads", "1"]
+    arguments += ["--judge", "rule"]
     arguments += ["--device", "cpu", "--output", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

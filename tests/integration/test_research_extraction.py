@@ -26,7 +26,7 @@ from persona_research.extraction import (
     default_layers,
     extract,
 )
-from persona_research.judges import Judge, JudgeError, RuleJudge
+from persona_research.judges import POINTS, Judge, JudgeError, RuleJudge
 from persona_research.judges.served import ModelJudge
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore, StoredAnswer
@@ -76,6 +76,8 @@ class Fixed:
 
     name = "fixed"
     identity = "fixed"
+    scale = POINTS
+    at_once = 32
 
     def __init__(self, scores: Sequence[float | None]) -> None:
         self._scores = scores

@@ -23,7 +23,7 @@ def plot_blocks(trait: TraitEvaluation, path: Path) -> list[Path]:
         figure = Figure(figsize=(width, 6.0), layout="constrained")
         gain, loss, span = figure.subplots(3, 1, sharex=True)
         gain.bar(places, [each.gain for each in candidates], color=colours)
-        gain.set_ylabel("gain\n(points of 100)")
+        gain.set_ylabel(f"gain\n({trait.scale.unit})")
         loss.bar(places, [each.loss for each in candidates], color=colours)
         loss.set_ylabel("loss\n(nats per token)")
         heights = [each.high - each.low for each in ranges]

@@ -90,7 +90,10 @@ def _block_scale(curves: Sequence[DoseCurve]) -> ScalarMappable:
 
 
 def _finish_score(axes: Axes, trait: TraitEvaluation) -> None:
-    axes.set(title="trait score", ylabel="score (0 to 100)", ylim=(-3, 103))
+    scale = trait.scale
+    axes.set(title=f"trait {scale.name}", ylabel=f"{scale.name} ({scale.unit})")
+    if scale.span is not None:
+        axes.set_ylim(-3, 103)
     for dose, line, pole in (
         (trait.asked.trait, "--", "the trait"),
         (trait.asked.opposite, ":", "its opposite"),

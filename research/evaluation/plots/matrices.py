@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 from persona_research.evaluation.cross_trait import Cosines, Movement
 from persona_research.evaluation.tables import scalar_text
 from persona_research.figure import DIVERGING, GREY, save, style
+from persona_research.judges.judge import Scale
 
 _WHITE_TEXT_FROM = 0.7
 """Share of the scale's end from which a cell is too dark for black text."""
 
-_POINTS = 100.0
 
-
-def plot_movements(movements: Sequence[Movement], path: Path) -> list[Path]:
+def plot_movements(movements: Sequence[Movement], scale: Scale, path: Path) -> list[Path]:
     """Draws a matrix for each direction of turning: rows are steered, columns judged."""
     directions = {
         "turned up": [each for each in movements if each.scalar > 0],
@@ -26,6 +25,7 @@ def plot_movements(movements: Sequence[Movement], path: Path) -> list[Path]:
     }
     shown = {title: items for title, items in directions.items() if items}
     judged = list(dict.fromkeys(each.judged for each in movements))
+    most = scale.span or max(abs(each.change.value) for each in movements)
     with style(grid=False):
         size = (len(shown) * (2.0 + 0.7 * len(judged)) + 0.8, 2.4 + 0.5 * len(judged))
         figure = Figure(figsize=size, layout="constrained")
@@ -34,19 +34,19 @@ def plot_movements(movements: Sequence[Movement], path: Path) -> list[Path]:
             rows = {each.steered: each.scalar for each in items}
             cells = {(each.steered, each.judged): each for each in items}
             table = [[cells[steered, each].change.value for each in judged] for steered in rows]
-            image = axes.imshow(table, cmap=DIVERGING, vmin=-_POINTS, vmax=_POINTS, aspect="auto")
+            image = axes.imshow(table, cmap=DIVERGING, vmin=-most, vmax=most, aspect="auto")
             for row, steered in enumerate(rows):
                 for column, trait in enumerate(judged):
                     change = cells[steered, trait].change
-                    colour = _text_colour(change.value / _POINTS)
+                    colour = _text_colour(change.value / most)
                     if change.low <= 0 <= change.high:
                         colour = GREY
-                    text = f"{change.value:+.0f}" if round(change.value) else "0"
+                    text = f"{change.value:+{scale.form}}"
                     axes.text(column, row, text, color=colour, ha="center", va="center")
             names = [f"{trait} {scalar_text(scalar)}" for trait, scalar in rows.items()]
             _name_cells(axes, names, judged)
             axes.set(title=title, xlabel="judged", ylabel="steered, by scalar")
-        figure.colorbar(image, ax=list(panels), label="change of score (points of 100)")
+        figure.colorbar(image, ax=list(panels), label=f"change of {scale.name} ({scale.unit})")
         figure.suptitle("Grey numbers: the 95% bootstrap interval over questions includes 0")
         return save(figure, path)
 

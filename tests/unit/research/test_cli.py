@@ -116,12 +116,13 @@ def test_a_trait_is_extracted_and_its_prompts_are_ranked(tmp_path: Path) -> None
         *("--prompts", str(prompts), "--runs", str(tmp_path / "runs"), "--threads", "1"),
         *("--device", "cpu", "--max-tokens", "60"),
     )
-    ranked = invoke("traits", "evaluate-prompts", "sarcasm", "--dry-run", *common)
+    rule = ("--judge", "rule")
+    ranked = invoke("traits", "evaluate-prompts", "sarcasm", "--dry-run", *rule, *common)
     assert ranked.exit_code == 0, ranked.output
     assert ranked.stdout.index("Use sarcasm.") < ranked.stdout.index("You are sincere.")
     assert json.loads(path.read_text()) == definition
 
-    kept = invoke("traits", "evaluate-prompts", "sarcasm", "--keep", "1", *common)
+    kept = invoke("traits", "evaluate-prompts", "sarcasm", "--keep", "1", *rule, *common)
     assert kept.exit_code == 0, kept.output
     assert json.loads(path.read_text()) == {**definition, "positive_prompts": ["Use sarcasm."]}
     assert json.loads((prompts / "sarcasm_trait.json.1.bak").read_text()) == definition

@@ -30,6 +30,7 @@ from persona_research.evaluation.trait_evaluation import (
     TraitEvaluation,
     blocks_to_try,
 )
+from persona_research.judges import POINTS
 from persona_research.markdown import markdown_table
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
@@ -75,7 +76,7 @@ def make_trait(trait: str, num_blocks: int = 2) -> TraitEvaluation:
     asked = Asked(summarise(0, make_answers(3, 15)), summarise(0, make_answers(-3, 15)))
     norms = dict.fromkeys(range(num_blocks), 12.0)
     choice = choose(curves, asked, ChoiceRule())
-    return TraitEvaluation(vector, "rule", norms, answers, tuple(curves), asked, choice)
+    return TraitEvaluation(vector, "rule", POINTS, norms, answers, tuple(curves), asked, choice)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,7 @@ def evaluation() -> Evaluation:
     return Evaluation(
         "org/tiny",
         "rule",
+        POINTS,
         EvaluationSettings(),
         traits,
         tuple(movements),
@@ -171,7 +173,7 @@ def test_a_trait_that_nothing_turns_is_reported_as_such(tmp_path: Path) -> None:
     trait = make_trait("warmth")
     flat = dataclasses.replace(trait, choice=choose((), trait.asked, ChoiceRule()))
     plot_doses(flat, ChoiceRule(), tmp_path / "doses_warmth")
-    text = markdown_report(Evaluation("m", "rule", EvaluationSettings(), (flat,)), {})
+    text = markdown_report(Evaluation("m", "rule", POINTS, EvaluationSettings(), (flat,)), {})
     assert "No block turns this trait" in text
     with pytest.raises(ValueError, match="nothing to write"):
         with_choice(flat, "m", EvaluationSettings())
