@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from rich.progress import (
 OnDone = Callable[[int], None]
 """Takes how many of the things to do are done."""
 
+LOG_SECONDS = 30.0
+"""How often a log file is told how far something is."""
+
 _KEY_BYTES = 16
 
 
@@ -32,8 +36,14 @@ def ignore_progress(done: int) -> None:
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[OnDone]:
-    """Shows a bar on standard error, on a terminal only, and gives what moves it."""
+def progress_bar(
+    title: str, total: int, clock: Callable[[], float] = time.monotonic
+) -> Iterator[OnDone]:
+    """Shows how far something is on standard error, and gives what says how far.
+
+    On a terminal it is a bar. In a log file it is a line at most every `LOG_SECONDS`, so that what
+    is done sooner says nothing.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -42,9 +52,24 @@ def progress_bar(title: str, total: int) -> Iterator[OnDone]:
         TimeRemainingColumn(),
     )
     console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    if not console.is_terminal:
+        yield _logged(title, total, clock)
+        return
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+def _logged(title: str, total: int, clock: Callable[[], float]) -> OnDone:
+    begun = said = clock()
+
+    def log(done: int) -> None:
+        nonlocal said
+        if clock() - said >= LOG_SECONDS:
+            said = clock()
+            print(f"{title}: {done} of {total}, {said - begun:.0f} s", file=sys.stderr, flush=True)
+
+    return log
 
 
 @dataclass(frozen=True, slots=True)
