@@ -8,6 +8,8 @@
 cd "$ROOT"
 # One thread each: the models under test, Triton's copies of them and pytest share the machine.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Hundreds of processes are started: none is to compile again what another has compiled.
+unset PYTHONDONTWRITEBYTECODE
 # A file's tests share servers, so one worker takes them all; tests/conftest.py has the order.
 workers=(--numprocesses "${TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder)
 

@@ -23,6 +23,9 @@ from gateway.settings import Settings
 from launcher.stack import Stack
 from tests.e2e.gateways import gateway
 
+pytest_plugins = ("schemathesis.pytest.plugin",)
+"""Not loaded for all tests, since it takes seconds."""
+
 KEY = "persona_key-of-an-administrator-in-tests"
 HEADERS = {"X-API-Key": KEY}
 MAX_TOKENS = 4

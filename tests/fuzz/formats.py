@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from llguidance import LLTokenizer
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from tests.unit.triton_models.grammars.vocabularies import vocabulary_of
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import InvalidArgumentError

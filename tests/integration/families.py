@@ -18,7 +18,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 
 HIDDEN_SIZE = 48
 NUM_LAYERS = 3

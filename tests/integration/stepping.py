@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import CONTEXT_LENGTH
+from tests.tiny_model import CONTEXT_LENGTH
 from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.kv_room import Extent
 from triton_models.engine.launched_step import SampledToken

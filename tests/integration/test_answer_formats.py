@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import make_tokenizer
 from tests.integration.asking import GREEDY, Answer, ask
+from tests.tiny_model import make_tokenizer
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import ErrorCode
 from triton_models.contract.request import GenerationRequest, SamplingParameters

@@ -11,8 +11,8 @@ import pytest
 from benchmarks.contenders import llama_cpp
 from benchmarks.contenders.gguf_file import write_gguf
 from benchmarks.measurement import Timeline
-from tests.conftest import HIDDEN_SIZE, make_model
 from tests.integration.reference import generate_alone
+from tests.tiny_model import HIDDEN_SIZE, make_model
 
 pytestmark = pytest.mark.skipif(
     not llama_cpp.is_installed(),

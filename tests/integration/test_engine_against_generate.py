@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
+from tests.tiny_model import make_model, make_vectors
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.engine import Engine

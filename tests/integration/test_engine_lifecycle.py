@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import make_vectors
 from tests.integration.asking import GREEDY, Answer, Hold, ask, standing
+from tests.tiny_model import make_vectors
 from triton_models.contract.errors import (
     EngineUnavailableError,
     ErrorCode,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, ask
 from tests.integration.steered_alone import PlainSteering, answered_alone, same_but_for_ties
+from tests.tiny_model import make_model, make_vectors
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import Addition, SteeringParameters
 from triton_models.engine.engine import Engine

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import NUM_LAYERS, make_model
 from tests.integration.asking import GREEDY, ask
+from tests.tiny_model import NUM_LAYERS, make_model
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine

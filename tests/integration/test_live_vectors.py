@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import NUM_LAYERS, make_vectors
 from tests.integration.asking import GREEDY, Answer, ask
+from tests.tiny_model import NUM_LAYERS, make_vectors
 from triton_models.adapters.description import describe_traits
 from triton_models.contract.errors import TraitNotLoadedError
 from triton_models.contract.request import GenerationRequest

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import make_model
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
+from tests.tiny_model import make_model
 from triton_models.contract.answer_format import parse_answer_format
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.request import GenerationRequest, SamplingParameters

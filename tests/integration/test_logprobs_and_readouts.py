@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
+from tests.tiny_model import make_model, make_vectors
 from triton_models.contract.errors import TraitNotLoadedError
 from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.contract.steering import SteeringParameters

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from triton_models.model.folder import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 

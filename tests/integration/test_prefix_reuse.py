@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import make_model
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import deltas
+from tests.tiny_model import make_model
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.build import build_engine

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.conftest import make_model
 from tests.integration.asking import GREEDY, ask, standing
 from tests.integration.reference import steered
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
+from tests.tiny_model import make_model
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import SteeringParameters

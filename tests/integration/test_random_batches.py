@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.conftest import make_model, make_tokenizer
 from tests.integration.asking import GREEDY, Answer
 from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
+from tests.tiny_model import make_model, make_tokenizer
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.engine import Engine

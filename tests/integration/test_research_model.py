@@ -11,7 +11,7 @@ import torch
 from transformers import Qwen2ForCausalLM
 
 from persona_research.model import AnswerFailedError, AnswerRequest, ResearchModel
-from tests.conftest import NUM_LAYERS, make_vectors
+from tests.tiny_model import NUM_LAYERS, make_vectors
 from triton_models.contract.errors import EngineUnavailableError, TraitNotLoadedError
 from triton_models.vectors.persona_vector import PersonaVector
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import HIDDEN_SIZE, NUM_LAYERS
 from tests.integration.asking import GREEDY, ask
 from tests.integration.stepping import NUM_ROWS, generate, make_runner, make_sequence, start
 from tests.integration.test_steering_in_a_batch import capture
+from tests.tiny_model import HIDDEN_SIZE, NUM_LAYERS
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import (

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, Answer, ask
 from tests.integration.reference import NEAR_TIE
 from tests.integration.steered_alone import PlainSteering, answered_alone, same_but_for_ties
+from tests.tiny_model import make_model, make_vectors
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import (
     OPERATION_KINDS,

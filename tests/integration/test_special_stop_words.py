@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import make_tokenizer
 from tests.integration.asking import ask
+from tests.tiny_model import make_tokenizer
 from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason

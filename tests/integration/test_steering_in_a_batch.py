@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import HIDDEN_SIZE, NUM_LAYERS
 from tests.integration.stepping import (
     NUM_ROWS,
     generate,
@@ -17,6 +16,7 @@ from tests.integration.stepping import (
     run,
     start,
 )
+from tests.tiny_model import HIDDEN_SIZE, NUM_LAYERS
 from triton_models.contract.steering import Positions
 from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings

@@ -22,7 +22,7 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[2]))
 
-from tests.conftest import HIDDEN_SIZE, NUM_LAYERS, make_model, make_tokenizer  # noqa: E402
+from tests.tiny_model import HIDDEN_SIZE, NUM_LAYERS, make_model, make_tokenizer  # noqa: E402
 
 PROMPT = "Say something about the sea."
 NEW_TOKENS = 24

@@ -10,10 +10,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from tests.conftest import CONTEXT_LENGTH
 from tests.integration.prompt_graphs.recording import count_runs
 from tests.integration.stepping import NUM_ROWS, ROOM, make_sequence, plan_of
 from tests.integration.test_decode_graphs import END_IDS, loaded, replay_itself
+from tests.tiny_model import CONTEXT_LENGTH
 from triton_models.engine import model_runner, prompt_graphs
 from triton_models.engine.choose_forward import Kernels
 from triton_models.engine.forward_pass import HookedForward

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.contract import tensors
 from triton_models.contract.errors import ErrorCode

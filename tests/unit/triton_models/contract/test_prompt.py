@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import prompt_of
 from triton_models.model.folder import find_model, load_tokenizer

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from tests.unit.triton_models.grammars.vocabularies import tool_tokenizer, vocabulary_of
 from triton_models.contract.answer_format import (
     JSON_OPTIONS,

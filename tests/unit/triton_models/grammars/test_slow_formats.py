@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from tests.unit.triton_models.grammars.vocabularies import vocabulary_of
 from triton_models.contract.answer_format import AnswerFormat
 from triton_models.contract.errors import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llguidance import LLTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from triton_models.grammars.vocabulary import make_vocabulary
 
 

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from tests.conftest import make_tokenizer
+from tests.tiny_model import make_tokenizer
 from triton_models.text.token_bytes import TokenBytes, is_byte_level
 
 TOKENIZER = make_tokenizer()

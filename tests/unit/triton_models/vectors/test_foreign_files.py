@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.conftest import HIDDEN_SIZE
+from tests.tiny_model import HIDDEN_SIZE
 from tests.unit.triton_models.vectors.files import DATA, example, torch_bytes
 from triton_models.vectors.editing import only_blocks, with_selected
 from triton_models.vectors.formats import Convention, encode_vector, read_vector, read_vector_bytes
