@@ -149,6 +149,17 @@ class TritonChunk:
         return self.report.get("condition")
 
     @property
+    def limits_reached(self) -> Sequence[Mapping[str, Any]]:
+        """The limits that the answer has reached."""
+        reached: Sequence[Mapping[str, Any]] = self.report.get("limits_reached", ())
+        return reached
+
+    @property
+    def enforced(self) -> dict[str, Any] | None:
+        """What a policy has added to the request, if it has."""
+        return self.report.get("enforced")
+
+    @property
     def says_something(self) -> bool:
         """Whether it has content for a reader: text, or the logprobs of tokens without text."""
         return bool(self.text or self.logprobs or self.prompt_logprobs)

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from triton_models.contract import tensors
+from triton_models.contract.steering_report import enforced_json, limit_json
 from triton_models.engine.sequence import PromptTokenLogprobs, TokenChunk, TokenLogprobs
 from triton_models.engine.timeline import Phases
+from triton_models.steering.limits import LimitReached
 from triton_models.vectors.calibration import CalibratedMean
 
 _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logprobs": ()}
@@ -29,7 +31,7 @@ def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
         "num_output_tokens": chunk.num_generated_tokens,
         "num_reused_tokens": chunk.num_reused_tokens,
         "readouts": "" if chunk.readouts is None else _readouts(chunk.readouts),
-        "report": _report(chunk) if chunk.calibrated_readouts or chunk.condition else "",
+        "report": _report(chunk) if chunk.finish_reason else "",
         "warnings": json.dumps(chunk.warnings) if chunk.warnings else "",
         "timings": "" if chunk.phases is None else _timings(chunk.phases),
         "error": chunk.error,
@@ -72,7 +74,23 @@ def _report(chunk: TokenChunk) -> str:
             "tokens": chunk.condition.num_tokens,
             "met": chunk.condition.num_met,
         }
-    return json.dumps(report)
+    if chunk.limits_reached:
+        report["limits_reached"] = [_limit_reached(each) for each in chunk.limits_reached]
+    if chunk.enforced is not None:
+        report["enforced"] = enforced_json(chunk.enforced)
+    return json.dumps(report) if report else ""
+
+
+def _limit_reached(reached: LimitReached) -> dict[str, Any]:
+    resolved = reached.resolved
+    return {
+        **limit_json(resolved.limit),
+        "layer": resolved.block,
+        "enforced": resolved.is_enforced,
+        "bound": rounded(resolved.bound),
+        "projection": rounded(reached.projection),
+        "token": reached.token,
+    }
 
 
 def _mean(mean: CalibratedMean) -> dict[str, float | None]:

@@ -33,6 +33,7 @@ COUNTERS = {
     "persona_tokens_total": "Tokens by kind: prompt computed, prompt reused, generated.",
     "persona_requests_total": "Requests that ended, by outcome: finished, cancelled, failed.",
     "persona_steered_requests_total": "Requests steered by a trait.",
+    "persona_limits_reached_total": "Limits that answers reached, by trait and action.",
     "persona_steps_total": "Steps of the model.",
 }
 
@@ -86,6 +87,10 @@ def counter_samples(statistics: EngineStatistics) -> Iterator[MetricSample]:
         yield MetricSample("persona_requests_total", count, (("outcome", outcome),))
     for trait, count in statistics.steered_requests.items():
         yield MetricSample("persona_steered_requests_total", count, (("trait", trait),))
+    for trait, counts in statistics.limits_reached.items():
+        for action, count in counts.items():
+            labels = (("trait", trait), ("action", action))
+            yield MetricSample("persona_limits_reached_total", count, labels)
     yield MetricSample("persona_steps_total", statistics.steps)
     yield from _histogram("persona_time_to_first_token_seconds", statistics.first_token_seconds)
     yield from _histogram("persona_time_between_tokens_seconds", statistics.between_tokens_seconds)

@@ -1,7 +1,7 @@
 """Steering as a request describes it.
 
 It has a short form, a scalar for each trait, and a full one, the JSON of `steering`, which has
-operations, a condition and a window as well. Both may be given: they add up.
+operations, a condition, a window and limits as well. Both may be given: they add up.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ POSITIONS: tuple[Positions, ...] = ("all", "prompt", "response")
 OperationKind = Literal["cap", "floor", "pin", "ablate"]
 OPERATION_KINDS: tuple[OperationKind, ...] = ("cap", "floor", "pin", "ablate")
 
+LimitAction = Literal["stop", "report"]
+LIMIT_ACTIONS: tuple[LimitAction, ...] = ("stop", "report")
+
 Unit = Literal["raw", "percentile"]
 UNITS: tuple[Unit, ...] = ("raw", "percentile")
 
@@ -33,6 +36,8 @@ MAX_ENFORCED_OPERATIONS = 4
 """The maximum number of operations at one block that a policy adds to those of a request."""
 OPERATION_PLACES = MAX_OPERATIONS + MAX_ENFORCED_OPERATIONS
 """The maximum number of operations at one block in all."""
+MAX_LIMITS = 16
+"""The maximum number of limits of a request, and of a policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +113,42 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What happens when an answer's tokens show too much of a trait, or too little.
+
+    Attributes:
+        bound: What a token's projection onto the trait's unit vector must not go beyond.
+        above: Whether beyond is above the bound, or below it.
+        layer: The 0-based decoder block whose steered output is looked at; `None` is the last of
+            those that the vector selects.
+        over: How many tokens in a row must be beyond it.
+        action: Whether the answer ends then, or says so and goes on.
+    """
+
+    trait: str
+    bound: float
+    above: bool
+    unit: Unit = "raw"
+    layer: int | None = None
+    over: int = 1
+    action: LimitAction = "stop"
+
+
+@dataclass(frozen=True, slots=True)
 class Enforced:
     """What a policy adds to a request, which cannot loosen it.
 
     Attributes:
         operations: Applied after the request's own to all tokens, whatever its condition and window
             say.
+        limits: Kept besides the request's own.
     """
 
     operations: tuple[Operation, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.operations)
+        return bool(self.operations or self.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +163,7 @@ class SteeringParameters:
         operations: Applied after the additions, in this order.
         when: When all of that applies; `None` is always.
         window: Which generated tokens it applies to; `None` is all.
+        limits: What ends the answer, or is reported.
         enforced: What applies besides, always and to all tokens.
     """
 
@@ -144,6 +174,7 @@ class SteeringParameters:
     operations: tuple[Operation, ...] = ()
     when: Condition | None = None
     window: Window | None = None
+    limits: tuple[Limit, ...] = ()
     enforced: Enforced = Enforced()
 
     @property

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.json_input import parse_json
 from triton_models.contract.steering import (
+    LIMIT_ACTIONS,
     MAX_ENFORCED_OPERATIONS,
+    MAX_LIMITS,
     MAX_OPERATIONS,
     MAX_TRAITS,
     OPERATION_KINDS,
@@ -21,6 +23,7 @@ from triton_models.contract.steering import (
     Addition,
     Condition,
     Enforced,
+    Limit,
     Operation,
     SteeringParameters,
     Unit,
@@ -62,7 +65,7 @@ def parse_steering(values: Values) -> SteeringParameters:
 
 
 def _with_document(short: SteeringParameters, document: Any) -> SteeringParameters:
-    names = ("traits", "operations", "when", "window", "enforced")
+    names = ("traits", "operations", "when", "window", "limits", "enforced")
     fields = _Fields("steering", document, names)
     return dataclasses.replace(
         short,
@@ -70,6 +73,7 @@ def _with_document(short: SteeringParameters, document: Any) -> SteeringParamete
         operations=_operations(fields, MAX_OPERATIONS),
         when=fields.object("when", _condition),
         window=fields.object("window", _window),
+        limits=_limits(fields),
         enforced=fields.object("enforced", parse_enforced) or Enforced(),
     )
 
@@ -80,7 +84,8 @@ def parse_enforced(path: str, value: Any) -> Enforced:
     Raises:
         InvalidArgumentError: A value is malformed or out of range.
     """
-    return Enforced(_operations(_Fields(path, value, ("operations",)), MAX_ENFORCED_OPERATIONS))
+    fields = _Fields(path, value, ("operations", "limits"))
+    return Enforced(_operations(fields, MAX_ENFORCED_OPERATIONS), _limits(fields))
 
 
 def _addition(path: str, value: Any) -> Addition:
@@ -112,11 +117,18 @@ def _operation(path: str, value: Any) -> Operation:
 def _condition(path: str, value: Any) -> Condition:
     fields = _Fields(path, value, ("trait", "above", "below", "unit", "layer"))
     trait, layer = fields.trait("trait"), fields.integer("layer", None, 0)
-    given = [name for name in ("above", "below") if fields.get(name) is not None]
-    if len(given) != 1:
-        raise InvalidArgumentError(f"{path} has {len(given)} of above and below: give one of them")
-    unit, bound = fields.bound(given[0])
-    return Condition(trait, bound, given[0] == "above", unit, layer)
+    above, unit, bound = fields.one_bound()
+    return Condition(trait, bound, above, unit, layer)
+
+
+def _limit(path: str, value: Any) -> Limit:
+    names = ("trait", "above", "below", "unit", "layer", "over", "action")
+    fields = _Fields(path, value, names)
+    trait, layer = fields.trait("trait"), fields.integer("layer", None, 0)
+    above, unit, bound = fields.one_bound()
+    over = fields.integer("over", 1, 1) or 1
+    action = fields.one_of("action", LIMIT_ACTIONS, "stop")
+    return Limit(trait, bound, above, unit, layer, over, action)
 
 
 def _window(path: str, value: Any) -> Window:
@@ -148,6 +160,15 @@ def _operations(fields: _Fields, most: int) -> tuple[Operation, ...]:
             f"{fields.path} has {len(operations)} operations: give at most {most} at a block"
         )
     return operations
+
+
+def _limits(fields: _Fields) -> tuple[Limit, ...]:
+    limits = fields.list("limits", _limit)
+    if len(limits) > MAX_LIMITS:
+        raise InvalidArgumentError(
+            f"{fields.path} has {len(limits)} limits: give at most {MAX_LIMITS}"
+        )
+    return limits
 
 
 def check_operations_per_block(path: str, counts: Mapping[int, int], most: int) -> None:
@@ -247,6 +268,15 @@ class _Fields:
         """Returns a bound and its unit, which the field `unit` names."""
         unit = self.one_of("unit", UNITS, "raw")
         return unit, self.number(name, None, *((0.0, 100.0) if unit == "percentile" else ()))
+
+    def one_bound(self) -> tuple[bool, Unit, float]:
+        """Returns whether `above` is given, or else `below`, and the bound's unit and value."""
+        given = [name for name in ("above", "below") if self.get(name) is not None]
+        if len(given) != 1:
+            raise InvalidArgumentError(
+                f"{self.path} has {len(given)} of above and below: give one of them"
+            )
+        return given[0] == "above", *self.bound(given[0])
 
     def layers(self) -> tuple[int, ...] | None:
         layers = self.get("layers")

@@ -85,10 +85,12 @@ STEERING_INPUTS = (
 `{"traits": [{"name": "sarcasm", "scalar": 1.5, "layers": [15], "positions": "response"}],
 "operations": [{"trait": "flattery", "kind": "cap", "value": 90, "unit": "percentile", "strength":
 1, "layers": [15]}], "when": {"trait": "sarcasm", "above": 0.5, "unit": "raw", "layer": 12},
-"window": {"from": 0, "to": 50, "fade": 10}}`: see `contract/steering.py`. Only the names of traits,
-their scalars, an operation's `trait`, `kind` and (but for `ablate`) `value`, and a condition's
-`trait` with one of `above` and `below` are needed. What a policy enforces is there as well,
-`"enforced": {"operations": [...]}`: it comes after the rest, and whatever the rest says.
+"window": {"from": 0, "to": 50, "fade": 10}, "limits": [{"trait": "sarcasm", "above": 99, "unit":
+"percentile", "layer": 15, "over": 3, "action": "stop"}]}`: see `contract/steering.py`. Only the
+names of traits, their scalars, an operation's `trait`, `kind` and (but for `ablate`) `value`, and a
+condition's and a limit's `trait` with one of `above` and `below` are needed. What a policy enforces
+is there as well, `"enforced": {"operations": [...], "limits": [...]}`: it comes after the rest, and
+whatever the rest says.
 """
 
 GENERATION_INPUTS = (
@@ -127,7 +129,7 @@ PERSONA_INPUTS = PROMPT_INPUTS + REQUEST_INPUTS
 STEERED_QWEN_INPUTS = (INPUT_IDS, *REQUEST_INPUTS, STOP, DESCRIBE)
 
 FINISH_REASON = TensorSpec("finish_reason", "BYTES", 1)
-"""`""` until the last chunk, then `stop`, `length`, `cancelled` or `error`."""
+"""`""` until the last chunk, then `stop`, `length`, `trait_limit`, `cancelled` or `error`."""
 
 STATUS_OUTPUTS = (
     FINISH_REASON,
@@ -151,10 +153,12 @@ steering, a JSON array of sentences; `timings`, if the engine accepted the reque
 with the seconds of each phase that it reached, `{"queue": 0.001, "prefill": 0.02, "decode": 0.5}`.
 
 In `report` are, for monitored traits whose vector is calibrated for the loaded model, what their
-readouts say, `{"calibrated_readouts": {"sarcasm": {"15": {"percentile": 97.5, "pole": 0.9}}}}`; and
-if the steering has `when`, at how many generated tokens it was looked at and how many met it,
-`{"condition": {"tokens": 40, "met": 12}}`. It is one tensor for all that few answers have, since
-each tensor costs time for every token.
+readouts say, `{"calibrated_readouts": {"sarcasm": {"15": {"percentile": 97.5, "pole": 0.9}}}}`; if
+the steering has `when`, at how many generated tokens it was looked at and how many met it,
+`{"condition": {"tokens": 40, "met": 12}}`; `limits_reached`, each as in `steering`, with its layer,
+whether it was `enforced`, its `bound` as a projection, and the `projection` and the number from 0
+of the `token` at which it was reached; and what was `enforced`, as in `steering`. It is one tensor
+for all that few answers have, since each tensor costs time for every token.
 """
 
 CHUNK_OUTPUTS = (

@@ -127,7 +127,7 @@ class Engine:
         Raises:
             InvalidArgumentError: The prompt does not fit the model, or the steering cannot work; a
                 format that cannot be followed fails the answer instead.
-            TraitNotLoadedError: A trait to steer or to monitor has no vector.
+            TraitNotLoadedError: A trait to steer by, to monitor or to limit has no vector.
             EnforcementError: What a policy enforces cannot be applied.
             QueueFullError: Too many requests are waiting already.
             EngineUnavailableError: The engine is stopping or dead.
@@ -226,7 +226,7 @@ class Engine:
                 self._has_ended = True
                 with self._wake:
                     self._num_open -= 1
-                    self._recorder.finished(chunk.finish_reason)
+                    self._recorder.finished(chunk)
             emit(chunk)
 
         return counted
@@ -338,7 +338,10 @@ class Engine:
     def _take(
         self, sequence: Sequence, token_id: int | None, logprobs: TokenLogprobs | None, now: float
     ) -> None:
-        """Appends a sampled token to its sequence."""
+        """Appends a sampled token to its sequence, unless the ones before it end the answer."""
+        if sequence.limits is not None and sequence.limits.stops:
+            sequence.finish(FinishReason.TRAIT_LIMIT)
+            return
         if token_id is None or not sequence.has_finite_prompt:
             self._fail(
                 sequence,

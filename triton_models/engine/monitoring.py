@@ -1,4 +1,4 @@
-"""The projections of monitored requests in a step: one matrix product for all of them."""
+"""The projections that requests read in a step: one matrix product for all of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from triton_models.engine.sequence import Sequence
 from triton_models.model.upload import upload
 from triton_models.steering.hooks import ResidualTap
+from triton_models.steering.limits import LimitWatch
 from triton_models.steering.readout import Readout
 
 
@@ -20,16 +21,17 @@ class MonitoredTokens:
     """The generated tokens of monitored requests in a step.
 
     Attributes:
-        token_indices: The index of each request's token in the packed batch.
+        readers: Who reads the projections of a token.
+        token_indices: The index of each one's token in the packed batch.
     """
 
-    readouts: tuple[Readout, ...]
+    readers: tuple[Readout | LimitWatch, ...]
     token_indices: tuple[int, ...]
 
     @property
     def blocks(self) -> list[int]:
-        """The blocks that any readout needs."""
-        return sorted({block for readout in self.readouts for block in readout.blocks})
+        """The blocks that any reader needs."""
+        return sorted({block for reader in self.readers for block in reader.blocks})
 
     def tap(self, device: torch.device) -> ResidualTap | None:
         """Returns a tap for the tokens' hidden states, `None` if nothing is monitored."""
@@ -46,23 +48,27 @@ class MonitoredTokens:
         """
         states = tap.states()
         stacked = torch.stack([states[block] for block in self.blocks]).float()
-        directions = np.concatenate([readout.directions for readout in self.readouts])
+        directions = np.concatenate([reader.directions for reader in self.readers])
         columns = upload(directions, stacked.device, torch.float32)
         return stacked @ columns.T
 
     def give(self, products: NDArray[np.float32]) -> None:
-        """Adds to each readout its part of the products, as returned by `project`."""
+        """Gives each reader its part of the products, as returned by `project`."""
         place = {block: index for index, block in enumerate(self.blocks)}
         direction = 0
-        for token, readout in enumerate(self.readouts):
-            rows = [place[block] for block in readout.blocks]
+        for token, reader in enumerate(self.readers):
+            rows = [place[block] for block in reader.blocks]
             columns = np.arange(direction, direction + len(rows))
-            readout.add(products[rows, token, columns][None])
+            reader.add(products[rows, token, columns][None])
             direction += len(rows)
 
 
 def monitored_tokens(sequences: SequenceOf[Sequence]) -> MonitoredTokens:
     """Returns the monitored ones of a step's generating sequences, whose tokens come first."""
-    places = [place for place, each in enumerate(sequences) if each.readout is not None]
-    readouts = tuple(each.readout for each in sequences if each.readout is not None)
-    return MonitoredTokens(readouts, tuple(places))
+    read = [
+        (reader, place)
+        for place, each in enumerate(sequences)
+        for reader in (each.readout, each.limits)
+        if reader is not None
+    ]
+    return MonitoredTokens(*zip(*read, strict=True)) if read else MonitoredTokens((), ())

@@ -13,6 +13,7 @@ from triton_models.contract.logit_bias import LogitBias
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
 from triton_models.steering.bounded_projections import resolve_enforced
+from triton_models.steering.limits import resolve_limits
 from triton_models.steering.readout import resolve_readout
 from triton_models.steering.recommended_range import range_warnings
 from triton_models.steering.resolve import resolve_steering
@@ -85,7 +86,7 @@ def new_sequence(
     Raises:
         InvalidArgumentError: The prompt, or a token with a bias, does not fit the model; or the
             steering cannot work.
-        TraitNotLoadedError: A trait to steer or to monitor has no vector.
+        TraitNotLoadedError: A trait to steer by, to monitor or to limit has no vector.
         EnforcementError: What a policy enforces cannot be applied.
     """
     max_tokens = limits.max_tokens(request, prompt_ids)
@@ -106,9 +107,15 @@ def new_sequence(
     if request.sampling.seed is None:
         sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
         request = dataclasses.replace(request, sampling=sampling)
-    readout = resolve_readout(request.monitor, registry)
-    warnings = range_warnings(request.steering, registry)
-    steering = steering.enforcing(
-        resolve_enforced(request.steering.enforced, registry, limits.dtype)
+    enforced = resolve_enforced(request.steering.enforced, registry, limits.dtype)
+    return Sequence(
+        request,
+        prompt_ids,
+        max_tokens,
+        steering.enforcing(enforced),
+        emit,
+        request_id,
+        resolve_readout(request.monitor, registry),
+        resolve_limits(request.steering, registry),
+        range_warnings(request.steering, registry),
     )
-    return Sequence(request, prompt_ids, max_tokens, steering, emit, request_id, readout, warnings)

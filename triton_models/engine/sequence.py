@@ -9,9 +9,11 @@ from enum import Enum
 
 from triton_models.contract.errors import ErrorCode
 from triton_models.contract.request import GenerationRequest
+from triton_models.contract.steering import Enforced
 from triton_models.engine.kv_room import Content, Extent
 from triton_models.engine.timeline import Phases, RequestTimeline
 from triton_models.grammars.matcher import Matcher
+from triton_models.steering.limits import LimitReached, LimitWatch
 from triton_models.steering.readout import Readout
 from triton_models.steering.row_steering import RowSteering
 from triton_models.text.answer_stream import AnswerStream, Release
@@ -23,6 +25,9 @@ class FinishReason(str, Enum):
 
     STOP = "stop"
     """The model emitted an end token, a stop string occurred, or the format is complete."""
+
+    TRAIT_LIMIT = "trait_limit"
+    """Its tokens reached a limit that stops it."""
 
     LENGTH = "length"
     """It reached `max_tokens`."""
@@ -96,6 +101,8 @@ class TokenChunk:
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
         calibrated_readouts: What those say, for traits with a calibration.
         condition: What became of a condition of the steering, on the last chunk.
+        limits_reached: The limits that the answer reached, on the last chunk.
+        enforced: What a policy added to the request, on the last chunk.
         warnings: Warnings about the steering for the user, on the last chunk.
         finish_reason: `None` until the last chunk.
         error: The message for the user when the reason is `ERROR`.
@@ -114,6 +121,8 @@ class TokenChunk:
     readouts: Mapping[str, Mapping[int, float]] | None = None
     calibrated_readouts: Mapping[str, Mapping[int, CalibratedMean]] | None = None
     condition: ConditionTally | None = None
+    limits_reached: tuple[LimitReached, ...] = ()
+    enforced: Enforced | None = None
     warnings: tuple[str, ...] = ()
     finish_reason: FinishReason | None = None
     error: str = ""
@@ -154,6 +163,7 @@ class Sequence:
         emit: Takes the chunks.
         request_id: The client's id of the request, or `""`.
         readout: What to read from the residual stream, if the request monitors traits.
+        limits: What watches the limits of the answer, if it has any.
         warnings: Warnings for the user, sent with the last chunk.
     """
 
@@ -166,12 +176,14 @@ class Sequence:
         emit: Emit,
         request_id: str = "",
         readout: Readout | None = None,
+        limits: LimitWatch | None = None,
         warnings: tuple[str, ...] = (),
     ) -> None:
         self.request = request
         self.request_id = request_id
         self.steering = steering
         self.readout = readout
+        self.limits = limits
         self.condition = ConditionTally() if steering.gate is not None else None
         """What becomes of its steering's condition."""
         self.warnings = warnings
@@ -348,6 +360,9 @@ class Sequence:
                 chunk.calibrated_readouts = self.readout.calibrated_means()
             if self.condition is not None and not error:
                 chunk.condition = dataclasses.replace(self.condition)
+            if self.limits is not None:
+                chunk.limits_reached = self.limits.reached
+            chunk.enforced = self.request.steering.enforced or None
             chunk.warnings = self.warnings
             chunk.phases = self.timeline.phases()
         self._emit(chunk)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 from triton_models.contract.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 from triton_models.engine.scheduler import Plan
-from triton_models.engine.sequence import FinishReason, Sequence
+from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 
 BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 """Upper bounds of the histogram of the requests in a step."""
+
+_FINISHED = (FinishReason.STOP, FinishReason.TRAIT_LIMIT, FinishReason.LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class EngineStatistics:
         kv_tokens_retained: Slots retained for reuse, evicted when a request needs room.
         kv_tokens_total: All slots of the KV cache.
         steered_requests: For each trait, the number of requests steered by it.
+        limits_reached: For each trait and action, how many limits were reached.
         first_token_seconds: Times from arrival to first token.
         between_tokens_seconds: Times between two tokens of an answer.
         batch_rows: Requests per step.
@@ -76,6 +79,7 @@ class EngineStatistics:
     kv_tokens_retained: int
     kv_tokens_total: int
     steered_requests: Mapping[str, int]
+    limits_reached: Mapping[str, Mapping[str, int]]
     first_token_seconds: HistogramSnapshot
     between_tokens_seconds: HistogramSnapshot
     batch_rows: HistogramSnapshot
@@ -88,6 +92,7 @@ class StatisticsRecorder:
     _ended: Counter[FinishReason] = field(default_factory=Counter)
     _tokens: Counter[str] = field(default_factory=Counter)
     _steered: Counter[str] = field(default_factory=Counter)
+    _limits: dict[str, Counter[str]] = field(default_factory=dict)
     _steps: int = 0
     _first_token: Histogram = field(default_factory=lambda: Histogram(FIRST_TOKEN_SECONDS))
     _between_tokens: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS_SECONDS))
@@ -116,9 +121,13 @@ class StatisticsRecorder:
         histogram.observe(sequence.timeline.token(now))
         self._tokens["generated"] += 1
 
-    def finished(self, reason: FinishReason) -> None:
-        """Counts a request that ended; the caller holds the engine's lock."""
-        self._ended[reason] += 1
+    def finished(self, last: TokenChunk) -> None:
+        """Counts a request that ended with a chunk; the caller holds the engine's lock."""
+        if last.finish_reason is not None:
+            self._ended[last.finish_reason] += 1
+        for each in last.limits_reached:
+            limit = each.resolved.limit
+            self._limits.setdefault(limit.trait, Counter())[limit.action] += 1
 
     def snapshot(
         self,
@@ -133,7 +142,7 @@ class StatisticsRecorder:
         return EngineStatistics(
             running=running,
             waiting=waiting,
-            finished=self._ended[FinishReason.STOP] + self._ended[FinishReason.LENGTH],
+            finished=sum(self._ended[reason] for reason in _FINISHED),
             cancelled=self._ended[FinishReason.CANCELLED],
             failed=self._ended[FinishReason.ERROR],
             prompt_tokens=self._tokens["prompt"],
@@ -144,6 +153,7 @@ class StatisticsRecorder:
             kv_tokens_retained=kv_tokens_retained,
             kv_tokens_total=kv_tokens_total,
             steered_requests=dict(self._steered),
+            limits_reached={trait: dict(counts) for trait, counts in self._limits.items()},
             first_token_seconds=self._first_token.snapshot(),
             between_tokens_seconds=self._between_tokens.snapshot(),
             batch_rows=self._batch_rows.snapshot(),

@@ -95,7 +95,7 @@ def resolve_operations(
         for block in chosen_blocks(vector, each.layers):
             counts[block] += 1
             unit_vector = torch.from_numpy(direction(vector, block))
-            value = _raw_bound(each.trait, block, each.value, each.unit, registry)
+            value = raw_bound(each.trait, block, each.value, each.unit, registry)
             if not fits_norm((value * unit_vector).to(dtype)):
                 raise InvalidArgumentError(
                     f"the {each.kind} of {each.trait!r} at {value:g} overflows "
@@ -124,7 +124,7 @@ def resolve_condition(when: Condition, first_block: int, registry: VectorRegistr
             "already: give a layer that is not behind the first steered one"
         )
     unit_vector = torch.from_numpy(direction(registry.get(when.trait), block))
-    bound = _raw_bound(when.trait, block, when.bound, when.unit, registry)
+    bound = raw_bound(when.trait, block, when.bound, when.unit, registry)
     if abs(bound) > LARGEST:
         raise InvalidArgumentError(
             f"the bound {bound:g} of steering.when overflows float32: use a smaller one"
@@ -137,8 +137,12 @@ def _low_and_high(operation: Operation, value: float) -> tuple[float, float]:
     return low, math.inf if operation.kind == "floor" else value
 
 
-def _raw_bound(trait: str, block: int, value: float, unit: Unit, registry: VectorRegistry) -> float:
-    """Returns a bound as a projection."""
+def raw_bound(trait: str, block: int, value: float, unit: Unit, registry: VectorRegistry) -> float:
+    """Returns a bound as a projection.
+
+    Raises:
+        InvalidArgumentError: It is a percentile of a vector that is not calibrated there.
+    """
     if unit == "raw":
         return value
     return registry.calibration(trait).at(block).bound(value)

@@ -98,6 +98,7 @@ def statistics(**changes: Any) -> EngineStatistics:
         "kv_tokens_retained": 50,
         "kv_tokens_total": 100,
         "steered_requests": {"sarcasm": 4},
+        "limits_reached": {"sarcasm": {"stop": 2}},
         "first_token_seconds": first.snapshot(),
         "between_tokens_seconds": between.snapshot(),
         "batch_rows": rows.snapshot(),
@@ -124,6 +125,7 @@ def test_counters_and_gauges_have_the_engine_s_values(
     assert families.value("persona_tokens_total", kind="reused") == 40
     assert families.value("persona_requests_total", outcome="cancelled") == 2
     assert families.value("persona_steered_requests_total", trait="sarcasm") == 4
+    assert families.value("persona_limits_reached_total", trait="sarcasm", action="stop") == 2
     assert all(metric.labels["model"] == "steered_qwen" for metric in families.metrics)
 
 
