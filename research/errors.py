@@ -9,6 +9,7 @@ from persona_research.definitions import TraitDefinitionError
 from persona_research.evaluation.trait_evaluation import EvaluationError
 from persona_research.extraction import ExtractionError
 from persona_research.judges.judge import JudgeError
+from persona_research.making import MakingError
 from persona_research.model import AnswerFailedError
 from persona_research.turns import AnswerSettingsError
 from triton_models.contract.errors import RequestError
@@ -27,6 +28,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     ExtractionError,
     JudgeError,
     KVCacheTooSmallError,
+    MakingError,
     ModelMissingError,
     RequestError,
     SettingsError,

@@ -13,6 +13,7 @@ from persona_client.cli import (
     evaluate_prompts,
     extract,
     generate,
+    make,
     status,
     sweep,
     upload,
@@ -34,6 +35,7 @@ traits_app = typer.Typer(invoke_without_command=True, callback=status.traits)
 traits_app.command("evaluate-prompts")(evaluate_prompts.evaluate_prompts)
 vectors_app.command("upload")(upload.upload)
 vectors_app.command("remove")(upload.remove)
+vectors_app.command("make")(make.make)
 vectors_app.command("extract")(extract.extract)
 vectors_app.command("calibrate")(calibrate.calibrate)
 vectors_app.command("evaluate")(evaluate.evaluate)

@@ -76,7 +76,7 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
             )
     report = write_evaluation(found, output)
     for path, trait in zip(paths, found.traits, strict=True):
-        say(_verdict(trait))
+        say(verdict(trait))
         if run.write and trait.choice.chosen is not None:
             write_vector(with_choice(trait, found.model, run.settings), path)
             say(f"  written to {path}")
@@ -101,7 +101,8 @@ def _check(run: EvaluationRun, paths: Sequence[Path], subjects: Sequence[Subject
             check_keeps_metadata(path, ", or leave out --write")
 
 
-def _verdict(trait: TraitEvaluation) -> str:
+def verdict(trait: TraitEvaluation) -> str:
+    """What was chosen for a trait, and how far it turns it, in a line."""
     chosen, curve = trait.choice.chosen, trait.chosen_curve
     if chosen is None or curve is None:
         return f"{trait.vector.trait_name}: no block turns it within the rule's limits"

@@ -67,7 +67,24 @@ def evaluate(
         evaluate_trait(model, judge, each.vector, each.definition, settings, store)
         for each in subjects
     )
-    found = Evaluation(model.name, judge.name, judge.scale, settings, traits)
+    return evaluation_of(model.name, judge, subjects, traits, settings, store, cross)
+
+
+def evaluation_of(
+    model: str,
+    judge: Judge,
+    subjects: Sequence[Subject],
+    traits: Sequence[TraitEvaluation],
+    settings: EvaluationSettings,
+    store: AnswerStore,
+    cross: bool,
+) -> Evaluation:
+    """Puts evaluations of single vectors together, and adds what each does to others' traits.
+
+    Raises:
+        JudgeError: The judge cannot judge.
+    """
+    found = Evaluation(model, judge.name, judge.scale, settings, tuple(traits))
     if not cross:
         return found
     chosen = [trait.choice.chosen for trait in traits if trait.choice.chosen is not None]

@@ -10,14 +10,16 @@ DOSES = (0.075, 0.15, 0.3, 0.45, 0.6)
 """What to add, as shares of the residual stream's norm: from hardly felt to mostly destructive."""
 
 
-def default_scalars(residual_shares: Sequence[float]) -> tuple[float, ...]:
-    """Scalars that reach from a small dose to too large a one, in both directions, and 0.
+def default_scalars(
+    residual_shares: Sequence[float], doses: Sequence[float] = DOSES
+) -> tuple[float, ...]:
+    """Scalars that reach from the first dose to the last, in both directions, and 0.
 
     Norms of vectors from different methods differ by factors of hundreds, so no fixed scalars suit
-    all. These are round multiples of about `DOSES` of the residual's norm at the median block.
+    all. These are round multiples of about `doses` of the residual's norm at the median block.
     """
-    step = _round(DOSES[0] / median(residual_shares))
-    positive = [round(dose / DOSES[0]) * step for dose in DOSES]
+    step = _round(doses[0] / median(residual_shares))
+    positive = [round(dose / doses[0]) * step for dose in doses]
     # 12 digits take away what multiplying a decimal leaves behind.
     rising = [float(f"{scalar:.12g}") for scalar in positive]
     return (*(-scalar for scalar in reversed(rising)), 0.0, *rising)

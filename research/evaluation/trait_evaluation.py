@@ -18,7 +18,7 @@ from persona_research.evaluation.conditions import (
     unsteered_losses,
 )
 from persona_research.evaluation.doses import DoseCurve, MeasuredAnswer, residual_share, summarise
-from persona_research.evaluation.grid import default_scalars
+from persona_research.evaluation.grid import DOSES, default_scalars
 from persona_research.evaluation.repetition import repetition
 from persona_research.judges import Judge, Scale
 from persona_research.model import Answer, ResearchModel
@@ -37,7 +37,8 @@ class EvaluationSettings:
     """How to evaluate.
 
     Attributes:
-        scalars: The scalars to try, 0 added if missing; empty chooses them by the vector's norms.
+        scalars: The scalars to try, 0 added if missing; empty chooses them by the vector's norms,
+            so that they add about `doses`, shares of the residual stream's norm.
         blocks: The blocks to try, each alone: all that the vector has or these; or `selected`, the
             selected blocks, together only.
         questions: How many of the definition's questions to ask, from the first; 0 asks all.
@@ -48,6 +49,7 @@ class EvaluationSettings:
     questions: int = 0
     sampling: EvaluationSampling = field(default_factory=EvaluationSampling)
     rule: ChoiceRule = field(default_factory=ChoiceRule)
+    doses: tuple[float, ...] = DOSES
 
 
 MeasuredAnswers = Mapping[Condition, Sequence[MeasuredAnswer]]
@@ -114,7 +116,9 @@ def evaluate_trait(
     answers = answer([UNSTEERED, for_trait, for_opposite], "unsteered answers")
     residual_norms = _residual_norms(model, answers[UNSTEERED], vector)
     shares = {blocks: residual_share(vector, blocks, residual_norms) for blocks in curves_blocks}
-    scalars = sorted({0.0, *(settings.scalars or default_scalars(list(shares.values())))})
+    scalars = sorted(
+        {0.0, *(settings.scalars or default_scalars(list(shares.values()), settings.doses))}
+    )
     steered = {
         (blocks, scalar): Condition(blocks, scalar) if scalar else UNSTEERED
         for blocks in curves_blocks

@@ -81,7 +81,7 @@ def persona(live: Stack, key: str, *arguments: str) -> subprocess.CompletedProce
         live.settings.gateway_url,
     ]
     environment = {**os.environ, "PERSONA_API_KEY": key}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def test_a_file_takes_effect_when_it_is_added_changed_broken_and_removed(
@@ -227,3 +227,22 @@ def test_the_command_line_uploads_and_removes(live: Stack, client: PersonaClient
     assert "the API key is not valid" in refused.stderr
     assert persona(live, KEY, "vectors", "remove", "x").returncode == 0
     assert "x" not in client.traits()
+
+
+def test_vectors_that_are_made_are_loaded_at_the_end(
+    live: Stack, client: PersonaClient, folder: Path, tmp_path: Path
+) -> None:
+    definition = json.loads((DATA_ROOT / "prompts/flattery_trait.json").read_text())
+    few = {key: definition[key][:3] for key in ("positive_prompts", "negative_prompts")}
+    (tmp_path / "manners_trait.json").write_text(
+        json.dumps(definition | few | {"trait_name": "manners"})
+    )
+    options = ["--max-tokens", "40", "--neutral-questions", "0", "--threads", "1"]
+    folders = ["--prompts", str(tmp_path), "--output", str(tmp_path), "--runs", str(tmp_path)]
+    done = persona(live, KEY, "vectors", "make", *options, *folders)
+    assert done.returncode == 0, done.stderr
+    assert "manners: loaded by the server" in done.stdout
+    trait = client.trait("manners")
+    assert (trait.recommended_range, trait.calibrated) != (None, False)
+    assert answer(client, "manners") != client.baseline(PROMPT, **GREEDY).response
+    client.delete_trait("manners")
