@@ -24,13 +24,15 @@ from tests.e2e.conftest import ONE_THREAD, START_SECONDS
 from tests.e2e.waiting import eventually
 from triton_models.settings import DEMO_MODEL_FOLDER
 
+KEY = "persona_" + "k" * 40
+
 
 class Launcher:
     """`python -m launcher` as a process, with its output in a file."""
 
     def __init__(self, settings: StackSettings, **environment: str) -> None:
         self.settings = settings
-        self.output = settings.run_folder / "output.txt"
+        self.output = settings.run_folder / f"output-{time.monotonic_ns()}.txt"
         variables = {
             "HOST": settings.gateway_host,
             "PORT": str(settings.gateway_port),
@@ -100,14 +102,37 @@ def shared_memory_of(record: RunRecord) -> list[Path]:
     return list(SHARED_MEMORY.glob(f"{record.shared_memory_prefix}*"))
 
 
-def test_it_serves_and_ctrl_c_leaves_nothing_behind(launcher: Launcher) -> None:
+def test_it_says_what_it_does_serves_and_leaves_nothing_behind_on_ctrl_c(
+    launcher: Launcher,
+) -> None:
+    status_url = launcher.settings.status_url
+
+    def state() -> str:
+        try:
+            return str(httpx.get(f"{status_url}/status").json()["state"])
+        except httpx.TransportError:
+            return ""
+
+    assert eventually(lambda: state() == "starting")
+    assert httpx.get(f"{status_url}/ready").status_code == 503
+    assert httpx.get(f"{status_url}/live").status_code == 200
     record = launcher.wait_until_ready()
+    assert httpx.get(f"{status_url}/ready").status_code == 200
+
     url = launcher.settings.gateway_url
     assert url in launcher.text()
     body = {"prompt": "Hello there", "trait": "sarcasm", "scalar": 1.0, "max_tokens": 5}
     assert httpx.post(f"{url}/api/v1/generate", json=body).json()["success"]
     assert processes_of(record)
     assert shared_memory_of(record)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{launcher.settings.http_url}/v2/health/live")
+    assert "Triton HTTP   off (TRITON_HTTP=true turns it on)" in launcher.text()
+    assert "for all programs on this machine, without API keys or policy" in launcher.text()
+
+    second = Launcher(launcher.settings)
+    assert f"it is running already (process {launcher.process.pid}," in second.refusal()
+    assert httpx.get(f"{url}/health").status_code == 200
 
     launcher.process.send_signal(signal.SIGINT)
     assert launcher.process.wait(60) == 0
@@ -117,87 +142,51 @@ def test_it_serves_and_ctrl_c_leaves_nothing_behind(launcher: Launcher) -> None:
     assert not (launcher.settings.run_folder / "stack.json").exists()
 
 
-def test_triton_s_http_port_is_closed_and_what_its_grpc_port_leaves_open_is_said(
-    launcher: Launcher,
-) -> None:
-    launcher.wait_until_ready()
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{launcher.settings.http_url}/v2/health/live")
-    assert "Triton HTTP   off (TRITON_HTTP=true turns it on)" in launcher.text()
-    assert "for all programs on this machine, without API keys or policy" in launcher.text()
-
-
-def test_nobody_generates_past_keys_and_policy_without_a_secret(settings: StackSettings) -> None:
-    policy = str(ROOT / "deploy" / "policy.example.json")
-    key = "persona_" + "k" * 40
-    entry = {"name": "a", "role": "user", "sha256": hashlib.sha256(key.encode()).hexdigest()}
+@pytest.fixture(scope="module")
+def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """One with a key, a policy and Triton's HTTP port, which the last of its tests kills."""
+    entry = {"name": "a", "role": "user", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}
     launcher = Launcher(
-        settings, TRITON_HTTP="true", POLICY_FILE=policy, API_KEYS=json.dumps([entry])
+        loopback_settings(tmp_path_factory.mktemp("run"), START_SECONDS),
+        TRITON_HTTP="true",
+        POLICY_FILE=str(ROOT / "deploy" / "policy.example.json"),
+        API_KEYS=json.dumps([entry]),
     )
     try:
         launcher.wait_until_ready()
-        assert "for all programs on this machine with TRITON_ACCESS_KEY)" in launcher.text()
-        assert "web pages" not in launcher.text()
-        body = {"text_input": "Hi", "max_tokens": 1}
-        refused = httpx.post(f"{settings.http_url}/v2/models/persona/generate", json=body)
-        assert refused.status_code == 403
-        answer = httpx.post(
-            f"{settings.gateway_url}/api/v1/generate/baseline",
-            json={"prompt": "Hi", "max_tokens": 1},
-            headers={"X-API-Key": key},
-            timeout=60,
-        )
-        assert answer.status_code == 200
+        yield launcher
     finally:
         launcher.stop()
 
 
-def test_the_supervisor_tells_its_state_from_the_first_moment_on(launcher: Launcher) -> None:
-    url = launcher.settings.status_url
+def test_nobody_generates_past_keys_and_policy_without_a_secret(protected: Launcher) -> None:
+    settings = protected.settings
+    assert "for all programs on this machine with TRITON_ACCESS_KEY)" in protected.text()
+    assert "web pages" not in protected.text()
+    body = {"text_input": "Hi", "max_tokens": 1}
+    refused = httpx.post(f"{settings.http_url}/v2/models/persona/generate", json=body)
+    assert refused.status_code == 403
+    answer = httpx.post(
+        f"{settings.gateway_url}/api/v1/generate/baseline",
+        json={"prompt": "Hi", "max_tokens": 1},
+        headers={"X-API-Key": KEY},
+        timeout=60,
+    )
+    assert answer.status_code == 200
 
-    def state() -> str:
-        try:
-            return str(httpx.get(f"{url}/status").json()["state"])
-        except httpx.TransportError:
-            return ""
 
-    assert eventually(lambda: state() == "starting")
-    assert httpx.get(f"{url}/ready").status_code == 503
-    assert httpx.get(f"{url}/live").status_code == 200
-    launcher.wait_until_ready()
-    assert httpx.get(f"{url}/ready").status_code == 200
-
-
-def test_a_control_key_that_cannot_be_used_is_refused_and_not_shown(
-    settings: StackSettings,
+def test_one_after_a_killed_one_cleans_up_and_starts_again_what_dies_but_not_for_ever(
+    protected: Launcher,
 ) -> None:
-    refusal = Launcher(settings, TRITON_CONTROL_KEY="a:b").refusal()
-    assert "TRITON_CONTROL_KEY cannot be used: use 16 to 256" in refusal
-    assert "a:b" not in refusal
-
-
-def test_a_second_one_is_refused_and_one_after_a_killed_one_cleans_up(launcher: Launcher) -> None:
-    record = launcher.wait_until_ready()
-    second = Launcher(launcher.settings)
-    assert f"it is running already (process {launcher.process.pid}," in second.refusal()
-    assert httpx.get(f"{launcher.settings.gateway_url}/health").status_code == 200
-
-    launcher.process.kill()
-    launcher.process.wait()
-    third = Launcher(launcher.settings)
-    try:
-        third.wait_until_ready()
-        assert processes_of(record) == []
-        assert shared_memory_of(record) == []
-    finally:
-        third.stop()
-    assert third.process.returncode == 0
-
-
-def test_what_dies_is_started_again_but_not_for_ever(settings: StackSettings) -> None:
+    left = protected.record()
+    protected.process.kill()
+    protected.process.wait()
+    settings = protected.settings
     launcher = Launcher(settings, RESTART_BUDGET="1")
     try:
         record = launcher.wait_until_ready()
+        assert processes_of(left) == []
+        assert shared_memory_of(left) == []
         url = f"{settings.gateway_url}/health/ready"
 
         def is_ready() -> bool:
@@ -226,6 +215,14 @@ def test_what_dies_is_started_again_but_not_for_ever(settings: StackSettings) ->
         assert shared_memory_of(record) == []
     finally:
         launcher.stop()
+
+
+def test_a_control_key_that_cannot_be_used_is_refused_and_not_shown(
+    settings: StackSettings,
+) -> None:
+    refusal = Launcher(settings, TRITON_CONTROL_KEY="a:b").refusal()
+    assert "TRITON_CONTROL_KEY cannot be used: use 16 to 256" in refusal
+    assert "a:b" not in refusal
 
 
 def test_a_taken_port_is_refused_with_its_remedy(settings: StackSettings) -> None:
