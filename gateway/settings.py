@@ -172,4 +172,4 @@ class Settings(Variables):
     @property
     def shown_model_name(self) -> str:
         """The model's name as users see it."""
-        return self.model_name or shared.DEMO_MODEL
+        return shared.shown_name(self.model_name)

@@ -18,6 +18,7 @@ from pathlib import Path
 from launcher.errors import LaunchError
 from launcher.processes import SHARED_MEMORY
 from launcher.settings import ROOT, Preparations
+from triton_models.settings import DEMO
 
 _SET_NO_NEW_PRIVILEGES = 38
 _MIN_SHARED_MEMORY_MIB = 256
@@ -109,7 +110,7 @@ def _check_readable(variable: str, folder: Path, holds: str) -> None:
 
 
 def _fetch_model(name: str) -> None:
-    if not name or Path(name).is_dir():
+    if name == DEMO or Path(name).is_dir():
         return
     command = [sys.executable, str(ROOT / "scripts" / "download_models.py"), name]
     if subprocess.run(command, check=False).returncode:

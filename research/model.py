@@ -33,7 +33,7 @@ from triton_models.engine.sequence import Sequence as EngineSequence
 from triton_models.model.folder import find_model
 from triton_models.model.loading import LoadedModel
 from triton_models.model.weights_hash import weights_sha256
-from triton_models.settings import ServerSettings
+from triton_models.settings import DEMO, ServerSettings
 from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_piece import PromptPiece, token_ids
 from triton_models.vectors.calibration import ModelIdentity
@@ -134,7 +134,7 @@ class ResearchModel:
         """
         settings = ServerSettings.read().model_copy(
             update={
-                "model_name": model or "",
+                "model_name": model or DEMO,
                 "device": device,
                 "dtype": dtype or "auto",
                 "threads": threads,

@@ -14,7 +14,10 @@ from triton_models.variables import Flag, Variables, variable
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = REPOSITORY_ROOT / "data"
+DEMO = "demo"
+"""What `MODEL_NAME` calls the demo model."""
 DEMO_MODEL = "persona-demo"
+"""What users and vector files call it."""
 DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 """The hub model that examples and downloads use by default; its licence is Apache 2.0."""
 DEMO_MODEL_FOLDER = DATA_ROOT / "models" / "demo"
@@ -37,8 +40,8 @@ TritonSecret = Annotated[SecretStr, AfterValidator(_usable)]
 
 # The variables that several programs read. Those whose default depends on the program are partial.
 MODEL_NAME = variable(
-    "",
-    "the model, a hub id or a folder; without one it is the demo model that comes with the project",
+    DEMO,
+    "the model: a hub id, a folder, or `demo` for the demo model that comes with the project",
     name="MODEL_NAME",
 )
 MODEL_CACHE_DIR = variable(DATA_ROOT / "models", "the folder of hub models", name="MODEL_CACHE_DIR")
@@ -89,6 +92,13 @@ TRITON_ACCESS_KEY = variable(
     "needs it ([security.md](security.md#tritons-ports))",
     name=control.ACCESS_VARIABLE,
 )
+
+
+def shown_name(model: str) -> str:
+    """Returns the name that users see of what `MODEL_NAME` says; never a folder's path."""
+    if model == DEMO:
+        return DEMO_MODEL
+    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 class ServerSettings(Variables):
@@ -176,7 +186,5 @@ class ServerSettings(Variables):
 
     @property
     def shown_model_name(self) -> str:
-        """The model's name as users see it; never the path of a folder."""
-        if Path(self.model_name).is_dir():
-            return Path(self.model_name).resolve().name if self.model_name else DEMO_MODEL
-        return self.model_name
+        """The model's name as users see it."""
+        return shown_name(self.model_name)

@@ -15,7 +15,7 @@ import typer
 from persona_client.cli import exits
 
 Model = Annotated[
-    str | None, typer.Option(help="Folder or hub id of a Qwen2.5; none: the demo model.")
+    str | None, typer.Option(help="Folder or hub id of a model; none: the demo model.")
 ]
 Prompts = Annotated[
     Path | None, typer.Option(help="Folder of trait definitions; none: data/prompts.")

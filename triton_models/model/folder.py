@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from triton_models.model.architecture import read_architecture, weight_files
 from triton_models.model.errors import ModelMissingError, UnsupportedModelError
-from triton_models.settings import DEFAULT_MODEL, DEMO_MODEL_FOLDER, ServerSettings
+from triton_models.settings import DEFAULT_MODEL, DEMO, DEMO_MODEL_FOLDER, ServerSettings
 from triton_models.text.token_bytes import is_byte_level
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
@@ -37,7 +37,7 @@ def find_model(settings: ServerSettings) -> Path:
 
 def _locate(settings: ServerSettings) -> Path:
     name = settings.model_name
-    if not name:
+    if name == DEMO:
         if not DEMO_MODEL_FOLDER.is_dir():
             raise ModelMissingError(
                 "the demo model is missing from data/models/demo: restore it with "
@@ -65,8 +65,8 @@ def _locate(settings: ServerSettings) -> Path:
         at = f" at {settings.model_revision}" if settings.model_revision else ""
         raise ModelMissingError(
             f"the model {settings.shown_model_name}{at} is neither a folder nor in "
-            f"{settings.model_cache}: fetch it with '{_download_command(settings)}', or name none, "
-            "by MODEL_NAME or --model, for the demo model"
+            f"{settings.model_cache}: fetch it with '{_download_command(settings)}', or take "
+            "the demo model: MODEL_NAME or --model is then demo"
         ) from error
 
 

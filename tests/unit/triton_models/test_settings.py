@@ -28,6 +28,13 @@ def test_without_variables_the_demo_model_is_served_with_the_documented_defaults
     assert settings.defaults.max_tokens == 200
 
 
+def test_a_model_s_name_is_the_demo_s_a_folder_s_or_the_hub_s(tmp_path: Path) -> None:
+    named = {"demo": DEMO_MODEL, "": DEMO_MODEL, str(tmp_path): tmp_path.name, "a/b": "a/b"}
+    for value, name in named.items():
+        assert ServerSettings.read({"MODEL_NAME": value}).shown_model_name == name
+    assert find_model(ServerSettings.read({"MODEL_NAME": "demo"})) == DEMO_MODEL_FOLDER
+
+
 def test_the_engine_logs_as_the_gateway_does() -> None:
     settings = ServerSettings.read({"LOG_LEVEL": "debug", "LOG_FORMAT": "json"})
     assert (settings.log_level, settings.log_format) == ("DEBUG", "json")
