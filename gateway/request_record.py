@@ -103,6 +103,7 @@ class GenerationRecord:
         newest_token: When the newest token came, by the monotonic clock.
         ended_ns: When its last response came, or it was given up, by the wall clock.
         finish_reason: Why it ended, if the model server said.
+        limits_reached: Which limits it reached, if the model server said.
         phases: How many seconds the engine had it in each phase, if it said.
         given_up: Whether nobody wanted its end any more.
     """
@@ -126,6 +127,7 @@ class GenerationRecord:
     reused_tokens: int = 0
     tokens: int = 0
     finish_reason: str = ""
+    limits_reached: Sequence[Mapping[str, Any]] = ()
     phases: Mapping[str, float] = field(default_factory=dict)
     error: GatewayError | None = None
     given_up: bool = False

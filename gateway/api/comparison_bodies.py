@@ -21,8 +21,10 @@ from gateway.api.request_bodies import BaselineRequest
 from gateway.api.response_bodies import (
     CalibratedReadouts,
     ConditionMet,
+    LimitsReached,
     PromptLogprobs,
     TokenLogprob,
+    WhatIsEnforced,
 )
 from gateway.api.steering_fields import (
     SteeredTrait,
@@ -220,7 +222,7 @@ class OneAnswer(BaseModel):
     success: bool
     response: str = Field(description="The text; of a failed answer, as far as it came.")
     tokens_generated: int
-    finish_reason: str = Field(description="`stop`, `length`, or `error` for a failed answer.")
+    finish_reason: str = Field(description="As of any answer, or `error` for a failed one.")
     prompt_tokens: int
     reused_tokens: int
     logprobs: list[TokenLogprob] | None = Field(
@@ -236,6 +238,8 @@ class OneAnswer(BaseModel):
     condition: ConditionMet | None = Field(
         default=None, exclude_if=is_none, description="Only if the steering has `when`."
     )
+    limits_reached: LimitsReached = []
+    enforced: WhatIsEnforced = None
     warnings: list[str] = Field(description="What to know about the steering.")
     error: str | None = Field(description="Why it failed.")
     code: str | None = Field(

@@ -103,7 +103,7 @@ def steering_inputs(steering: SteeringFields) -> dict[str, list[Any]]:
     """
     traits = steering.placed_traits
     document = steering.model_dump(
-        include={"operations", "when", "window"}, exclude_none=True, by_alias=True
+        include={"operations", "when", "window", "limits"}, exclude_none=True, by_alias=True
     )
     inputs: dict[str, list[Any]] = {}
     if traits and all(_place(each) == _place(traits[0]) for each in traits):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from gateway.api.field_types import is_empty, is_none
-from gateway.api.steering_fields import SteeringFields
+from gateway.api.steering_fields import Limit, Operation, SteeringFields
 
 
 class LikelyToken(TypedDict):
@@ -91,6 +91,41 @@ class ConditionMet(BaseModel):
     met: int = Field(description="How many of these met it, and were steered.")
 
 
+class LimitReached(Limit):
+    """A limit that the answer has reached."""
+
+    enforced: bool = Field(description="Whether it is the policy's, and not the request's.")
+    bound: float = Field(description="The bound as a projection, whatever its unit.")
+    projection: float = Field(description="The projection that was beyond it.")
+    token: int = Field(description="The token of the answer, from 0, that it was reached with.")
+
+
+class Enforced(BaseModel):
+    """What the policy has added to the request."""
+
+    operations: list[Operation]
+    limits: list[Limit]
+
+
+LimitsReached = Annotated[
+    list[LimitReached],
+    Field(
+        exclude_if=is_empty,
+        description="Only if there are any: limits that the answer has reached, in that order.",
+    ),
+]
+WhatIsEnforced = Annotated[
+    Enforced | None,
+    Field(
+        exclude_if=is_none,
+        description=(
+            "Only if the policy adds anything: what applies after the request's own steering, "
+            "whatever that says."
+        ),
+    ),
+]
+
+
 class GenerateResponse(BaseModel):
     """An answer; also the data of a `done` event."""
 
@@ -123,7 +158,9 @@ class GenerateResponse(BaseModel):
     )
     tokens_generated: int = Field(description="How many tokens the answer has.")
     error: str | None = None
-    finish_reason: str = Field(description="`stop` at a natural end, `length` at max_tokens.")
+    finish_reason: str = Field(
+        description="`stop` at a natural end, `length` at max_tokens, `trait_limit` at a limit."
+    )
     prompt_tokens: int
     reused_tokens: int = Field(
         default=0,
@@ -146,6 +183,8 @@ class GenerateResponse(BaseModel):
     condition: ConditionMet | None = Field(
         default=None, exclude_if=is_none, description="Only if the steering has `when`."
     )
+    limits_reached: LimitsReached = []
+    enforced: WhatIsEnforced = None
     warnings: list[str] = Field(
         default_factory=list,
         exclude_if=is_empty,

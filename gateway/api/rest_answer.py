@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.api.field_names import BODY_NAMES, renamed
-from gateway.api.response_bodies import ConditionMet, GenerateResponse
+from gateway.api.response_bodies import ConditionMet, Enforced, GenerateResponse, LimitReached
 from gateway.api.steering_fields import SteeringFields
 from gateway.errors import GatewayError, InvalidRequestError
 from gateway.generation.generation import Generation
@@ -109,6 +109,8 @@ class RestAnswer:
             readouts=answer.readouts,
             calibrated_readouts=answer.calibrated_readouts,
             condition=None if condition is None else ConditionMet(**condition),
+            limits_reached=[LimitReached(**each) for each in answer.limits_reached],
+            enforced=None if answer.enforced is None else Enforced(**answer.enforced),
             warnings=list(answer.warnings),
         )
 

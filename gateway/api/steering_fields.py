@@ -21,7 +21,13 @@ from gateway.api.field_types import (
     is_none,
     shown_range,
 )
-from triton_models.contract.steering import MAX_OPERATIONS, MAX_TRAITS, Unit
+from triton_models.contract.steering import (
+    MAX_LIMITS,
+    MAX_OPERATIONS,
+    MAX_TRAITS,
+    LimitAction,
+    Unit,
+)
 
 SteeredTrait = Annotated[
     TraitName, Field(min_length=1, description="The trait; see `/api/v1/traits`.")
@@ -53,6 +59,7 @@ EXAMPLE_OPERATIONS: JsonValue = {
     ],
     "when": {"trait": "sarcasm", "below": 40.0},
     "window": {"from": 0, "to": 40, "fade": 10},
+    "limits": [{"trait": "maliciousness", "above": 40.0, "over": 3}],
 }
 
 _ABLATES: JsonValue = {
@@ -62,11 +69,11 @@ _BOUNDS: JsonValue = {
     "properties": {"kind": {"not": {"const": "ablate"}}, "value": {"type": "number"}},
     "required": ["value"],
 }
-NOTHING = "there is nothing to steer by: give traits, operations, or both"
+NOTHING = "there is nothing to steer by: give traits, operations or limits"
 
 STEERS: list[JsonValue] = [
     {"properties": {name: {"type": "array", "minItems": 1}}, "required": [name]}
-    for name in ("traits", "operations")
+    for name in ("traits", "operations", "limits")
 ]
 """The documentation of what there is to steer by."""
 
@@ -137,8 +144,8 @@ class Operation(BaseModel):
         return f"{self.kind} {self.trait} {_bound(self.value, self.unit)}"
 
 
-class Condition(BaseModel):
-    """What a token's own projection must be, before it is steered, for it to be steered."""
+class _Threshold(BaseModel):
+    """What a trait's projection is compared with."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"oneOf": _ONE_BOUND})
 
@@ -146,6 +153,20 @@ class Condition(BaseModel):
     above: Float32 | None = Field(default=None, exclude_if=is_none)
     below: Float32 | None = Field(default=None, exclude_if=is_none)
     unit: OptionalUnit = Field(default=None, exclude_if=is_none)
+
+    @property
+    def words(self) -> str:
+        """The trait and its bound."""
+        bounds = (("above", self.above), ("below", self.below))
+        words = [
+            f"{name} {_bound(value, self.unit)}" for name, value in bounds if value is not None
+        ]
+        return f"{self.trait} {' '.join(words)}"
+
+
+class Condition(_Threshold):
+    """What a token's own projection must be, before it is steered, for it to be steered."""
+
     layer: Int32 | None = Field(
         default=None,
         exclude_if=is_none,
@@ -159,11 +180,38 @@ class Condition(BaseModel):
     @property
     def title(self) -> str:
         """It, in words."""
-        bounds = (("above", self.above), ("below", self.below))
-        words = [
-            f"{name} {_bound(value, self.unit)}" for name, value in bounds if value is not None
-        ]
-        return f"when {self.trait} {' '.join(words)}"
+        return f"when {self.words}"
+
+
+class Limit(_Threshold):
+    """What ends the answer, or is reported: steered tokens that are beyond a bound."""
+
+    layer: Int32 | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description=(
+            "The decoder block, from 0, whose output is looked at. Default: the last that the "
+            "vector selects."
+        ),
+        json_schema_extra=shown_range(0),
+    )
+    over: Int32 | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="How many tokens in a row must be beyond the bound. Default: 1.",
+        json_schema_extra=shown_range(1),
+    )
+    action: LimitAction | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="Whether the answer ends then, or goes on and says so. Default: stop.",
+    )
+
+    @property
+    def title(self) -> str:
+        """It, in words."""
+        over = "" if (self.over or 1) == 1 else f" for {self.over} tokens"
+        return f"{self.action or 'stop'} at {self.words}{over}"
 
 
 class Window(BaseModel):
@@ -199,7 +247,7 @@ class Window(BaseModel):
 
 
 class SteeringFields(BaseModel):
-    """What to add to the hidden states, how to bound them, when and where."""
+    """What to add to the hidden states, how to bound them, when and where, and when to stop."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -235,6 +283,13 @@ class SteeringFields(BaseModel):
         exclude_if=is_none,
         description="Which tokens of the answer to steer. Default: all.",
     )
+    limits: list[Limit] = Field(
+        default=[],
+        exclude_if=is_empty,
+        fail_fast=True,
+        max_length=MAX_LIMITS,
+        description="What ends the answer, or is reported with it.",
+    )
 
     @property
     def title(self) -> str:
@@ -242,17 +297,19 @@ class SteeringFields(BaseModel):
         words = [f"{each.name} {each.scalar:+g}" for each in self.traits]
         words += [each.title for each in self.operations]
         words += [each.title for each in (self.when, self.window) if each is not None]
+        words += [each.title for each in self.limits]
         return ", ".join(words)
 
     @property
     def steers(self) -> bool:
-        """Whether there is anything to steer by."""
-        return bool(self.traits or self.operations)
+        """Whether there is anything to steer by, or to look at."""
+        return bool(self.traits or self.operations or self.limits)
 
     @property
     def named_traits(self) -> set[str]:
         """The traits that it names anywhere."""
         names = {each.name for each in self.traits} | {each.trait for each in self.operations}
+        names |= {each.trait for each in self.limits}
         return names if self.when is None else names | {self.when.trait}
 
     @property

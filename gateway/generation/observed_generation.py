@@ -82,6 +82,7 @@ class ObservedGeneration:
             record.answer += chunk.text
         if chunk.finish_reason:
             record.finish_reason = chunk.finish_reason
+            record.limits_reached = chunk.limits_reached
             record.phases = chunk.timings
             record.ended_ns = time.time_ns()
 

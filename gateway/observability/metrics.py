@@ -93,6 +93,11 @@ class GatewayMetrics(Observer):
             "Generations that gave a token steered by a trait: a scalar other than 0, or a bound.",
             ("trait",),
         )
+        self._limits_reached = counter(
+            "persona_gateway_limits_reached",
+            "Limits that answers reached: the requests' own and the policy's.",
+            ("trait", "action"),
+        )
         self._triton_failures = counter(
             "persona_gateway_triton_failures",
             "Calls of Triton that failed: generations, and questions such as probes and stops.",
@@ -173,6 +178,8 @@ class GatewayMetrics(Observer):
         """Counts a generation that ended."""
         self._in_flight.labels(str(generation.streamed).lower()).dec()
         self._generations.labels(generation.outcome).inc()
+        for each in generation.limits_reached:
+            self._limits_reached.labels(self._trait_label(each["trait"]), each["action"]).inc()
         if generation.error is not None:
             self.triton_failed("generate", generation.error)
 

@@ -67,8 +67,8 @@ class AuditLog(Observer):
             handler.close()
 
     def generation_ended(self, generation: GenerationRecord) -> None:
-        """Writes down a generation that was steered."""
-        if not generation.steering and not generation.operations:
+        """Writes down a generation that was steered, or reached a limit."""
+        if not (generation.steering or generation.operations or generation.limits_reached):
             return
         fields: dict[str, Any] = {
             **_steering(generation.steering, generation.parameters),
@@ -78,6 +78,8 @@ class AuditLog(Observer):
             "tokens": generation.tokens,
             "triton_id": generation.triton_id,
         }
+        if generation.limits_reached:
+            fields["limits_reached"] = generation.limits_reached
         if generation.error is not None:
             fields["code"] = generation.error.code
         if self.wants_text:

@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 from gateway.api.openai.steering_report import steering_report
 from triton_models.grpc_messages import TritonChunk
 
+_FINISH_REASONS = {"trait_limit": "content_filter"}
+"""What OpenAI calls why an answer ended, where the name is another."""
+
 
 class ChoiceFormat(ABC):
     """One of a completion's answers.
@@ -60,7 +63,7 @@ class ChoiceFormat(ABC):
             "index": self.index,
             **content,
             "logprobs": logprobs if self.logprobs else None,
-            "finish_reason": chunk.finish_reason or None,
+            "finish_reason": _FINISH_REASONS.get(chunk.finish_reason, chunk.finish_reason) or None,
             **steering_report(chunk),
         }
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from gateway.api.openai.response_output import Change, ResponseOutput
+from gateway.api.openai.response_output import CUT_SHORT, Change, ResponseOutput
 from gateway.api.openai.response_requests import ResponseRequest
 from gateway.api.openai.steering_report import steering_report
 from gateway.ensemble_request import EnsembleRequest
@@ -93,10 +93,10 @@ class ResponseAnswer:
     def _ended(self) -> dict[str, Any]:
         """Returns the response to an answer that has come to an end of its own."""
         answer = self._generation.answer
-        is_cut = answer.finish_reason == "length"
+        cut = CUT_SHORT.get(answer.finish_reason)
         return {
-            **self._response("incomplete" if is_cut else "completed"),
-            "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
+            **self._response("incomplete" if cut else "completed"),
+            "incomplete_details": {"reason": cut} if cut else None,
             "output": self._output.items,
             "usage": _usage(answer),
             **steering_report(answer),

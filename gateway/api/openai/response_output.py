@@ -9,6 +9,9 @@ from typing import Any
 from gateway.api.openai.tool_call_stream import ParsedCall, ToolCallStream
 from triton_models.grpc_messages import TritonChunk
 
+CUT_SHORT = {"length": "max_output_tokens", "trait_limit": "content_filter"}
+"""What OpenAI calls why an answer is incomplete, by why it ended."""
+
 Change = tuple[str, Mapping[str, Any]]
 """What happened: an event's name, without the `response.` before it, and its fields."""
 
@@ -43,7 +46,8 @@ class ResponseOutput:
         if chunk.finish_reason:
             if self._logprobs or not self.items:
                 yield from self._add("")
-            yield from self._close("incomplete" if chunk.finish_reason == "length" else "completed")
+            is_cut = chunk.finish_reason in CUT_SHORT
+            yield from self._close("incomplete" if is_cut else "completed")
 
     def _add(self, text: str) -> Iterator[Change]:
         """Adds text to the message that grows, or to a new one."""

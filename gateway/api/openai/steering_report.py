@@ -16,6 +16,10 @@ def steering_report(answer: TritonChunk) -> dict[str, Any]:
         said["calibrated_readouts"] = answer.calibrated_readouts
     if answer.condition is not None:
         said["condition"] = answer.condition
+    if answer.limits_reached:
+        said["limits_reached"] = list(answer.limits_reached)
+    if answer.enforced is not None:
+        said["enforced"] = answer.enforced
     if answer.warnings:
         said["warnings"] = list(answer.warnings)
     return {"steering": said} if said else {}
