@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,9 @@ from triton_models.contract.request import (
     GenerationRequest,
     parse_generation_request,
 )
+from triton_models.contract.steering import Enforced
 from triton_models.contract.steering_document import parse_steering
+from triton_models.contract.steering_report import enforced_json
 from triton_models.contract.tensors import Values
 
 
@@ -50,6 +53,18 @@ class EnsembleRequest:
         except InvalidArgumentError as error:
             raise UnprocessableError(error.message) from error
         return EnsembleRequest({**self.values, **inputs}, replace(self.parsed, steering=steering))
+
+    def enforcing(self, enforced: Enforced) -> EnsembleRequest:
+        """Returns the same request with what a policy adds to its steering."""
+        if not enforced:
+            return self
+        document = json.loads(next(iter(self.values.get("steering", ())), "{}"))
+        document["enforced"] = enforced_json(enforced)
+        steering = replace(self.parsed.steering, enforced=enforced)
+        return EnsembleRequest(
+            {**self.values, "steering": [json.dumps(document, ensure_ascii=False)]},
+            replace(self.parsed, steering=steering),
+        )
 
     def seeded(self, seed: int) -> EnsembleRequest:
         """Returns the same request with another seed, from 0 to 2**64 - 1."""

@@ -29,7 +29,7 @@ _CLOSE_PATIENCE = 3.0
 
 
 class Dispatcher:
-    """Sends generations that `admit` lets pass, and questions, to the servers that work."""
+    """Sends generations as `admit` lets them pass, and questions, to the servers that work."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Dispatcher:
         max_open: int,
         metrics: GatewayMetrics,
         observers: Sequence[Observer],
-        admit: Callable[[RequestRecord | None, EnsembleRequest], None],
+        admit: Callable[[RequestRecord | None, EnsembleRequest], EnsembleRequest],
     ) -> None:
         self._servers = servers
         self._deadlines = deadlines
@@ -72,9 +72,8 @@ class Dispatcher:
         """
         asking = current_request.get()
         encoded: Encoded = {}
-        for request in requests:
-            self._admit(asking, request)
-        return [self._prepared(request, asking, encoded) for request in requests]
+        admitted = [self._admit(asking, request) for request in requests]
+        return [self._prepared(request, asking, encoded) for request in admitted]
 
     def _prepared(
         self, request: EnsembleRequest, asking: RequestRecord | None, encoded: Encoded

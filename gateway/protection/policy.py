@@ -1,17 +1,27 @@
-"""Which steering a role may ask for."""
+"""Which steering a role may ask for, and which it gets whatever it asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FiniteFloat, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+)
 
 from gateway.caller import Role
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import parse_json
-from triton_models.contract.steering import Operation, OperationKind
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.steering import Enforced, Limit, Operation, OperationKind
+from triton_models.contract.steering_document import parse_enforced
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:
@@ -42,14 +52,59 @@ class Rule(BaseModel):
     comment: str = ""
 
 
+def _as_enforced(value: Any, info: ValidationInfo) -> Enforced:
+    if value is None:
+        return Enforced()
+    try:
+        return parse_enforced(str(info.field_name), value)
+    except InvalidArgumentError as error:
+        raise ValueError(error.message) from None
+
+
+EnforcedOnRole = Annotated[Enforced, PlainValidator(_as_enforced)]
+"""Operations and limits as a request's `steering` has them; `null` is none."""
+
+
+class EnforcedByRole(BaseModel):
+    """What each role gets with every generation; every role has to be named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: EnforcedOnRole
+    admin: EnforcedOnRole
+    comment: str = ""
+
+
 class Policy(BaseModel):
-    """What may be done with which trait."""
+    """What may be done with which trait, and what is done for each role."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default: Rule
     traits: dict[str, Rule]
+    enforced: EnforcedByRole | None = None
     comment: str = ""
+
+    def enforced_on(self, role: Role) -> Enforced:
+        """Returns what a role gets with every generation."""
+        found: Enforced = getattr(self.enforced, role, Enforced())
+        return found
+
+    def warnings(self, traits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Returns what does not fit the traits that a model server describes."""
+        found = []
+        if unknown := ", ".join(sorted(self.traits.keys() - traits.keys())):
+            found.append(f"POLICY_FILE has rules for unknown traits: {unknown}")
+        for role in get_args(Role):
+            enforced = self.enforced_on(role)
+            bounds: tuple[Operation | Limit, ...] = (*enforced.operations, *enforced.limits)
+            for each in bounds:
+                if reason := _why_unenforceable(each, traits):
+                    found.append(
+                        f"POLICY_FILE has {each.trait!r} enforced on the role {role}, and the "
+                        f"model has {reason}: it generates nothing for that role"
+                    )
+        return list(dict.fromkeys(found))
 
     def check(self, role: Role, asked: EnsembleRequest) -> None:
         """Makes sure that a role may have a generation steered as it asks.
@@ -76,6 +131,15 @@ class Policy(BaseModel):
     def _span(self, role: Role, trait: str) -> Span:
         span: Span = getattr(self.traits.get(trait, self.default), role)
         return span
+
+
+def _why_unenforceable(each: Operation | Limit, traits: Mapping[str, Mapping[str, Any]]) -> str:
+    trait = traits.get(each.trait)
+    if trait is None:
+        return "no such trait"
+    if each.unit == "percentile" and not (trait.get("calibration") or {}).get("usable"):
+        return "no calibration of it"
+    return ""
 
 
 def _scalars(asked: EnsembleRequest) -> Iterator[tuple[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -46,21 +46,25 @@ class Protection:
         """Who must be told about requests and generations."""
         return [self.limiter, *([self._audit] if self._audit else [])]
 
-    def admit(self, request: RequestRecord | None, asked: EnsembleRequest) -> None:
+    def admit(self, request: RequestRecord | None, asked: EnsembleRequest) -> EnsembleRequest:
         """Makes sure that a generation may be started; all are, by way of this.
+
+        Returns:
+            What may be sent: the request with all that the policy enforces.
 
         Raises:
             SteeringRefusedError: The policy forbids it.
         """
         if self._policy is None:
-            return
-        caller = (request and request.caller) or NOBODY
+            return asked
+        policy, caller = self._policy.value, (request and request.caller) or NOBODY
         try:
-            self._policy.value.check(caller.role, asked)
+            policy.check(caller.role, asked)
         except SteeringRefusedError as error:
             if self._audit is not None:
                 self._audit.refused(request, asked, error)
             raise
+        return asked.enforcing(policy.enforced_on(caller.role))
 
     async def follow(self, noted: Callable[[int], None]) -> None:
         """Looks for changes of the files of keys and of the policy, until it is cancelled.
@@ -92,8 +96,11 @@ class Protection:
         if self._audit is not None:
             await asyncio.to_thread(self._audit.close)
 
-    def warnings(self, traits: Collection[str] | None = None) -> list[str]:
-        """Returns what whoever runs the gateway should know."""
+    def warnings(self, traits: Mapping[str, Mapping[str, Any]] | None = None) -> list[str]:
+        """Returns what whoever runs the gateway should know.
+
+        `traits` are those that a model server describes, if one does.
+        """
         settings = self._settings
         found = []
         if not self.keys.required and not _is_loopback(settings.host):
@@ -108,9 +115,8 @@ class Protection:
                 f"each of {settings.workers} workers counts rate limits for itself: set "
                 "RATE_LIMIT_STORAGE to a Redis"
             )
-        named = self._policy.value.traits.keys() if self._policy else set()
-        if traits is not None and (unknown := ", ".join(sorted(named - set(traits)))):
-            found.append(f"POLICY_FILE has rules for unknown traits: {unknown}")
+        if self._policy is not None and traits is not None:
+            found += self._policy.value.warnings(traits)
         return found
 
 

@@ -145,7 +145,7 @@ async def test_giving_a_server_up_ends_what_is_open_there() -> None:
 
 
 def client(servers: TritonServers, **changes: Any) -> Dispatcher:
-    settings: dict[str, Any] = {"max_open": 2, "observers": (), "admit": lambda *_: None}
+    settings: dict[str, Any] = {"max_open": 2, "observers": (), "admit": lambda _, asked: asked}
     return Dispatcher(servers, DEADLINES, metrics=GatewayMetrics(), **{**settings, **changes})
 
 
