@@ -26,13 +26,15 @@ from persona_client.results import (
     Chunk,
     Completion,
     ConditionMet,
+    Enforced,
     LikelyToken,
+    LimitReached,
     PromptToken,
     Status,
     TokenLogprob,
     Trait,
 )
-from persona_client.steering import Addition, Condition, Operation, Steering, Window
+from persona_client.steering import Addition, Condition, Limit, Operation, Steering, Window
 
 __all__ = [
     "Addition",
@@ -45,8 +47,11 @@ __all__ = [
     "Condition",
     "ConditionMet",
     "ConnectionFailedError",
+    "Enforced",
     "InvalidRequestError",
     "LikelyToken",
+    "Limit",
+    "LimitReached",
     "NotAllowedError",
     "NotFoundError",
     "Operation",

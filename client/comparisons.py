@@ -11,6 +11,8 @@ from persona_client.results import (
     CalibratedReadouts,
     Chunk,
     ConditionMet,
+    Enforced,
+    LimitReached,
     PromptToken,
     Readouts,
     TokenLogprob,
@@ -24,13 +26,16 @@ class OneAnswer:
 
     Attributes:
         response: The text; of a failed answer, as far as it came.
-        finish_reason: `stop` at a natural end, `length` at the most tokens allowed, `error`.
+        finish_reason: `stop` at a natural end, `length` at the most tokens allowed,
+            `trait_limit` at a limit, `error`.
         reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
         prompt_logprobs: How likely each of the prompt's tokens was, if asked for.
         readouts: What was read of the monitored traits, if any were.
         calibrated_readouts: What the readouts say, of traits with a calibrated vector.
         condition: How often the steering's condition held, if it has one.
+        limits_reached: The limits that it has reached, in that order.
+        enforced: What the server's policy has added to the request, if it has.
         warnings: What to know about the steering.
         code: The server's word for why it failed.
     """
@@ -47,6 +52,8 @@ class OneAnswer:
     readouts: Readouts | None
     calibrated_readouts: CalibratedReadouts
     condition: ConditionMet | None
+    limits_reached: tuple[LimitReached, ...]
+    enforced: Enforced | None
     warnings: tuple[str, ...]
     error: str | None
     code: str | None
@@ -59,6 +66,8 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
         "readouts": None,
         "calibrated_readouts": {},
         "condition": None,
+        "limits_reached": (),
+        "enforced": None,
         "code": None,
     }
     return {**optional, **fields_in(body, OneAnswer, **ANSWER_READERS)}

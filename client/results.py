@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from persona_client.steering import Limit, Operation
+
 
 def fields_in(
     body: Mapping[str, Any], kind: type[Any], **readers: Callable[[Any], Any]
@@ -156,12 +158,73 @@ def read_condition(body: Mapping[str, int]) -> ConditionMet:
     return ConditionMet(body["tokens"], body["met"])
 
 
+@dataclass(frozen=True)
+class LimitReached:
+    """A limit that an answer has reached.
+
+    Attributes:
+        enforced: Whether it is the server's policy's, and not the request's.
+        bound: Its bound as a projection, whatever its unit.
+        projection: The projection that was beyond it.
+        token: The token of the answer, from 0, that it was reached with.
+    """
+
+    limit: Limit
+    enforced: bool
+    bound: float
+    projection: float
+    token: int
+
+    def __str__(self) -> str:
+        """Says what happened."""
+        what = "ended the answer" if self.limit.action == "stop" else "was reached"
+        whose = "the policy's limit" if self.enforced else "the limit"
+        return f"{whose} {self.limit} {what} at token {self.token}"
+
+
+def read_limits_reached(items: Iterable[Mapping[str, Any]]) -> tuple[LimitReached, ...]:
+    """Reads what the server says about limits."""
+    return tuple(
+        LimitReached(
+            Limit(**fields_in(item, Limit)),
+            item["enforced"],
+            item["bound"],
+            item["projection"],
+            item["token"],
+        )
+        for item in items
+    )
+
+
+@dataclass(frozen=True)
+class Enforced:
+    """What the server's policy has added to a request."""
+
+    operations: tuple[Operation, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+    def __str__(self) -> str:
+        """Says it in words."""
+        limits = [f"{each.action or 'stop'} at {each}" for each in self.limits]
+        return ", ".join([*map(str, self.operations), *limits])
+
+
+def read_enforced(body: Mapping[str, Any]) -> Enforced:
+    """Reads what the server says about its policy."""
+    return Enforced(
+        tuple(Operation(**fields_in(each, Operation, layers=tuple)) for each in body["operations"]),
+        tuple(Limit(**fields_in(each, Limit)) for each in body["limits"]),
+    )
+
+
 ANSWER_READERS: Mapping[str, Callable[[Any], Any]] = {
     "logprobs": read_logprobs,
     "prompt_logprobs": read_prompt_logprobs,
     "readouts": read_readouts,
     "calibrated_readouts": read_calibrated_readouts,
     "condition": read_condition,
+    "limits_reached": read_limits_reached,
+    "enforced": read_enforced,
     "warnings": tuple,
 }
 """How what an answer says is read, where it is not taken as it is."""
@@ -200,7 +263,8 @@ class Completion:
     Attributes:
         trait: The trait it was steered by, or `None`.
         scalar: How strongly.
-        finish_reason: `stop` at a natural end, `length` at the most tokens allowed.
+        finish_reason: `stop` at a natural end, `length` at the most tokens allowed,
+            `trait_limit` at a limit.
         reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
         prompt_logprobs: How likely each of the prompt's tokens was, if asked for.
@@ -208,6 +272,8 @@ class Completion:
         warnings: What to know about the steering.
         calibrated_readouts: What the readouts say, of traits with a calibrated vector.
         condition: How often the steering's condition held, if it has one.
+        limits_reached: The limits that it has reached, in that order.
+        enforced: What the server's policy has added to the request, if it has.
     """
 
     response: str
@@ -223,6 +289,8 @@ class Completion:
     warnings: tuple[str, ...] = ()
     calibrated_readouts: CalibratedReadouts = field(default_factory=dict)
     condition: ConditionMet | None = None
+    limits_reached: tuple[LimitReached, ...] = ()
+    enforced: Enforced | None = None
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:

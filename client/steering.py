@@ -9,6 +9,7 @@ from typing import Any, Literal
 Positions = Literal["all", "prompt", "response"]
 Unit = Literal["raw", "percentile"]
 OperationKind = Literal["cap", "floor", "pin", "ablate"]
+LimitAction = Literal["stop", "report"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Operation:
         """Returns what a request says."""
         return _given(**vars(self))
 
+    def __str__(self) -> str:
+        """Says it in words, whatever its strength and layers."""
+        bound = "" if self.value is None else f" {_bound(self.value, self.unit)}"
+        return f"{self.kind} {self.trait}{bound}"
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -73,6 +79,37 @@ class Condition:
     def to_json(self) -> dict[str, Any]:
         """Returns what a request says."""
         return _given(**vars(self))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What ends an answer, or is reported: steered tokens that are beyond a bound.
+
+    Attributes:
+        above: The bound that they must not be above; or else `below` is given.
+        unit: As that of an operation.
+        layer: The decoder block whose output is looked at; the vector's last choice if `None`.
+        over: How many tokens in a row must be beyond it; 1 if `None`.
+        action: Whether the answer ends then (`stop`, if `None`), or goes on and says so.
+    """
+
+    trait: str
+    above: float | None = None
+    below: float | None = None
+    unit: Unit | None = None
+    layer: int | None = None
+    over: int | None = None
+    action: LimitAction | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a request says."""
+        return _given(**vars(self))
+
+    def __str__(self) -> str:
+        """Says it in words."""
+        side, bound = ("below", self.below) if self.above is None else ("above", self.above)
+        over = "" if (self.over or 1) == 1 else f" for {self.over} tokens"
+        return f"{self.trait} {side} {_bound(bound, self.unit)}{over}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +143,7 @@ class Steering:
         operations: What bounds traits after that, in this order.
         when: Which tokens to steer; all if `None`.
         window: Which tokens of the answer to steer; all if `None`.
+        limits: What ends the answer, or is reported.
     """
 
     traits: Mapping[str, float | Addition]
@@ -115,6 +153,7 @@ class Steering:
     operations: Sequence[Operation] = ()
     when: Condition | None = None
     window: Window | None = None
+    limits: Sequence[Limit] = ()
 
     @property
     def steers(self) -> bool:
@@ -135,6 +174,7 @@ class Steering:
                 operations=[each.to_json() for each in self.operations] or None,
                 when=self.when and self.when.to_json(),
                 window=self.window and self.window.to_json(),
+                limits=[each.to_json() for each in self.limits] or None,
                 label=self.label,
             ),
         }
@@ -150,6 +190,10 @@ class Steering:
 def as_steering(given: Steering | Mapping[str, float]) -> Steering:
     """Makes a steering of what may be scalars by trait."""
     return given if isinstance(given, Steering) else Steering(given)
+
+
+def _bound(value: float | None, unit: Unit | None) -> str:
+    return f"p{value:g}" if unit == "percentile" else f"{value:g}"
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -27,12 +27,12 @@ from persona_client.errors import (
 )
 from persona_client.protocol import Options
 from persona_client.results import (
+    ANSWER_READERS,
     Chunk,
     Completion,
     PromptToken,
     TokenLogprob,
-    read_calibrated_readouts,
-    read_condition,
+    fields_in,
     read_logprobs,
     read_prompt_logprobs,
     read_readouts,
@@ -109,7 +109,6 @@ class TritonPersonaClient:
         logprobs = [item for fields in answers for item in _logprobs(fields)]
         scored = [item for fields in answers for item in _prompt_logprobs(fields)]
         told = {name: json.loads(last[name]) if last[name] else None for name in _TOLD}
-        report = told["report"] or {}
         return Completion(
             response="".join(fields[tensors.TEXT_OUTPUT.name] for fields in answers),
             trait=", ".join(steering) or None,
@@ -122,8 +121,7 @@ class TritonPersonaClient:
             prompt_logprobs=tuple(scored) or None,
             readouts=told["readouts"] and read_readouts(told["readouts"]),
             warnings=tuple(told["warnings"] or ()),
-            calibrated_readouts=read_calibrated_readouts(report.get("calibrated_readouts", {})),
-            condition=read_condition(report["condition"]) if "condition" in report else None,
+            **fields_in(told["report"] or {}, Completion, **ANSWER_READERS),
         )
 
     def stream(

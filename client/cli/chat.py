@@ -103,6 +103,8 @@ def _answer(chat: Chat, line: str, as_json: bool) -> None:
         output.print_json_line({"response": text, "traits": traits, "stopped": stopped})
     elif stopped:
         _say("(stopped)")
+    for reached in chat.limits_reached:
+        _say(str(reached))
 
 
 def _say(line: str) -> None:

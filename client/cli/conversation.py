@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from persona_client.protocol import Options, Sampling
 from persona_client.rest import CompletionStream, PersonaClient
+from persona_client.results import LimitReached
 from persona_client.steering import Steering
 
 
@@ -75,6 +76,9 @@ class Chat:
         bounds: What holds for all answers, besides the traits that are turned up or down.
         options: The same, of how tokens are chosen.
         say: Tells the person what is no answer.
+
+    Attributes:
+        limits_reached: The limits that the newest answer has reached.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Chat:
         say: Callable[[str], None],
     ) -> None:
         self.conversation = conversation
+        self.limits_reached: Sequence[LimitReached] = ()
         self._client = client
         self._bounds = bounds
         self._options = options
@@ -128,6 +133,7 @@ class Chat:
         Raises:
             PersonaError: The server failed.
         """
+        self.limits_reached = ()
         turn = Turn(text, dict(self.conversation.traits))
         self.conversation.turns.append(turn)
         try:
@@ -140,7 +146,7 @@ class Chat:
     def _stream(self, traits: dict[str, float]) -> CompletionStream:
         asked = cast(Options, {**self._options, "messages": self.conversation.messages()})
         steering = dataclasses.replace(self._bounds, traits=traits)
-        if steering.steers:
+        if steering.steers or steering.limits:
             asked["steering"] = steering
         return self._client.stream(None, **asked)
 
@@ -148,6 +154,7 @@ class Chat:
         for chunk in stream:
             turn.answer += chunk.text
             yield chunk.text
+        self.limits_reached = stream.completion.limits_reached
 
     def _trait(self, argument: str) -> None:
         name, _, number = argument.partition(" ")

@@ -89,6 +89,7 @@ def print_comparison(answers: Sequence[ComparedAnswer]) -> None:
     conditions = [(each.label, each.condition) for each in answers if each.condition is not None]
     if conditions:
         print_conditions(conditions)
+    print_limits((each.label, each) for each in answers)
 
 
 def print_details(completion: Completion) -> None:
@@ -102,6 +103,7 @@ def print_details(completion: Completion) -> None:
         print_readouts([("mean projection", completion)])
     if completion.condition is not None:
         print_conditions([("", completion.condition)])
+    print_limits([("", completion)])
 
 
 def print_conditions(conditions: Iterable[tuple[str, ConditionMet]]) -> None:
@@ -112,10 +114,22 @@ def print_conditions(conditions: Iterable[tuple[str, ConditionMet]]) -> None:
         write(f"{name}{condition.met} of {condition.tokens} tokens met the condition\n")
 
 
-def print_warnings(completions: Iterable[Completion | OneAnswer]) -> None:
+def print_limits(answers: Iterable[tuple[str, Completion | OneAnswer]]) -> None:
+    """Prints a line for each limit that an answer has reached."""
+    lines = [(title, reached) for title, answer in answers for reached in answer.limits_reached]
+    write("\n" if lines else "")
+    for title, reached in lines:
+        name = f"{title}: " if title else ""
+        write(printable(f"{name}{reached}\n"))
+
+
+def print_warnings(completions: Sequence[Completion | OneAnswer]) -> None:
     """Prints what there is to know about the answers' steering, apart from the answers."""
     for warning in dict.fromkeys(each for item in completions for each in item.warnings):
         print(f"warning: {printable(warning)}", file=sys.stderr)
+    for enforced in dict.fromkeys(item.enforced for item in completions):
+        if enforced is not None:
+            print(f"enforced: {printable(str(enforced))}", file=sys.stderr)
 
 
 def print_logprobs(logprobs: Sequence[TokenLogprob]) -> None:

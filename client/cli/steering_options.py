@@ -12,6 +12,8 @@ from persona_client import protocol
 from persona_client.cli import options
 from persona_client.steering import (
     Condition,
+    Limit,
+    LimitAction,
     Operation,
     OperationKind,
     Positions,
@@ -28,7 +30,7 @@ Steer = Annotated[
 
 
 class SteeringOptions(TypedDict):
-    """What bounds traits, and which tokens are steered."""
+    """What bounds traits, which tokens are steered, and what ends the answer."""
 
     cap: Annotated[
         list[str] | None,
@@ -60,6 +62,14 @@ class SteeringOptions(TypedDict):
             metavar="FROM:TO:FADE",
             help="Steers only these tokens of the answer: 0:40, 10: or 0:40:10, which fades out "
             "over the last 10.",
+        ),
+    ]
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIMIT",
+            help="Ends the answer once a token goes beyond it: 'flattery>p99', 'flattery>p99:3' (3 "
+            "tokens in a row), 'flattery>3@12:3:report' (at block 12; goes on); may be repeated.",
         ),
     ]
 
@@ -103,6 +113,7 @@ def steering(
         operations=tuple(operations),
         when=_condition(given["when"]) if given["when"] else None,
         window=_window(given["window"]) if given["window"] else None,
+        limits=tuple(map(_limit, given["limit"] or ())),
     )
 
 
@@ -113,7 +124,7 @@ def asked(sampling: protocol.Sampling, trait: str | None, steering: Steering) ->
         found["layers"] = list(steering.layers)
     if trait is not None and steering.positions is not None:
         found["positions"] = steering.positions
-    if steering.steers or steering.when or steering.window:
+    if steering.steers or steering.when or steering.window or steering.limits:
         found["steering"] = steering
     return found
 
@@ -159,16 +170,43 @@ def _operation(kind: OperationKind, text: str, layers: tuple[int, ...] | None) -
 
 
 def _condition(text: str) -> Condition:
-    sign = ">" if ">" in text else "<"
-    trait, _, rest = text.partition(sign)
+    return Condition(**_threshold("--when", text, text, "flattery>p90"))
+
+
+def _limit(text: str) -> Limit:
+    example = "flattery>p99:3:report"
+    threshold, *more = text.split(":")
+    over = int(more.pop(0)) if more and more[0].isdecimal() else None
+    action = more.pop(0) if more else None
+    if more or action not in (None, "stop", "report"):
+        raise typer.BadParameter(f"--limit is {text!r}: give something like {example!r}")
+    found = _threshold("--limit", text, threshold, example)
+    return Limit(**found, over=over, action=cast(LimitAction, action))
+
+
+class _Threshold(TypedDict):
+    trait: str
+    above: float | None
+    below: float | None
+    unit: Unit | None
+    layer: int | None
+
+
+def _threshold(option: str, text: str, part: str, example: str) -> _Threshold:
+    """Reads a bound and what it is for, which is a part of an option's text."""
+    sign = ">" if ">" in part else "<"
+    trait, _, rest = part.partition(sign)
     bound, _, layer = rest.partition("@")
     if not trait.strip() or not rest or (layer and not layer.strip().isdecimal()):
-        raise typer.BadParameter(f"--when is {text!r}: give something like 'flattery>p90'")
-    unit, value = _bound("--when", bound)
-    block = int(layer) if layer else None
-    if sign == ">":
-        return Condition(trait.strip(), above=value, unit=unit, layer=block)
-    return Condition(trait.strip(), below=value, unit=unit, layer=block)
+        raise typer.BadParameter(f"{option} is {text!r}: give something like {example!r}")
+    unit, value = _bound(option, bound)
+    return {
+        "trait": trait.strip(),
+        "above": value if sign == ">" else None,
+        "below": value if sign == "<" else None,
+        "unit": unit,
+        "layer": int(layer) if layer else None,
+    }
 
 
 def _window(text: str) -> Window:

@@ -49,6 +49,7 @@ def print_sweep(title: str, answers: Sequence[SweptAnswer], scored: bool) -> Non
         table.add_row(*cells, Text(output.printable(output.shown(each))))
     console.print(table)
     output.print_warnings(answers)
+    output.print_limits((f"{each.number:+g}", each) for each in answers)
 
 
 def _bar(answer: SweptAnswer, reach: float) -> str:

@@ -39,5 +39,6 @@ def test_the_program_runs(stack: Stack, tmp_path: Path) -> None:
     answer, label = done.stdout.splitlines()
     assert "quantum computing" in answer
     assert label == (
-        "sarcasm +2, flattery +1, cap sarcasm 10, when maliciousness below 20, from 0 to 60"
+        "sarcasm +2, flattery +1, cap sarcasm 10, when maliciousness below 20, from 0 to 60, "
+        "stop at maliciousness above p99 for 3 tokens"
     )

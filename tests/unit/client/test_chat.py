@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from persona_client.cli.app import app
 from persona_client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
 from persona_client.errors import PersonaError, UnavailableError
-from persona_client.results import Chunk
+from persona_client.results import Chunk, Completion
 from persona_client.steering import Steering
 
 
@@ -23,6 +23,7 @@ class Script:
     def __init__(self, events: list[Any]) -> None:
         self.events = events
         self.closed = False
+        self.completion = Completion("", None, 0.0, 0)
 
     def __enter__(self) -> Script:
         return self

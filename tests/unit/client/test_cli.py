@@ -85,7 +85,7 @@ def completion(scalar: float, text: str) -> Completion:
 def one_answer(text: str, **more: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {field.name: None for field in dataclasses.fields(OneAnswer)}
     fields |= {"index": 1, "success": True, "response": text, "warnings": ()}
-    fields |= {"calibrated_readouts": {}}
+    fields |= {"calibrated_readouts": {}, "limits_reached": ()}
     return {**fields, **more}
 
 
