@@ -16,6 +16,7 @@ from typing import Any
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.logit_bias import LogitBias, parse_logit_bias
+from triton_models.contract.request_vectors import RequestVector, parse_request_vectors
 from triton_models.contract.steering import (
     MAX_TRAITS,
     SteeringParameters,
@@ -77,6 +78,7 @@ class GenerationRequest:
         format: What the answer must match; `None` is free text.
         prompt_logprobs: As `logprobs`, but of the prompt's tokens. With both, the token that ends
             an answer is reported as well.
+        vectors: What steering and `monitor` can name besides the server's traits.
     """
 
     steering: SteeringParameters = field(default_factory=SteeringParameters)
@@ -91,6 +93,7 @@ class GenerationRequest:
     monitor: tuple[str, ...] = ()
     format: AnswerFormat | None = None
     prompt_logprobs: int | None = None
+    vectors: tuple[RequestVector, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         monitor=_monitor(values),
         format=format,
         prompt_logprobs=prompt_logprobs,
+        vectors=parse_request_vectors(values),
     )
 
 

@@ -79,6 +79,7 @@ STEERING_INPUTS = (
     _optional("layers", "INT32", ANY),
     _optional("positions", "BYTES"),
     _optional("steering", "BYTES"),
+    _optional("vectors", "BYTES"),
 )
 """How to steer: the short form, and in `steering` the JSON of the full one, which comes on top.
 
@@ -91,6 +92,9 @@ names of traits, their scalars, an operation's `trait`, `kind` and (but for `abl
 condition's and a limit's `trait` with one of `above` and `below` are needed. What a policy enforces
 is there as well, `"enforced": {"operations": [...], "limits": [...]}`: it comes after the rest, and
 whatever the rest says.
+
+`vectors` is the JSON of vectors that are traits for this request alone, `{"mine": {"layers": {"15":
+"<base64>"}, "dtype": "float32"}}`: see `contract/request_vectors.py`.
 """
 
 GENERATION_INPUTS = (

@@ -35,7 +35,7 @@ from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
 from triton_models.engine.threads import name_thread
 from triton_models.settings import ServerSettings
 from triton_models.text.token_bytes import TokenBytes
-from triton_models.vectors.registry import VectorRegistry
+from triton_models.vectors.registry import ModelFit, VectorRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,11 @@ class Engine:
         self._registry = registry
         self._end_ids = frozenset(end_ids)
         self._limits = RequestLimits(
-            runner.vocabulary_size, context_length, settings.defaults.max_tokens, runner.dtype
+            runner.vocabulary_size,
+            context_length,
+            settings.defaults.max_tokens,
+            runner.dtype,
+            ModelFit(settings.shown_model_name, runner.hidden_size, runner.num_layers),
         )
         self._settings = settings
         on_gpu = runner.device.type == "cuda"

@@ -83,12 +83,14 @@ class ModelRunner:
         self.device = model.device
         self.dtype = model.dtype
         self.vocabulary_size = model.architecture.vocabulary_size
+        self.hidden_size = model.architecture.hidden_size
+        self.num_layers = model.architecture.num_layers
         self._sizes = sizes
         self._cache = KVCache(model.architecture, sizes.num_slots, self.dtype, self.device)
         self._steering = SteeringTable(
-            len(model.blocks),
+            self.num_layers,
             sizes.num_rows,
-            model.architecture.hidden_size,
+            self.hidden_size,
             self.dtype,
             self.device,
         )

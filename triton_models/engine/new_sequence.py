@@ -17,7 +17,7 @@ from triton_models.steering.limits import resolve_limits
 from triton_models.steering.readout import resolve_readout
 from triton_models.steering.recommended_range import range_warnings
 from triton_models.steering.resolve import resolve_steering
-from triton_models.vectors.registry import VectorRegistry
+from triton_models.vectors.registry import ModelFit, VectorRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,14 @@ class RequestLimits:
     Attributes:
         context_length: The maximum number of tokens of a prompt and its answer together.
         dtype: The dtype of the residual stream, to which steering is rounded.
+        fit: Checks the vectors that requests bring along.
     """
 
     vocabulary_size: int
     context_length: int
     default_max_tokens: int
     dtype: torch.dtype
+    fit: ModelFit
 
     def check_bias(self, bias: LogitBias) -> None:
         """Raises `InvalidArgumentError` if the model does not have a token."""
@@ -84,14 +86,15 @@ def new_sequence(
     """Returns the sequence of a request that can be served; it keeps the vectors that it needs.
 
     Raises:
-        InvalidArgumentError: The prompt, or a token with a bias, does not fit the model; or the
-            steering cannot work.
+        InvalidArgumentError: The prompt, a token with a bias, or a vector that the request brings
+            along does not fit the model; or the steering cannot work.
         TraitNotLoadedError: A trait to steer by, to monitor or to limit has no vector.
         EnforcementError: What a policy enforces cannot be applied.
     """
     max_tokens = limits.max_tokens(request, prompt_ids)
     limits.check_bias(request.sampling.logit_bias)
-    steering = resolve_steering(request.steering, registry, limits.dtype)
+    own = registry.with_request_vectors(request.vectors, limits.fit)
+    steering = resolve_steering(request.steering, own, limits.dtype)
     if steering.steers_response and not steering.steers_prompt and max_tokens <= 1:
         raise InvalidArgumentError(
             f"an answer of {max_tokens} tokens cannot be steered with positions = response: the "
@@ -107,6 +110,7 @@ def new_sequence(
     if request.sampling.seed is None:
         sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
         request = dataclasses.replace(request, sampling=sampling)
+    # By the server's vectors alone: no request can bring along what it is bounded by.
     enforced = resolve_enforced(request.steering.enforced, registry, limits.dtype)
     return Sequence(
         request,
@@ -115,7 +119,7 @@ def new_sequence(
         steering.enforcing(enforced),
         emit,
         request_id,
-        resolve_readout(request.monitor, registry),
-        resolve_limits(request.steering, registry),
-        range_warnings(request.steering, registry),
+        resolve_readout(request.monitor, own),
+        resolve_limits(request.steering, own, registry),
+        range_warnings(request.steering, own),
     )

@@ -92,8 +92,15 @@ class LimitWatch:
         self._num_tokens += 1
 
 
-def resolve_limits(steering: SteeringParameters, registry: VectorRegistry) -> LimitWatch | None:
+def resolve_limits(
+    steering: SteeringParameters, own: VectorRegistry, enforcing: VectorRegistry
+) -> LimitWatch | None:
     """Returns what watches a request's limits and those that a policy enforces, if there are any.
+
+    Args:
+        steering: It has both.
+        own: The vectors of the request's.
+        enforcing: Those of the policy's.
 
     Raises:
         TraitNotLoadedError: A trait has no vector.
@@ -101,12 +108,12 @@ def resolve_limits(steering: SteeringParameters, registry: VectorRegistry) -> Li
             without calibration.
         EnforcementError: One of that is so for a limit of the policy.
     """
-    own = _resolved(steering.limits, registry, is_enforced=False)
+    limits = _resolved(steering.limits, own, is_enforced=False)
     try:
-        enforced = _resolved(steering.enforced.limits, registry, is_enforced=True)
+        enforced = _resolved(steering.enforced.limits, enforcing, is_enforced=True)
     except RequestError as error:
         raise EnforcementError(error.message) from error
-    limits = [*own, *enforced]
+    limits += enforced
     return LimitWatch(limits) if limits else None
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
+from triton_models.contract.request_vectors import RequestVector
 from triton_models.vectors.calibration import Calibration, ModelIdentity
 from triton_models.vectors.calibration_document import calibration_of, without_calibration
 from triton_models.vectors.formats.torch_file import ASSUMED_ROWS
@@ -87,6 +88,28 @@ class VectorRegistry:
             return found
         raise InvalidArgumentError(found)
 
+    def with_request_vectors(self, given: Iterable[RequestVector], fit: ModelFit) -> VectorRegistry:
+        """Returns the vectors of one request: these, and those that it brings along.
+
+        Raises:
+            InvalidArgumentError: One has the name of a trait, or does not fit the model.
+        """
+        added = {each.name: _checked(each, fit) for each in given}
+        if not added:
+            return self
+        for name in sorted(added.keys() & self.vectors.keys()):
+            raise InvalidArgumentError(
+                f"vectors.{name} has the name of a trait of this server: give it another one"
+            )
+        found = replace(self, vectors={**self.vectors, **added})
+        found._calibrations.update(self._calibrations)
+        for name in added:
+            found._calibrations[name] = (
+                f"the vector of {name!r} came with the request, without a calibration: give bounds "
+                'in the unit "raw"'
+            )
+        return found
+
     def _known_traits(self) -> str:
         if self.vectors:
             return f"the traits are {', '.join(sorted(self.vectors))}"
@@ -153,6 +176,15 @@ class ModelFit:
                 "should",
             )
         return ()
+
+
+def _checked(given: RequestVector, fit: ModelFit) -> PersonaVector:
+    vector = PersonaVector(given.name, "", dict(given.blocks), sha256=given.digest)
+    try:
+        fit.check(vector)
+    except VectorFileError as error:
+        raise InvalidArgumentError(f"vectors.{given.name}: {error}") from error
+    return vector
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:

@@ -1,0 +1,162 @@
+"""Vectors that a request brings along, for itself alone: the JSON of the input `vectors`.
+
+No message has any of their numbers, since messages are logged.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.json_input import parse_json
+from triton_models.contract.steering import MAX_LAYERS, MAX_TRAITS, check_trait_length
+from triton_models.contract.tensors import Values
+from triton_models.contract.values import string
+
+EXAMPLE = '{"mine": {"layers": {"15": "AACAPwAAgD8..."}}}'
+
+DTYPES = {"float32": "<f4", "float16": "<f2"}
+"""What the numbers can be, with numpy's names; both little-endian."""
+
+_FIELDS = ("layers", "dtype")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RequestVector:
+    """A vector that a request can steer by under its name, as by a trait.
+
+    Attributes:
+        name: Not a trait's of the server, which the engine checks.
+        blocks: For each 0-based decoder block a float32 vector [hidden size] that is not zero.
+        digest: The SHA-256 of the numbers and their blocks in hexadecimal, which tells vectors of
+            the same name apart; the same for float16 and float32.
+    """
+
+    name: str
+    blocks: Mapping[int, NDArray[np.float32]]
+    digest: str
+
+    @property
+    def num_bytes(self) -> int:
+        """How much memory the numbers take."""
+        return sum(values.nbytes for values in self.blocks.values())
+
+
+def parse_request_vectors(values: Values) -> tuple[RequestVector, ...]:
+    """Makes vectors of the value of `vectors`; other values are ignored.
+
+    Raises:
+        InvalidArgumentError: It is malformed, has too much, or numbers that cannot steer.
+    """
+    text = string(values, "vectors")
+    if not text:
+        return ()
+    document = parse_json("vectors", text, EXAMPLE)
+    if not isinstance(document, dict):
+        raise InvalidArgumentError(f"vectors must be an object of vectors by name: {EXAMPLE}")
+    if len(document) > MAX_TRAITS:
+        raise InvalidArgumentError(
+            f"{len(document)} vectors are too many: give at most {MAX_TRAITS}"
+        )
+    return tuple(_vector(name, fields) for name, fields in document.items())
+
+
+def encoded_vectors(vectors: Mapping[str, Mapping[int, NDArray[Any]]]) -> dict[str, Any]:
+    """Returns the object that `vectors` is the JSON of: by name, each block's numbers."""
+    return {
+        name: {
+            "layers": {
+                str(block): base64.b64encode(values.astype("<f4").tobytes()).decode()
+                for block, values in blocks.items()
+            }
+        }
+        for name, blocks in vectors.items()
+    }
+
+
+def _vector(name: str, fields: Any) -> RequestVector:
+    if not name:
+        raise InvalidArgumentError("a vector's name is empty: give one that steering can say")
+    check_trait_length(name)
+    place = f"vectors.{name}"
+    if not isinstance(fields, dict):
+        raise InvalidArgumentError(f"{place} must be an object with layers and, if need be, dtype")
+    for field in fields:
+        if field not in _FIELDS:
+            raise InvalidArgumentError(
+                f"{place} has {reprlib.repr(field)}: use {', '.join(_FIELDS)}"
+            )
+    layers, dtype = fields.get("layers"), fields.get("dtype") or "float32"
+    if not isinstance(layers, dict) or not layers:
+        raise InvalidArgumentError(
+            f"{place}.layers must be an object of base64 texts by 0-based decoder block"
+        )
+    if len(layers) > MAX_LAYERS:
+        raise InvalidArgumentError(
+            f"{place} has {len(layers)} layers, which are too many: give at most {MAX_LAYERS}"
+        )
+    if dtype not in tuple(DTYPES):
+        raise InvalidArgumentError(
+            f"{place}.dtype is {reprlib.repr(dtype)}: use {' or '.join(DTYPES)}"
+        )
+    blocks = {
+        _block(place, key): _numbers(f"{place}.layers.{key}", text, dtype)
+        for key, text in layers.items()
+    }
+    lengths = {len(numbers) for numbers in blocks.values()}
+    if len(lengths) > 1:
+        raise InvalidArgumentError(
+            f"the layers of {place} have {', '.join(map(str, sorted(lengths)))} elements: give "
+            "each as many as the model's hidden size"
+        )
+    return RequestVector(name, dict(sorted(blocks.items())), _digest(blocks))
+
+
+def _block(place: str, key: str) -> int:
+    if not (key.isascii() and key.isdigit() and len(key) <= 4 and str(int(key)) == key):
+        raise InvalidArgumentError(
+            f'{place}.layers has {reprlib.repr(key)}: give a 0-based decoder block, as "15"'
+        )
+    return int(key)
+
+
+def _numbers(place: str, text: Any, dtype: str) -> NDArray[np.float32]:
+    kind = np.dtype(DTYPES[dtype])
+    wanted = f"give {dtype} numbers, little-endian, in base64"
+    try:
+        if not isinstance(text, str):
+            raise TypeError
+        content = base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(f"{place} is not base64: {wanted}") from None
+    if not content or len(content) % kind.itemsize:
+        raise InvalidArgumentError(
+            f"{place} has {len(content)} bytes, and each number has {kind.itemsize}: {wanted}"
+        )
+    numbers: NDArray[np.float32] = np.frombuffer(content, kind).astype(np.float32)
+    if not np.isfinite(numbers).all():
+        index = int(np.argmin(np.isfinite(numbers)))
+        raise InvalidArgumentError(
+            f"{place} has a number that is not finite, at {index}: give finite ones"
+        )
+    if not numbers.any():
+        raise InvalidArgumentError(
+            f"{place} is zero, which has no direction: give other numbers, or leave the layer out"
+        )
+    return numbers
+
+
+def _digest(blocks: Mapping[int, NDArray[np.float32]]) -> str:
+    digest = hashlib.sha256()
+    for block, numbers in sorted(blocks.items()):
+        digest.update(f"{block} ".encode())
+        digest.update(numbers.astype("<f4").tobytes())
+    return digest.hexdigest()
