@@ -91,15 +91,13 @@ def measured_section(
     return "\n\n".join(parts)
 
 
-_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
-
-
-def update_page(path: Path, text: str) -> None:
-    """Replaces what stands between the markers of a page."""
+def update_page(path: Path, text: str, name: str = "measured") -> None:
+    """Replaces what stands between the page's markers of that name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     page = path.read_text(encoding="utf-8")
-    before, rest = page.split(_BEGIN)
-    after = rest.split(_END)[1]
-    path.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
+    before, rest = page.split(begin)
+    after = rest.split(end)[1]
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def is_strictly_rising(curve: Sequence[HeldOutSummary]) -> bool:
