@@ -51,17 +51,21 @@ def take_few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     Some tokens attend in several splits, some in one. Each program computes more of a product than
     on a GPU, in several steps where that takes one.
     """
-    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 12)
+    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 6)
     blocks = ProductBlocks(num_outputs=32, num_inputs=32, num_warps=4)
     for name in ("QUERY_KEY_VALUE", "OUTPUT", "DOWN", "HEAD"):
         monkeypatch.setattr(fused_forward, name, blocks)
     monkeypatch.setattr(few_rows, "GATE_UP", blocks)
+    monkeypatch.setattr(check_kernels, "_PROMPT_TOKENS", 5)
+    monkeypatch.setattr(check_kernels, "_SAMPLED_ROWS", 8)
+    # Up to four steps of keys, in one split or in several.
+    monkeypatch.setattr(check_kernels, "_MAX_ROOM", 100)
 
 
 @pytest.fixture(autouse=True)
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     take_few_programs(monkeypatch)
-    monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (1, 2, 6))
+    monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (1, 2, 3))
 
 
 BASE: dict[str, Any] = {
@@ -194,15 +198,17 @@ def fused_runner(
     ) -> tuple[ForwardPass, Kernels]:
         return FusedForward(model, cache, steering, length), Kernels(fused=True)
 
-    monkeypatch.setattr(model_runner, "choose_forward", choose)
-    return make_runner(loaded, end_ids)
+    with monkeypatch.context() as patched:
+        patched.setattr(model_runner, "choose_forward", choose)
+        return make_runner(loaded, end_ids)
 
 
 def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Runs prompts, one and several generating sequences, and both, and returns all logits."""
     logits = recorded_logits(runner, monkeypatch)
     steered = RowSteering.adding({1: torch.full((64,), 2.0)})
-    generating = [make_sequence(row, steered, list(range(5 + 9 * row))) for row in range(5)]
+    lengths = (2, 3, 4, 5, 34)
+    generating = [make_sequence(row, steered, [*range(lengths[row])]) for row in range(5)]
     start(runner, generating)
     for count in (1, 2, 3, 5):
         generate(runner, generating[:count])
@@ -217,7 +223,6 @@ def test_steps_give_the_logits_of_the_modules(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     got = logits_of_steps(fused_runner(loaded, monkeypatch), monkeypatch)
-    monkeypatch.undo()
     expected = logits_of_steps(make_runner(loaded), monkeypatch)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
@@ -228,7 +233,6 @@ def test_replayed_steps_of_kernels_give_the_tokens_of_the_modules(
 ) -> None:
     kernels = fused_runner(loaded, monkeypatch, END_IDS)
     kernels.record(replay_itself)
-    monkeypatch.undo()
     settings = ServerSettings(device="cpu", dtype="float32", cpu_packing=False)
     modules = make_runner(load_model(tiny_model_folder, settings), END_IDS)
     requests = Requests(5, SAMPLINGS)

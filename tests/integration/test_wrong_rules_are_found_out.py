@@ -33,7 +33,7 @@ def test_kernels_that_follow_other_rules_are_found_out(
     monkeypatch: pytest.MonkeyPatch, harmed: str
 ) -> None:
     take_few_programs(monkeypatch)
-    monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (6,))
+    monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (3,))
     model = make_model(ARCHITECTURES["as Qwen2.5"])
     fused, hooked, cache, steering = forwards(model)
     tensor: torch.Tensor = getattr(steering.rules, harmed)
