@@ -114,7 +114,10 @@ def load_with_answers_in(
         def num_answered() -> int:
             return sum(each.succeeded and each.sent_at > gone_on_at for each in (*whole, *streams))
 
-        assert eventually(lambda: num_answered() >= clients)
+        enough = eventually(lambda: num_answered() >= clients)
+        assert enough, (
+            f"{num_answered()} answers of {clients}, the last: {whole[-2:] + streams[-2:]}"
+        )
     outcomes += whole + streams
 
 
