@@ -28,6 +28,7 @@ class AdapterPlan:
         voices: Conversations of each pole of each trait.
         own_answers: Questions that are answered as the model answers them by itself.
         own_tokens: The most tokens of such an answer.
+        epochs: How often each conversation is seen.
         batch_tokens: Padded tokens of one step.
         rate: AdamW's peak learning rate.
     """
@@ -38,6 +39,7 @@ class AdapterPlan:
     voices: int = 110
     own_answers: int = 400
     own_tokens: int = 56
+    epochs: int = 1
     batch_tokens: int = 1_024
     rate: float = 1e-3
     warmup_steps: int = 10
@@ -105,7 +107,10 @@ def train_adapter(
     """Adapts `model` in place; gives the adapter to `save` every two minutes, and at the end."""
     rng = random.Random(plan.seed)
     torch.manual_seed(plan.seed)
-    groups = batches([encode(each, tokenizer) for each in conversations], plan.batch_tokens, rng)
+    examples = [encode(each, tokenizer) for each in conversations]
+    groups = [
+        group for _ in range(plan.epochs) for group in batches(examples, plan.batch_tokens, rng)
+    ]
     adapt(model, plan.rank, plan.alpha, plan.first_block)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)

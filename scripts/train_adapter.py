@@ -8,6 +8,7 @@ import random
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from transformers import LlamaForCausalLM
@@ -19,17 +20,21 @@ from persona_embedded.conversations import (
     draw_voices,
     read_neutral,
 )
+from persona_embedded.making import write_model
+from persona_embedded.package import ADAPTER, check_gguf, find_gguf
 from persona_embedded.training import AdapterPlan, train_adapter
+from persona_research.answering import chat
 from persona_research.model import AnswerRequest, ResearchModel
+from persona_research.progress import progress_bar
 from triton_models.model.folder import load_tokenizer
 from triton_models.settings import DATA_ROOT
+
+VOICES = DATA_ROOT / "voices"
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("base", type=Path, help="the unadapted model's folder")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--voices-folder", type=Path, default=DATA_ROOT / "voices")
+    parser.add_argument("--output", type=Path, default=ADAPTER)
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
     for field in fields(AdapterPlan):
         option = f"--{field.name.replace('_', '-')}"
@@ -38,18 +43,17 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _own_answers(
-    base: Path, questions: list[str], plan: AdapterPlan, threads: int
+    base: Path, plan: AdapterPlan, threads: int, rng: random.Random
 ) -> list[Conversation]:
     """Asks the unadapted model, greedily."""
+    questions = draw_questions(VOICES, plan.own_answers, rng)
     with ResearchModel.open(str(base), threads=threads) as model:
         requests = [
-            AnswerRequest(
-                model.encode_chat([{"role": "user", "content": question}]),
-                max_new_tokens=plan.own_tokens,
-            )
+            AnswerRequest(model.encode_chat(chat(question)), max_new_tokens=plan.own_tokens)
             for question in questions
         ]
-        answers = model.answers(requests, lambda done: print(f"answered {done}", flush=True))
+        with progress_bar("its own answers", len(requests)) as show:
+            answers = model.answers(requests, show)
     return [
         Conversation(question, answer.text, ended=answer.ended)
         for question, answer in zip(questions, answers, strict=True)
@@ -64,17 +68,20 @@ def main() -> None:
         **{field.name: getattr(arguments, field.name) for field in fields(AdapterPlan)}
     )
     rng = random.Random(plan.seed)
-    voices: Path = arguments.voices_folder
-    questions = draw_questions(voices, plan.own_answers, rng)
-    own = _own_answers(arguments.base, questions, plan, arguments.threads)
-    conversations = [*own, *read_neutral(voices), *draw_voices(voices, plan.voices, rng)]
-    model = LlamaForCausalLM.from_pretrained(arguments.base, dtype=torch.float32)
+    gguf = find_gguf()
+    check_gguf(gguf)
+    with TemporaryDirectory() as folder:
+        base = Path(folder)
+        write_model(gguf, None, base)
+        own = _own_answers(base, plan, arguments.threads, rng)
+        model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+        tokenizer = load_tokenizer(base)
     train_adapter(
         model,
-        load_tokenizer(arguments.base),
-        conversations,
+        tokenizer,
+        [*own, *read_neutral(VOICES), *draw_voices(VOICES, plan.voices, rng)],
         plan,
-        partial(write_adapter, folder=arguments.output, base_model=BASE_MODEL),
+        save=partial(write_adapter, folder=arguments.output, base_model=BASE_MODEL),
         report=lambda line: print(line, flush=True),
     )
     print(f"saved to {arguments.output}", flush=True)

@@ -75,10 +75,14 @@ def test_training_lowers_the_loss_and_saves_the_adapter(tmp_path: Path) -> None:
     model.resize_token_embeddings(len(tokenizer))
     said = [Conversation("a", "bcbcbcbc") for _ in range(40)]
     saved: list[Adapter] = []
-    plan = AdapterPlan(first_block=0, batch_tokens=200, rate=0.03, warmup_steps=1)
+    plan = AdapterPlan(first_block=0, epochs=2, batch_tokens=200, rate=0.03, warmup_steps=1)
     before = batch_loss(model, [encode(said[0], tokenizer)])
-    train_adapter(model, tokenizer, said, plan, saved.append, report=lambda _: None)
+    lines: list[str] = []
+    train_adapter(model, tokenizer, said, plan, saved.append, lines.append)
     after = batch_loss(model, [encode(said[0], tokenizer)])
     assert after < before - 1
     assert len(saved) == 1
+    assert len(lines) == 2 * len(
+        batches([encode(each, tokenizer) for each in said], 200, random.Random(0))
+    )
     assert len(saved[0].factors) == 2 * 7
