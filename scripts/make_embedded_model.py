@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import sys
-import time
 
-from persona_embedded.package import ADAPTER, NAME, EmbeddedModelError, find_gguf, is_made
+from persona_embedded.package import NAME, EmbeddedModelError, ensure_made
 from triton_models.settings import ServerSettings
 from triton_models.variables import SettingsError
 
@@ -19,17 +18,12 @@ def main() -> int:
     """Makes the model and returns the exit status."""
     try:
         folder = ServerSettings.read().model_cache / NAME
-        if not is_made(folder):
-            gguf = find_gguf()
-            _say(f"making the model {NAME} from the package {gguf.parent.name}, once ...")
-            started = time.monotonic()
-            from persona_embedded.making import make_model
-
-            make_model(gguf, ADAPTER, folder, _say)
-            _say(f"made {folder} in {time.monotonic() - started:.0f} s")
+        ensure_made(folder, _say)
     except (EmbeddedModelError, SettingsError, OSError) as error:
         _say(str(error))
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(folder)
     return 0
 
