@@ -34,7 +34,7 @@ from gateway.protection.guard import Guard
 from gateway.protection.hosts import HostCheck
 from gateway.protection.protection import Protection
 from gateway.protection.rate_limits import EXPOSED_HEADERS
-from gateway.request_record import Observer
+from gateway.request_record import Observer, current_request
 from gateway.settings import Settings
 from gateway.traits.trait_changes import TraitFiles
 from gateway.traits.vector_files import VectorStore
@@ -111,6 +111,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _base64_bytes(size: int) -> int:
+    """Returns how many characters base64 has for so many bytes in few pieces."""
+    return 3 * size // 2
+
+
 async def _open_servers(settings: Settings, metrics: GatewayMetrics) -> TritonServers:
     shared = SharedFindings.of_this_gateway()
 
@@ -166,6 +171,8 @@ def _install_middleware(
     def limit_of(scope: Scope) -> int:
         if traits.is_upload(scope):
             return settings.max_vector_bytes
+        if protection.takes_vectors(current_request.get()):
+            return settings.max_body_bytes + _base64_bytes(settings.max_request_vectors_bytes)
         return settings.max_body_bytes
 
     # Of what is sent, and then of what that stands for.

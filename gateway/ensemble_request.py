@@ -39,6 +39,11 @@ class EnsembleRequest:
         """The scalar of each trait that is added, in all; one of 0 adds nothing."""
         return {trait: scalar for trait, scalar in self.parsed.steering.totals.items() if scalar}
 
+    @property
+    def vector_digests(self) -> dict[str, str]:
+        """The digest of each vector that it brings along, which stands for the numbers in logs."""
+        return {vector.name: vector.digest for vector in self.parsed.vectors}
+
     def steered(self, inputs: Mapping[str, Sequence[Any]]) -> EnsembleRequest:
         """Returns the same request under another steering.
 

@@ -93,6 +93,7 @@ class GenerationRecord:
         streamed: Whether its tokens come one after the other, or all with the end.
         steering: The scalar of each trait that is added.
         operations: What bounds traits.
+        vectors: The digest of each vector that it brings along.
         parameters: What it asks for besides its text.
         texts: Its text, for observers that want it.
         answer: What has come of the answer's, for the same.
@@ -113,6 +114,7 @@ class GenerationRecord:
     streamed: bool = False
     steering: Mapping[str, float] = field(default_factory=dict)
     operations: Sequence[Operation] = ()
+    vectors: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     texts: Mapping[str, Any] = field(default_factory=dict)
     answer: str = ""

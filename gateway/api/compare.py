@@ -26,16 +26,16 @@ from gateway.api.ensemble_requests import request_of, steering_inputs
 from gateway.api.generate import FAILURES
 from gateway.api.request_bodies import BaselineRequest
 from gateway.api.steering_fields import SteeringFields
+from gateway.api.vector_parts import PartsRoute
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import UnknownTraitError, UnprocessableError
-from gateway.http.bodies import BoundedRoute
 from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.server_sent_events import EventStream
 from gateway.traits.trait_changes import unknown_trait
 
 A = TypeVar("A", bound=OneAnswer)
 
-router = APIRouter(prefix="/api/v1", tags=["generate"], route_class=BoundedRoute)
+router = APIRouter(prefix="/api/v1", tags=["generate"], route_class=PartsRoute)
 
 # JavaScript must be able to send it back.
 _SEED_BITS = 32
@@ -81,7 +81,7 @@ async def compare(
     if body.baseline:
         unsteered = partial(ComparedAnswer, label="baseline", steering=None)
         asked.insert(0, _Asked(0, "", None, unsteered))
-    await _check_traits([(each.place, each.steering) for each in asked], gateway)
+    await _check_traits(body, [(each.place, each.steering) for each in asked], gateway)
     seed = _seed(body)
     comparison = _comparison(body, seed, asked, request, gateway)
     if body.stream:
@@ -110,7 +110,7 @@ async def sweep(
         _Asked(number, f"{name}s.{number}", steering, partial(_swept, scored, {name: at}))
         for number, (at, steering) in enumerate(zip(series, steerings, strict=True))
     ]
-    await _check_traits([("", steerings[0])], gateway)
+    await _check_traits(body, [("", steerings[0])], gateway)
     seed = _seed(body)
     monitored = [*(body.monitor or ()), *([trait] if body.scores else ())]
     read = body.model_copy(update={"monitor": monitored})
@@ -137,7 +137,7 @@ def _swept(scored: str | None, at: Mapping[str, float], **fields: Any) -> SweptA
 
 
 async def _check_traits(
-    used: Iterable[tuple[str, SteeringFields | None]], gateway: Gateway
+    body: BaselineRequest, used: Iterable[tuple[str, SteeringFields | None]], gateway: Gateway
 ) -> None:
     """Refuses unknown traits before anything runs, since answers may be sent before the last does.
 
@@ -145,9 +145,10 @@ async def _check_traits(
         GatewayError: There is no such trait, or the model cannot be asked.
     """
     description = await gateway.description.get()
+    known = {*description["traits"], *(body.vectors or ())}
     for place, steering in used:
         for name in sorted(steering.named_traits if steering is not None else ()):
-            if name not in description["traits"]:
+            if name not in known:
                 raise UnknownTraitError(at_place(place, unknown_trait(name, description).message))
 
 

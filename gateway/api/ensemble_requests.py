@@ -9,8 +9,9 @@ from typing import Any
 from gateway.api.field_names import BODY_NAMES, renamed
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.api.steering_fields import SteeringFields, TraitScalar
+from gateway.api.vector_fields import vectors_input
 from gateway.ensemble_request import EnsembleRequest, ensemble_request
-from gateway.errors import InvalidRequestError, PromptSizeError
+from gateway.errors import InvalidRequestError, PromptSizeError, UnprocessableError
 from gateway.settings import Settings
 from triton_models.contract.errors import CONTEXT_LENGTH_WORDS
 from triton_models.contract.request import GenerationDefaults
@@ -68,6 +69,8 @@ def request_of(
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
     if body.monitor is not None:
         inputs["monitor"] = body.monitor
+    if body.vectors:
+        inputs["vectors"] = [vectors_input(body.vectors)]
     if body.logit_bias:
         inputs["logit_bias"] = [json.dumps(body.logit_bias)]
     if body.format is not None:
@@ -80,9 +83,23 @@ def request_of(
     tokens = settings.max_tokens
     defaults = GenerationDefaults(max_tokens=tokens) if tokens else GenerationDefaults()
     try:
-        return ensemble_request(given, messages, defaults)
+        request = ensemble_request(given, messages, defaults)
     except InvalidRequestError as error:
         raise renamed(error, BODY_NAMES) from error
+    _check_vectors_size(request, settings)
+    return request
+
+
+def _check_vectors_size(request: EnsembleRequest, settings: Settings) -> None:
+    size, most = (
+        sum(each.num_bytes for each in request.parsed.vectors),
+        settings.max_request_vectors_bytes,
+    )
+    if size > most:
+        raise UnprocessableError(
+            f"vectors have {size} bytes as float32 numbers: send at most {most} in a request "
+            "(MAX_REQUEST_VECTORS_BYTES), or have them put on the server"
+        )
 
 
 def _single_values(body: BaselineRequest, settings: Settings) -> dict[str, list[Any]]:

@@ -12,12 +12,12 @@ from gateway.api.ensemble_requests import request_of
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.api.response_bodies import GenerateResponse
 from gateway.api.rest_answer import RestAnswer
-from gateway.http.bodies import BoundedRoute
+from gateway.api.vector_parts import PartsRoute
 from gateway.http.client_disconnect import run_until_disconnect
 from gateway.http.error_body import failures
 from gateway.http.server_sent_events import EventStream
 
-router = APIRouter(prefix="/api/v1/generate", tags=["generate"], route_class=BoundedRoute)
+router = APIRouter(prefix="/api/v1/generate", tags=["generate"], route_class=PartsRoute)
 
 _STREAM_EXAMPLE = (
     'event: chunk\ndata: {"text":"Put the egg","tokens_generated":4}\n\n'

@@ -33,6 +33,7 @@ from gateway.api.steering_fields import (
     SteeringFields,
     TraitScalar,
 )
+from gateway.api.vector_fields import Vectors
 from triton_models.contract.request import MAX_STOP_WORDS
 from triton_models.contract.steering import MAX_TRAITS
 
@@ -206,6 +207,7 @@ class BaselineRequest(Sampling):
         ),
         json_schema_extra=SHOWN_MONITOR,
     )
+    vectors: Vectors | None = None
     format: dict[str, Any] | None = Field(
         default=None,
         description=(

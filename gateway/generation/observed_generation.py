@@ -16,6 +16,8 @@ _TEXTS = frozenset(
 )
 """Inputs that hold what users write, which no observer is given that does not want it."""
 
+_UNOBSERVED = frozenset({"vectors"})
+"""Inputs that no observer is given, whatever it wants."""
 
 _PROMPT_TEXTS = tuple(spec.name for spec in tensors.PROMPT_INPUTS if spec.datatype == "BYTES")
 
@@ -40,7 +42,12 @@ class ObservedGeneration:
             streamed=asked.parsed.stream,
             steering=asked.scalars,
             operations=asked.parsed.steering.operations,
-            parameters={name: value for name, value in values.items() if name not in _TEXTS},
+            vectors=asked.vector_digests,
+            parameters={
+                name: value
+                for name, value in values.items()
+                if name not in _TEXTS and name not in _UNOBSERVED
+            },
             texts={name: values[name] for name in _TEXTS & values.keys()}
             if self._keeps_text
             else {},

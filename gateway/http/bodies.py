@@ -27,8 +27,22 @@ _DIGITS = 400
 _CHATS = ("messages", "input")
 """Fields that hold a chat."""
 
+_VECTORS = b'"vectors"'
+"""The name of the field for whose sake a body may be larger than others."""
+
 _VALUES = 20_000
 _VALUES_PER_MESSAGE = 10
+
+
+class BodyTooLargeError(HTTPException):
+    """A body is too large.
+
+    Args:
+        most: How many bytes it may have.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(413, f"the body is too large: send at most {most} bytes")
 
 
 def parse_body(content: bytes, max_messages: int) -> Any:
@@ -78,6 +92,17 @@ def _refusal(what: str) -> HTTPException:
 class BoundedRequest(Request):
     """A request whose JSON is bounded."""
 
+    async def body(self) -> bytes:
+        """Returns the body.
+
+        Raises:
+            HTTPException: It is too large.
+        """
+        content = await super().body()
+        if _VECTORS not in content:
+            self._check_size(content)
+        return content
+
     async def json(self) -> Any:
         """Returns what the body says.
 
@@ -85,8 +110,15 @@ class BoundedRequest(Request):
             json.JSONDecodeError: It is not JSON.
             HTTPException: It is too large, in one sense or another.
         """
-        settings = self.app.state.gateway.settings
-        return parse_body(await self.body(), settings.max_messages)
+        return self._parsed(await self.body())
+
+    def _parsed(self, content: bytes) -> Any:
+        return parse_body(content, self.app.state.gateway.settings.max_messages)
+
+    def _check_size(self, content: bytes) -> None:
+        most = self.app.state.gateway.settings.max_body_bytes
+        if len(content) > most:
+            raise BodyTooLargeError(most)
 
 
 class BoundedRoute(APIRoute):
@@ -96,7 +128,11 @@ class BoundedRoute(APIRoute):
         """Returns what answers its requests."""
         answer = super().get_route_handler()
 
-        async def bounded(request: Request) -> Response:
-            return await answer(BoundedRequest(request.scope, request.receive, request._send))
+        async def answer_bounded(request: Request) -> Response:
+            return await answer(self.bounded(request))
 
-        return bounded
+        return answer_bounded
+
+    def bounded(self, request: Request) -> BoundedRequest:
+        """Returns a request with bounds."""
+        return BoundedRequest(request.scope, request.receive, request._send)

@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import ShutdownError
+from gateway.http.bodies import BodyTooLargeError
 from gateway.http.error_responses import error_response, gateway_error_response
 from gateway.http.security_headers import SECURITY_HEADERS
 from gateway.request_record import Observer, RequestRecord, current_request
@@ -114,10 +114,11 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = self._limit_of(scope)
-        message = f"the body is too large: send at most {limit} bytes"
+        refusal = BodyTooLargeError(limit)
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > limit:
-            await error_response(scope, 413, "too_large", message)(scope, receive, send)
+            response = error_response(scope, refusal.status_code, "too_large", refusal.detail)
+            await response(scope, receive, send)
             return
         received = 0
 
@@ -126,7 +127,7 @@ class BodyLimit:
             part = await receive()
             received += len(part.get("body", b""))
             if received > limit:
-                raise HTTPException(413, message)
+                raise refusal
             return part
 
         await self._app(scope, receive_within_limit, send)

@@ -68,10 +68,11 @@ class AuditLog(Observer):
 
     def generation_ended(self, generation: GenerationRecord) -> None:
         """Writes down a generation that was steered, or reached a limit."""
-        if not (generation.steering or generation.operations or generation.limits_reached):
+        record = generation
+        if not (record.steering or record.operations or record.vectors or record.limits_reached):
             return
         fields: dict[str, Any] = {
-            **_steering(generation.steering, generation.parameters),
+            **_steering(generation.steering, generation.parameters, generation.vectors),
             "outcome": generation.outcome,
             "finish_reason": generation.finish_reason,
             "prompt_tokens": generation.prompt_tokens,
@@ -90,7 +91,7 @@ class AuditLog(Observer):
         self, request: RequestRecord | None, asked: EnsembleRequest, error: SteeringRefusedError
     ) -> None:
         """Writes down steering that the policy forbids."""
-        steering = _steering(asked.scalars, asked.values)
+        steering = _steering(asked.scalars, asked.values, asked.vector_digests)
         fields = {**steering, "outcome": "refused", "reason": error.message}
         self._write("refusal", request, fields)
 
@@ -122,7 +123,9 @@ class AuditLog(Observer):
         self._handler.handle(logging.makeLogRecord({"msg": message}))
 
 
-def _steering(steering: Mapping[str, float], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _steering(
+    steering: Mapping[str, float], parameters: Mapping[str, Any], vectors: Mapping[str, str]
+) -> dict[str, Any]:
     fields = {
         "traits": list(steering),
         "scalars": list(steering.values()),
@@ -131,6 +134,8 @@ def _steering(steering: Mapping[str, float], parameters: Mapping[str, Any]) -> d
     }
     if "steering" in parameters:
         fields["steering"] = json.loads(parameters["steering"][0])
+    if vectors:
+        fields["vectors"] = dict(vectors)
     return fields
 
 

@@ -75,14 +75,29 @@ class EnforcedByRole(BaseModel):
     comment: str = ""
 
 
+class VectorRule(BaseModel):
+    """Who may send vectors in a request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: bool
+    admin: bool
+    comment: str = ""
+
+
 class Policy(BaseModel):
-    """What may be done with which trait, and what is done for each role."""
+    """What may be done with which trait, and what is done for each role.
+
+    Attributes:
+        vectors: Who may send vectors; `None` leaves that as it is without a policy.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default: Rule
     traits: dict[str, Rule]
     enforced: EnforcedByRole | None = None
+    vectors: VectorRule | None = None
     comment: str = ""
 
     def enforced_on(self, role: Role) -> Enforced:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from gateway.caller import NOBODY
+from gateway.caller import NOBODY, plain_address
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import SteeringRefusedError
 from gateway.protection.audit import AuditLog
@@ -23,6 +23,13 @@ from gateway.settings import Settings
 _logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+_PROXIES = frozenset({b"forwarded", b"x-forwarded-for"})
+"""Headers by which proxies say for whom they ask."""
+
+_NO_VECTORS = (
+    "vectors in a request are not allowed: they are for the role admin, or where there are no keys "
+    "for this machine, unless the policy says otherwise; use the server's traits"
+)
 
 
 class Protection:
@@ -55,16 +62,36 @@ class Protection:
         Raises:
             SteeringRefusedError: The policy forbids it.
         """
-        if self._policy is None:
-            return asked
-        policy, caller = self._policy.value, (request and request.caller) or NOBODY
+        policy = self._policy.value if self._policy else None
+        role = ((request and request.caller) or NOBODY).role
         try:
-            policy.check(caller.role, asked)
+            if asked.parsed.vectors and not self.takes_vectors(request):
+                raise SteeringRefusedError(_NO_VECTORS)
+            if policy is not None:
+                policy.check(role, asked)
         except SteeringRefusedError as error:
             if self._audit is not None:
                 self._audit.refused(request, asked, error)
             raise
-        return asked.enforcing(policy.enforced_on(caller.role))
+        return asked if policy is None else asked.enforcing(policy.enforced_on(role))
+
+    def takes_vectors(self, request: RequestRecord | None) -> bool:
+        """Whether whoever sends a request may bring vectors along.
+
+        If the policy does not say so, admins may; and where there are no keys, whoever is on the
+        same machine, unless through a proxy there.
+        """
+        caller = (request and request.caller) or NOBODY
+        rule = self._policy.value.vectors if self._policy else None
+        if rule is not None:
+            return rule.admin if caller.role == "admin" else rule.user
+        if self.keys.required:
+            return caller.role == "admin"
+        return (
+            request is not None
+            and _is_loopback(plain_address(caller.address))
+            and not _PROXIES & {name for name, _ in request.scope["headers"]}
+        )
 
     async def follow(self, noted: Callable[[int], None]) -> None:
         """Looks for changes of the files of keys and of the policy, until it is cancelled.

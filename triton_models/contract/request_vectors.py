@@ -10,7 +10,7 @@ import hashlib
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from triton_models.contract.values import string
 
 EXAMPLE = '{"mine": {"layers": {"15": "AACAPwAAgD8..."}}}'
 
-DTYPES = {"float32": "<f4", "float16": "<f2"}
+Dtype = Literal["float32", "float16"]
+DTYPES: dict[Dtype, str] = {"float32": "<f4", "float16": "<f2"}
 """What the numbers can be, with numpy's names; both little-endian."""
 
 _FIELDS = ("layers", "dtype")
@@ -128,7 +129,7 @@ def _block(place: str, key: str) -> int:
     return int(key)
 
 
-def _numbers(place: str, text: Any, dtype: str) -> NDArray[np.float32]:
+def _numbers(place: str, text: Any, dtype: Dtype) -> NDArray[np.float32]:
     kind = np.dtype(DTYPES[dtype])
     wanted = f"give {dtype} numbers, little-endian, in base64"
     try:

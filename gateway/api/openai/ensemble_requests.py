@@ -119,6 +119,7 @@ def _requests(
         **{**sampling, **fields},
         stream=body.stream,
         monitor=body.steering.monitor,
+        vectors=body.steering.vectors,
     )
     try:
         request = request_of(bare, settings, steering, inputs)

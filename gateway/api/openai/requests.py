@@ -41,6 +41,7 @@ from gateway.api.openai.tools import (
 from gateway.api.openai.vllm_fields import VLLM_FIELDS
 from gateway.api.request_bodies import Sampling
 from gateway.api.steering_fields import EXAMPLE_OPERATIONS, EXAMPLE_STEERING, SteeringFields
+from gateway.api.vector_fields import Vectors
 from gateway.errors import InvalidRequestError
 from triton_models.contract.steering import MAX_TRAIT_CHARS, MAX_TRAITS
 
@@ -133,6 +134,7 @@ class RequestSteering(Fields, SteeringFields):
         description="Traits to read: see `steering` in the answer's choices.",
         json_schema_extra=SHOWN_MONITOR,
     )
+    vectors: Vectors | None = None
 
 
 class GenerationFields(Fields, Sampling):
@@ -166,7 +168,7 @@ class GenerationFields(Fields, Sampling):
     @property
     def field_names(self) -> FieldNames:
         """What the client calls fields that the model server calls otherwise."""
-        return {**BODY_NAMES, "layers": "steering.layers"}
+        return {**BODY_NAMES, "layers": "steering.layers", "vectors": "steering.vectors"}
 
     def named(self, error: InvalidRequestError) -> InvalidRequestError:
         """Returns why the model server refused the request, in terms of what the client sent."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from triton_models.vectors.formats.content import FileContent, StoredTensor, vectors_of
 from triton_models.vectors.formats.convention import Convention
 from triton_models.vectors.formats.json_text import parse_json, parse_object
@@ -27,28 +30,7 @@ _DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 def read(content: bytes, stem: str, convention: Convention | None) -> FileContent:
     """Reads a vector file of float32, float16 or bfloat16 tensors; its indices count blocks."""
-    try:
-        from safetensors import SafetensorError, deserialize
-    except ImportError as error:
-        raise VectorFileError(
-            "needs the safetensors package to be read: pip install 'persona-triton[server]'"
-        ) from error
-    header = _header(content)
-    try:
-        # The package checks every offset and shape against the file's size.
-        deserialized = deserialize(content)
-    except SafetensorError as error:
-        raise VectorFileError(f"is not a safetensors file: {error}") from error
-    tensors = (
-        StoredTensor(
-            name,
-            tuple(tensor["shape"]),
-            f"type {tensor['dtype']}",
-            _DTYPES.get(tensor["dtype"]),
-            tensor["data"],
-        )
-        for name, tensor in deserialized
-    )
+    header, tensors = _header(content), _tensors(content)
     vectors = vectors_of(tensors, TENSOR_PREFIX, "a vector file's are block.0, block.1, ...")
     metadata = header.get("metadata", "{}").encode("utf-8", "replace")
     return FileContent(
@@ -58,6 +40,50 @@ def read(content: bytes, stem: str, convention: Convention | None) -> FileConten
         model_name=header.get("model_name", ""),
         metadata=parse_object(metadata, '"metadata" in its header'),
     )
+
+
+def read_named_vectors(content: bytes) -> dict[str, dict[int, NDArray[np.float32]]]:
+    """Reads several vectors from a file whose tensors are called by their names and blocks.
+
+    `mine.15` is block 15 of the vector `mine`.
+
+    Raises:
+        VectorFileError: It is no such file; the message says what it is or has.
+    """
+    _header(content)
+    found: dict[str, list[StoredTensor]] = {}
+    for tensor in _tensors(content):
+        name, _, _ = tensor.name.rpartition(".")
+        if not name:
+            raise VectorFileError(
+                f"has a tensor {tensor.name[:40]!r}: mine.15 is block 15 of the vector mine"
+            )
+        found.setdefault(name, []).append(tensor)
+    return {name: vectors_of(tensors, f"{name}.", "") for name, tensors in found.items()}
+
+
+def _tensors(content: bytes) -> list[StoredTensor]:
+    try:
+        from safetensors import SafetensorError, deserialize
+    except ImportError as error:
+        raise VectorFileError(
+            "needs the safetensors package to be read: pip install 'persona-triton[server]'"
+        ) from error
+    try:
+        # The package checks every offset and shape against the file's size.
+        deserialized = deserialize(content)
+    except SafetensorError as error:
+        raise VectorFileError(f"is not a safetensors file: {error}") from error
+    return [
+        StoredTensor(
+            name,
+            tuple(tensor["shape"]),
+            f"type {tensor['dtype']}",
+            _DTYPES.get(tensor["dtype"]),
+            tensor["data"],
+        )
+        for name, tensor in deserialized
+    ]
 
 
 def write(vector: PersonaVector) -> bytes:
