@@ -23,6 +23,7 @@ from persona_client.errors import InvalidRequestError
 from persona_client.readers import AnswersReader, CompletionReader, StreamReader
 from persona_client.results import Chunk, Completion, Status, Trait
 from persona_client.steering import Operation, Steering, as_steering
+from persona_client.vectors import vectors_json
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -219,6 +220,8 @@ def _prompt(prompt: str | None, options: protocol.Sampling) -> dict[str, Any]:
     body: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if "steering" in body:
         body["steering"] = as_steering(body["steering"]).to_json()
+    if "vectors" in body:
+        body["vectors"] = vectors_json(body["vectors"])
     return body if prompt is None else {**body, "prompt": prompt}
 
 

@@ -12,6 +12,7 @@ import httpx
 
 from persona_client.errors import ConnectionFailedError, PersonaError, ServerError, error_of_status
 from persona_client.steering import Positions, Steering
+from persona_client.vectors import Vectors
 
 T = TypeVar("T")
 
@@ -29,7 +30,10 @@ API_KEY_VARIABLE = "PERSONA_API_KEY"
 
 
 class Sampling(TypedDict, total=False):
-    """What a generation may be told besides its prompt; see the gateway's `/docs`."""
+    """What a generation may be told besides its prompt; see the gateway's `/docs`.
+
+    `vectors` are traits of its own: by name, for each decoder block an array of numbers.
+    """
 
     messages: list[dict[str, str]]
     system_prompt: str
@@ -53,6 +57,7 @@ class Sampling(TypedDict, total=False):
     logprobs: int
     prompt_logprobs: int
     monitor: list[str]
+    vectors: Vectors
     format: dict[str, Any]
 
 

@@ -38,6 +38,7 @@ from persona_client.results import (
     read_readouts,
 )
 from persona_client.steering import as_steering
+from persona_client.vectors import vectors_json
 from triton_models import control
 from triton_models.contract import tensors
 from triton_models.contract.request import unsigned_seed
@@ -267,6 +268,8 @@ def make_inputs(
             inputs[name] = [json.dumps(value)]
         elif name == "steering" and value is not None:
             inputs[name] = [json.dumps(as_steering(value).to_document())]
+        elif name == "vectors" and value is not None:
+            inputs[name] = [json.dumps(vectors_json(value))]
         elif name == "stop":
             inputs["stop_words"] = [value] if isinstance(value, str) else value
         elif name == "seed" and value is not None:

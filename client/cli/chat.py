@@ -10,7 +10,7 @@ import typer
 from typing_extensions import Unpack
 
 from persona_client import protocol
-from persona_client.cli import options, output, server_call, steering_options
+from persona_client.cli import options, output, server_call, steering_options, vector_files
 from persona_client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
 from persona_client.errors import PersonaError
 from persona_client.rest import PersonaClient
@@ -35,7 +35,9 @@ def chat(
     conversation = Conversation(system or "")
     for trait, scalar in steering_options.scalars(steer).items():
         conversation.steer(trait, scalar)
-    sampling = options.sampling(**options.part(options.SamplingOptions, given))
+    vectors = vector_files.request_vectors(given["vector"], [])
+    picked = options.part(options.SamplingOptions, given)
+    sampling = options.sampling(**picked, vectors=vectors)
     bounds = steering_options.steering({}, [], None, given)
 
     def run(client: PersonaClient) -> None:

@@ -15,6 +15,7 @@ from persona_client.cli import (
     output,
     server_call,
     steering_options,
+    vector_files,
 )
 from persona_client.rest import PersonaClient
 
@@ -57,7 +58,8 @@ def compare(
             dataclasses.replace(each, label=None if each.traits[trait] else "baseline")
             for each in steerings
         ]
-    sampling = options.prompt_sampling(given, monitor=monitor)
+    vectors = vector_files.request_vectors(given["vector"], options.blocks(layers))
+    sampling = options.prompt_sampling(given, monitor=monitor, vectors=vectors)
 
     def run(client: PersonaClient, text: str) -> None:
         comparison = client.compare(text, steerings, baseline=baseline, **sampling)

@@ -164,16 +164,19 @@ class Chat:
             scalar = math.nan
         if not math.isfinite(scalar):
             raise CommandError("give a trait and a scalar, as /trait sarcasm 2")
-        known = self._client.traits()
+        known = self._known_traits()
         if name not in known:
-            raise CommandError(f"unknown trait {name!r}: the traits are {', '.join(sorted(known))}")
+            raise CommandError(f"unknown trait {name!r}: the traits are {', '.join(known)}")
         self.conversation.steer(name, scalar)
         self._say(describe(self.conversation.traits))
 
     def _traits(self, argument: str) -> None:
-        for name in sorted(self._client.traits()):
+        for name in self._known_traits():
             scalar = self.conversation.traits.get(name)
             self._say(name if scalar is None else f"{name} {scalar:+g}")
+
+    def _known_traits(self) -> list[str]:
+        return sorted({*self._client.traits(), *self._options.get("vectors", ())})
 
     def _reset(self, argument: str) -> None:
         self.conversation.traits.clear()

@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Unpack
 
 from persona_client import protocol
-from persona_client.cli import options, output, server_call, steering_options
+from persona_client.cli import options, output, server_call, steering_options, vector_files
 from persona_client.rest import PersonaClient
 
 Logprobs = Annotated[
@@ -45,7 +45,8 @@ def generate(
         raise typer.BadParameter(
             "--layers, --when and --window say where to steer: say by what, as with --steer, too"
         )
-    sampling = options.prompt_sampling(given, monitor=monitor, logprobs=logprobs)
+    vectors = vector_files.request_vectors(given["vector"], options.blocks(layers))
+    sampling = options.prompt_sampling(given, monitor=monitor, logprobs=logprobs, vectors=vectors)
     asked = steering_options.asked(sampling, trait, steering)
 
     def run(client: PersonaClient, text: str) -> None:

@@ -93,7 +93,7 @@ def sampling(**given: Any) -> protocol.Sampling:
     options: protocol.Sampling = {}
     for name, value in given.items():
         # Flags that are not given are false, and lists empty.
-        if value is not None and value is not False and value != []:
+        if value is not None and value is not False and value not in ([], {}):
             options[name] = value  # type: ignore[literal-required]
     return options
 

@@ -72,6 +72,14 @@ class SteeringOptions(TypedDict):
             "tokens in a row), 'flattery>3@12:3:report' (at block 12; goes on); may be repeated.",
         ),
     ]
+    vector: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A vector file whose vector is a trait of that name, for this command alone; may "
+            "be repeated.",
+        ),
+    ]
 
 
 class SteeredPromptOptions(options.PromptOptions, SteeringOptions):

@@ -18,6 +18,7 @@ from persona_client.cli import (
     server_call,
     steering_options,
     sweep_output,
+    vector_files,
 )
 from persona_client.comparisons import SweptAnswer
 from persona_client.rest import PersonaClient
@@ -73,7 +74,8 @@ def sweep(
     series = _series(trait, scalars, operation, values, blocks)
     if plot is not None:
         _check_plot(plot, scores)
-    sampling = options.prompt_sampling(given)
+    vectors = vector_files.request_vectors(given["vector"], blocks)
+    sampling = options.prompt_sampling(given, vectors=vectors)
     asked = steering_options.asked(sampling, trait, steering)
 
     def run(client: PersonaClient, text: str) -> None:

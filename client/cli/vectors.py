@@ -6,14 +6,12 @@ goes on working where only the client is installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from persona_client.cli import exits, options, vectors_output
+from persona_client.cli import options, vector_files, vectors_output
 
 if TYPE_CHECKING:
     from triton_models.vectors.persona_vector import PersonaVector
@@ -64,7 +62,7 @@ def import_vector(
 ) -> None:
     """Put a vector of any format into a server's folder, in the project's own."""
     selected = options.blocks(layers)
-    with _failures():
+    with vector_files.failures():
         from triton_models.vectors.editing import with_selected
         from triton_models.vectors.formats import read_vector, write_vector
         from triton_models.vectors.persona_vector import check_trait_name
@@ -95,7 +93,7 @@ def export_vector(
 ) -> None:
     """Write a vector in another format, for another tool."""
     blocks = options.blocks(layers)
-    with _failures():
+    with vector_files.failures():
         from triton_models.vectors.editing import only_blocks
         from triton_models.vectors.formats import write_vector
 
@@ -115,7 +113,7 @@ def show_vector(
     as_json: options.Json = False,
 ) -> None:
     """Show what a vector file holds: its blocks, their norms, its hash and its metadata."""
-    with _failures():
+    with vector_files.failures():
         found = _find(file, folder, convention)
     vectors_output.print_vector(found, as_json)
 
@@ -128,29 +126,13 @@ def diff_vectors(
     as_json: options.Json = False,
 ) -> None:
     """Compare two vectors, block by block; if they differ, exit with status 1."""
-    with _failures():
+    with vector_files.failures():
         from triton_models.vectors.difference import difference
 
         found = difference(_find(first, folder), _find(second, folder))
     vectors_output.print_difference(found, as_json)
     if not found.equal:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turns what can go wrong into one line and exit status 1."""
-    try:
-        try:
-            from triton_models.vectors.persona_vector import VectorFileError
-        except ImportError as error:
-            exits.fail(f"this needs the package {error.name}: pip install 'persona-triton[server]'")
-        try:
-            yield
-        except VectorFileError as error:
-            exits.fail(str(error))
-    except OSError as error:
-        exits.fail(f"{error.filename or 'the file'}: {error.strerror}")
 
 
 def _find(named: str, folder: Path, convention: str | None = None) -> PersonaVector:
