@@ -313,6 +313,8 @@ class Trait:
         source: The file it comes from, within the server's folder of vectors.
         sha256: That file's SHA-256.
         state: `loaded`, or `kept` if its file cannot be used any more and its last good content is.
+        operation: What its vector is meant for, with `kind` and, but for `ablate`, `value` and
+            `unit`: scalars are its strength; `None` if it is added.
         calibration: Whether its vector's calibration is `usable`, the `reason` if not, and what it
             was measured with; `None` if it has none.
     """
@@ -330,6 +332,7 @@ class Trait:
     source: str = ""
     sha256: str = ""
     state: str = "loaded"
+    operation: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
 
     @property

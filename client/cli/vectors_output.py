@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -48,6 +48,11 @@ def export_notes(vector: PersonaVector, suffix: str) -> list[str]:
         notes.append("llama.cpp refuses direction.0, which this file has; repeng takes it")
     if suffix in (".pt", ".svec"):
         notes.append(f"{suffix} keeps the numbers only: the names and the metadata are lost")
+    if vector.operation is not None and suffix in (".gguf", ".pt", ".svec"):
+        notes.append(
+            f"the vector is for the operation {vector.operation.kind}: other tools that read "
+            f"{suffix} add it, unless they know the keys glp.* of a .gguf"
+        )
     return notes
 
 
@@ -72,6 +77,7 @@ def print_vector(vector: PersonaVector, as_json: bool) -> None:
                 "source": vector.source,
                 "sha256": vector.sha256,
                 "hidden_size": vector.hidden_size,
+                "operation": _operation(vector),
                 "blocks": [dict(zip(keys, row, strict=True)) for row in rows],
                 "metadata": vector.metadata,
             }
@@ -81,7 +87,8 @@ def print_vector(vector: PersonaVector, as_json: bool) -> None:
         f"trait:    {vector.trait_name}\n"
         f"model:    {vector.model_name or 'not said'}\n"
         f"file:     {vector.source}, sha256 {vector.sha256[:_HASH_DIGITS]}\n"
-        f"elements: {vector.hidden_size}\n\n"
+        f"elements: {vector.hidden_size}\n"
+        f"meant to: {_words(_operation(vector))}\n\n"
     )
     table = output.plain_table("block", "norm", "norm / residual", "selected", justify="right")
     for block, norm, ratio, selected in rows:
@@ -116,6 +123,18 @@ def print_difference(found: VectorDifference, as_json: bool) -> None:
         if blocks:
             output.write(f"only the {which} has blocks {', '.join(map(str, blocks))}\n")
     output.write("equal\n" if found.equal else "different\n")
+
+
+def _operation(vector: PersonaVector) -> dict[str, Any] | None:
+    from triton_models.contract.steering_document import vector_operation_json
+
+    return None if vector.operation is None else vector_operation_json(vector.operation)
+
+
+def _words(operation: Mapping[str, Any] | None) -> str:
+    if operation is None:
+        return "be added"
+    return " ".join(str(value) for value in operation.values())
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from gateway.api.field_types import is_empty, is_none
 from gateway.api.steering_fields import Limit, Operation, SteeringFields
+from triton_models.contract.steering import OperationKind, Unit
 
 
 class LikelyToken(TypedDict):
@@ -221,6 +222,14 @@ class TraitCalibration(BaseModel):
     )
 
 
+class VectorOperation(BaseModel):
+    """The operation that a vector is meant for."""
+
+    kind: OperationKind
+    value: float | None = Field(default=None, exclude_if=is_none)
+    unit: Unit | None = Field(default=None, exclude_if=is_none)
+
+
 class Trait(BaseModel):
     """A trait that requests can name."""
 
@@ -235,6 +244,10 @@ class Trait(BaseModel):
     )
     recommended_range: list[float] | None = Field(
         default=None, description="The least and the greatest scalar known to work, if known."
+    )
+    operation: VectorOperation | None = Field(
+        default=None,
+        description="What the vector is meant for: scalars are its strength. `null`: to be added.",
     )
     norms: dict[str, float] = Field(
         default_factory=dict, description="By block, the vector's length."

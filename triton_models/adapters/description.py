@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from triton_models.adapters.chunk_tensors import by_block, rounded
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.steering_document import vector_operation_json
 from triton_models.engine.build import BuiltEngine
 from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
@@ -108,6 +109,7 @@ def _trait(
         "layer_count": len(vector.blocks),
         "selected_layers": list(vector.selected_blocks),
         "recommended_range": vector.recommended_range,
+        "operation": vector.operation and vector_operation_json(vector.operation),
         "norms": by_block(norms),
         "relative_norms": by_block(
             {

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.json_input import parse_json
-from triton_models.contract.steering import MAX_LAYERS, MAX_TRAITS, check_trait_length
+from triton_models.contract.steering import (
+    MAX_LAYERS,
+    MAX_TRAITS,
+    Operation,
+    check_trait_length,
+)
+from triton_models.contract.steering_document import parse_vector_operation
 from triton_models.contract.tensors import Values
 from triton_models.contract.values import string
 
@@ -27,7 +33,7 @@ Dtype = Literal["float32", "float16"]
 DTYPES: dict[Dtype, str] = {"float32": "<f4", "float16": "<f2"}
 """What the numbers can be, with numpy's names; both little-endian."""
 
-_FIELDS = ("layers", "dtype")
+_FIELDS = ("layers", "dtype", "operation")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +45,13 @@ class RequestVector:
         blocks: For each 0-based decoder block a float32 vector [hidden size] that is not zero.
         digest: The SHA-256 of the numbers and their blocks in hexadecimal, which tells vectors of
             the same name apart; the same for float16 and float32.
+        operation: What it is meant for, as a vector file's metadata can say; `None` is to be added.
     """
 
     name: str
     blocks: Mapping[int, NDArray[np.float32]]
     digest: str
+    operation: Operation | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -118,7 +126,9 @@ def _vector(name: str, fields: Any) -> RequestVector:
             f"the layers of {place} have {', '.join(map(str, sorted(lengths)))} elements: give "
             "each as many as the model's hidden size"
         )
-    return RequestVector(name, dict(sorted(blocks.items())), _digest(blocks))
+    given = fields.get("operation")
+    operation = parse_vector_operation(f"{place}.operation", name, given) if given else None
+    return RequestVector(name, dict(sorted(blocks.items())), _digest(blocks), operation)
 
 
 def _block(place: str, key: str) -> int:

@@ -44,7 +44,10 @@ MAX_LIMITS = 16
 class Addition:
     """A multiple of a trait's vector that is added to the residual stream.
 
+    If the vector is meant for an operation, it stands for that operation, before the others.
+
     Attributes:
+        scalar: The multiple, or the operation's strength, from 0 to 1.
         layers: 0-based decoder blocks to steer; `None` uses the vector's selected blocks.
         positions: `all` tokens, those of the `prompt` only, or those of the `response` only (the
             generated tokens; the prompt's last token belongs to the prompt).

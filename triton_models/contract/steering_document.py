@@ -114,6 +114,29 @@ def _operation(path: str, value: Any) -> Operation:
     return Operation(trait, kind, bound, unit, strength, layers)
 
 
+def parse_vector_operation(path: str, trait: str, value: Any) -> Operation:
+    """Makes the operation that a vector is meant for of its description.
+
+    Args:
+        path: Where it stands, for messages about it.
+        trait: The vector's.
+        value: The kind alone, or an object with `kind`, `value` and `unit` as a request has them.
+
+    Raises:
+        InvalidArgumentError: It is malformed or out of range.
+    """
+    fields = {"kind": value} if isinstance(value, str) else value
+    _Fields(path, fields, ("kind", "value", "unit"))
+    return _operation(path, {**fields, "trait": trait})
+
+
+def vector_operation_json(operation: Operation) -> dict[str, Any]:
+    """Returns the object that `parse_vector_operation` reads."""
+    if operation.kind == "ablate":
+        return {"kind": operation.kind}
+    return {"kind": operation.kind, "value": operation.value, "unit": operation.unit}
+
+
 def _condition(path: str, value: Any) -> Condition:
     fields = _Fields(path, value, ("trait", "above", "below", "unit", "layer"))
     trait, layer = fields.trait("trait"), fields.integer("layer", None, 0)

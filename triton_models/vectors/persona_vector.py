@@ -15,6 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.steering import Operation
+from triton_models.contract.steering_document import parse_vector_operation
+
+OPERATION = "operation"
+
 _FILE_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -33,7 +39,8 @@ class PersonaVector:
             block's output times the request's scalar.
         metadata: How it was made; unknown keys are kept. `selected_layers` (or `selected_layer`)
             are the blocks to steer if a request names none; `recommended_range` is the smallest and
-            the largest scalar that it is known to work with.
+            the largest scalar that it is known to work with; `operation` is what it is meant for,
+            if not to be added.
         source: The file it was read from, or `""`.
         sha256: The SHA-256 of that file's bytes in hexadecimal, which identifies the vector, or
             `""`.
@@ -60,6 +67,11 @@ class PersonaVector:
     def recommended_range(self) -> tuple[float, float] | None:
         """The smallest and the largest recommended scalar, if known."""
         return recommended_range_of(self.metadata)
+
+    @property
+    def operation(self) -> Operation | None:
+        """What a request does with it by naming it with a scalar, the strength; `None` adds it."""
+        return operation_of(self.trait_name, self.metadata)
 
     @property
     def residual_norms(self) -> dict[int, float]:
@@ -110,6 +122,21 @@ def recommended_range_of(metadata: dict[str, Any]) -> tuple[float, float] | None
     if low > high:
         raise VectorFileError(f'"recommended_range" must begin with the lower number: {given!r}')
     return low, high
+
+
+def operation_of(trait: str, metadata: dict[str, Any]) -> Operation | None:
+    """Returns the operation that a vector's metadata says it is meant for, if it does.
+
+    Raises:
+        VectorFileError: It is no operation: to add the vector instead would be wrong.
+    """
+    given = metadata.get(OPERATION)
+    if given is None:
+        return None
+    try:
+        return parse_vector_operation(OPERATION, trait, given)
+    except InvalidArgumentError as error:
+        raise VectorFileError(f"its metadata cannot be used: {error.message}") from error
 
 
 def _is_finite(value: Any) -> bool:

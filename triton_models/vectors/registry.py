@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
 from triton_models.contract.request_vectors import RequestVector
+from triton_models.contract.steering_document import vector_operation_json
 from triton_models.vectors.calibration import Calibration, ModelIdentity
 from triton_models.vectors.calibration_document import calibration_of, without_calibration
 from triton_models.vectors.formats.torch_file import ASSUMED_ROWS
-from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
+from triton_models.vectors.persona_vector import OPERATION, PersonaVector, VectorFileError
 
 MAX_METADATA_BYTES = 2**18
 MAX_METADATA_DEPTH = 32
@@ -179,7 +180,9 @@ class ModelFit:
 
 
 def _checked(given: RequestVector, fit: ModelFit) -> PersonaVector:
-    vector = PersonaVector(given.name, "", dict(given.blocks), sha256=given.digest)
+    operation = given.operation
+    metadata = {} if operation is None else {OPERATION: vector_operation_json(operation)}
+    vector = PersonaVector(given.name, "", dict(given.blocks), metadata, sha256=given.digest)
     try:
         fit.check(vector)
     except VectorFileError as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from triton_models.vectors.persona_vector import (
     PersonaVector,
     VectorFileError,
+    operation_of,
     recommended_range_of,
     selected_blocks_of,
 )
@@ -88,7 +89,7 @@ def checked_vector(
     Raises:
         VectorFileError: It has too much metadata, no blocks, vectors of different lengths, an
             implausible block, a name that is not text or too long, a selected layer that is
-            missing, or an invalid recommended range.
+            missing, or an invalid recommended range or operation.
     """
     _check_metadata(metadata)
     _check_name("trait_name", trait_name)
@@ -109,6 +110,7 @@ def checked_vector(
             f"its metadata selects layers {sorted(missing)}, but it has only {sorted(blocks)}"
         )
     recommended_range_of(metadata)
+    operation_of(trait_name, metadata)
     return PersonaVector(
         trait_name, model_name, {block: blocks[block] for block in sorted(blocks)}, metadata
     )
