@@ -76,6 +76,7 @@ def build_engine(settings: ServerSettings) -> BuiltEngine:
         architecture.hidden_size,
         architecture.num_layers,
         weights_sha256(folder),
+        residual_norms,
     )
     registry = LiveRegistry(VectorFolder(settings.vectors, fit))
     engine = assemble_engine(runnable, registry.current, settings)

@@ -15,8 +15,8 @@ from triton_models.engine.sequence import Emit, Sequence
 from triton_models.steering.bounded_projections import resolve_enforced
 from triton_models.steering.limits import resolve_limits
 from triton_models.steering.readout import resolve_readout
-from triton_models.steering.recommended_range import range_warnings
 from triton_models.steering.resolve import resolve_steering
+from triton_models.steering.steering_warnings import steering_warnings
 from triton_models.vectors.registry import ModelFit, VectorRegistry
 
 
@@ -121,5 +121,5 @@ def new_sequence(
         request_id,
         resolve_readout(request.monitor, own),
         resolve_limits(request.steering, own, registry),
-        range_warnings(request.steering, own),
+        steering_warnings(request.steering, steering, own),
     )

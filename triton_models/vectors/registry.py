@@ -48,6 +48,8 @@ class VectorRegistry:
         warnings: Warnings about each vector, by trait.
         kept: The traits whose file has become unusable since its vector was loaded.
         model: The model that calibrations must be for; `None` takes those of any.
+        residual_norms: The mean norm of the model's residual stream at each block's output, if it
+            is known.
     """
 
     vectors: Mapping[str, PersonaVector]
@@ -55,6 +57,7 @@ class VectorRegistry:
     problems: tuple[Problem, ...]
     kept: frozenset[str] = frozenset()
     model: ModelIdentity | None = None
+    residual_norms: Mapping[int, float] = field(default_factory=dict)
     _calibrations: dict[str, Calibration | str] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -129,12 +132,14 @@ class ModelFit:
     Attributes:
         model_name: The model's name; vectors of another one are accepted with a warning.
         weights_sha256: See `ModelIdentity`.
+        residual_norms: See `VectorRegistry`.
     """
 
     model_name: str
     hidden_size: int
     num_layers: int
     weights_sha256: str = ""
+    residual_norms: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelIdentity:

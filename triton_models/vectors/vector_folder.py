@@ -117,4 +117,5 @@ class VectorFolder:
                 trait for trait, vector in vectors.items() if self._files[vector.source].error
             ),
             model=self._fit.model,
+            residual_norms=self._fit.residual_norms,
         )
