@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -78,6 +79,11 @@ class Question(Generic[Item, W]):
     body: Mapping[str, Any]
     read: Callable[[Mapping[str, Any]], W]
     reader: Callable[[], StreamReader[Item, W]]
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidRequestError` if a number has no JSON, instead of what httpx raises."""
+        if path := _not_finite(self.body):
+            raise InvalidRequestError(f"{path} is not a finite number: give one, like 2.0")
 
     @property
     def call(self) -> Call[W]:
@@ -223,6 +229,20 @@ def _prompt(prompt: str | None, options: protocol.Sampling) -> dict[str, Any]:
     if "vectors" in body:
         body["vectors"] = vectors_json(body["vectors"])
     return body if prompt is None else {**body, "prompt": prompt}
+
+
+def _not_finite(value: Any, path: str = "") -> str:
+    """Returns where a number is NaN or infinite, like `scalars.1`; `""` if none is."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else path
+    if isinstance(value, Mapping):
+        parts: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, (list, tuple)):
+        parts = enumerate(value)
+    else:
+        return ""
+    places = (_not_finite(each, f"{path}.{key}" if path else f"{key}") for key, each in parts)
+    return next(filter(None, places), "")
 
 
 def _trait_path(name: str) -> str:

@@ -28,6 +28,8 @@ RETRIES = 2
 API_KEY_VARIABLE = "PERSONA_API_KEY"
 """Where the API key comes from if the program does not give it."""
 
+_UNAUTHENTICATED = 401
+
 
 class Sampling(TypedDict, total=False):
     """What a generation may be told besides its prompt; see the gateway's `/docs`.
@@ -115,6 +117,8 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Perso
         message, code = str(body["error"]), str(body.get("code", ""))
     except MALFORMED:
         message, code = f"the server answered with status {status}", ""
+    if status == _UNAUTHENTICATED:
+        message += f" (the client's is api_key, or {API_KEY_VARIABLE} of the environment)"
     return error_of_status(status, message, code, headers.get("Retry-After"))
 
 
