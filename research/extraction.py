@@ -11,7 +11,7 @@ leak into the means.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,17 @@ from persona_research.judges.judge import POINTS, Judge, Scale
 from persona_research.model import Answer, ResearchModel
 from persona_research.progress import AnswerStore, progress_bar
 from persona_research.residuals import ResidualMeans
+from persona_research.split_halves import poles_of, split_half_cosines
 from persona_research.turns import AnswerSettings, turns_of
 from triton_models.vectors.persona_vector import PersonaVector
 
 METHOD = "mean difference of residuals over response tokens"
+
+LEAST_PAIRS = 10
+"""A mean over fewer is more about these answers than about the trait."""
+
+SPLIT_HALF = "split_half_cosines"
+"""What in a vector's metadata says how far two halves of the pairs agree on it, by block."""
 
 SELECTED_AS_GIVEN = "given"
 SELECTED_BY_NORM = "largest norm relative to the residual's, in the middle third of the blocks"
@@ -43,10 +50,12 @@ class ExtractionSettings(AnswerSettings):
     Attributes:
         selected_layers: Blocks to steer by default; empty leaves the choice to a rule.
         scale: Factor on every vector, so that scalars have a convenient range.
+        least_pairs: How many pairs of answers must pass the filter.
     """
 
     selected_layers: tuple[int, ...] = ()
     scale: float = 1.0
+    least_pairs: int = field(default=LEAST_PAIRS, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,10 @@ def extract(
     _check_layers(settings.selected_layers, model.num_layers)
     if judge is not None:
         check_judge(judge, definition)
-    poles = definition.positive_prompts, definition.negative_prompts
+    prompts_by_pole = definition.positive_prompts, definition.negative_prompts
     turns = [
         turn
-        for prompts in poles
+        for prompts in prompts_by_pole
         for turn in turns_of(prompts, definition.evaluation_questions, settings)
     ]
     requests = [turn.request(model, settings) for turn in turns]
@@ -101,8 +110,8 @@ def extract(
     if judge is not None:
         _check_scores(judge, scores)
     each = len(definition.evaluation_questions) * settings.samples
-    first = len(poles[0]) * each
-    pairs = _pair_places((len(poles[0]), len(poles[1])), each)
+    first = len(prompts_by_pole[0]) * each
+    pairs = _pair_places((len(prompts_by_pole[0]), len(prompts_by_pole[1])), each)
     kept = {
         place
         for pair in pairs
@@ -120,16 +129,21 @@ def extract(
         raise ExtractionError(
             _why_nothing_is_left(definition.trait_name, positive, negative, scale)
         )
+    kept_pairs = sum(pair[0] in kept for pair in pairs)
+    _check_pairs(definition.trait_name, kept_pairs, len(pairs), settings.least_pairs)
     with progress_bar(f"{definition.trait_name}: activations", len(kept)) as show:
-        means = [
-            model.residual_means(_pairs(positive), show),
-            model.residual_means(_pairs(negative), lambda done: show(len(_pairs(positive)) + done)),
-        ]
-    vector = _vector(model, definition, settings, means[0], means[1])
+        # By every second question, so that both answers of a pair are in the same half.
+        halves = [(_pairs(positive, each, half), _pairs(negative, each, half)) for half in (0, 1)]
+        first_half = poles_of(model, *halves[0], show, 0)
+        second_half = poles_of(model, *halves[1], show, first_half.num_answers)
+    poles = first_half + second_half
+    vector = _vector(model, definition, settings, poles.positive, poles.negative)
     vector.metadata.update(
         {
             "judge": judge.name if judge is not None else None,
             "answers": {"positive": counts(positive), "negative": counts(negative)},
+            "pairs": {"kept": kept_pairs, "all": len(pairs)},
+            SPLIT_HALF: split_half_cosines(first_half, second_half),
         }
     )
     calibration = calibrate(model, vector, definition, settings, store)
@@ -188,8 +202,23 @@ def _pair_places(prompts: tuple[int, int], each: int) -> list[tuple[int, int]]:
     ]
 
 
-def _pairs(answers: Sequence[JudgedAnswer]) -> list[tuple[list[int], list[int]]]:
-    return [(each.answer.prompt_ids, each.answer.response_ids) for each in answers if each.kept]
+def _check_pairs(trait: str, kept: int, pairs: int, least: int) -> None:
+    if kept < least:
+        raise ExtractionError(
+            f"{trait}: {kept} of {pairs} pairs of answers pass the filter, and a vector of fewer "
+            f"than {least} is not to be trusted: improve the prompts, add questions, or use "
+            f"another judge; --least-pairs {kept} makes it all the same"
+        )
+
+
+def _pairs(
+    answers: Sequence[JudgedAnswer], each: int, half: int
+) -> list[tuple[list[int], list[int]]]:
+    return [
+        (judged.answer.prompt_ids, judged.answer.response_ids)
+        for place, judged in enumerate(answers)
+        if judged.kept and place % each % 2 == half
+    ]
 
 
 def _vector(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.cross_trait import cosine_matrix
-from persona_research.extraction import Extraction, JudgedAnswer, counts
+from persona_research.extraction import SPLIT_HALF, Extraction, JudgedAnswer, counts
 from persona_research.judges.judge import Scale
 from persona_research.markdown import markdown_table
 from triton_models.vectors.calibration_document import calibration_of
@@ -129,14 +129,18 @@ def _scores(answers: Sequence[JudgedAnswer]) -> list[float]:
 def _block_table(vector: PersonaVector) -> str:
     cosines = block_cosines(vector)
     residuals = vector.metadata["residual_norms"]
+    halves = vector.metadata[SPLIT_HALF] or {}
     rows = []
     for place, (block, norm) in enumerate(vector.norms.items()):
         residual = residuals[str(block)]
         following = f"{cosines[place, place + 1]:+.3f}" if place + 1 < len(cosines) else ""
         chosen = "selected" if block in vector.selected_blocks else ""
-        cells = [f"{norm:.3f}", f"{residual:.3f}", f"{norm / residual:.4f}", following, chosen]
+        agreed = f"{halves[str(block)]:+.3f}" if halves else ""
+        lengths = [f"{norm:.3f}", f"{residual:.3f}", f"{norm / residual:.4f}"]
+        cells = [*lengths, agreed, following, chosen]
         rows.append([str(block), *cells])
-    header = ["block", "norm", "residual's norm", "ratio", "cosine with the next block", ""]
+    header = ["block", "norm", "residual's norm", "ratio", "cosine of the pairs' halves"]
+    header += ["cosine with the next block", ""]
     return markdown_table(header, rows)
 
 

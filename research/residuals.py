@@ -40,6 +40,17 @@ class ResidualMeans:
         self.sums[block] = self.sums.get(block, torch.zeros_like(total)) + total
         self.norm_sums[block] = self.norm_sums.get(block, 0.0) + norms
 
+    def __add__(self, other: ResidualMeans) -> ResidualMeans:
+        """The means over the answers of both."""
+        if not self.answers or not other.answers:
+            return self if self.answers else other
+        return ResidualMeans(
+            {block: total + other.sums[block] for block, total in self.sums.items()},
+            {block: total + other.norm_sums[block] for block, total in self.norm_sums.items()},
+            self.answers + other.answers,
+            self.tokens + other.tokens,
+        )
+
     def mean(self, block: int) -> NDArray[np.float64]:
         """The mean residual of a block, [hidden_size]."""
         mean: NDArray[np.float64] = (self.sums[block] / self.answers).numpy()

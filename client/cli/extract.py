@@ -33,6 +33,9 @@ def extract(
     no_filter: Annotated[
         bool, typer.Option("--no-filter", help="Take every answer, without a judge.")
     ] = False,
+    least_pairs: Annotated[
+        int, typer.Option(min=1, help="How many pairs of answers must pass the judge.")
+    ] = 10,
     samples: Annotated[int, typer.Option(min=1, help="Answers per prompt and question.")] = 1,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = 0.0,
@@ -66,6 +69,7 @@ def extract(
             settings=ExtractionSettings(
                 *(max_tokens, temperature, samples, seed, blocks, scale),
                 neutral_questions=neutral_questions,
+                least_pairs=least_pairs,
             ),
             overwrite=force,
         )

@@ -13,14 +13,25 @@ from persona_research.definitions import (
     find_definition,
     read_trait_definition,
 )
-from persona_research.extraction import ExtractionError, ExtractionSettings, extract
+from persona_research.extraction import (
+    SPLIT_HALF,
+    ExtractionError,
+    ExtractionSettings,
+    extract,
+)
 from persona_research.judges.choice import JudgeChoice, definition_for, make_judge
 from persona_research.progress import AnswerStore
 from persona_research.report import write_report
 from triton_models.vectors.formats import write_vector
-from triton_models.vectors.persona_vector import check_trait_name
+from triton_models.vectors.persona_vector import PersonaVector, check_trait_name
 
 DEFAULT_RUNS = Path("runs/extraction")
+
+
+LEAST_COSINE = 0.5
+"""Below it the halves of an extraction's pairs do not agree on the vector."""
+
+DISAGREE = "WARNING: they do not agree on it, so that it is hardly more than chance"
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,20 @@ def run_extraction(run: ExtractionRun, say: Callable[[str], None]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_vector(found.vector, target)
             report, *_ = write_report(found, definition, folder / f"{trait}.md")
-            norms = ", ".join(f"{block}: {norm:.2f}" for block, norm in found.vector.norms.items())
-            say(f"{trait}: wrote {target} (norms by block {norms}), report in {report}")
+            say(f"{trait}: {agreement(found.vector)}; wrote {target}, report in {report}")
+
+
+def agreement(vector: PersonaVector) -> str:
+    """How many pairs of answers an extracted vector is of, and whether they agree on it."""
+    pairs = vector.metadata["pairs"]
+    kept = f"kept {pairs['kept']} of {pairs['all']} pairs"
+    cosines = vector.metadata[SPLIT_HALF]
+    if cosines is None:
+        return kept
+    block = min(vector.selected_blocks, key=lambda block: cosines[str(block)])
+    cosine = cosines[str(block)]
+    halves = f"their halves' vectors have the cosine {cosine:.2f} at block {block}"
+    return f"{kept}, {halves}{'' if cosine >= LEAST_COSINE else f': {DISAGREE}'}"
 
 
 def load_definitions(traits: Sequence[str], folder: Path) -> list[TraitDefinition]:

@@ -11,7 +11,7 @@ from typing import Protocol
 from persona_research.answering import check_judge
 from persona_research.calibration import CalibrationError
 from persona_research.commands.evaluation import verdict
-from persona_research.commands.extraction import load_definitions
+from persona_research.commands.extraction import agreement, load_definitions
 from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
 from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.evaluation import Evaluation, Subject, evaluation_of
@@ -221,7 +221,8 @@ class _Making:
         found = extract(
             self.model, task.definition, self.settings.extraction, self.judge, self.store
         )
-        write_report(found, task.definition, self.folder / f"{task.trait}.md")
+        report, *_ = write_report(found, task.definition, self.folder / f"{task.trait}.md")
+        self.say(f"{task.trait}: {agreement(found.vector)}; report in {report}")
         write_vector(found.vector, task.extracted)
         return found.vector
 

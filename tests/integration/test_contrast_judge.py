@@ -122,7 +122,7 @@ def test_an_extraction_keeps_pairs_whose_positive_answer_scores_higher(
         evaluation_questions=QUESTIONS,
     )
     with AnswerStore(tmp_path / "answers.jsonl") as store:
-        settings = ExtractionSettings(max_new_tokens=32, neutral_questions=0)
+        settings = ExtractionSettings(max_new_tokens=32, neutral_questions=0, least_pairs=1)
         found = extract(model, small, settings, ContrastJudge(model), store)
     assert all(each.kept for each in found.positive)
     report, *_ = write_report(found, small, tmp_path / "sarcasm.md")

@@ -136,7 +136,7 @@ def test_the_poles_of_each_trait_are_in_order(
 def test_extraction_calibrates_as_the_command_does(model: ResearchModel, tmp_path: Path) -> None:
     definition = definition_of("flattery")
     with AnswerStore(tmp_path / "a.jsonl") as store:
-        settings = ExtractionSettings(max_new_tokens=24, neutral_questions=2)
+        settings = ExtractionSettings(max_new_tokens=24, neutral_questions=2, least_pairs=1)
         made = extract(model, definition, settings, None, store).vector
         num_answers = len(store)
     again = run(model, "flattery", tmp_path / "a.jsonl", made)

@@ -43,7 +43,7 @@ SMALL = dataclasses.replace(
     negative_prompts=SARCASM.negative_prompts[:2],
     evaluation_questions=SARCASM.evaluation_questions[:4],
 )
-SHORT = ExtractionSettings(max_new_tokens=24, neutral_questions=0)
+SHORT = ExtractionSettings(max_new_tokens=24, neutral_questions=0, least_pairs=1)
 
 
 class Interrupted(AnswerStore):
@@ -260,7 +260,7 @@ def test_a_real_ctrl_c_ends_with_a_line_and_the_next_run_ends_with_the_same_vect
         ),
         *("--prompts", str(tmp_path), "--output", str(tmp_path), "--runs", str(tmp_path / "runs")),
         *("--threads", "1", "--device", "cpu", "--batch-rows", "1", "--max-tokens", "24"),
-        *("--neutral-questions", "0"),
+        *("--neutral-questions", "0", "--least-pairs", "8"),
     ]
     kept = tmp_path / "runs/persona-demo/sarcasm.jsonl"
     process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stderr=subprocess.PIPE, text=True)

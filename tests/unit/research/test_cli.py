@@ -129,6 +129,7 @@ def test_a_trait_is_extracted_and_its_prompts_are_ranked(tmp_path: Path) -> None
 
     made = invoke(
         *("vectors", "extract", "sarcasm", "--output", str(tmp_path / "vectors"), "--no-filter"),
+        *("--least-pairs", "2"),
         *common,
     )
     assert made.exit_code == 0, made.output
