@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conftest import make_vectors
 from tests.integration.asking import GREEDY, ask
 from tests.integration.reference import NEAR_TIE
+from tests.tiny_model import make_vectors
 from triton_models.contract.errors import EnforcementError, InvalidArgumentError
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import (

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from tests.conftest import make_model, make_vectors
 from tests.integration.asking import GREEDY, ask, standing
 from tests.integration.steered_alone import PlainSteering, answered_alone
+from tests.tiny_model import make_model, make_vectors
 from triton_models.contract.errors import (
     EnforcementError,
     InvalidArgumentError,

@@ -12,13 +12,18 @@ from triton_models.contract.steering_report import enforced_json, limit_json
 from triton_models.engine.sequence import PromptTokenLogprobs, TokenChunk, TokenLogprobs
 from triton_models.engine.timeline import Phases
 from triton_models.steering.limits import LimitReached
+from triton_models.steering.readout import TokenReadout
+from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.calibration import CalibratedMean
 
 _NO_LOGPROBS: dict[str, Any] = {"output_logprobs": (), "top_ids": (), "top_logprobs": ()}
 
 
-def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
+def chunk_values(
+    chunk: TokenChunk, token_bytes: TokenBytes, description: str = ""
+) -> dict[str, Any]:
     """Returns the value of each output: one element, or a sequence if its length is variable."""
+    report = _report(chunk, token_bytes)
     return {
         "output_ids": chunk.token_ids,
         "output_bytes": chunk.num_bytes,
@@ -31,7 +36,7 @@ def chunk_values(chunk: TokenChunk, description: str = "") -> dict[str, Any]:
         "num_output_tokens": chunk.num_generated_tokens,
         "num_reused_tokens": chunk.num_reused_tokens,
         "readouts": "" if chunk.readouts is None else _readouts(chunk.readouts),
-        "report": _report(chunk) if chunk.finish_reason else "",
+        "report": json.dumps(report, ensure_ascii=False) if report else "",
         "warnings": json.dumps(chunk.warnings) if chunk.warnings else "",
         "timings": "" if chunk.phases is None else _timings(chunk.phases),
         "error": chunk.error,
@@ -62,8 +67,24 @@ def _readouts(readouts: Mapping[str, Mapping[int, float]]) -> str:
     return json.dumps({trait: by_block(means) for trait, means in readouts.items()})
 
 
-def _report(chunk: TokenChunk) -> str:
+def _report(chunk: TokenChunk, token_bytes: TokenBytes) -> dict[str, Any]:
     report: dict[str, Any] = {}
+    if chunk.turn_readouts:
+        report["turn_readouts"] = [
+            {
+                "role": turn.role,
+                "readouts": {trait: by_block(means) for trait, means in turn.means.items()},
+            }
+            for turn in chunk.turn_readouts
+        ]
+    if chunk.token_readouts:
+        report["token_readouts"] = [
+            {
+                "token": token_bytes.join_with_special((token_id,)).decode("utf-8", "replace"),
+                "readouts": _projections(readout),
+            }
+            for token_id, readout in zip(chunk.token_ids, chunk.token_readouts, strict=True)
+        ]
     if chunk.calibrated_readouts:
         report["calibrated_readouts"] = {
             trait: {str(block): _mean(mean) for block, mean in means.items()}
@@ -78,7 +99,7 @@ def _report(chunk: TokenChunk) -> str:
         report["limits_reached"] = [_limit_reached(each) for each in chunk.limits_reached]
     if chunk.enforced is not None:
         report["enforced"] = enforced_json(chunk.enforced)
-    return json.dumps(report) if report else ""
+    return report
 
 
 def _limit_reached(reached: LimitReached) -> dict[str, Any]:
@@ -91,6 +112,16 @@ def _limit_reached(reached: LimitReached) -> dict[str, Any]:
         "projection": rounded(reached.projection),
         "token": reached.token,
     }
+
+
+def _projections(readout: TokenReadout) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = {each.trait: {} for each in readout.directions}
+    for each, before, after in zip(readout.directions, readout.before, readout.after, strict=False):
+        read = {"before": rounded(before), "after": rounded(after)}
+        if each.calibration is not None:
+            read["percentile"] = rounded(each.calibration.percentile(after))
+        found[each.trait][str(each.block)] = read
+    return found
 
 
 def _mean(mean: CalibratedMean) -> dict[str, float | None]:

@@ -17,6 +17,7 @@ from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.adapters.tensor_io import build_tensors
 from triton_models.contract import tensors
 from triton_models.engine.sequence import TokenChunk
+from triton_models.text.token_bytes import TokenBytes
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class ResponseStream:
     and Triton 2.51 crashes if it is checked during or after that.
     """
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, token_bytes: TokenBytes) -> None:
+        self._token_bytes = token_bytes
         self.request_id: str = request.request_id()
         self._sender = request.get_response_sender()
         self._outputs = frozenset(request.requested_output_names())
@@ -44,7 +46,9 @@ class ResponseStream:
         """Sends a chunk, and the answer to `describe`; one with a finish reason is the last."""
         response = pb_utils.InferenceResponse(
             build_tensors(
-                self._outputs, tensors.STEERED_QWEN_OUTPUTS, chunk_values(chunk, description)
+                self._outputs,
+                tensors.STEERED_QWEN_OUTPUTS,
+                chunk_values(chunk, self._token_bytes, description),
             )
         )
         final = chunk.finish_reason is not None

@@ -29,6 +29,7 @@ from triton_models.engine.build import build_engine
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 from triton_models.logs import configure_logging
 from triton_models.settings import ServerSettings
+from triton_models.text.token_bytes import TokenBytes
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class SteeredQwenModel:
         configure_logging(self._settings.log_level, self._settings.log_format)
         self._built = build_engine(self._settings)
         self._engine = self._built.engine
+        self._token_bytes = TokenBytes(self._built.loaded.tokenizer)
         self._sender = SenderThread()
         self._open: dict[Sequence, ResponseStream] = {}
         self._stopping = threading.Event()
@@ -66,7 +68,7 @@ class SteeredQwenModel:
     def execute(self, requests: list[Any]) -> None:
         """Accepts or refuses requests; other threads send their responses."""
         for request in requests:
-            stream = ResponseStream(request)
+            stream = ResponseStream(request, self._token_bytes)
             try:
                 self._take(request, stream)
             except RequestError as error:

@@ -20,6 +20,7 @@ from triton_models.adapters.tensor_io import (
 from triton_models.contract import tensors
 from triton_models.contract.errors import RequestError
 from triton_models.contract.prompt import prompt_of
+from triton_models.contract.prompt_turns import turns_json
 from triton_models.contract.request import parse_generation_request
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import ServerSettings
@@ -38,12 +39,12 @@ class TokenizerModel:
         self._encoder = PromptEncoder(tokenizer, self._settings.max_context)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers each request with its token ids or an error."""
+        """Answers each request with its token ids and turns, or an error."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
         try:
-            ids = self._encode(request)
+            outputs = self._encode(request)
         except RequestError as error:
             return pb_utils.InferenceResponse(error=triton_error(error))
         except Exception:
@@ -54,13 +55,16 @@ class TokenizerModel:
                     pb_utils.TritonError.INTERNAL,
                 )
             )
-        outputs = build_tensors(
-            request.requested_output_names(), [tensors.INPUT_IDS], {tensors.INPUT_IDS.name: ids}
+        specs = tensors.MODELS[tensors.TOKENIZER][1]
+        return pb_utils.InferenceResponse(
+            build_tensors(request.requested_output_names(), specs, outputs)
         )
-        return pb_utils.InferenceResponse(outputs)
 
-    def _encode(self, request: Any) -> list[int]:
+    def _encode(self, request: Any) -> dict[str, Any]:
         refuse_parameters(request, tensors.PERSONA_INPUTS)
         values = read_values(request, tensors.PERSONA_INPUTS)
-        parse_generation_request(values, self._settings.defaults)
-        return self._encoder.encode(prompt_of(values))
+        parsed = parse_generation_request(values, self._settings.defaults)
+        prompt = prompt_of(values)
+        ids = self._encoder.encode(prompt)
+        turns = self._encoder.turns(prompt) if parsed.monitor_tokens else ()
+        return {tensors.INPUT_IDS.name: ids, tensors.PROMPT_TURNS.name: turns_json(turns)}

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from triton_models.contract import tensors
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.logit_bias import LogitBias, parse_logit_bias
+from triton_models.contract.prompt_turns import Turn, parse_turns
 from triton_models.contract.request_vectors import RequestVector, parse_request_vectors
 from triton_models.contract.steering import (
     MAX_TRAITS,
@@ -75,10 +77,13 @@ class GenerationRequest:
         logprobs: How many of the most likely tokens to report at each generated token, besides the
             token's own log-probability; `None` reports nothing.
         monitor: Traits onto whose directions the answer's hidden states are projected.
+        monitor_tokens: Whether each token's projections are reported, and the means of the prompt's
+            turns, and not only the mean of the answer.
         format: What the answer must match; `None` is free text.
         prompt_logprobs: As `logprobs`, but of the prompt's tokens. With both, the token that ends
             an answer is reported as well.
         vectors: What steering and `monitor` can name besides the server's traits.
+        turns: Where the turns of a chat lie in the prompt.
     """
 
     steering: SteeringParameters = field(default_factory=SteeringParameters)
@@ -94,6 +99,8 @@ class GenerationRequest:
     format: AnswerFormat | None = None
     prompt_logprobs: int | None = None
     vectors: tuple[RequestVector, ...] = ()
+    monitor_tokens: bool = False
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,11 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
             "format says where an answer ends, and ignore_eos goes on after that: leave one of "
             "them out"
         )
+    monitor, monitor_tokens = _monitor(values), boolean(values, "monitor_tokens", False)
+    if monitor_tokens and not monitor:
+        raise InvalidArgumentError(
+            "monitor_tokens needs monitor: name the traits to read, or leave it out"
+        )
     return GenerationRequest(
         steering=parse_steering(values),
         sampling=sampling,
@@ -148,10 +160,12 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         stream=boolean(values, "stream", False),
         echo_prompt=not boolean(values, "exclude_input_in_output", True),
         logprobs=integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
-        monitor=_monitor(values),
+        monitor=monitor,
         format=format,
         prompt_logprobs=prompt_logprobs,
         vectors=parse_request_vectors(values),
+        monitor_tokens=monitor_tokens,
+        turns=parse_turns(string(values, tensors.PROMPT_TURNS.name)),
     )
 
 

@@ -60,6 +60,10 @@ with an empty response; the tokenizer says what is missing."""
 
 INPUT_IDS = _optional("input_ids", "INT32", ANY)
 
+PROMPT_TURNS = _optional("prompt_turns", "BYTES")
+"""JSON that says where the turns of a chat lie among `input_ids`, for a request with
+`monitor_tokens`, else `""`: `[{"role": "user", "start": 3, "end": 9}]`, `end` excluded."""
+
 PROMPT_INPUTS = (
     TEXT_INPUT,
     _optional("messages", "BYTES"),
@@ -118,6 +122,7 @@ GENERATION_INPUTS = (
     _optional("monitor", "BYTES", ANY),
     _optional("format", "BYTES"),
     _optional("prompt_logprobs", "INT32"),
+    _optional("monitor_tokens", "BOOL"),
 )
 
 REQUEST_INPUTS = STEERING_INPUTS + GENERATION_INPUTS
@@ -130,7 +135,7 @@ DESCRIBE = _optional("describe", "BOOL")
 """On `steered_qwen`: answer with `description` instead of generating."""
 
 PERSONA_INPUTS = PROMPT_INPUTS + REQUEST_INPUTS
-STEERED_QWEN_INPUTS = (INPUT_IDS, *REQUEST_INPUTS, STOP, DESCRIBE)
+STEERED_QWEN_INPUTS = (INPUT_IDS, PROMPT_TURNS, *REQUEST_INPUTS, STOP, DESCRIBE)
 
 FINISH_REASON = TensorSpec("finish_reason", "BYTES", 1)
 """`""` until the last chunk, then `stop`, `length`, `trait_limit`, `cancelled` or `error`."""
@@ -150,19 +155,28 @@ STATUS_OUTPUTS = (
 """The status of a request, which the detokenizer passes on unchanged.
 
 `num_reused_tokens` is the number of prompt tokens that were copied from the KV cache. The others
-are set on the last chunk only, else `""`: `readouts`, for a request with `monitor`, a JSON object
-with the mean projection at each block for each trait, `{"sarcasm": {"15": 1.25}}`; `report`, if
-there is more to say about the answer, a JSON object; `warnings`, if there are any about the
-steering, a JSON array of sentences; `timings`, if the engine accepted the request, a JSON object
-with the seconds of each phase that it reached, `{"queue": 0.001, "prefill": 0.02, "decode": 0.5}`.
+are set on the last chunk only, but for a part of `report`, else `""`: `readouts`, for a request
+with `monitor`, a JSON object with the mean projection at each block for each trait, `{"sarcasm":
+{"15": 1.25}}`; `report`, if there is more to say about the answer, a JSON object; `warnings`, if
+there are any about the steering, a JSON array of sentences; `timings`, if the engine accepted the
+request, a JSON object with the seconds of each phase that it reached, `{"queue": 0.001, "prefill":
+0.02, "decode": 0.5}`.
 
 In `report` are, for monitored traits whose vector is calibrated for the loaded model, what their
 readouts say, `{"calibrated_readouts": {"sarcasm": {"15": {"percentile": 97.5, "pole": 0.9}}}}`; if
 the steering has `when`, at how many generated tokens it was looked at and how many met it,
 `{"condition": {"tokens": 40, "met": 12}}`; `limits_reached`, each as in `steering`, with its layer,
 whether it was `enforced`, its `bound` as a projection, and the `projection` and the number from 0
-of the `token` at which it was reached; and what was `enforced`, as in `steering`. It is one tensor
-for all that few answers have, since each tensor costs time for every token.
+of the `token` at which it was reached; and what was `enforced`, as in `steering`.
+
+For a request with `monitor_tokens`, the `report` of the first chunk has the means of each turn of a
+chat, `{"turn_readouts": [{"role": "user", "readouts": {"sarcasm": {"15": 0.25}}}]}`, and that of
+every chunk what was read at each of its tokens, `{"token_readouts": [{"token": " Oh", "readouts":
+{"sarcasm": {"15": {"before": 0.5, "after": 2.5, "percentile": 99.5}}}}]}`: the projections before
+and after steering, and if the vector is calibrated the percentile of the latter among neutral
+answers' tokens. At a token whose hidden state was not computed, such as the last one, nothing was
+read: `{"sarcasm": {}}`. It is one tensor for all that few answers have, since each tensor costs
+time for every token.
 """
 
 CHUNK_OUTPUTS = (
@@ -216,7 +230,7 @@ PERSONA_OUTPUTS = (TEXT_OUTPUT, LOGPROBS, PROMPT_LOGPROBS, *STATUS_OUTPUTS)
 
 MODELS: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
     PERSONA: (PERSONA_INPUTS, PERSONA_OUTPUTS),
-    TOKENIZER: (PERSONA_INPUTS, (INPUT_IDS,)),
+    TOKENIZER: (PERSONA_INPUTS, (INPUT_IDS, PROMPT_TURNS)),
     STEERED_QWEN: (STEERED_QWEN_INPUTS, STEERED_QWEN_OUTPUTS),
     DETOKENIZER: (CHUNK_OUTPUTS + STATUS_OUTPUTS, PERSONA_OUTPUTS),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -15,18 +15,27 @@ from triton_models.steering.table import SteeringTable
 from triton_models.steering.token_rules import TokenRules
 
 
+class Residuals(NamedTuple):
+    """The residual stream after each block, [blocks, rows, hidden size], before and after steering.
+
+    It is that of the tokens of the last step without prompts.
+    """
+
+    unsteered: torch.Tensor
+    steered: torch.Tensor
+
+
 class ForwardPass(Protocol):
     """The forward pass of a step.
 
     Attributes:
-        residuals: [blocks, rows, hidden size]: the residual stream after each block, for the tokens
-            of the last step without prompts; `None` if it is not kept.
+        residuals: The residual stream of the last step without prompts; `None` if it is not kept.
         gates: float32 [rows or more]: whether conditions let the generating tokens of the last step
             through, 1 or 0; only of tokens that have a condition.
         records_rules: Whether a recorded step follows the rules that rows have when it is replayed.
     """
 
-    residuals: torch.Tensor | None
+    residuals: Residuals | None
     gates: torch.Tensor
     records_rules: bool
 
@@ -48,7 +57,7 @@ class HookedForward:
     """The modules with steering as forward hooks, which stay on the model: runs on any device."""
 
     def __init__(self, model: Transformer, cache: KVCache, steering: SteeringTable) -> None:
-        self.residuals: torch.Tensor | None = None
+        self.residuals: Residuals | None = None
         self.gates = torch.zeros(0)
         self.records_rules = False
         self._model = model

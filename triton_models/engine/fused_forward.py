@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import embedding, linear
 
+from triton_models.engine.forward_pass import Residuals
 from triton_models.engine.packed_batch import PackedBatch
 from triton_models.engine.prompt_scores import PromptScorer
 from triton_models.kernels import few_rows
@@ -64,9 +65,8 @@ class FusedForward:
         self.gates = torch.zeros(steering.num_rows, dtype=torch.float32, device=model.device)
         self.records_rules = True
         shape = (len(model.blocks), steering.num_rows, model.architecture.hidden_size)
-        self.residuals: torch.Tensor | None = torch.empty(
-            shape, dtype=model.dtype, device=model.device
-        )
+        kept = torch.empty((2, *shape), dtype=model.dtype, device=model.device)
+        self.residuals: Residuals | None = Residuals(*kept)
         rotations = model.rotations[:, :, 1]
         self._blocks = [
             _parts(block, model, rotations, steering.of_block(index))
@@ -108,16 +108,17 @@ class FusedForward:
             added = _multiply(attended, block.output)
             states, normalized = add_and_normalize(states, added, block.mlp_norm, self._epsilon)
             added = _multiply(gate(_multiply(normalized, block.gate_up)), block.down)
+            unsteered, kept = self._kept(index, batch, tap)
             states, normalized = add_and_normalize(
                 states,
                 added,
                 next_norm,
                 self._epsilon,
                 self._block_steering(index, block, batch, factors),
-                self._kept(index, batch),
+                kept,
+                unsteered,
             )
-            if tap is not None:
-                tap.read(index, states)
+            _read(tap, index, states, unsteered)
         if scorer is not None:
             scorer.read(normalized, self._logits, self._architecture.vocabulary_size)
         return self._logits(batch.giving(normalized), out)
@@ -147,6 +148,7 @@ class FusedForward:
             states = multiply(attended, output.weight, output.bias, OUTPUT, residual=states)
             norm = (block.mlp_norm, epsilon)
             gated = few_rows.gate_up(states, block.gate_up.weight, block.gate_up.bias, norm)
+            unsteered, kept = self._kept(index, batch, tap)
             states = multiply(
                 gated,
                 down.weight,
@@ -154,10 +156,10 @@ class FusedForward:
                 DOWN,
                 residual=states,
                 steering=(block.deltas, batch.steering_lines),
-                out=self._kept(index, batch),
+                out=kept,
+                unsteered=unsteered,
             )
-            if tap is not None:
-                tap.read(index, states)
+            _read(tap, index, states, unsteered)
         out, norm = self._logits_out(len(states), out), (self._norm, epsilon)
         return multiply(states, self._model.head.weight, None, HEAD, norm=norm, out=out)
 
@@ -209,12 +211,22 @@ class FusedForward:
             num_gates=batch.layout.num_generating,
         )
 
-    def _kept(self, index: int, batch: PackedBatch) -> torch.Tensor | None:
-        """Returns where to write a block's output, `None` in a step with prompts."""
-        if self.residuals is None or batch.layout.has_prompts:
-            return None
-        kept = self.residuals[index, : len(batch.input_ids)]
-        return kept if len(kept) == len(batch.input_ids) else None
+    def _kept(
+        self, index: int, batch: PackedBatch, tap: ResidualTap | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Returns where to write a block's output, [tokens, hidden size], unsteered and steered.
+
+        `None` where it is not kept.
+        """
+        count = len(batch.input_ids)
+        if self.residuals is not None and not batch.layout.has_prompts:
+            unsteered, steered = (each[index, :count] for each in self.residuals)
+            if len(steered) == count:
+                return unsteered, steered
+        if tap is not None and tap.reads_unsteered(index):
+            shape = (count, self._architecture.hidden_size)
+            return torch.empty(shape, dtype=self._model.dtype, device=self._model.device), None
+        return None, None
 
     @property
     def _norm(self) -> torch.Tensor:
@@ -251,6 +263,15 @@ def _parts(
         down=block.mlp.down,
         deltas=deltas,
     )
+
+
+def _read(
+    tap: ResidualTap | None, block: int, states: torch.Tensor, unsteered: torch.Tensor | None
+) -> None:
+    if tap is not None:
+        if unsteered is not None:
+            tap.read_unsteered(block, unsteered)
+        tap.read(block, states)
 
 
 def _multiply(inputs: torch.Tensor, layer: Linear) -> torch.Tensor:

@@ -69,8 +69,8 @@ class LaunchedStep:
 
     Attributes:
         given: The tokens it sampled, if any.
-        monitored: The tokens of monitored requests.
-        products: Their projections, float32 [blocks, tokens, directions], if there are any.
+        monitored: The tokens of monitored requests, if any.
+        projections: Their projections, on the host.
         scored: The prompt tokens that it scored, if any.
         scores: Their scores; tensors on the host.
         gated: The tokens of requests with a condition, if any.
@@ -79,8 +79,8 @@ class LaunchedStep:
 
     to_host: ToHost
     given: GivenTokens | None
-    monitored: MonitoredTokens
-    products: torch.Tensor | None
+    monitored: MonitoredTokens | None = None
+    projections: torch.Tensor | None = None
     scored: ScoredPrompts | None = None
     scores: PromptScores | None = None
     gated: GatedTokens | None = None
@@ -91,8 +91,8 @@ class LaunchedStep:
         self.to_host.wait()
         if self.scored is not None and self.scores is not None:
             self.scored.give(self.scores)
-        if self.products is not None:
-            self.monitored.give(self.products.numpy())
+        if self.monitored is not None and self.projections is not None:
+            self.monitored.give(self.projections)
         if self.gated is not None and self.gates is not None:
             self.gated.give(self.gates)
         if self.given is None:

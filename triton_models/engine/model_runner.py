@@ -14,7 +14,7 @@ from triton_models.engine.choose_forward import choose_forward
 from triton_models.engine.decode_graphs import Capture, DecodeGraphs, GraphCapture
 from triton_models.engine.gated_tokens import gated_tokens
 from triton_models.engine.launched_step import GivenTokens, LaunchedStep, ToHost
-from triton_models.engine.monitoring import monitored_tokens
+from triton_models.engine.monitoring import Monitor
 from triton_models.engine.packed_batch import (
     PackedBatch,
     StepSize,
@@ -99,6 +99,7 @@ class ModelRunner:
         )
         """The forward pass, and whether it uses the fused kernels."""
         self._state = RowState(sizes.num_rows, self.device)
+        self._monitor = Monitor(self.device)
         self._sampling = SamplingTable(
             sizes.num_rows,
             sizes.context_length,
@@ -220,20 +221,20 @@ class ModelRunner:
         for copy in plan.copies:
             if target := copy.sequence.extent:
                 self._cache.copy(copy.source.start, target.start, copy.length)
-        monitored = monitored_tokens(plan.generating)
-        tap = monitored.tap(self.device)
+        monitored = self._monitor.tokens(plan)
+        tap = monitored.tap(self.device) if monitored else None
         scored = scored_prompts(plan)
         scorer = PromptScorer(scored, self.device) if scored else None
         step = Step(plan, masks, scorer, self._has_rules(plan))
         to_host = ToHost(self.device)
         launch = self._launch_prompts if plan.prompts else self._launch_generating
         given = launch(step, tap, to_host)
-        products = to_host.copy(monitored.project(tap)) if tap else None
+        projections = to_host.copy(monitored.projections(tap)) if monitored and tap else None
         gated = gated_tokens(plan.generating) if step.has_rules else None
         gates = to_host.copy(gated.of(self.forward.gates)) if gated else None
         scores = scorer.scores.moved(to_host.copy) if scorer and scorer.scores else None
         to_host.seal()
-        return LaunchedStep(to_host, given, monitored, products, scored, scores, gated, gates)
+        return LaunchedStep(to_host, given, monitored, projections, scored, scores, gated, gates)
 
     def _launch_generating(
         self, step: Step, tap: ResidualTap | None, to_host: ToHost
@@ -251,8 +252,9 @@ class ModelRunner:
             chosen, max_logits = self._chosen[:count], self._max_logits[:count]
             given = GivenTokens(step.sequences, to_host.copy(chosen), to_host.copy(max_logits))
         if tap is not None and residuals is not None:
-            for block, states in enumerate(residuals):
-                tap.read(block, states)
+            for block, (unsteered, steered) in enumerate(zip(*residuals, strict=True)):
+                tap.read_unsteered(block, unsteered)
+                tap.read(block, steered)
         return given
 
     def _launch_prompts(

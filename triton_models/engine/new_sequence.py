@@ -10,11 +10,12 @@ import torch
 
 from triton_models.contract.errors import ContextLengthError, InvalidArgumentError
 from triton_models.contract.logit_bias import LogitBias
+from triton_models.contract.prompt_turns import check_turns
 from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
 from triton_models.steering.bounded_projections import resolve_enforced
 from triton_models.steering.limits import resolve_limits
-from triton_models.steering.readout import resolve_readout
+from triton_models.steering.readout import Readout, resolve_directions
 from triton_models.steering.resolve import resolve_steering
 from triton_models.steering.steering_warnings import steering_warnings
 from triton_models.vectors.registry import ModelFit, VectorRegistry
@@ -110,6 +111,10 @@ def new_sequence(
     if request.sampling.seed is None:
         sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
         request = dataclasses.replace(request, sampling=sampling)
+    readout = None
+    if directions := resolve_directions(request.monitor, own):
+        check_turns(request.turns, len(prompt_ids))
+        readout = Readout(directions, reads_tokens=request.monitor_tokens, turns=request.turns)
     # By the server's vectors alone: no request can bring along what it is bounded by.
     enforced = resolve_enforced(request.steering.enforced, registry, limits.dtype)
     return Sequence(
@@ -119,7 +124,7 @@ def new_sequence(
         steering.enforcing(enforced),
         emit,
         request_id,
-        resolve_readout(request.monitor, own),
+        readout,
         resolve_limits(request.steering, own, registry),
         steering_warnings(request.steering, steering, own),
     )

@@ -125,7 +125,9 @@ class Scheduler:
             length = sequence.num_prompt_tokens + sequence.max_tokens
             if not self.room.fits(length):
                 break
-            if not sequence.scores_prompt:  # so that reserving room does not evict its prefix
+            if (
+                not sequence.computes_whole_prompt
+            ):  # so that reserving room does not evict its prefix
                 self.room.find_computed(sequence.content)
             sequence.extent = self.room.reserve(length, sequence.content)
             sequence.row = self._rows.take()
@@ -193,7 +195,7 @@ class Scheduler:
     def _find_awaited(self, sequence: Sequence) -> tuple[Sequence, int] | None:
         """Returns the running sequence that computes the longest shared prefix, and its length."""
         best: tuple[Sequence, int] | None = None
-        if sequence.scores_prompt:
+        if sequence.computes_whole_prompt:
             return None
         for other in self._prompting:
             if other.extent is None or other.num_computed >= other.num_prompt_tokens:
@@ -204,7 +206,7 @@ class Scheduler:
         return best
 
     def _find_copy(self, sequence: Sequence) -> PrefixCopy | None:
-        if sequence.scores_prompt:  # what is copied has no logits
+        if sequence.computes_whole_prompt:  # what is copied has no states
             return None
         found = self.room.find_computed(sequence.content)
         if found is None or sequence.extent is None:

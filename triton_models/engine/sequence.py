@@ -14,7 +14,7 @@ from triton_models.engine.kv_room import Content, Extent
 from triton_models.engine.timeline import Phases, RequestTimeline
 from triton_models.grammars.matcher import Matcher
 from triton_models.steering.limits import LimitReached, LimitWatch
-from triton_models.steering.readout import Readout
+from triton_models.steering.readout import Readout, TokenReadout, TurnReadout
 from triton_models.steering.row_steering import RowSteering
 from triton_models.text.answer_stream import AnswerStream, Release
 from triton_models.vectors.calibration import CalibratedMean
@@ -100,6 +100,8 @@ class TokenChunk:
             for it.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
         calibrated_readouts: What those say, for traits with a calibration.
+        token_readouts: For each of the tokens, if the request reads its tokens.
+        turn_readouts: For each turn of the prompt, on the first chunk of such a request.
         condition: What became of a condition of the steering, on the last chunk.
         limits_reached: The limits that the answer reached, on the last chunk.
         enforced: What a policy added to the request, on the last chunk.
@@ -120,6 +122,8 @@ class TokenChunk:
     prompt_logprobs: tuple[PromptTokenLogprobs, ...] = ()
     readouts: Mapping[str, Mapping[int, float]] | None = None
     calibrated_readouts: Mapping[str, Mapping[int, CalibratedMean]] | None = None
+    token_readouts: tuple[TokenReadout, ...] = ()
+    turn_readouts: tuple[TurnReadout, ...] = ()
     condition: ConditionTally | None = None
     limits_reached: tuple[LimitReached, ...] = ()
     enforced: Enforced | None = None
@@ -141,6 +145,8 @@ class TokenChunk:
             echo_ids=self.echo_ids + later.echo_ids,
             logprobs=self.logprobs + later.logprobs,
             prompt_logprobs=self.prompt_logprobs + later.prompt_logprobs,
+            token_readouts=self.token_readouts + later.token_readouts,
+            turn_readouts=self.turn_readouts + later.turn_readouts,
         )
 
 
@@ -214,6 +220,9 @@ class Sequence:
         self._emit = emit
         self._answer = AnswerStream(request.stop_words)
         self._held_logprobs: list[TokenLogprobs] = []
+        self._unread = Release()
+        """Tokens whose hidden states are wanted with them, and are computed with the next one."""
+        self._turns_are_due = readout is not None and bool(readout.turns)
         self._echo_ids = tuple(prompt_ids) if request.echo_prompt else ()
         self.prompt_logprobs: list[PromptTokenLogprobs] = []
         """Those of the prompt's tokens up to now, if they were asked for and not emitted yet."""
@@ -239,8 +248,13 @@ class Sequence:
 
     @property
     def scores_prompt(self) -> bool:
-        """Whether the log-probabilities of its prompt are wanted, which takes computing it all."""
+        """Whether the log-probabilities of its prompt are wanted."""
         return self.request.prompt_logprobs is not None
+
+    @property
+    def computes_whole_prompt(self) -> bool:
+        """Whether something is read at its prompt's tokens, which keys and values do not tell."""
+        return self.scores_prompt or (self.readout is not None and bool(self.readout.turns))
 
     @property
     def awaits_format(self) -> bool:
@@ -310,24 +324,29 @@ class Sequence:
         if self.request.stream and not (is_last or completes):
             release = self._answer.pass_through(token_id, token_bytes)
             if release is not None:
-                self._send(release)
+                self._pass_on(release)
                 return
         if self._answer.push(token_id, token_bytes) or completes:
             self.finish(FinishReason.STOP)
         elif is_last:
             self.finish(FinishReason.LENGTH)
         elif self.request.stream:
-            release = self._answer.take()
-            if release.token_ids:
-                self._send(release)
+            self._pass_on(self._answer.take())
 
     def finish(self, reason: FinishReason) -> None:
         """Ends the answer and emits the rest of it."""
-        self._send(self._answer.finish(), reason)
+        self._send(self._unread.followed_by(self._answer.finish()), reason)
 
     def fail(self, message: str, code: ErrorCode) -> None:
         """Ends the answer with an error."""
         self._send(Release(), FinishReason.ERROR, message, code)
+
+    def _pass_on(self, release: Release) -> None:
+        """Emits tokens of a stream, if there are any; when they have been read, if they are."""
+        if self.readout is not None and self.readout.reads_before:
+            self._unread, release = release, self._unread
+        if release.token_ids or self._turns_are_due:
+            self._send(release)
 
     def _send(
         self,
@@ -352,6 +371,11 @@ class Sequence:
         if self._held_logprobs:
             chunk.logprobs = tuple(self._held_logprobs[: len(release.token_ids)])
             del self._held_logprobs[: len(release.token_ids)]
+        if self.readout is not None and self.readout.reads_before:
+            chunk.token_readouts = self.readout.take_tokens(len(release.token_ids))
+            if self._turns_are_due and not error:
+                chunk.turn_readouts = self.readout.turn_means()
+                self._turns_are_due = False
         if reason is not None:
             chunk.finish_reason = reason
             chunk.error, chunk.error_code = error, code

@@ -35,12 +35,14 @@ def _add_and_normalize(
     num_gates: tl.tensor,
     weight: tl.tensor,
     epsilon: tl.tensor,
+    unsteered: tl.tensor,
     new_states: tl.tensor,
     normalized: tl.tensor,
     SIZE: tl.constexpr,
     PADDED_SIZE: tl.constexpr,
     ADDS: tl.constexpr,
     STEERS: tl.constexpr,
+    KEEPS_UNSTEERED: tl.constexpr,
 ) -> None:
     """Processes one token."""
     token = tl.program_id(0).to(tl.int64)
@@ -50,6 +52,9 @@ def _add_and_normalize(
     values = tl.load(states + place, mask=is_dim, other=0.0).to(tl.float32)
     if ADDS:
         values += tl.load(added + place, mask=is_dim, other=0.0).to(tl.float32)
+        if KEEPS_UNSTEERED:
+            rounded = values.to(unsteered.dtype.element_ty)
+            tl.store(unsteered + place, rounded, mask=is_dim)
         if STEERS:
             values = steer(
                 values,
@@ -109,6 +114,7 @@ def add_and_normalize(
     epsilon: float,
     steering: BlockSteering | None = None,
     out: torch.Tensor | None = None,
+    unsteered: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Adds to the residual stream, rounding once, and normalizes it.
 
@@ -119,6 +125,7 @@ def add_and_normalize(
         epsilon: The norm's.
         steering: How the sum is steered, before it is rounded.
         out: Of the states' shape: where to write the new residual stream.
+        unsteered: Likewise, what it would be without steering.
 
     Returns:
         The new residual stream, and its norm.
@@ -133,12 +140,14 @@ def add_and_normalize(
         *(_arguments(steering) if steering else _unread(states)),
         weight,
         epsilon,
+        out if unsteered is None else unsteered,
         out,
         normalized,
         SIZE=size,
         PADDED_SIZE=next_power_of_two(size),
         ADDS=added is not None,
         STEERS=steering is not None,
+        KEEPS_UNSTEERED=unsteered is not None,
         num_warps=4 if size <= 4096 else 8,
     )
     return out, normalized

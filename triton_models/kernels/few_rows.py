@@ -51,6 +51,7 @@ def _multiply(
     residual: tl.tensor,
     table: tl.tensor,
     lines: tl.tensor,
+    unsteered: tl.tensor,
     outputs: tl.tensor,
     num_tokens: tl.tensor,
     num_outputs: tl.tensor,
@@ -63,6 +64,7 @@ def _multiply(
     HAS_BIAS: tl.constexpr,
     ADDS: tl.constexpr,
     STEERS: tl.constexpr,
+    KEEPS_UNSTEERED: tl.constexpr,
 ) -> None:
     """Computes some output features of all tokens."""
     # All in three dimensions, so that weights are multiplied in the layout in which they load.
@@ -92,6 +94,8 @@ def _multiply(
         outcome += tl.load(bias + feature, mask=feature < num_outputs, other=0.0).to(tl.float32)
     if ADDS:
         outcome += tl.load(residual + place, mask=mask, other=0.0).to(tl.float32)
+    if KEEPS_UNSTEERED:
+        tl.store(unsteered + place, outcome.to(unsteered.dtype.element_ty), mask=mask)
     if STEERS:
         line = tl.load(lines + token, mask=token < num_tokens, other=0)
         steering = tl.load(table + line * num_outputs + feature, mask=mask, other=0.0)
@@ -157,6 +161,7 @@ def multiply(
     residual: torch.Tensor | None = None,
     steering: tuple[torch.Tensor, torch.Tensor] | None = None,
     out: torch.Tensor | None = None,
+    unsteered: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Multiplies few tokens by a weight: [tokens, out features], rounded once.
 
@@ -170,6 +175,7 @@ def multiply(
         steering: A block's table, [lines, out features], and int64 [tokens], each token's line of
             it, which is added as well.
         out: [tokens, out features], contiguous: where to write the result, in its dtype.
+        unsteered: Likewise, what the result would be without steering.
     """
     num_tokens, in_size = inputs.shape
     num_outputs = len(weight)
@@ -185,6 +191,7 @@ def multiply(
         inputs if residual is None else residual,
         table,
         lines,
+        outputs if unsteered is None else unsteered,
         outputs,
         num_tokens,
         num_outputs,
@@ -197,6 +204,7 @@ def multiply(
         HAS_BIAS=bias is not None,
         ADDS=residual is not None,
         STEERS=steering is not None,
+        KEEPS_UNSTEERED=unsteered is not None,
         num_warps=blocks.num_warps,
     )
     return outputs

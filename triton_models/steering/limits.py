@@ -20,14 +20,14 @@ class ResolvedLimit:
     """A limit of a request, worked out before it runs.
 
     Attributes:
-        direction: float32 [hidden size]: the unit vector v.
+        vector: float32 [hidden size]: the unit vector v.
         block: The decoder block at whose output h.v is looked at.
         bound: What h.v must not go beyond.
         is_enforced: Whether it is a policy's.
     """
 
     limit: Limit
-    direction: NDArray[np.float32]
+    vector: NDArray[np.float32]
     block: int
     bound: float
     is_enforced: bool
@@ -55,16 +55,15 @@ class LimitWatch:
     """Compares the tokens of an answer with its limits, one token after the other.
 
     Attributes:
-        blocks: The decoder block of each limit.
-        directions: float32 [limits, hidden_size]: their unit vectors.
+        directions: What each of them looks at.
+        reads_before: That none looks at what there is before steering.
         stops: Whether one of them has ended the answer; nothing is looked at any more.
     """
 
     def __init__(self, limits: Sequence[ResolvedLimit]) -> None:
-        self.blocks = tuple(each.block for each in limits)
-        self.directions = np.stack([each.direction for each in limits])
+        self.directions = limits
+        self.reads_before = False
         self.stops = False
-        self._limits = limits
         self._reached: dict[int, LimitReached] = {}
         self._num_beyond = [0] * len(limits)
         """How many of the newest tokens in a row are beyond each limit's bound."""
@@ -75,14 +74,12 @@ class LimitWatch:
         """The limits that were reached, in that order, each at its first time."""
         return tuple(self._reached.values())
 
-    def add(self, projections: NDArray[np.float32]) -> None:
-        """Takes tokens of the answer, float32 [tokens, limits]: their dot products."""
-        for of_token in np.clip(projections, -LARGEST, LARGEST).tolist():
-            if not self.stops:
-                self._take(of_token)
-
-    def _take(self, projections: Sequence[float]) -> None:
-        for index, (each, projection) in enumerate(zip(self._limits, projections, strict=True)):
+    def add(self, projections: Sequence[float]) -> None:
+        """Takes the answer's next token: its projection onto each direction."""
+        if self.stops:
+            return
+        for index, each in enumerate(self.directions):
+            projection = max(min(projections[index], LARGEST), -LARGEST)
             in_a_row = self._num_beyond[index] + 1 if each.is_broken_by(projection) else 0
             self._num_beyond[index] = in_a_row
             if in_a_row == each.limit.over:

@@ -1,44 +1,133 @@
-"""Readouts: the projections of an answer's hidden states onto traits' directions."""
+"""Readouts: the projections of hidden states onto traits' directions, for one request."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triton_models.contract.errors import InvalidArgumentError
+from triton_models.contract.prompt_turns import Turn
 from triton_models.steering.directions import direction
 from triton_models.vectors.calibration import BlockCalibration, CalibratedMean
 from triton_models.vectors.registry import VectorRegistry
 
+Means = Mapping[str, Mapping[int, float]]
+"""For each trait the mean projection at each of its blocks."""
 
-@dataclass(slots=True)
-class Readout:
-    """The directions that one request monitors, and the sums of its projections.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MonitoredDirection:
+    """A direction that a request monitors.
 
     Attributes:
-        blocks: The decoder block of each direction, at whose output it is read.
-        directions: float32 [directions, hidden_size]: unit vectors.
-        calibrations: That of each direction, `None` if it has none for the model.
+        block: The decoder block at whose output it is read.
+        vector: float32 [hidden_size]: a unit vector.
+        calibration: What is usual along it, `None` if that is not known for the model.
     """
 
-    traits: tuple[str, ...]
-    blocks: tuple[int, ...]
-    directions: NDArray[np.float32]
-    calibrations: tuple[BlockCalibration | None, ...]
-    _totals: NDArray[np.float64] = field(init=False)
+    trait: str
+    block: int
+    vector: NDArray[np.float32]
+    calibration: BlockCalibration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReadout:
+    """What was read at one token of the answer.
+
+    Attributes:
+        before: The projection onto each direction before the block's output was steered; empty for
+            a token whose hidden state is not computed, since none follows it.
+        after: The same of what the model went on with.
+    """
+
+    directions: tuple[MonitoredDirection, ...]
+    before: Sequence[float] = ()
+    after: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnReadout:
+    """What was read in a turn of the prompt: see `Readout.means`."""
+
+    role: str
+    means: Means
+
+
+@dataclass(slots=True)
+class Mean:
+    """The mean projection of some tokens onto each of a request's directions."""
+
+    directions: tuple[MonitoredDirection, ...]
+    _totals: list[float] = field(init=False)
     _num_tokens: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._totals = np.zeros(len(self.traits), dtype=np.float64)
+        self._totals = [0.0] * len(self.directions)
 
-    def add(self, projections: NDArray[np.float32]) -> None:
-        """Adds projections of tokens of the answer, float32 [tokens, directions]: dot products."""
-        self._totals += projections.sum(axis=0, dtype=np.float64)
-        self._num_tokens += len(projections)
+    def add(self, sums: Sequence[float], num_tokens: int = 1) -> None:
+        """Adds tokens: the sum of their projections onto each direction."""
+        for index, projection in enumerate(sums):
+            self._totals[index] += projection
+        self._num_tokens += num_tokens
+
+    def by_trait(self) -> dict[str, dict[int, float]]:
+        """Returns for each trait the mean at each of its blocks; empty if there was no token."""
+        means: dict[str, dict[int, float]] = {each.trait: {} for each in self.directions}
+        if self._num_tokens:
+            for each, total in zip(self.directions, self._totals, strict=True):
+                means[each.trait][each.block] = total / self._num_tokens
+        return means
+
+
+class Readout:
+    """What one request monitors, and what was read of it.
+
+    Args:
+        directions: The directions.
+        reads_tokens: Whether each token is wanted, and not only the answer's mean.
+        turns: The turns of the prompt that are wanted too.
+    """
+
+    def __init__(
+        self,
+        directions: tuple[MonitoredDirection, ...],
+        *,
+        reads_tokens: bool = False,
+        turns: Iterable[Turn] = (),
+    ) -> None:
+        self.directions = directions
+        self.reads_before = reads_tokens
+        """Whether it takes projections before steering."""
+        self.turns = [(turn, Mean(directions)) for turn in turns if reads_tokens]
+        """The turns, and the means of their tokens so far."""
+        self._answer = Mean(directions)
+        self._tokens: deque[TokenReadout] = deque()
+
+    def add(self, after: Sequence[float], before: Sequence[float] = ()) -> None:
+        """Adds the answer's next token: its projection onto each direction.
+
+        Args:
+            after: What the model goes on with.
+            before: The same before steering, for a request that reads its tokens.
+        """
+        self._answer.add(after)
+        if self.reads_before:
+            self._tokens.append(TokenReadout(self.directions, before, after))
+
+    def take_tokens(self, count: int) -> tuple[TokenReadout, ...]:
+        """Returns the next tokens that have not been taken yet; see `TokenReadout.before`."""
+        taken = [self._tokens.popleft() for _ in range(min(count, len(self._tokens)))]
+        return (*taken, *[TokenReadout(self.directions)] * (count - len(taken)))
+
+    def turn_means(self) -> tuple[TurnReadout, ...]:
+        """Returns the means of the prompt's turns, which has been computed."""
+        return tuple(TurnReadout(turn.role, mean.by_trait()) for turn, mean in self.turns)
 
     def means(self) -> dict[str, dict[int, float]]:
         """Returns for each trait the mean projection at each of its blocks.
@@ -46,11 +135,7 @@ class Readout:
         Empty for every trait if the answer has a single token: a token's hidden state is computed
         only together with the next one.
         """
-        means: dict[str, dict[int, float]] = {trait: {} for trait in self.traits}
-        if self._num_tokens:
-            for trait, block, total in zip(self.traits, self.blocks, self._totals, strict=True):
-                means[trait][block] = float(total / self._num_tokens)
-        return means
+        return self._answer.by_trait()
 
     def calibrated_means(self) -> dict[str, dict[int, CalibratedMean]]:
         """Returns what the means say for each trait with a calibration, where both are there.
@@ -59,33 +144,28 @@ class Readout:
         """
         means = self.means()
         found: dict[str, dict[int, CalibratedMean]] = {}
-        for trait, block, calibration in zip(
-            self.traits, self.blocks, self.calibrations, strict=True
-        ):
-            mean = means[trait].get(block, math.nan)
-            if calibration is not None and math.isfinite(mean):
-                found.setdefault(trait, {})[block] = calibration.of_answer(mean)
+        for each in self.directions:
+            mean = means[each.trait].get(each.block, math.nan)
+            if each.calibration is not None and math.isfinite(mean):
+                found.setdefault(each.trait, {})[each.block] = each.calibration.of_answer(mean)
         return found
 
 
-def resolve_readout(traits: Sequence[str], registry: VectorRegistry) -> Readout | None:
-    """Returns the readout of monitored traits at their vectors' selected blocks, if there are any.
+def resolve_directions(
+    traits: Sequence[str], registry: VectorRegistry
+) -> tuple[MonitoredDirection, ...]:
+    """Returns the directions of monitored traits at their vectors' selected blocks.
 
     Raises:
         TraitNotLoadedError: A trait has no vector.
         InvalidArgumentError: A vector is zero, so that it has no direction.
     """
-    names, blocks, directions, calibrations = [], [], [], []
-    for trait in traits:
-        vector, calibrated = registry.get(trait), _calibrated_blocks(trait, registry)
-        for block in vector.selected_blocks:
-            directions.append(direction(vector, block))
-            names.append(trait)
-            blocks.append(block)
-            calibrations.append(calibrated.get(block))
-    if not names:
-        return None
-    return Readout(tuple(names), tuple(blocks), np.stack(directions), tuple(calibrations))
+    return tuple(
+        MonitoredDirection(trait, block, direction(vector, block), calibrated.get(block))
+        for trait in traits
+        for vector, calibrated in [(registry.get(trait), _calibrated_blocks(trait, registry))]
+        for block in vector.selected_blocks
+    )
 
 
 def _calibrated_blocks(trait: str, registry: VectorRegistry) -> Mapping[int, BlockCalibration]:

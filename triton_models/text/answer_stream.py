@@ -24,6 +24,10 @@ class Release(NamedTuple):
     token_ids: tuple[int, ...] = ()
     num_bytes: int = 0
 
+    def followed_by(self, later: Release) -> Release:
+        """Returns this release and the next one as one."""
+        return Release(self.token_ids + later.token_ids, self.num_bytes + later.num_bytes)
+
 
 class AnswerStream:
     """Holds back the end of one request's answer until it can be released.

@@ -6,6 +6,7 @@ that it was extracted from.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 from bisect import bisect_left
@@ -22,6 +23,10 @@ from triton_models.text.special_names import SpecialNames
 
 # Digits, which no template changes; no content has them but by guessing, and gains nothing by it.
 _MARK = f"{secrets.randbelow(10**20):020}"
+
+_SPAN_MARK = f"{secrets.randbelow(10**20):020}"
+_SPANS = re.compile(rf"{_SPAN_MARK}(\d{{6}})")
+"""A border of the content of the message with this index."""
 
 _TOOLS = re.compile(r"\btools\b")
 _NO_TOOLS = "cannot be used: the model's chat template does not render tools and their calls"
@@ -65,6 +70,27 @@ class ChatTemplate:
             )
         return tuple(self._names.pieces(text, _MARK))
 
+    def content_spans(self, chat: Chat) -> list[tuple[int, int] | None]:
+        """Returns where each message's content begins and ends in the text that `render` returns.
+
+        `None` for one that the template shows otherwise than as it is, or not at all. White space
+        around a content, which templates may take away, is left out.
+
+        Raises:
+            InvalidArgumentError: As for `render`.
+        """
+        shown = "".join(piece.text for piece in self.render(chat))
+        marked = [_marked(index, message) for index, message in enumerate(chat.messages)]
+        pieces = self.render(dataclasses.replace(chat, messages=tuple(marked)))
+        text, *parts = _SPANS.split("".join(piece.text for piece in pieces))
+        borders: list[list[int]] = [[] for _ in marked]
+        for index, part in zip(parts[::2], parts[1::2], strict=True):
+            borders[int(index)].append(len(text))
+            text += part
+        if text != shown:  # the marks have changed what the template does
+            return [None] * len(marked)
+        return [(each[0], each[1]) if len(each) == 2 else None for each in borders]
+
     def _rendered(self, messages: list[Message], chat: Chat) -> str:
         tools = self._names.broken(list(chat.tools), _MARK) or None
         options = {
@@ -95,6 +121,15 @@ class ChatTemplate:
     def _apply(self, messages: list[Message], tools: list[Tool] | None, **options: bool) -> str:
         render: Callable[..., Any] = self._tokenizer.apply_chat_template
         return str(render(messages, tools=tools, tokenize=False, **options))
+
+
+def _marked(index: int, message: Message) -> Message:
+    content = message["content"]
+    text = content.strip()
+    if not text:
+        return message
+    mark = f"{_SPAN_MARK}{index:06}"
+    return {**message, "content": content.replace(text, f"{mark}{text}{mark}", 1)}
 
 
 def _check_without_tools(chat: Chat) -> None:

@@ -7,6 +7,7 @@ comparison share is tokenized once.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,8 +17,9 @@ from transformers import PreTrainedTokenizerBase
 from triton_models.contract.chat import Chat
 from triton_models.contract.errors import ContextLengthError
 from triton_models.contract.prompt import Prompt, TokenIds
+from triton_models.contract.prompt_turns import Turn
 from triton_models.text.chat import ChatTemplate
-from triton_models.text.prompt_piece import PromptPiece, token_ids
+from triton_models.text.prompt_piece import PromptPiece, token_ids, token_spans
 
 _REMEMBERED = 8
 """How many prompts are cached: the requests of one comparison arrive together."""
@@ -61,6 +63,29 @@ class PromptEncoder:
                 self._max_tokens, "the prompt has more: shorten it (MAX_CONTEXT)"
             )
         return ids
+
+    def turns(self, prompt: Prompt) -> tuple[Turn, ...]:
+        """Returns where the contents of a chat's messages lie among a prompt's tokens.
+
+        A token that has any of a content belongs to it. White space around a content may not, and a
+        content that the chat template shows otherwise than as it is has no tokens. A prompt that is
+        no chat has no turns.
+
+        Raises:
+            InvalidArgumentError: As for `ChatTemplate.render`.
+        """
+        if not isinstance(prompt, Chat):
+            return ()
+        spans = token_spans(self._tokenizer, self._template.render(prompt))
+        starts, ends = [start for start, _ in spans], [end for _, end in spans]
+        return tuple(
+            Turn(message["role"], bisect_right(ends, content[0]), bisect_left(starts, content[1]))
+            if content is not None
+            else Turn(message["role"], 0, 0)
+            for message, content in zip(
+                prompt.messages, self._template.content_spans(prompt), strict=True
+            )
+        )
 
     def _encode(self, pieces: Iterable[PromptPiece]) -> list[int] | None:
         """Returns a prompt's tokens, `None` if there are far too many."""

@@ -17,7 +17,7 @@ from triton_models.engine import model_runner, prompt_graphs
 from triton_models.engine.packed_batch import StepSize, StepTensors
 from triton_models.engine.prompt_graphs import PromptGraphs
 from triton_models.model.attention import FIRST_SLOT
-from triton_models.steering.readout import Readout
+from triton_models.steering.readout import MonitoredDirection, Readout
 from triton_models.steering.row_steering import RowSteering
 
 
@@ -98,7 +98,7 @@ def test_monitored_steps_with_prompts_are_computed_as_before(
     record(runner)
     counts = count_runs(runner, monkeypatch)
     monitored, other, fresh = (make_sequence(row, RowSteering()) for row in range(3))
-    monitored.readout = Readout(("kind",), (1,), np.ones((1, 64), dtype=np.float32), (None,))
+    monitored.readout = Readout((MonitoredDirection("kind", 1, np.ones(64, np.float32)),))
     runner.assign([monitored, other, fresh])
     runner.launch(plan_of([], [monitored, other])).wait()
     assert counts == {"replayed": 1, "computed": 0}

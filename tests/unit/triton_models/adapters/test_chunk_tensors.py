@@ -28,12 +28,13 @@ def read(*arguments: Any) -> Any:
 
 
 def test_a_chunk_has_a_value_for_every_output() -> None:
+    names = {spec.name for spec in tensors.STEERED_QWEN_OUTPUTS}
     for chunk in (TokenChunk(), TokenChunk(logprobs=(TokenLogprobs(-0.5),), token_ids=(3,))):
-        assert chunk_values(chunk).keys() == {spec.name for spec in tensors.STEERED_QWEN_OUTPUTS}
+        assert chunk_values(chunk, TOKEN_BYTES).keys() == names
 
 
 def test_a_chunk_that_nobody_asked_more_of_says_nothing_more() -> None:
-    values = chunk_values(TokenChunk(token_ids=(3,), num_bytes=1, num_reused_tokens=7))
+    values = chunk_values(TokenChunk(token_ids=(3,), num_bytes=1, num_reused_tokens=7), TOKEN_BYTES)
     assert not any(values[name] for name in ("output_logprobs", "top_ids", "top_logprobs"))
     assert (values["readouts"], values["finish_reason"], values["error"]) == ("", "", "")
     assert values["num_reused_tokens"] == 7
@@ -47,7 +48,8 @@ def test_the_likeliest_stand_token_after_token() -> None:
                 TokenLogprobs(-0.5, ((3, -0.5), (9, -1.0))),
                 TokenLogprobs(-2.0, ((5, -0.1), (4, -2.0))),
             ),
-        )
+        ),
+        TOKEN_BYTES,
     )
     assert values["output_logprobs"] == [-0.5, -2.0]
     assert values["top_ids"] == [3, 9, 5, 4]
@@ -60,7 +62,7 @@ def test_the_last_chunk_has_the_readouts_and_the_reason() -> None:
         finish_reason=FinishReason.STOP,
         error_code=ErrorCode.INTERNAL,
     )
-    values = chunk_values(chunk)
+    values = chunk_values(chunk, TOKEN_BYTES)
     assert json.loads(values["readouts"]) == {"sarcasm": {"1": 1.23457, "2": -0.5}, "flattery": {}}
     assert (values["finish_reason"], values["error_code"]) == ("stop", "internal")
 

@@ -6,11 +6,15 @@ import json
 
 import numpy as np
 
+from tests.tiny_model import make_tokenizer
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.contract.steering import Enforced, Limit, Operation
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.grpc_messages import TritonChunk
 from triton_models.steering.limits import LimitReached, ResolvedLimit
+from triton_models.text.token_bytes import TokenBytes
+
+TOKEN_BYTES = TokenBytes(make_tokenizer())
 
 LIMIT = Limit("sarcasm", 99.0, True, "percentile", over=3)
 
@@ -20,7 +24,7 @@ def test_a_last_chunk_says_which_limits_were_reached_and_where() -> None:
     last = TokenChunk(
         finish_reason=FinishReason.TRAIT_LIMIT, limits_reached=(LimitReached(resolved, 7, 4.5),)
     )
-    values = chunk_values(last)
+    values = chunk_values(last, TOKEN_BYTES)
     assert values["finish_reason"] == "trait_limit"
     reached = {
         "trait": "sarcasm",
@@ -42,9 +46,11 @@ def test_a_last_chunk_says_which_limits_were_reached_and_where() -> None:
 
 def test_a_last_chunk_says_what_was_enforced() -> None:
     enforced = Enforced((Operation("sarcasm", "ablate"),))
-    values = chunk_values(TokenChunk(finish_reason=FinishReason.STOP, enforced=enforced))
+    values = chunk_values(
+        TokenChunk(finish_reason=FinishReason.STOP, enforced=enforced), TOKEN_BYTES
+    )
     report = json.loads(values["report"])
     operations = [{"trait": "sarcasm", "kind": "ablate", "strength": 1.0}]
     assert report == {"enforced": {"operations": operations, "limits": []}}
     assert TritonChunk(report=report).enforced == report["enforced"]
-    assert chunk_values(TokenChunk(finish_reason=FinishReason.STOP))["report"] == ""
+    assert chunk_values(TokenChunk(finish_reason=FinishReason.STOP), TOKEN_BYTES)["report"] == ""

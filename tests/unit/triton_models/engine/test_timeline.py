@@ -7,9 +7,13 @@ import time
 
 import pytest
 
+from tests.tiny_model import make_tokenizer
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.engine.sequence import TokenChunk
 from triton_models.engine.timeline import Phases, RequestTimeline
+from triton_models.text.token_bytes import TokenBytes
+
+TOKEN_BYTES = TokenBytes(make_tokenizer())
 
 
 def test_the_engine_tells_each_phase_that_a_request_came_to() -> None:
@@ -29,6 +33,6 @@ def test_the_engine_tells_each_phase_that_a_request_came_to() -> None:
 
 
 def test_timings_are_json_of_the_phases_there_were() -> None:
-    values = chunk_values(TokenChunk(phases=Phases(0.25, 1 / 3)))
+    values = chunk_values(TokenChunk(phases=Phases(0.25, 1 / 3)), TOKEN_BYTES)
     assert json.loads(values["timings"]) == {"queue": 0.25, "prefill": 0.333333}
-    assert chunk_values(TokenChunk())["timings"] == ""
+    assert chunk_values(TokenChunk(), TOKEN_BYTES)["timings"] == ""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 
+from tests.tiny_model import make_tokenizer
 from tests.unit.triton_models.vectors.calibrations import BLOCK, MODEL, calibrated
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.adapters.description import describe_traits
 from triton_models.engine.sequence import TokenChunk
-from triton_models.steering.readout import resolve_readout
+from triton_models.steering.readout import Readout, resolve_directions
+from triton_models.text.token_bytes import TokenBytes
 from triton_models.vectors.calibration import CalibratedMean, Calibration, ModelIdentity
 from triton_models.vectors.calibration_document import CALIBRATION, calibration_document
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 from triton_models.vectors.registry import ModelFit, VectorRegistry
 
+TOKEN_BYTES = TokenBytes(make_tokenizer())
 PARTLY = dataclasses.replace(
     calibrated("partly", 1), blocks={b: np.ones(2, np.float32) for b in (1, 2)}
 )
@@ -33,12 +37,11 @@ REGISTRY = VectorRegistry(MappingProxyType(VECTORS), dict.fromkeys(VECTORS, ()),
 
 
 def test_calibrated_blocks_have_percentiles_and_poles_and_others_have_not() -> None:
-    readout = resolve_readout(tuple(VECTORS), REGISTRY)
-    assert readout is not None
+    readout = Readout(resolve_directions(tuple(VECTORS), REGISTRY))
     assert readout.calibrated_means() == {}
     # Two tokens, whose mean is 5 at every block.
-    readout.add(np.full((1, 7), 4, np.float32))
-    readout.add(np.full((1, 7), 6, np.float32))
+    readout.add([4.0] * 7)
+    readout.add([6.0] * 7)
     assert set(readout.means()) == set(VECTORS)
     assert readout.calibrated_means() == {
         "sarcasm": {1: CalibratedMean(50, 0.5), 3: CalibratedMean(50, 0.5)},
@@ -47,18 +50,17 @@ def test_calibrated_blocks_have_percentiles_and_poles_and_others_have_not() -> N
 
 
 def test_a_mean_that_is_not_finite_says_nothing() -> None:
-    readout = resolve_readout(["sarcasm"], REGISTRY)
-    assert readout is not None
-    readout.add(np.array([[np.nan, 5]], np.float32))
+    readout = Readout(resolve_directions(["sarcasm"], REGISTRY))
+    readout.add([math.nan, 5.0])
     assert readout.calibrated_means() == {"sarcasm": {3: CalibratedMean(50, 0.5)}}
 
 
 def test_they_are_a_part_of_the_last_chunk_s_report() -> None:
-    assert chunk_values(TokenChunk())["report"] == ""
-    assert chunk_values(TokenChunk(readouts={"bare": {1: 2.0}}))["report"] == ""
+    assert chunk_values(TokenChunk(), TOKEN_BYTES)["report"] == ""
+    assert chunk_values(TokenChunk(readouts={"bare": {1: 2.0}}), TOKEN_BYTES)["report"] == ""
     means = {1: CalibratedMean(200 / 3, -1 / 3), 3: CalibratedMean(0, None)}
     chunk = TokenChunk(calibrated_readouts={"sarcasm": means})
-    assert json.loads(chunk_values(chunk)["report"]) == {
+    assert json.loads(chunk_values(chunk, TOKEN_BYTES)["report"]) == {
         "calibrated_readouts": {
             "sarcasm": {
                 "1": {"percentile": 66.6667, "pole": -0.333333},
