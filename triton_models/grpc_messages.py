@@ -113,7 +113,7 @@ class TritonChunk:
         logprobs: The log-probabilities of this chunk's tokens in the API's form, if asked for.
         prompt_logprobs: Those of the prompt's tokens, if asked for, on the first chunk.
         readouts: For each monitored trait the mean projection at each block, on the last chunk.
-        report: What else there is to say about the answer, on the last chunk.
+        report: What else there is to say about this chunk, and on the last one about the answer.
         warnings: Warnings about the steering, on the last chunk.
         timings: Seconds that the request spent in each phase in the engine, on the last chunk.
         token_ids: The tokens of a prompt, in an answer of the tokenizer's.
@@ -144,6 +144,18 @@ class TritonChunk:
         return self.report.get("calibrated_readouts")
 
     @property
+    def token_readouts(self) -> Sequence[Any]:
+        """What was read at each of this chunk's tokens, if that was asked for."""
+        read: Sequence[Any] = self.report.get("token_readouts", ())
+        return read
+
+    @property
+    def turn_readouts(self) -> Sequence[Any]:
+        """What was read in each turn of the prompt, on the first chunk, if that was asked for."""
+        read: Sequence[Any] = self.report.get("turn_readouts", ())
+        return read
+
+    @property
     def condition(self) -> dict[str, int] | None:
         """Of how many generated `tokens` have `met` the steering's condition, if it has one."""
         return self.report.get("condition")
@@ -161,8 +173,14 @@ class TritonChunk:
 
     @property
     def says_something(self) -> bool:
-        """Whether it has content for a reader: text, or the logprobs of tokens without text."""
-        return bool(self.text or self.logprobs or self.prompt_logprobs)
+        """Whether it has content for a reader: text, or what there is of tokens without text."""
+        return bool(
+            self.text
+            or self.logprobs
+            or self.prompt_logprobs
+            or self.token_readouts
+            or self.turn_readouts
+        )
 
     def followed_by(self, later: TritonChunk) -> TritonChunk:
         """Returns this chunk and the next one as one."""
@@ -175,7 +193,7 @@ class TritonChunk:
             logprobs=self.logprobs + later.logprobs,
             prompt_logprobs=self.prompt_logprobs + later.prompt_logprobs,
             readouts=later.readouts or self.readouts,
-            report=later.report or self.report,
+            report=_joined(self.report, later.report),
             warnings=self.warnings + later.warnings,
             timings=later.timings or self.timings,
             error=later.error or self.error,
@@ -184,6 +202,15 @@ class TritonChunk:
             token_ids=self.token_ids + later.token_ids,
             final=self.final or later.final,
         )
+
+
+def _joined(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the reports of a chunk and the next one as one."""
+    both = {**earlier, **later}
+    for name in ("token_readouts", "turn_readouts"):
+        if name in earlier and name in later:
+            both[name] = [*earlier[name], *later[name]]
+    return both
 
 
 _CHUNK_FIELDS = {

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from gateway.api.comparison_bodies import OneAnswer
 from gateway.api.merge_streams import merged
+from gateway.api.response_bodies import IN_PIECES
 from gateway.api.rest_answer import RestAnswer
 from gateway.errors import GatewayError, InvalidRequestError, UnknownTraitError
 from gateway.generation.generation import Generation
@@ -85,7 +86,7 @@ class ComparedGeneration(Generic[A]):
 
     def answer_event(self) -> bytes:
         """Returns the event that ends it."""
-        return format_event("answer", self.answer().model_dump())
+        return format_event("answer", self.answer().model_dump(exclude=IN_PIECES))
 
     def named(self, error: GatewayError) -> GatewayError:
         """Returns the error with its place in the request."""

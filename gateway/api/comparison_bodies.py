@@ -24,6 +24,8 @@ from gateway.api.response_bodies import (
     LimitsReached,
     PromptLogprobs,
     TokenLogprob,
+    TokenReadouts,
+    TurnReadouts,
     WhatIsEnforced,
 )
 from gateway.api.steering_fields import (
@@ -235,6 +237,8 @@ class OneAnswer(BaseModel):
         description="Only if the request asks to `monitor` traits, or for `scores`.",
     )
     calibrated_readouts: CalibratedReadouts = None
+    turn_readouts: TurnReadouts = None
+    token_readouts: TokenReadouts = None
     condition: ConditionMet | None = Field(
         default=None, exclude_if=is_none, description="Only if the steering has `when`."
     )

@@ -109,7 +109,8 @@ def _single_values(body: BaselineRequest, settings: Settings) -> dict[str, list[
         default = getattr(settings, name)
         if name not in fields and default is not None:
             fields[name] = default
-    fields |= {name: True for name in ("raw", "ignore_eos") if getattr(body, name)}
+    switches = ("raw", "ignore_eos", "monitor_tokens")
+    fields |= {name: True for name in switches if getattr(body, name)}
     return {name: [value] for name, value in fields.items()}
 
 

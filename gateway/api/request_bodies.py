@@ -208,6 +208,14 @@ class BaselineRequest(Sampling):
         json_schema_extra=SHOWN_MONITOR,
     )
     vectors: Vectors | None = None
+    monitor_tokens: Boolean = Field(
+        default=False,
+        description=(
+            "With `monitor`, report what is read at each token too, before and after steering, and "
+            "the means of the prompt's turns; a stream has them with its pieces. A piece comes one "
+            "token later then, and a chat's prompt is computed anew."
+        ),
+    )
     format: dict[str, Any] | None = Field(
         default=None,
         description=(

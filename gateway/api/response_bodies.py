@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from gateway.api.field_types import is_empty, is_none
 from gateway.api.steering_fields import Limit, Operation, SteeringFields
@@ -83,6 +83,80 @@ CalibratedReadouts = Annotated[
         ),
     ),
 ]
+
+
+class TurnReadout(TypedDict):
+    """What was read in a turn of the prompt."""
+
+    role: Annotated[str, Field(description="Whose turn it is: `system`, `user`, `assistant`, ...")]
+    readouts: Annotated[
+        dict[str, dict[str, float]],
+        Field(
+            description=(
+                "As `readouts` of the answer, the mean over the tokens of the message's content; "
+                "empty by trait if it has none of its own."
+            )
+        ),
+    ]
+
+
+class TokenProjection(TypedDict):
+    """The projection of a token's hidden state on a direction."""
+
+    before: Annotated[float, Field(description="Before the block's output was steered.")]
+    after: Annotated[float, Field(description="What the model went on with.")]
+    percentile: NotRequired[
+        Annotated[
+            float,
+            Field(
+                description=(
+                    "Of `after` among the tokens of neutral answers, 0 to 100, if the vector is "
+                    "calibrated for the model."
+                )
+            ),
+        ]
+    ]
+
+
+class TokenReadout(TypedDict):
+    """What was read at a token of the answer."""
+
+    token: Annotated[str, Field(description="Its text; a special token's name.")]
+    readouts: Annotated[
+        dict[str, dict[str, TokenProjection]],
+        Field(
+            description=(
+                "By trait and block; empty by trait for an answer's last token, if no other was "
+                "computed after it."
+            )
+        ),
+    ]
+
+
+TurnReadouts = Annotated[
+    list[TurnReadout] | None,
+    Field(
+        exclude_if=is_none,
+        description=(
+            "Only if the request asks for `monitor_tokens` and its prompt is a chat: what was read "
+            "in each turn. A stream has it in its first `chunk` event alone."
+        ),
+    ),
+]
+
+TokenReadouts = Annotated[
+    list[TokenReadout] | None,
+    Field(
+        exclude_if=is_none,
+        description=(
+            "Only if the request asks for `monitor_tokens`: what was read at each token. A stream "
+            "has it in its `chunk` events, for the tokens of each, and not again at its end."
+        ),
+    ),
+]
+
+IN_PIECES = {"turn_readouts", "token_readouts"}
+"""What a stream says piece by piece, and not again at its end."""
 
 
 class ConditionMet(BaseModel):
@@ -181,6 +255,8 @@ class GenerateResponse(BaseModel):
         ),
     )
     calibrated_readouts: CalibratedReadouts = None
+    turn_readouts: TurnReadouts = None
+    token_readouts: TokenReadouts = None
     condition: ConditionMet | None = Field(
         default=None, exclude_if=is_none, description="Only if the steering has `when`."
     )

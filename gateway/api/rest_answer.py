@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.api.field_names import BODY_NAMES, renamed
-from gateway.api.response_bodies import ConditionMet, Enforced, GenerateResponse, LimitReached
+from gateway.api.response_bodies import (
+    IN_PIECES,
+    ConditionMet,
+    Enforced,
+    GenerateResponse,
+    LimitReached,
+)
 from gateway.api.steering_fields import SteeringFields
 from gateway.errors import GatewayError, InvalidRequestError
 from gateway.generation.generation import Generation
@@ -77,7 +83,7 @@ class RestAnswer:
             async for chunk in chunks:
                 if chunk.says_something:
                     yield format_event("chunk", self.piece(chunk))
-        yield format_event("done", self.response().model_dump())
+        yield format_event("done", self.response().model_dump(exclude=IN_PIECES))
 
     def error_event(self, error: GatewayError) -> bytes:
         """Returns the event that ends an answer which has begun and cannot be completed."""
@@ -89,6 +95,7 @@ class RestAnswer:
         data: dict[str, Any] = {"text": chunk.text, "tokens_generated": chunk.num_output_tokens}
         if chunk.prompt_logprobs:
             data["prompt_logprobs"] = chunk.prompt_logprobs
+        data |= {name: said for name in sorted(IN_PIECES) if (said := getattr(chunk, name))}
         return {**data, "logprobs": chunk.logprobs} if self.logprobs else data
 
     def response(self) -> GenerateResponse:
@@ -108,6 +115,8 @@ class RestAnswer:
             prompt_logprobs=list(answer.prompt_logprobs) or None,
             readouts=answer.readouts,
             calibrated_readouts=answer.calibrated_readouts,
+            turn_readouts=list(answer.turn_readouts) or None,
+            token_readouts=list(answer.token_readouts) or None,
             condition=None if condition is None else ConditionMet(**condition),
             limits_reached=[LimitReached(**each) for each in answer.limits_reached],
             enforced=None if answer.enforced is None else Enforced(**answer.enforced),

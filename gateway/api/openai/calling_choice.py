@@ -51,7 +51,7 @@ class CallingChoice(ChatChoice):
             self._begun = True
         for part in parts:
             deltas += [{"content": part}] if isinstance(part, str) else self._deltas(part)
-        if not deltas and (chunk.finish_reason or chunk.logprobs):
+        if not deltas and (chunk.finish_reason or chunk.logprobs or chunk.token_readouts):
             deltas.append({})
         # What the model server says of the piece as a whole goes with the last of its chunks.
         said = [*([_NOTHING] * (len(deltas) - 1)), self._ended(chunk)]

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from gateway.api.openai.steering_report import steering_report
+from gateway.api.openai.steering_report import parted, steering_report
 from triton_models.grpc_messages import TritonChunk
 
 _FINISH_REASONS = {"trait_limit": "content_filter"}
@@ -49,11 +49,15 @@ class ChoiceFormat(ABC):
         end |= self._no_content
         if end == last:
             return pieces
-        content = {name: value for name, value in last.items() if name != "steering"}
+        of_tokens, of_answer = parted(last)
+        last, end = (
+            {name: value for name, value in each.items() if name != "steering"}
+            for each in (last, end)
+        )
         return [
             *pieces[:-1],
-            {**content, "finish_reason": None},
-            {**end, "logprobs": None},
+            {**last, "finish_reason": None, **of_tokens},
+            {**end, "logprobs": None, **of_answer},
         ]
 
     def _around(

@@ -120,6 +120,7 @@ def _requests(
         stream=body.stream,
         monitor=body.steering.monitor,
         vectors=body.steering.vectors,
+        monitor_tokens=body.steering.monitor_tokens,
     )
     try:
         request = request_of(bare, settings, steering, inputs)

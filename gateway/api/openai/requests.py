@@ -135,6 +135,13 @@ class RequestSteering(Fields, SteeringFields):
         json_schema_extra=SHOWN_MONITOR,
     )
     vectors: Vectors | None = None
+    monitor_tokens: Boolean = Field(
+        default=False,
+        description=(
+            "Whether to report what is read at each token too, and in each turn of the prompt: "
+            "beside the deltas of a stream."
+        ),
+    )
 
 
 class GenerationFields(Fields, Sampling):
@@ -168,7 +175,8 @@ class GenerationFields(Fields, Sampling):
     @property
     def field_names(self) -> FieldNames:
         """What the client calls fields that the model server calls otherwise."""
-        return {**BODY_NAMES, "layers": "steering.layers", "vectors": "steering.vectors"}
+        names = ("layers", "monitor_tokens", "vectors")
+        return {**BODY_NAMES, **{name: f"steering.{name}" for name in names}}
 
     def named(self, error: InvalidRequestError) -> InvalidRequestError:
         """Returns why the model server refused the request, in terms of what the client sent."""

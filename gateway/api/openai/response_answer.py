@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.api.openai.response_output import CUT_SHORT, Change, ResponseOutput
 from gateway.api.openai.response_requests import ResponseRequest
-from gateway.api.openai.steering_report import steering_report
+from gateway.api.openai.steering_report import end_report, steering_report
 from gateway.ensemble_request import EnsembleRequest
 from gateway.errors import GatewayError
 from gateway.generation.generation import Generation
@@ -55,7 +55,7 @@ class ResponseAnswer:
         """
         async for _ in self._changes():
             pass
-        return self._ended()
+        return {**self._ended(), **steering_report(self._generation.answer)}
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yields the events, once the answer has begun.
@@ -69,7 +69,7 @@ class ResponseAnswer:
                     yield self._event(name, {"response": self._response("in_progress")})
             for name, fields in changes:
                 yield self._event(name, fields)
-        response = self._ended()
+        response = {**self._ended(), **end_report(self._generation.answer)}
         yield self._event(response["status"], {"response": response})
 
     def error_event(self, error: GatewayError) -> bytes:
@@ -99,7 +99,6 @@ class ResponseAnswer:
             "incomplete_details": {"reason": cut} if cut else None,
             "output": self._output.items,
             "usage": _usage(answer),
-            **steering_report(answer),
         }
 
     def _response(self, status: str) -> dict[str, Any]:

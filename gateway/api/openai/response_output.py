@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from gateway.api.openai.steering_report import named, read_in_pieces
 from gateway.api.openai.tool_call_stream import ParsedCall, ToolCallStream
 from triton_models.grpc_messages import TritonChunk
 
@@ -33,10 +34,14 @@ class ResponseOutput:
         """The message that grows."""
         self._logprobs: list[Any] = []
         """Those of tokens whose text has not been said yet."""
+        self._read: dict[str, list[Any]] = {}
+        """What was read at those tokens, and in the prompt's turns."""
 
     def push(self, chunk: TritonChunk) -> Iterator[Change]:
         """Takes a piece of the answer, and yields what it changes."""
         self._logprobs += chunk.logprobs
+        for name, said in read_in_pieces(chunk).items():
+            self._read.setdefault(name, []).extend(said)
         parts: list[str | ParsedCall] = [chunk.text] if chunk.text else []
         if self._calls is not None:
             parts = list(self._calls.push(chunk.text))
@@ -44,7 +49,7 @@ class ResponseOutput:
         for part in parts:
             yield from self._add_call(part) if isinstance(part, ParsedCall) else self._add(part)
         if chunk.finish_reason:
-            if self._logprobs or not self.items:
+            if self._logprobs or self._read or not self.items:
                 yield from self._add("")
             is_cut = chunk.finish_reason in CUT_SHORT
             yield from self._close("incomplete" if is_cut else "completed")
@@ -71,8 +76,10 @@ class ResponseOutput:
         part["text"] += text
         logprobs, self._logprobs = self._logprobs, []
         part["logprobs"] += logprobs
-        if text or logprobs:
-            yield "output_text.delta", {**self._place, "delta": text, "logprobs": logprobs}
+        read, self._read = self._read, {}
+        if text or logprobs or read:
+            said = {"delta": text, "logprobs": logprobs, **named(read)}
+            yield "output_text.delta", {**self._place, **said}
 
     def _close(self, status: str) -> Iterator[Change]:
         """Ends the message that grows, if there is one."""
@@ -104,7 +111,8 @@ class ResponseOutput:
             "output_item.added",
             {**index, "item": {**item, "status": "in_progress", "arguments": ""}},
         )
-        yield "function_call_arguments.delta", {**place, "delta": call.arguments}
+        read, self._read = self._read, {}
+        yield "function_call_arguments.delta", {**place, "delta": call.arguments, **named(read)}
         done = {"name": call.name, "arguments": call.arguments}
         yield "function_call_arguments.done", {**place, **done}
         yield "output_item.done", {**index, "item": item}
