@@ -20,6 +20,7 @@ from persona_client.errors import (
     ServerError,
     UnavailableError,
 )
+from persona_client.readouts import TokenProjection, TokenReadout, TurnReadout
 from persona_client.rest import PersonaClient
 from persona_client.rest_async import AsyncPersonaClient
 from persona_client.results import (
@@ -65,7 +66,10 @@ __all__ = [
     "Sweep",
     "SweptAnswer",
     "TokenLogprob",
+    "TokenProjection",
+    "TokenReadout",
     "Trait",
+    "TurnReadout",
     "UnavailableError",
     "Window",
 ]

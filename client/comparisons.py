@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from persona_client.readouts import CalibratedReadouts, Readouts, TokenReadout, TurnReadout
 from persona_client.results import (
     ANSWER_READERS,
-    CalibratedReadouts,
     Chunk,
     ConditionMet,
     Enforced,
     LimitReached,
     PromptToken,
-    Readouts,
     TokenLogprob,
     fields_in,
 )
@@ -36,6 +35,8 @@ class OneAnswer:
         condition: How often the steering's condition held, if it has one.
         limits_reached: The limits that it has reached, in that order.
         enforced: What the server's policy has added to the request, if it has.
+        turn_readouts: What was read in each turn of the prompt, if asked for and not in a stream.
+        token_readouts: What was read at each token, likewise.
         warnings: What to know about the steering.
         code: The server's word for why it failed.
     """
@@ -54,6 +55,8 @@ class OneAnswer:
     condition: ConditionMet | None
     limits_reached: tuple[LimitReached, ...]
     enforced: Enforced | None
+    turn_readouts: tuple[TurnReadout, ...]
+    token_readouts: tuple[TokenReadout, ...]
     warnings: tuple[str, ...]
     error: str | None
     code: str | None
@@ -68,6 +71,8 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
         "condition": None,
         "limits_reached": (),
         "enforced": None,
+        "turn_readouts": (),
+        "token_readouts": (),
         "code": None,
     }
     return {**optional, **fields_in(body, OneAnswer, **ANSWER_READERS)}

@@ -60,6 +60,7 @@ class Sampling(TypedDict, total=False):
     prompt_logprobs: int
     monitor: list[str]
     vectors: Vectors
+    monitor_tokens: bool
     format: dict[str, Any]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from persona_client import protocol
 from persona_client.comparisons import AnswerChunk, OneAnswer
 from persona_client.errors import ServerError, error_of_code
+from persona_client.readouts import TokenReadout, TurnReadout
 from persona_client.results import Chunk, Completion
 
 Item = TypeVar("Item")
@@ -82,13 +84,27 @@ class StreamReader(ABC, Generic[Item, W]):
 
 
 class CompletionReader(StreamReader[Chunk, Completion]):
-    """Reads the stream of one answer."""
+    """Reads the stream of one answer, whose end does not say again what was read at its tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns: list[TurnReadout] = []
+        self._tokens: list[TokenReadout] = []
 
     def _item(self, name: str, body: Mapping[str, Any]) -> Chunk | None:
-        return Chunk.from_json(body) if name == "chunk" else None
+        if name != "chunk":
+            return None
+        chunk = Chunk.from_json(body)
+        self._turns += chunk.turn_readouts
+        self._tokens += chunk.token_readouts
+        return chunk
 
     def _end(self, body: Mapping[str, Any]) -> Completion:
-        return Completion.from_json(body)
+        return replace(
+            Completion.from_json(body),
+            turn_readouts=tuple(self._turns),
+            token_readouts=tuple(self._tokens),
+        )
 
 
 class AnswersReader(StreamReader[AnswerChunk | A, W]):

@@ -6,6 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from persona_client.readouts import (
+    CalibratedReadouts,
+    Readouts,
+    TokenReadout,
+    TurnReadout,
+    by_block,
+    read_calibrated_readouts,
+    read_readouts,
+    read_token_readouts,
+    read_turn_readouts,
+)
 from persona_client.steering import Limit, Operation
 
 
@@ -98,48 +109,6 @@ def read_prompt_logprobs(items: Iterable[Mapping[str, Any]]) -> tuple[PromptToke
     return tuple(PromptToken.from_json(item, item["rank"]) for item in items)
 
 
-Readouts = Mapping[str, Mapping[int, float]]
-"""For each monitored trait its mean projection at each block."""
-
-
-def read_readouts(body: Mapping[str, Mapping[str, float]]) -> Readouts:
-    """Reads what the server says about monitored traits."""
-    return {trait: _by_block(means) for trait, means in body.items()}
-
-
-def _by_block(numbers: Mapping[str, float]) -> dict[int, float]:
-    return {int(block): number for block, number in numbers.items()}
-
-
-@dataclass(frozen=True)
-class CalibratedMean:
-    """What an answer's mean projection says beside the calibration of the trait's vector.
-
-    Attributes:
-        percentile: Of the mean among those of neutral answers, 0 to 100.
-        pole: Where the mean is between those under the trait's negative (0) and positive (1) system
-            prompts; below or above beyond them, `None` if both are the same.
-    """
-
-    percentile: float
-    pole: float | None
-
-
-CalibratedReadouts = Mapping[str, Mapping[int, CalibratedMean]]
-"""For each monitored trait with a calibrated vector what its readouts say."""
-
-
-def read_calibrated_readouts(body: Mapping[str, Any]) -> CalibratedReadouts:
-    """Reads what the server says about calibrated traits."""
-    return {
-        trait: {
-            int(block): CalibratedMean(mean["percentile"], mean["pole"])
-            for block, mean in means.items()
-        }
-        for trait, means in body.items()
-    }
-
-
 @dataclass(frozen=True)
 class ConditionMet:
     """How often the condition of a steering held.
@@ -222,6 +191,8 @@ ANSWER_READERS: Mapping[str, Callable[[Any], Any]] = {
     "prompt_logprobs": read_prompt_logprobs,
     "readouts": read_readouts,
     "calibrated_readouts": read_calibrated_readouts,
+    "turn_readouts": read_turn_readouts,
+    "token_readouts": read_token_readouts,
     "condition": read_condition,
     "limits_reached": read_limits_reached,
     "enforced": read_enforced,
@@ -238,12 +209,16 @@ class Chunk:
         tokens_generated: How many tokens the answer has so far.
         logprobs: How likely each of the new tokens was, if asked for.
         prompt_logprobs: How likely each of the prompt's tokens was, once, if asked for.
+        turn_readouts: What was read in each turn of the prompt, once, if asked for.
+        token_readouts: What was read at each of the new tokens, if asked for.
     """
 
     text: str
     tokens_generated: int
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[PromptToken, ...] = ()
+    turn_readouts: tuple[TurnReadout, ...] = ()
+    token_readouts: tuple[TokenReadout, ...] = ()
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Chunk:
@@ -253,6 +228,8 @@ class Chunk:
             tokens_generated=body["tokens_generated"],
             logprobs=read_logprobs(body.get("logprobs") or ()),
             prompt_logprobs=read_prompt_logprobs(body.get("prompt_logprobs") or ()),
+            turn_readouts=read_turn_readouts(body.get("turn_readouts") or ()),
+            token_readouts=read_token_readouts(body.get("token_readouts") or ()),
         )
 
 
@@ -274,6 +251,8 @@ class Completion:
         condition: How often the steering's condition held, if it has one.
         limits_reached: The limits that it has reached, in that order.
         enforced: What the server's policy has added to the request, if it has.
+        turn_readouts: What was read in each turn of the prompt, if asked for.
+        token_readouts: What was read at each token, if asked for.
     """
 
     response: str
@@ -291,6 +270,8 @@ class Completion:
     condition: ConditionMet | None = None
     limits_reached: tuple[LimitReached, ...] = ()
     enforced: Enforced | None = None
+    turn_readouts: tuple[TurnReadout, ...] = ()
+    token_readouts: tuple[TokenReadout, ...] = ()
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:
@@ -352,8 +333,8 @@ class Trait:
                 warnings=tuple,
                 selected_layers=tuple,
                 recommended_range=tuple,
-                norms=_by_block,
-                relative_norms=_by_block,
+                norms=by_block,
+                relative_norms=by_block,
             ),
         )
 

@@ -26,6 +26,7 @@ from persona_client.errors import (
     error_of_code,
 )
 from persona_client.protocol import Options
+from persona_client.readouts import read_readouts
 from persona_client.results import (
     ANSWER_READERS,
     Chunk,
@@ -35,7 +36,6 @@ from persona_client.results import (
     fields_in,
     read_logprobs,
     read_prompt_logprobs,
-    read_readouts,
 )
 from persona_client.steering import as_steering
 from persona_client.vectors import vectors_json
@@ -137,8 +137,9 @@ class TritonPersonaClient:
                     fields["num_output_tokens"],
                     _logprobs(fields),
                     _prompt_logprobs(fields),
+                    **fields_in(json.loads(fields["report"] or "{}"), Chunk, **ANSWER_READERS),
                 )
-                if chunk.text or chunk.logprobs or chunk.prompt_logprobs:
+                if chunk != Chunk("", chunk.tokens_generated):
                     yield chunk
 
     def describe(self) -> dict[str, Any]:

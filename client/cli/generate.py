@@ -9,12 +9,24 @@ import typer
 from typing_extensions import Unpack
 
 from persona_client import protocol
-from persona_client.cli import options, output, server_call, steering_options, vector_files
+from persona_client.cli import (
+    live_output,
+    options,
+    output,
+    server_call,
+    steering_options,
+    vector_files,
+)
 from persona_client.rest import PersonaClient
 
 Logprobs = Annotated[
     int | None,
     typer.Option(help="Shows each token's probability, and so many of the likeliest; 0 to 20."),
+]
+
+Live = Annotated[
+    bool,
+    typer.Option("--live", help="With --monitor, shows it token by token, and of the prompt."),
 ]
 
 
@@ -29,6 +41,7 @@ def generate(
     layers: options.Layers = None,
     positions: options.Positions = "all",
     monitor: options.Monitor = None,
+    live: Live = False,
     logprobs: Logprobs = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
@@ -45,19 +58,25 @@ def generate(
         raise typer.BadParameter(
             "--layers, --when and --window say where to steer: say by what, as with --steer, too"
         )
+    if live and not monitor:
+        raise typer.BadParameter("--live shows what is monitored: say what, as with --monitor")
     vectors = vector_files.request_vectors(given["vector"], options.blocks(layers))
-    sampling = options.prompt_sampling(given, monitor=monitor, logprobs=logprobs, vectors=vectors)
+    sampling = options.prompt_sampling(
+        given, monitor=monitor, monitor_tokens=live or None, logprobs=logprobs, vectors=vectors
+    )
     asked = steering_options.asked(sampling, trait, steering)
 
     def run(client: PersonaClient, text: str) -> None:
         with client.stream(text, trait=trait, scalar=scalar, **asked) as stream:
             for chunk in stream:
-                if not as_json:
+                if live and not as_json:
+                    live_output.print_piece(chunk)
+                elif not as_json:
                     output.write(chunk.text)
         if as_json:
             output.print_json(dataclasses.asdict(stream.completion))
             return
-        output.write("\n")
+        output.write(f"\n{stream.completion.response}\n" if live else "\n")
         output.print_details(stream.completion)
 
     server_call.call_with_prompt(url, prompt, run)

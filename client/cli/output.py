@@ -136,8 +136,8 @@ def print_logprobs(logprobs: Sequence[TokenLogprob]) -> None:
     """Prints a line for each token: it, its probability, and the likeliest with theirs."""
     table = plain_table("token", "probability", "likeliest")
     for each in logprobs:
-        likeliest = "  ".join(f"{_quoted(top)} {_percent(top)}" for top in each.top_logprobs)
-        table.add_row(Text(_quoted(each)), _percent(each), Text(likeliest))
+        likeliest = "  ".join(f"{quoted(top.token)} {_percent(top)}" for top in each.top_logprobs)
+        table.add_row(Text(quoted(each.token)), _percent(each), Text(likeliest))
     Console(highlight=False).print(table)
 
 
@@ -175,9 +175,9 @@ def _cell(number: float | None, form: str) -> str:
     return "" if number is None else format(number, form)
 
 
-def _quoted(token: LikelyToken) -> str:
-    # As JSON, so that spaces and line ends are seen.
-    return json.dumps(token.token, ensure_ascii=False).translate(_CONTROLS)
+def quoted(token: str) -> str:
+    """Returns a token's text as JSON, so that spaces and line ends are seen."""
+    return json.dumps(token, ensure_ascii=False).translate(_CONTROLS)
 
 
 def _percent(token: LikelyToken) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from persona_client.cli import output
 from persona_client.comparisons import ComparedAnswer
-from persona_client.results import CalibratedMean, Completion, Trait
+from persona_client.readouts import CalibratedMean
+from persona_client.results import Completion, Trait
 
 BODY: dict[str, Any] = {
     "response": "Oh, wow.",
