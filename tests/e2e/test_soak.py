@@ -1,4 +1,4 @@
-"""A minute and a half of the soak that is otherwise run for an hour: nothing is lost, nothing leaks."""
+"""A minute and a half of the soak that otherwise runs for an hour: nothing is lost or leaks."""
 
 from __future__ import annotations
 
