@@ -4,6 +4,7 @@ import { count, fillList, fromTemplate, number } from "./format.js";
 
 export class AnswerCard {
   constructor(label, steered) {
+    this.label = label;
     this.tokens = 0;
     this.result = null;
     this.element = fromTemplate("answer-template");
@@ -36,6 +37,10 @@ export class AnswerCard {
     if (result.prompt_tokens) {
       const reused = result.reused_tokens ? `, ${result.reused_tokens} reused` : "";
       this.facts.textContent += ` · prompt ${result.prompt_tokens}${reused}`;
+    }
+    if (result.condition) {
+      const { met, tokens } = result.condition;
+      this.facts.textContent += ` · condition met at ${met} of ${count(tokens, "token")}`;
     }
   }
 

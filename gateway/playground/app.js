@@ -1,47 +1,58 @@
 // The page, put together.
 
 import { apiKey, getJson } from "./api.js";
-import { compare, readComparison } from "./compare.js";
+import { copyText } from "./clipboard.js";
+import { ComparisonView, readComparison } from "./compare.js";
+import { download } from "./csv.js";
 import { ErrorView } from "./errors.js";
+import { clearNotes, InputError, showAt } from "./fields.js";
 import { byId, element, fillList } from "./format.js";
-import { InputError } from "./request.js";
+import { isLink, Link } from "./link.js";
 import { Run } from "./run.js";
-import { readSweep, sweep, SweepView } from "./sweep.js";
+import { SteeringForm } from "./steering.js";
+import { fitSweep, readSweep, showUnit, sweep, SweepView } from "./sweep.js";
 import { TraitSliders } from "./traits.js";
 
 const sliders = new TraitSliders(byId("traits"));
+const form = new SteeringForm();
+const link = new Link(sliders, form.rows);
 const traitErrors = new ErrorView(byId("traits-error"), openKeyPanel);
+const comparisonView = new ComparisonView(byId("answers"));
 const sweepView = new SweepView();
-const comparing = new Run("compare", openKeyPanel);
-const sweeping = new Run("sweep", openKeyPanel);
+const comparing = new Run("compare", openKeyPanel, (place) => form.fieldAt(place));
+const sweeping = new Run("sweep", openKeyPanel, (place) => form.fieldAt(place));
 let traits = {};
 
 function runComparison() {
   return attempt(comparing, async () => {
-    const body = readComparison(sliders, byId("opposite").checked);
-    byId("seed-keep").hidden = true;
-    const seed = await compare(comparing, byId("answers"), byId("compare-curl"), body);
+    const body = readComparison(sliders, form, byId("opposite").checked);
+    byId("compare-csv").hidden = byId("seed-keep").hidden = true;
+    const seed = await comparisonView.show(comparing, byId("compare-curl"), body);
+    byId("compare-csv").hidden = seed === null;
     byId("seed-keep").hidden = seed === null || String(seed) === byId("seed").value;
     byId("seed-keep").value = seed;
   });
 }
 
 function runSweep() {
-  return attempt(sweeping, () => {
-    const body = readSweep();
-    return sweep(sweeping, sweepView, byId("sweep-curl"), body, traits[body.trait]);
+  return attempt(sweeping, async () => {
+    const body = readSweep(sliders, form);
+    byId("sweep-csv").hidden = true;
+    await sweep(sweeping, sweepView, byId("sweep-curl"), body, traits[byId("sweep-trait").value]);
+    byId("sweep-csv").hidden = sweepView.seed === null;
   });
 }
 
 /** Starts something; a field that cannot be used is shown and focused instead. */
 async function attempt(run, start) {
   if (run.running) return;
+  clearNotes();
   try {
     await start();
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    run.errors.showInput(error.message);
-    error.input.focus();
+    run.errors.clear();
+    showAt(error.input, error.message);
   }
 }
 
@@ -63,20 +74,41 @@ function showTraits({ traits: listed, problems = [] }) {
   fillList(byId("problems"), problems.map(({ source, reason }) => `${source}: ${reason}`));
   const names = Object.keys(traits);
   if (!names.length) byId("traits").append(element("p", "No trait is loaded.", "empty"));
-  const select = byId("sweep-trait");
-  const before = select.value;
-  select.replaceChildren(...names.map((name) => new Option(name, name)));
-  const example = names.includes("sarcasm") ? "sarcasm" : names[0];
-  if (first && example) sliders.set(example, traits[example].recommended_range?.[1] ?? 2);
-  select.value = names.includes(before) ? before : example;
-  if (first) fitSweep();
+  offerTraits(names);
+  if (first && names.length) begin(names);
 }
 
-/** Lets the sweep go from end to end of what is recommended for its trait. */
-function fitSweep() {
-  const [low, high] = traits[byId("sweep-trait").value]?.recommended_range ?? [-2, 2];
-  byId("sweep-from").value = low;
-  byId("sweep-to").value = high;
+/** Lets every choice of a trait, also those of bounds to come, have the names. */
+function offerTraits(names) {
+  const templates = [...document.querySelectorAll("template")].map(({ content }) => content);
+  for (const root of [document, ...templates]) {
+    for (const select of root.querySelectorAll("select[data-traits]")) {
+      const before = select.value;
+      const none = [...select.options].filter(({ value }) => value === "");
+      select.replaceChildren(...none, ...names.map((name) => new Option(name, name)));
+      if (names.includes(before)) select.value = before;
+    }
+  }
+}
+
+/** Fills the form as the link says, or else with an example. */
+function begin(names) {
+  const example = names.includes("sarcasm") ? "sarcasm" : names[0];
+  byId("sweep-trait").value = example;
+  fitSweep(traits);
+  if (link.given) link.restore();
+  else sliders.set(example, traits[example].recommended_range?.[1] ?? 2);
+  link.follow();
+  showUnit();
+  showRules();
+  // What a link has set is not to be hidden.
+  byId("rules").open ||= form.summary !== "";
+  byId("system").closest("details").open ||= byId("system").value !== "";
+}
+
+/** Says how much of the steering is in the closed part of the form. */
+function showRules() {
+  byId("rules-summary").textContent = form.summary;
 }
 
 async function showModel() {
@@ -122,7 +154,18 @@ addEventListener("keydown", (event) => {
   if (!byId("key-panel").hidden) showKeyPanel(false);
   else for (const run of [comparing, sweeping]) run.stop();
 });
-byId("sweep-trait").addEventListener("change", fitSweep);
+for (const id of ["sweep-trait", "sweep-kind", "sweep-unit"]) {
+  byId(id).addEventListener("change", () => fitSweep(traits));
+}
+for (const type of ["input", "click"]) byId("request").addEventListener(type, showRules);
+byId("compare-csv").addEventListener("click", () => download("answers.csv", comparisonView.rows));
+byId("sweep-csv").addEventListener("click", () => download("sweep.csv", sweepView.table));
+byId("link-copy").addEventListener("click", async () => {
+  link.save();
+  const done = await copyText(location.href);
+  byId("link-copied").textContent = done ? "Copied" : "It is in the address bar";
+});
+addEventListener("hashchange", () => isLink(location.hash) && location.reload());
 byId("seed-keep").addEventListener("click", ({ target }) => {
   byId("seed").value = target.value;
   target.hidden = true;

@@ -1,52 +1,74 @@
 // The baseline and the steered answers, side by side.
 
 import { AnswerCard } from "./answers.js";
-import { count, signed } from "./format.js";
-import { InputError, readPositions, readRequest } from "./request.js";
+import { InputError } from "./fields.js";
+import { count } from "./format.js";
+import { readRequest } from "./request.js";
+import { readPlaces, titleOf } from "./steering.js";
 
 const PATH = "api/v1/compare";
 
 /** What the form asks for. */
-export function readComparison(traits, withOpposite) {
-  const chosen = traits.chosen();
-  if (!chosen.length) {
-    throw new InputError("Move a trait’s slider: at 0 both answers would be the same.", traits);
+export function readComparison(sliders, form, withOpposite) {
+  const traits = sliders.chosen();
+  const rest = { ...readPlaces(), ...form.read() };
+  if (!traits.length && !rest.operations) {
+    const message = "Move a trait’s slider, or add a bound: all answers would be the same.";
+    throw new InputError(message, sliders.first);
   }
-  const opposite = chosen.map(({ name, scalar }) => ({ name, scalar: -scalar }));
-  return {
-    ...readRequest(),
-    steerings: (withOpposite ? [opposite, chosen] : [chosen]).map((each) => ({
-      traits: each,
-      ...readPositions(),
-    })),
-  };
+  const opposite = traits.map(({ name, scalar }) => ({ name, scalar: -scalar }));
+  const steerings = withOpposite ? [opposite, traits] : [traits];
+  return { ...readRequest(), steerings: steerings.map((each) => ({ traits: each, ...rest })) };
 }
 
-/** Runs a comparison, whose answers appear in `place`, and returns their seed, or null. */
-export async function compare(run, place, curl, body) {
-  const cards = new Map();
-  const labels = ["baseline", ...body.steerings.map(({ traits }) => labelOf(traits))];
-  labels.forEach((label, index) => cards.set(index, new AnswerCard(label, index > 0)));
-  // Between its opposites stands the baseline, as on a scale.
-  const order = cards.size === 3 ? [1, 0, 2] : [...cards.keys()];
-  place.replaceChildren(...order.map((index) => cards.get(index).element));
-  curl.replaceChildren();
-  // On a narrow screen the answers are below all sliders.
-  if (place.getBoundingClientRect().top > innerHeight) place.scrollIntoView();
-  run.say(`Writing ${count(cards.size, "answer")} …`);
+/** The answers of one comparison after the other. */
+export class ComparisonView {
+  constructor(place) {
+    this.place = place;
+    this.cards = new Map();
+  }
 
-  const hear = (event, data) => {
-    if (event === "chunk") cards.get(data.index).add(data);
-    else if (event === "answer") cards.get(data.index).finish(data);
-  };
-  const tokens = () => [...cards.values()].reduce((sum, card) => sum + card.tokens, 0);
-  const ended = (why) => {
-    for (const card of cards.values()) card.breakOff(why ?? "");
-    if (why === "broken off" && tokens() === 0) place.replaceChildren();
-  };
-  return run.go(PATH, body, curl, { hear, ended, written: () => count(tokens(), "token") });
-}
+  /** Runs a comparison and returns the answers' seed, or null. */
+  async show(run, curl, body) {
+    const cards = new Map();
+    const labels = ["baseline", ...body.steerings.map(titleOf)];
+    labels.forEach((label, index) => cards.set(index, new AnswerCard(label, index > 0)));
+    this.cards = cards;
+    this.body = body;
+    // Between its opposites stands the baseline, as on a scale.
+    const order = cards.size === 3 ? [1, 0, 2] : [...cards.keys()];
+    this.place.replaceChildren(...order.map((index) => cards.get(index).element));
+    curl.replaceChildren();
+    // On a narrow screen the answers are below all sliders.
+    if (this.place.getBoundingClientRect().top > innerHeight) this.place.scrollIntoView();
+    run.say(`Writing ${count(cards.size, "answer")} …`);
 
-function labelOf(traits) {
-  return traits.map(({ name, scalar }) => `${name} ${signed(scalar, 4)}`).join(", ");
+    const hear = (event, data) => {
+      if (event === "chunk") cards.get(data.index).add(data);
+      else if (event === "answer") cards.get(data.index).finish(data);
+    };
+    const tokens = () => [...cards.values()].reduce((sum, card) => sum + card.tokens, 0);
+    const ended = (why) => {
+      for (const card of cards.values()) card.breakOff(why ?? "");
+      if (why === "broken off" && tokens() === 0) this.place.replaceChildren();
+    };
+    this.seed = await run.go(PATH, body, curl, {
+      hear, ended, written: () => count(tokens(), "token"),
+    });
+    return this.seed;
+  }
+
+  /** The answers as rows of a table. */
+  get rows() {
+    return [...this.cards.values()].map(({ label, result }, index) => ({
+      prompt: this.body.prompt,
+      system_prompt: this.body.system_prompt,
+      seed: this.seed,
+      answer: label,
+      steering: index ? this.body.steerings[index - 1] : null,
+      tokens: result?.tokens_generated,
+      finish_reason: result?.finish_reason,
+      response: result?.response,
+    }));
+  }
 }

@@ -1,6 +1,7 @@
 // A request as a command for the shell.
 
 import { addressOf, apiKey } from "./api.js";
+import { copyText } from "./clipboard.js";
 import { fromTemplate } from "./format.js";
 
 /** The command that sends the request; the API key is named, never written out. */
@@ -34,12 +35,8 @@ function quoted(text) {
 
 /** Copies an element's text; without the clipboard's permission, selects it. */
 async function copy(code) {
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    return true;
-  } catch {
-    // Browsers have no clipboard on plain http from another machine, but they have this.
-    getSelection().selectAllChildren(code);
-    return document.execCommand("copy");
-  }
+  if (await copyText(code.textContent)) return true;
+  // Browsers have no clipboard on plain http from another machine, but they have this.
+  getSelection().selectAllChildren(code);
+  return document.execCommand("copy");
 }

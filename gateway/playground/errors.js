@@ -50,16 +50,6 @@ export class ErrorView {
     this.#offerRetry(box.querySelector(".again"), error.retryAfter ?? 0, retry);
   }
 
-  /** Shows a problem with what the reader entered. */
-  showInput(message) {
-    this.clear();
-    const box = fromTemplate("error-template");
-    this.place.append(box);
-    box.querySelector("strong").remove();
-    box.querySelector(".message").textContent = message;
-    for (const part of box.querySelectorAll(".where, button")) part.remove();
-  }
-
   #offerRetry(button, wait, retry) {
     let left = wait;
     const show = () => {

@@ -8,16 +8,17 @@ const MARGIN = { top: 14, right: 16, bottom: 44, left: 54 };
 /**
  * Draws points, in order, with axes.
  *
- * `added` is a straight line `{base, slope}` or null, `range` a pair of scalars or null. `onHover`
- * hears the index of the point under the pointer, or null.
+ * `ends` are the least and the greatest value, `added` is a straight line `{base, slope}` or null,
+ * `range` a pair of values or null. `onHover` hears the index of the point under the pointer, or
+ * null.
  */
-export function drawPlot(svg, { points, scalars, added, range, title, text, onHover }) {
+export function drawPlot(svg, { points, ends, axis, added, range, title, text, onHover }) {
   const width = Math.max(240, svg.parentElement.clientWidth - paddingOf(svg.parentElement));
   const height = Math.round(Math.min(380, Math.max(240, width * 0.62)));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
 
-  const xs = [scalars[0], scalars.at(-1)];
+  const xs = extent(ends);
   const line = added && xs.map((x) => added.base + added.slope * x);
   const [low, high] = extent([...points.map(({ score }) => score), ...(line ?? [])]);
   const yTicks = ticks(low, high, height / 52);
@@ -29,20 +30,20 @@ export function drawPlot(svg, { points, scalars, added, range, title, text, onHo
 
   const parts = [make("title", { id: "plot-title" }, title), make("desc", { id: "plot-text" }, text)];
   if (range) parts.push(band(x, range, area, xs));
-  parts.push(...yAxis(yTicks, y, area), ...xAxis(ticks(...xs, width / 80), x, area));
+  parts.push(...yAxis(yTicks, y, area), ...xAxis(axis, ticks(...xs, width / 80), x, area));
   if (line) parts.push(path("added", xs.map((each, i) => [x(each), y(line[i])])));
-  const places = points.map(({ scalar, score }) => [x(scalar), y(score)]);
+  const places = points.map(({ value, score }) => [x(value), y(score)]);
   if (places.length > 1) parts.push(path("score", places));
   points.forEach((point, i) => parts.push(dot(point, places[i], onHover)));
   svg.replaceChildren(...parts);
 }
 
-function xAxis(values, x, { left, right, bottom }) {
+function xAxis(title, values, x, { left, right, bottom }) {
   const labels = values.map((value) =>
     make("text", { x: x(value), y: bottom + 18, "text-anchor": "middle" }, signed(value, 4)),
   );
   const name = { x: (left + right) / 2, y: bottom + 38, "text-anchor": "middle", class: "name" };
-  return [...labels, make("text", name, "scalar")];
+  return [...labels, make("text", name, title)];
 }
 
 function yAxis(values, y, { left, right }) {
@@ -61,12 +62,12 @@ function band(x, range, { top, bottom }, xs) {
   return make("rect", { ...size, class: "range" });
 }
 
-function dot({ index, scalar, score }, [cx, cy], onHover) {
+function dot({ index, value, score }, [cx, cy], onHover) {
   const group = make("g", { class: "dot" });
   group.dataset.index = index;
   // A large target that cannot be seen around the small dot that can.
   group.append(make("circle", { cx, cy, r: 14, class: "target" }), make("circle", { cx, cy, r: 4 }));
-  group.append(make("title", {}, `${signed(scalar, 4)}: ${number(score)}`));
+  group.append(make("title", {}, `${signed(value, 4)}: ${number(score)}`));
   group.addEventListener("pointerenter", () => onHover(index));
   group.addEventListener("pointerleave", () => onHover(null));
   return group;
@@ -94,8 +95,8 @@ function scale([from, to], [low, high]) {
   return (value) => low + ((value - from) / (to - from)) * (high - low);
 }
 
-/** Round numbers that cover a range, about as many as asked for. */
-function ticks(low, high, wanted) {
+/** Round numbers within a range, about as many as asked for. */
+export function ticks(low, high, wanted) {
   const rough = (high - low) / Math.max(2, wanted);
   const unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((each) => each * unit >= rough) * unit;

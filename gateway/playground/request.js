@@ -1,14 +1,7 @@
 // The fields that every call shares: the prompt, and how to choose tokens.
 
+import { InputError, readNumber } from "./fields.js";
 import { byId } from "./format.js";
-
-/** A field that cannot be used as it is; `input` is where to correct it. */
-export class InputError extends Error {
-  constructor(message, input) {
-    super(message);
-    this.input = input;
-  }
-}
 
 /** The prompt and the sampling as a request's fields. */
 export function readRequest() {
@@ -17,32 +10,13 @@ export function readRequest() {
   const body = { prompt: prompt.value };
   const system = byId("system").value;
   if (system.trim()) body.system_prompt = system;
-  const maxTokens = readNumber("max-tokens", "Max tokens");
-  const temperature = readNumber("temperature", "Temperature");
+  const maxTokens = readNumber(byId("max-tokens"));
+  const temperature = readNumber(byId("temperature"));
   const seed = readSeed(byId("seed"));
   if (maxTokens !== null) body.max_tokens = maxTokens;
   if (temperature !== null) body.temperature = temperature;
   if (seed !== null) body.seed = seed;
   return body;
-}
-
-/** Which tokens to steer, as a steering's fields. */
-export function readPositions() {
-  return { positions: byId("positions").value };
-}
-
-/** The number in a field, or null if it is empty: then the server's default holds. */
-export function readNumber(id, name) {
-  const input = byId(id);
-  if (input.value === "" && !input.validity.badInput) return null;
-  const { badInput, rangeUnderflow, rangeOverflow, stepMismatch } = input.validity;
-  const wholes = input.step === "1" && stepMismatch;
-  if (badInput || rangeUnderflow || rangeOverflow || wholes) {
-    const kind = input.step === "1" ? "a whole number" : "a number";
-    const limits = [input.min && `from ${input.min}`, input.max && `to ${input.max}`];
-    throw new InputError([name, "must be", kind, ...limits].filter(Boolean).join(" ") + ".", input);
-  }
-  return Number(input.value);
 }
 
 function readSeed(input) {

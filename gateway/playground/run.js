@@ -1,13 +1,18 @@
 // Something that runs until it ends or is stopped, with its buttons, its status and its errors.
 
-import { streamEvents } from "./api.js";
+import { ApiError, streamEvents } from "./api.js";
 import { showCurl } from "./curl.js";
 import { ErrorView } from "./errors.js";
+import { clearNotes, showAt } from "./fields.js";
 import { number } from "./format.js";
 
 export class Run {
-  /** `name` is what the ids of its elements begin with. */
-  constructor(name, enterKey) {
+  /**
+   * `name` is what the ids of its elements begin with; `fieldAt` finds the field that a refusal is
+   * about, if there is one.
+   */
+  constructor(name, enterKey, fieldAt) {
+    this.fieldAt = fieldAt;
     const part = (suffix) => document.getElementById(`${name}-${suffix}`);
     this.start = part("run");
     this.stopButton = part("stop");
@@ -34,6 +39,7 @@ export class Run {
     if (this.running) return null;
     this.controller = new AbortController();
     this.errors.clear();
+    clearNotes();
     this.#show(true);
     let seed = null;
     try {
@@ -51,11 +57,17 @@ export class Run {
       const stopped = this.controller.signal.aborted;
       ended(stopped ? "stopped" : "broken off");
       this.say(stopped ? "Stopped." : "Failed.");
-      if (!stopped) this.errors.show(error, () => this.start.click());
+      if (!stopped) this.#tell(error);
     } finally {
       this.#show(false);
     }
     return seed;
+  }
+
+  #tell(error) {
+    const field = error instanceof ApiError ? this.fieldAt(error.message) : null;
+    if (field) showAt(field, error.message);
+    else this.errors.show(error, () => this.start.click());
   }
 
   say(text) {

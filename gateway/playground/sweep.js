@@ -1,30 +1,57 @@
-// One trait at several strengths: a plot, and a table beside it.
+// One thing varied, a trait's scalar or a bound's value: a plot, and a table beside it.
 
+import { readNumbers } from "./fields.js";
 import { byId, count, element, number, signed } from "./format.js";
-import { drawPlot } from "./plot.js";
-import { InputError, readNumber, readPositions, readRequest } from "./request.js";
+import { drawPlot, ticks } from "./plot.js";
+import { readRequest } from "./request.js";
+import { readPlaces } from "./steering.js";
 
 const PATH = "api/v1/sweep";
+const MOST = 32;
+const STEPS = 8;
+const PERCENTILES = [1, 5, 10, 25, 50, 75, 90, 99];
 
-/** What the form asks for. */
-export function readSweep() {
-  const from = readNumber("sweep-from", "From");
-  const to = readNumber("sweep-to", "To");
-  const points = readNumber("sweep-points", "Points");
-  if (from === null) throw new InputError("From must be a number.", byId("sweep-from"));
-  if (to === null || to <= from) {
-    throw new InputError("To must be greater than From.", byId("sweep-to"));
+/** What the form asks for: all that is set above, but one thing varied. */
+export function readSweep(sliders, form) {
+  const kind = byId("sweep-kind").value;
+  const trait = byId("sweep-trait").value;
+  const values = readNumbers(byId("sweep-values"), MOST);
+  const body = { ...readRequest(), scores: true };
+  const places = readPlaces();
+  const rest = form.read();
+  const traits = sliders.chosen();
+  if (kind === "scalar") {
+    Object.assign(body, { trait, scalars: values, ...places });
+    // The sweep takes the place of the trait's own slider.
+    rest.traits = traits.filter(({ name }) => name !== trait);
+  } else {
+    Object.assign(body, { operation: { trait, kind, unit: byId("sweep-unit").value }, values });
+    rest.traits = traits;
   }
-  if (points === null) throw new InputError("Points must be a number.", byId("sweep-points"));
-  const step = (to - from) / (points - 1);
-  const scalars = Array.from({ length: points }, (_, i) => Number((from + i * step).toFixed(6)));
-  return {
-    ...readRequest(),
-    trait: byId("sweep-trait").value,
-    scalars,
-    ...readPositions(),
-    scores: true,
-  };
+  if (!rest.traits.length) delete rest.traits;
+  else Object.assign(rest, places);
+  if (Object.keys(rest).length) body.steering = rest;
+  return body;
+}
+
+/** Puts values into the form that suit what is varied: round ones, and 0 among them. */
+export function fitSweep(traits) {
+  const kind = byId("sweep-kind").value;
+  const trait = traits[byId("sweep-trait").value] ?? {};
+  byId("sweep-values").value = suitable(kind, byId("sweep-unit").value, trait).join(", ");
+  showUnit();
+}
+
+/** Scalars have no unit. */
+export function showUnit() {
+  byId("sweep-unit").closest(".field").hidden = byId("sweep-kind").value === "scalar";
+}
+
+function suitable(kind, unit, { recommended_range: range, selected_layers: layers, calibration }) {
+  if (kind === "scalar") return ticks(...(range ?? [-2, 2]), STEPS);
+  if (unit === "percentile") return PERCENTILES;
+  const { negative, positive } = calibration?.answer_means?.[layers?.[0]] ?? {};
+  return negative < positive ? ticks(negative, positive, STEPS) : [0];
 }
 
 /** The plot and the table of a sweep. */
@@ -41,10 +68,16 @@ export class SweepView {
   begin(body, trait) {
     this.body = body;
     this.trait = trait ?? {};
-    this.answers = body.scalars.map(() => null);
+    this.values = body.scalars ?? body.values;
+    const { kind = "scalar", unit } = body.operation ?? {};
+    this.varied = kind;
+    this.name = `${kind} of ${body.trait ?? body.operation.trait}`;
+    this.axis = unit === "percentile" ? `${kind}, percentile` : kind;
+    this.answers = this.values.map(() => null);
     this.place.hidden = false;
-    byId("sweep-caption").textContent = `Answers by scalar of ${body.trait}`;
-    this.rows.replaceChildren(...body.scalars.map((scalar, index) => this.#row(scalar, index)));
+    byId("sweep-caption").textContent = `Answers by ${this.name}`;
+    byId("sweep-varied").textContent = this.axis;
+    this.rows.replaceChildren(...this.values.map((value, index) => this.#row(value, index)));
     this.draw();
   }
 
@@ -69,8 +102,9 @@ export class SweepView {
     if (!this.body || this.place.hidden) return;
     const points = this.answers
       .filter((answer) => answer && typeof answer.score === "number")
-      .map(({ index, score }) => ({ index, score, scalar: this.body.scalars[index] }));
-    const range = this.trait.recommended_range ?? null;
+      .map(({ index, score }) => ({ index, score, value: this.values[index] }))
+      .sort((one, other) => one.value - other.value);
+    const range = (this.varied === "scalar" && this.trait.recommended_range) || null;
     const added = this.#added(points);
     byId("key-added").hidden = added === null;
     byId("key-range").hidden = range === null;
@@ -78,9 +112,10 @@ export class SweepView {
       points,
       added,
       range,
-      scalars: this.body.scalars,
-      title: `Score by scalar of ${this.body.trait}`,
-      text: description(points),
+      ends: [Math.min(...this.values), Math.max(...this.values)],
+      axis: this.axis,
+      title: `Score by ${this.name}`,
+      text: this.#description(points),
       onHover: (index) => this.#highlight(index),
     });
   }
@@ -88,16 +123,29 @@ export class SweepView {
   /** The line that steering alone would give: the score at 0 and scalar times norm. */
   #added(points) {
     const { selected_layers: layers = [], norms = {} } = this.trait;
-    const baseline = points.find(({ scalar }) => scalar === 0);
+    const baseline = points.find(({ value }) => value === 0);
+    const { positions, steering, layers: chosen } = this.body;
     // Blocks after the first also see what the ones before have added, and only what is
     // generated is scored.
-    if (!baseline || layers.length !== 1 || this.body.positions === "prompt") return null;
+    const adds = layers.length === 1 && positions !== "prompt" && !steering && !chosen;
+    if (this.varied !== "scalar" || !baseline || !adds) return null;
     return { base: baseline.score, slope: norms[layers[0]] ?? 0 };
   }
 
-  #row(scalar, index) {
+  /** The answers as rows of a table. */
+  get table() {
+    return this.values.map((value, index) => {
+      const { score, tokens_generated, finish_reason, response } = this.answers[index] ?? {};
+      const { prompt, system_prompt, steering, layers, positions, operation } = this.body;
+      const asked = { prompt, system_prompt, seed: this.seed, steering, layers, positions };
+      const varied = { varied: this.name, unit: operation?.unit, value };
+      return { ...asked, ...varied, score, tokens: tokens_generated, finish_reason, response };
+    });
+  }
+
+  #row(value, index) {
     const row = document.createElement("tr");
-    const head = element("th", signed(scalar, 4), "number");
+    const head = element("th", this.#text(value), "number");
     head.scope = "row";
     row.append(head, element("td", "", "number"), element("td", "", "number"), element("td", "…"));
     row.addEventListener("pointerenter", () => this.#highlight(index));
@@ -111,27 +159,31 @@ export class SweepView {
       dot.classList.toggle("marked", dot.dataset.index === String(index));
     }
   }
+
+  #description(points) {
+    if (points.length < 2) return "No scores yet.";
+    const at = ({ value, score }) => `${number(score)} at ${this.#text(value)}`;
+    const ordered = [...points].sort((a, b) => a.score - b.score);
+    return (
+      `${at(points[0])} to ${at(points.at(-1))}; least ${at(ordered[0])}, ` +
+      `greatest ${at(ordered.at(-1))}. The table has all values.`
+    );
+  }
+
+  #text(value) {
+    return this.varied === "scalar" ? signed(value, 4) : number(value, 4);
+  }
 }
 
 /** Runs a sweep into a view. */
-export function sweep(run, view, curl, body, trait) {
+export async function sweep(run, view, curl, body, trait) {
   view.begin(body, trait);
   curl.replaceChildren();
-  const answers = count(body.scalars.length, "answer");
+  const answers = count(view.values.length, "answer");
   run.say(`Writing ${answers} …`);
-  return run.go(PATH, body, curl, {
+  view.seed = await run.go(PATH, body, curl, {
     hear: (event, data) => event === "answer" && view.add(data),
     written: () => answers,
     ended: (why) => view.breakOff(why ?? "missing"),
   });
-}
-
-function description(points) {
-  if (points.length < 2) return "No scores yet.";
-  const at = ({ scalar, score }) => `${number(score)} at ${signed(scalar, 4)}`;
-  const ordered = [...points].sort((a, b) => a.score - b.score);
-  return (
-    `${at(points[0])} to ${at(points.at(-1))}; least ${at(ordered[0])}, ` +
-    `greatest ${at(ordered.at(-1))}. The table has all values.`
-  );
 }

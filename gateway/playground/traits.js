@@ -40,8 +40,8 @@ export class TraitSliders {
     for (const slider of this.sliders.values()) slider.set(0);
   }
 
-  focus() {
-    this.container.querySelector(".slider")?.focus();
+  get first() {
+    return this.container.querySelector(".slider");
   }
 }
 

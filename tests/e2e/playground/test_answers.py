@@ -85,7 +85,7 @@ def test_several_traits_add_up_and_the_opposite_stands_on_the_other_side(
 
 
 def test_a_sweep_is_a_plot_and_a_table(playground: Playground, api: httpx.Client) -> None:
-    playground.ask(**{"From": "-2", "To": "2", "Points": "5"})
+    playground.ask(Values="-2, -1, 0, 1, 2")
     playground.run("Run sweep")
     scalars = [-2, -1, 0, 1, 2]
     body = {"prompt": PROMPT, "temperature": 0, "trait": "sarcasm", "scalars": scalars}
@@ -114,7 +114,7 @@ def test_a_sweep_is_a_plot_and_a_table(playground: Playground, api: httpx.Client
 def test_the_copied_curl_command_gives_the_same_answers(
     playground: Playground, name: str, prompt: str
 ) -> None:
-    playground.ask(prompt, Temperature="0.8", Points="3", **{"Max tokens": "8"})
+    playground.ask(prompt, Temperature="0.8", Values="-1, 0, 1", **{"Max tokens": "8"})
     playground.run(name)
     place = "#sweep-curl" if "sweep" in name else "#compare-curl"
     playground.page.locator(f"{place} summary").click()
