@@ -1,6 +1,7 @@
 // Answers as cards that fill while the model writes.
 
 import { count, fillList, fromTemplate, number } from "./format.js";
+import { titleOf, threshold } from "./steering.js";
 
 export class AnswerCard {
   constructor(label, steered) {
@@ -31,9 +32,11 @@ export class AnswerCard {
     this.result = result;
     this.tokens = result.tokens_generated;
     this.text.data = result.response;
-    fillList(this.element.querySelector(".warnings"), result.warnings ?? []);
+    const notes = [...(result.limits_reached ?? []).map(reached), ...(result.warnings ?? [])];
+    fillList(this.element.querySelector(".warnings"), notes);
     if (!result.success) this.#fail(result.error);
     this.#end(result.finish_reason);
+    if (result.enforced) this.facts.textContent += ` · enforced: ${titleOf(result.enforced)}`;
     if (result.prompt_tokens) {
       const reused = result.reused_tokens ? `, ${result.reused_tokens} reused` : "";
       this.facts.textContent += ` · prompt ${result.prompt_tokens}${reused}`;
@@ -69,4 +72,11 @@ export class AnswerCard {
     if (later > 0 && seconds > 0.02) facts.push(`${number(later / seconds, 0)} tokens/s`);
     return facts.join(" · ");
   }
+}
+
+/** A limit that an answer has reached, in words. */
+function reached(limit) {
+  const { token, projection, enforced } = limit;
+  const whose = enforced ? ", which the server enforces" : "";
+  return `Token ${token} reached the limit ${threshold(limit)}${whose}: ${number(projection)}.`;
 }

@@ -12,8 +12,8 @@ const PATH = "api/v1/compare";
 export function readComparison(sliders, form, withOpposite) {
   const traits = sliders.chosen();
   const rest = { ...readPlaces(), ...form.read() };
-  if (!traits.length && !rest.operations) {
-    const message = "Move a trait’s slider, or add a bound: all answers would be the same.";
+  if (!traits.length && !rest.operations && !rest.limits) {
+    const message = "Move a trait’s slider, or add a bound or a limit: all answers would be the same.";
     throw new InputError(message, sliders.first);
   }
   const opposite = traits.map(({ name, scalar }) => ({ name, scalar: -scalar }));

@@ -106,7 +106,7 @@ def test_errors_of_the_api_and_of_the_reader_are_shown(playground: Playground) -
     expect(alert).to_contain_text("set max_tokens to at most")
     page.get_by_role("button", name="Set all to 0").click()
     page.get_by_role("button", name="Run", exact=True).click()
-    expect(alert).to_contain_text("slider, or add a bound: all answers would be the same")
+    expect(alert).to_contain_text("or a limit: all answers would be the same")
     page.context.set_offline(True)
     page.get_by_role("button", name="Run sweep").click()
     expect(alert.last).to_contain_text("The gateway cannot be reached.")

@@ -1,4 +1,4 @@
-"""Bounds, conditions and windows of the playground are those of the API."""
+"""Bounds, conditions, windows and limits of the playground are those of the API."""
 
 from __future__ import annotations
 
@@ -115,6 +115,32 @@ def test_a_sweep_goes_over_the_values_of_a_bound(playground: Playground, api: ht
     shown = page.locator("#sweep-rows td:last-child").all_text_contents()
     assert shown == [answer["response"] for answer in expected]
     expect(page.get_by_role("img", name="Score by cap of sarcasm")).to_be_visible()
+
+
+def test_a_limit_ends_the_answer_and_says_so(playground: Playground, api: httpx.Client) -> None:
+    page = playground.page
+    page.locator(".area-rules summary").click()
+    page.get_by_role("button", name="Add a limit").click()
+    limit = page.get_by_role("group", name="Limit", exact=True)
+    limit.get_by_label("Trait").select_option("sarcasm")
+    limit.get_by_label("Threshold").fill("99")
+    limit.get_by_label("Tokens in a row").fill("2")
+    playground.ask()
+    playground.run()
+    label = "sarcasm +2, stop at sarcasm above p99 for 2 tokens"
+    steering = {
+        "traits": [{"name": "sarcasm", "scalar": 2}],
+        "limits": [{"trait": "sarcasm", "above": 99, "unit": "percentile", "over": 2}],
+    }
+    (expected,) = answers(api, "/api/v1/compare", steerings=[steering])
+    assert expected["label"] == label
+    assert expected["finish_reason"] == "trait_limit"
+    assert playground.text(label) == expected["response"]
+    token = expected["limits_reached"][0]["token"]
+    warning = playground.card(label).locator(".warnings")
+    expect(warning).to_contain_text(f"Token {token} reached the limit sarcasm above p99: ")
+    expect(playground.card(label).locator(".facts")).to_contain_text("trait_limit")
+    expect(page.locator(".area-rules summary")).to_contain_text("1 limit")
 
 
 @pytest.mark.parametrize(
