@@ -36,6 +36,7 @@ from persona_client.results import (
     Trait,
 )
 from persona_client.steering import Addition, Condition, Limit, Operation, Steering, Window
+from persona_client.vectors import Vector
 
 __all__ = [
     "Addition",
@@ -71,5 +72,6 @@ __all__ = [
     "Trait",
     "TurnReadout",
     "UnavailableError",
+    "Vector",
     "Window",
 ]

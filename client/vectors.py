@@ -5,12 +5,30 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from persona_client.errors import InvalidRequestError
 
-Vectors = Mapping[str, Mapping[int, Any]]
-"""For each name its vector: for each decoder block, from 0, an array or a list of its numbers."""
+Layers = Mapping[int, Any]
+"""For each decoder block, from 0, an array or a list of a vector's numbers."""
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector that is meant for an operation.
+
+    Attributes:
+        operation: The kind, such as `ablate`, or an object with `kind`, `value` and `unit`; scalars
+            are its strength, from 0 to 1.
+    """
+
+    layers: Layers
+    operation: str | Mapping[str, Any]
+
+
+Vectors = Mapping[str, Layers | Vector]
+"""Vectors by the names that steering says."""
 
 
 def vectors_json(vectors: Vectors) -> dict[str, Any]:
@@ -19,10 +37,13 @@ def vectors_json(vectors: Vectors) -> dict[str, Any]:
     Raises:
         InvalidRequestError: Some are no numbers in one dimension, or too large for a float32.
     """
-    return {
-        name: {"layers": {str(layer): _base64(name, layer, blocks[layer]) for layer in blocks}}
-        for name, blocks in vectors.items()
-    }
+    return {name: _vector(name, vector) for name, vector in vectors.items()}
+
+
+def _vector(name: str, vector: Layers | Vector) -> dict[str, Any]:
+    if isinstance(vector, Vector):
+        return {**_vector(name, vector.layers), "operation": vector.operation}
+    return {"layers": {str(layer): _base64(name, layer, vector[layer]) for layer in vector}}
 
 
 def _base64(name: str, layer: int, numbers: Any) -> str:

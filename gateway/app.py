@@ -145,14 +145,20 @@ def _open_gateway(
         total=settings.request_timeout,
     )
     triton = Dispatcher(
-        servers, deadlines, settings.max_open_requests, metrics, observers, protection.admit
+        servers,
+        deadlines,
+        settings.max_open_requests,
+        metrics,
+        observers,
+        partial(protection.admit, lambda: description.get()),
     )
+    description: CachedCall[dict[str, Any]] = CachedCall(triton.describe, _DESCRIPTION_AGE)
 
     ask_whether_ready = partial(triton.ask_one, check_readiness)
     return Gateway(
         settings=settings,
         triton=triton,
-        description=CachedCall(triton.describe, _DESCRIPTION_AGE),
+        description=description,
         readiness=Readiness(
             lambda: servers.some_work, ask_whether_ready, metrics, settings.ready_cache
         ),

@@ -6,14 +6,13 @@ generate` goes on working where only the client is installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import typer
 
 from persona_client.cli import exits
-from persona_client.vectors import Vectors
+from persona_client.vectors import Layers, Vector, Vectors
 
 
 @contextmanager
@@ -34,19 +33,18 @@ def failures() -> Iterator[None]:
 
 def request_vectors(named: Sequence[str] | None, layers: Sequence[int]) -> Vectors:
     """Reads what `--vector` names, at these layers, or at those that each vector selects."""
-    found: dict[str, Mapping[int, Any]] = {}
+    found: dict[str, Layers | Vector] = {}
     for text in named or ():
         name, _, path = text.partition("=")
         if not name or not path or name in found:
             raise typer.BadParameter(
                 f"--vector is {text!r}: give a name and a file, as mine=mine.gguf, each name once"
             )
-        found[name] = _blocks(path, layers)
+        found[name] = _vector(path, layers)
     return found
 
 
-def _blocks(path: str, layers: Sequence[int]) -> dict[int, Any]:
-    blocks: dict[int, Any] = {}
+def _vector(path: str, layers: Sequence[int]) -> Layers | Vector:
     with failures():
         from triton_models.vectors.formats import read_vector
 
@@ -57,4 +55,5 @@ def _blocks(path: str, layers: Sequence[int]) -> dict[int, Any]:
             exits.fail(
                 f"{path} has none of the layers {list(wanted)}: it has {list(vector.blocks)}"
             )
-    return blocks
+    operation = vector.metadata.get("operation")
+    return blocks if operation is None else Vector(blocks, operation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -88,7 +88,7 @@ def print_vector(vector: PersonaVector, as_json: bool) -> None:
         f"model:    {vector.model_name or 'not said'}\n"
         f"file:     {vector.source}, sha256 {vector.sha256[:_HASH_DIGITS]}\n"
         f"elements: {vector.hidden_size}\n"
-        f"meant to: {_words(_operation(vector))}\n\n"
+        f"meant to: {_purpose(vector)}\n\n"
     )
     table = output.plain_table("block", "norm", "norm / residual", "selected", justify="right")
     for block, norm, ratio, selected in rows:
@@ -131,10 +131,14 @@ def _operation(vector: PersonaVector) -> dict[str, Any] | None:
     return None if vector.operation is None else vector_operation_json(vector.operation)
 
 
-def _words(operation: Mapping[str, Any] | None) -> str:
+def _purpose(vector: PersonaVector) -> str:
+    operation = vector.operation
     if operation is None:
         return "be added"
-    return " ".join(str(value) for value in operation.values())
+    if operation.kind == "ablate":
+        return operation.kind
+    unit = "p" if operation.unit == "percentile" else ""
+    return f"{operation.kind} at {unit}{operation.value:g}"
 
 
 def _number(value: float | None) -> str:

@@ -83,7 +83,7 @@ async def compare(
         asked.insert(0, _Asked(0, "", None, unsteered))
     await _check_traits(body, [(each.place, each.steering) for each in asked], gateway)
     seed = _seed(body)
-    comparison = _comparison(body, seed, asked, request, gateway)
+    comparison = await _comparison(body, seed, asked, request, gateway)
     if body.stream:
         return _stream(comparison, gateway)
     answers = await run_until_disconnect(request.receive, comparison.complete())
@@ -114,7 +114,7 @@ async def sweep(
     seed = _seed(body)
     monitored = [*(body.monitor or ()), *([trait] if body.scores else ())]
     read = body.model_copy(update={"monitor": monitored})
-    comparison = _comparison(read, seed, asked, request, gateway)
+    comparison = await _comparison(read, seed, asked, request, gateway)
     if body.stream:
         return _stream(comparison, gateway)
     answers = await run_until_disconnect(request.receive, comparison.complete())
@@ -156,7 +156,7 @@ def _seed(body: BaselineRequest) -> int:
     return secrets.randbits(_SEED_BITS) if body.seed is None else body.seed
 
 
-def _comparison(
+async def _comparison(
     body: BaselineRequest, seed: int, asked: Sequence[_Asked[A]], request: Request, gateway: Gateway
 ) -> Comparison[A]:
     """Prepares all answers, or refuses the body.
@@ -169,9 +169,10 @@ def _comparison(
     shared = request_of(seeded, gateway.settings)
     variants = [_steered(shared, each) for each in asked]
     logprobs = body.logprobs is not None
+    generations = await gateway.triton.generate_all(variants)
     branches = [
         ComparedGeneration(each.index, each.place, generation, each.finish, logprobs)
-        for each, generation in zip(asked, gateway.triton.generate_all(variants), strict=True)
+        for each, generation in zip(asked, generations, strict=True)
     ]
     return Comparison(branches, seed, request.state.log_fields)
 

@@ -67,7 +67,7 @@ async def generate_baseline(
 async def _answer(
     body: BaselineRequest, told: dict[str, Any], request: Request, gateway: Gateway
 ) -> GenerateResponse | Response:
-    generation = gateway.triton.generate(request_of(body, gateway.settings))
+    generation = await gateway.triton.generate(request_of(body, gateway.settings))
     logprobs = body.logprobs is not None
     answer = RestAnswer(log_fields=request.state.log_fields, logprobs=logprobs, **told)
     if body.stream:

@@ -9,7 +9,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from gateway.api.field_types import is_empty, is_none
 from gateway.api.steering_fields import Limit, Operation, SteeringFields
-from triton_models.contract.steering import OperationKind, Unit
+from gateway.api.vector_fields import VectorOperation
 
 
 class LikelyToken(TypedDict):
@@ -296,14 +296,6 @@ class TraitCalibration(BaseModel):
             "trait's positive and negative ones."
         ),
     )
-
-
-class VectorOperation(BaseModel):
-    """The operation that a vector is meant for."""
-
-    kind: OperationKind
-    value: float | None = Field(default=None, exclude_if=is_none)
-    unit: Unit | None = Field(default=None, exclude_if=is_none)
 
 
 class Trait(BaseModel):

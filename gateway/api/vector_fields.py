@@ -10,14 +10,53 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from gateway.api.field_types import Text
+from gateway.api.field_types import FLOAT32_MAX, Text, is_none
 from triton_models.contract.request_vectors import Dtype
-from triton_models.contract.steering import MAX_LAYERS, MAX_TRAIT_CHARS, MAX_TRAITS
+from triton_models.contract.steering import (
+    MAX_LAYERS,
+    MAX_TRAIT_CHARS,
+    MAX_TRAITS,
+    OperationKind,
+    Unit,
+)
 
 _SHOWN_LAYERS: dict[str, JsonValue] = {
     "propertyNames": {"pattern": "^(0|[1-9][0-9]{0,3})$"},
     "additionalProperties": {"type": "string", "format": "byte", "minLength": 4},
 }
+
+_SHOWN_OPERATION: dict[str, JsonValue] = {
+    "anyOf": [
+        {"type": "null"},
+        {"const": "ablate"},
+        {
+            "type": "object",
+            "properties": {"kind": {"const": "ablate"}},
+            "required": ["kind"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "kind": {"enum": ["cap", "floor", "pin"]},
+                "value": {"type": "number", "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX},
+                "unit": {"enum": ["raw"]},
+            },
+            "required": ["kind", "value"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""The documentation of what `parse_vector_operation` knows and checks, without percentiles, for
+which a vector needs a calibration."""
+
+
+class VectorOperation(BaseModel):
+    """The operation that a vector is meant for."""
+
+    kind: OperationKind
+    value: float | None = Field(default=None, exclude_if=is_none)
+    unit: Unit | None = Field(default=None, exclude_if=is_none)
 
 
 class BodyVector(BaseModel):
@@ -35,6 +74,14 @@ class BodyVector(BaseModel):
         json_schema_extra=_SHOWN_LAYERS,
     )
     dtype: Dtype = Field(default="float32", description="What the numbers are.")
+    operation: JsonValue = Field(
+        default=None,
+        description=(
+            "The operation that it is meant for, if not to be added: scalars are its strength, 0 "
+            "to 1. A kind, or an object as in `steering.operations`, without trait and strength."
+        ),
+        json_schema_extra=_SHOWN_OPERATION,
+    )
 
 
 Vectors = Annotated[
@@ -52,5 +99,6 @@ Vectors = Annotated[
 def vectors_input(vectors: dict[str, BodyVector]) -> str:
     """Returns the ensemble's input `vectors`."""
     return json.dumps(
-        {name: vector.model_dump() for name, vector in vectors.items()}, ensure_ascii=False
+        {name: vector.model_dump(exclude_none=True) for name, vector in vectors.items()},
+        ensure_ascii=False,
     )

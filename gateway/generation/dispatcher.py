@@ -27,6 +27,9 @@ _logger = logging.getLogger(__name__)
 
 _CLOSE_PATIENCE = 3.0
 
+Admit = Callable[[RequestRecord | None, EnsembleRequest], Awaitable[EnsembleRequest]]
+"""Returns what may be sent for a client that asks; raises a `GatewayError` if nothing may."""
+
 
 class Dispatcher:
     """Sends generations as `admit` lets them pass, and questions, to the servers that work."""
@@ -38,7 +41,7 @@ class Dispatcher:
         max_open: int,
         metrics: GatewayMetrics,
         observers: Sequence[Observer],
-        admit: Callable[[RequestRecord | None, EnsembleRequest], EnsembleRequest],
+        admit: Admit,
     ) -> None:
         self._servers = servers
         self._deadlines = deadlines
@@ -55,16 +58,16 @@ class Dispatcher:
         if self._background:
             await asyncio.wait(set(self._background), timeout=_CLOSE_PATIENCE)
 
-    def generate(self, request: EnsembleRequest) -> Generation:
+    async def generate(self, request: EnsembleRequest) -> Generation:
         """Prepares a generation of the `persona` ensemble; entering its context starts it.
 
         Raises:
             GatewayError: The client may not have it, or not in the time that it gives.
         """
-        (generation,) = self.generate_all([request])
+        (generation,) = await self.generate_all([request])
         return generation
 
-    def generate_all(self, requests: Sequence[EnsembleRequest]) -> list[Generation]:
+    async def generate_all(self, requests: Sequence[EnsembleRequest]) -> list[Generation]:
         """Prepares several, which may share inputs: what is the same object is encoded once.
 
         Raises:
@@ -72,7 +75,7 @@ class Dispatcher:
         """
         asking = current_request.get()
         encoded: Encoded = {}
-        admitted = [self._admit(asking, request) for request in requests]
+        admitted = [await self._admit(asking, request) for request in requests]
         return [self._prepared(request, asking, encoded) for request in admitted]
 
     def _prepared(

@@ -21,7 +21,7 @@ from gateway.errors import SteeringRefusedError
 from gateway.protection.configuration import parse_json
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.steering import Enforced, Limit, Operation, OperationKind
-from triton_models.contract.steering_document import parse_enforced
+from triton_models.contract.steering_document import parse_enforced, parse_vector_operation
 
 
 def _rising(span: tuple[float, float]) -> tuple[float, float]:
@@ -40,6 +40,9 @@ _NEEDED: Mapping[OperationKind, tuple[str, Callable[[tuple[float, float]], bool]
     "pin": ("below and above 0", lambda span: span[0] < 0 < span[1]),
 }
 """Which scalars a role must be allowed to use an operation, which moves hidden states that way."""
+
+
+NO_OPERATIONS: Mapping[str, Operation] = {}
 
 
 class Rule(BaseModel):
@@ -121,19 +124,30 @@ class Policy(BaseModel):
                     )
         return list(dict.fromkeys(found))
 
-    def check(self, role: Role, asked: EnsembleRequest) -> None:
+    def check(
+        self, role: Role, asked: EnsembleRequest, meant: Mapping[str, Operation] = NO_OPERATIONS
+    ) -> None:
         """Makes sure that a role may have a generation steered as it asks.
 
         Scalars of one trait add up. Each has to be within the range as well as their sum: what does
         not add up to much may still be large numbers, whose difference is a matter of rounding.
+
+        Args:
+            role: The role.
+            asked: What it asks for.
+            meant: What vectors are meant for that are not added; it is checked in place of scalars.
 
         Raises:
             SteeringRefusedError: It may not.
         """
         for trait, scalar in _scalars(asked):
             span = self._span(role, trait)
-            # 0 steers nothing. Written so that what is no number is refused.
-            if span and scalar != 0 and not span[0] <= scalar <= span[1]:
+            # Written so that what is no number is refused.
+            if not span or scalar == 0:
+                continue
+            if trait in meant:
+                _check_operation(role, meant[trait], span)
+            elif not span[0] <= scalar <= span[1]:
                 raise SteeringRefusedError(
                     f"steering by {trait!r} with {scalar:g} is not allowed: the role {role} may "
                     f"use scalars from {span[0]:g} to {span[1]:g}, each of them and their sum"
@@ -146,6 +160,20 @@ class Policy(BaseModel):
     def _span(self, role: Role, trait: str) -> Span:
         span: Span = getattr(self.traits.get(trait, self.default), role)
         return span
+
+
+def operations_meant(
+    asked: EnsembleRequest, traits: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Operation]:
+    """Returns what a request's vectors are meant for, those that it brings along among them.
+
+    `traits` are those that a model server describes.
+    """
+    found = {vector.name: vector.operation for vector in asked.parsed.vectors if vector.operation}
+    for trait in asked.scalars:
+        if operation := traits.get(trait, {}).get("operation"):
+            found[trait] = parse_vector_operation("operation", trait, operation)
+    return found
 
 
 def _why_unenforceable(each: Operation | Limit, traits: Mapping[str, Mapping[str, Any]]) -> str:

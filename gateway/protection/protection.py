@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,12 +15,14 @@ from gateway.errors import SteeringRefusedError
 from gateway.protection.audit import AuditLog
 from gateway.protection.configuration import WatchedFile
 from gateway.protection.keys import KeyStore
-from gateway.protection.policy import parse_policy
+from gateway.protection.policy import operations_meant, parse_policy
 from gateway.protection.rate_limits import MEMORY, RateLimiter
 from gateway.request_record import Observer, RequestRecord
 from gateway.settings import Settings
 
 _logger = logging.getLogger(__name__)
+
+Describe = Callable[[], Awaitable[Mapping[str, Any]]]
 
 _LOOK_SECONDS = 1.0
 _PROXIES = frozenset({b"forwarded", b"x-forwarded-for"})
@@ -53,22 +55,31 @@ class Protection:
         """Who must be told about requests and generations."""
         return [self.limiter, *([self._audit] if self._audit else [])]
 
-    def admit(self, request: RequestRecord | None, asked: EnsembleRequest) -> EnsembleRequest:
+    async def admit(
+        self, describe: Describe, request: RequestRecord | None, asked: EnsembleRequest
+    ) -> EnsembleRequest:
         """Makes sure that a generation may be started; all are, by way of this.
+
+        Args:
+            describe: Asks the model server which traits it has, if the policy has to know.
+            request: Who asks.
+            asked: What for.
 
         Returns:
             What may be sent: the request with all that the policy enforces.
 
         Raises:
             SteeringRefusedError: The policy forbids it.
+            GatewayError: The model server cannot be asked.
         """
         policy = self._policy.value if self._policy else None
         role = ((request and request.caller) or NOBODY).role
+        traits = (await describe())["traits"] if policy is not None and asked.scalars else {}
         try:
             if asked.parsed.vectors and not self.takes_vectors(request):
                 raise SteeringRefusedError(_NO_VECTORS)
             if policy is not None:
-                policy.check(role, asked)
+                policy.check(role, asked, operations_meant(asked, traits))
         except SteeringRefusedError as error:
             if self._audit is not None:
                 self._audit.refused(request, asked, error)

@@ -184,6 +184,24 @@ def test_no_request_brings_along_what_a_policy_bounds_it_by(
         ask(engine, asking_for(steering, mine=OWN[100]), PROMPT)
 
 
+def test_one_that_is_meant_for_an_operation_does_it_as_strongly_as_the_scalar_says(
+    engine: Engine,
+) -> None:
+    documents = {
+        name: {**encoded_vectors({name: OWN[100]})[name], "operation": operation}
+        for name, operation in (("removed", "ablate"), ("held", {"kind": "pin", "value": 3}))
+    }
+    vectors = parse_request_vectors({"vectors": [json.dumps(documents)]})
+    steering = SteeringParameters({"removed": 1.0}, traits=(Addition("held", 0.5),))
+    request = GenerationRequest(steering, GREEDY, TOKENS, vectors=vectors)
+    operations = (Operation("removed", "ablate"), Operation("held", "pin", 3.0, strength=0.5))
+    same = SteeringParameters(operations=operations)
+    plain, expected = alone(same, PROMPT, removed=OWN[100], held=OWN[100])
+    got = ask(engine, request, PROMPT).tokens()
+    assert same_but_for_ties(MODEL, plain, PROMPT, expected, got)
+    assert got != ask(engine, asking_for(SteeringParameters()), PROMPT).tokens()
+
+
 def test_a_vector_is_gone_with_its_request(engine: Engine) -> None:
     whole(engine, asking_for(adding("mine"), mine=OWN[100]))
     with pytest.raises(TraitNotLoadedError, match="unknown trait 'mine'"):

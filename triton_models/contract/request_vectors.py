@@ -127,7 +127,9 @@ def _vector(name: str, fields: Any) -> RequestVector:
             "each as many as the model's hidden size"
         )
     given = fields.get("operation")
-    operation = parse_vector_operation(f"{place}.operation", name, given) if given else None
+    operation = (
+        parse_vector_operation(f"{place}.operation", name, given) if given is not None else None
+    )
     return RequestVector(name, dict(sorted(blocks.items())), _digest(blocks), operation)
 
 

@@ -58,7 +58,7 @@ async def create_response(
     """Answers a chat, steered if `steering` or the model's name says so; nothing is stored."""
     traits = named_traits(body.model, await gateway.description.get())
     asked = response_request(body, traits, gateway.settings)
-    generation = gateway.triton.generate(asked)
+    generation = await gateway.triton.generate(asked)
     answer = ResponseAnswer(body, asked, generation, request.state.log_fields)
     return await respond(answer, body, request, gateway)
 

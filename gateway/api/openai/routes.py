@@ -119,7 +119,7 @@ async def _answer(
     completion = CompletionAnswer(
         kind,
         body.model,
-        gateway.triton.generate_all(requests),
+        await gateway.triton.generate_all(requests),
         per_prompt=body.n,
         logprobs=requests[0].parsed.logprobs is not None,
         include_usage=body.stream_options.include_usage,

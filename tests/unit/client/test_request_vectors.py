@@ -15,7 +15,7 @@ from persona_client import calls
 from persona_client.cli.vector_files import request_vectors
 from persona_client.errors import InvalidRequestError
 from persona_client.triton import make_inputs
-from persona_client.vectors import vectors_json
+from persona_client.vectors import Vector, vectors_json
 from triton_models.contract.request_vectors import parse_request_vectors
 from triton_models.vectors.formats import write_vector
 from triton_models.vectors.persona_vector import PersonaVector
@@ -77,11 +77,24 @@ def test_a_file_gives_the_layers_that_it_selects_or_those_that_are_named(tmp_pat
     blocks = {block: np.full(3, block, np.float32) for block in (1, 2, 3)}
     file = tmp_path / "a=b.gguf"
     write_vector(PersonaVector("love", "m", blocks, {"selected_layers": [2]}), file)
-    assert list(request_vectors([f"mine={file}"], [])["mine"]) == [2]
-    assert list(request_vectors([f"mine={file}"], [3, 7])["mine"]) == [3]
+    for layers, expected in (([], 2), ([3, 7], 3)):
+        found = request_vectors([f"mine={file}"], layers)["mine"]
+        assert not isinstance(found, Vector)
+        assert list(found) == [expected]
     assert request_vectors(None, []) == {}
     with pytest.raises(typer.Exit):
         request_vectors([f"mine={file}"], [7])
+
+
+def test_an_operation_that_a_vector_is_meant_for_goes_along(tmp_path: Path) -> None:
+    vectors = {"mine": Vector({15: NUMBERS}, {"kind": "pin", "value": 2})}
+    assert vectors_json(vectors)["mine"]["operation"] == {"kind": "pin", "value": 2}
+    file = tmp_path / "x.safetensors"
+    blocks = {1: np.ones(3, np.float32)}
+    write_vector(PersonaVector("love", "m", blocks, {"operation": "ablate"}), file)
+    found = request_vectors([f"mine={file}"], [])["mine"]
+    assert isinstance(found, Vector)
+    assert (list(found.layers), found.operation) == ([1], "ablate")
 
 
 @pytest.mark.parametrize("given", [["mine"], ["=a.json"], ["mine="], ["a=x.json", "a=x.json"]])

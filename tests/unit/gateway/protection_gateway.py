@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from gateway.api.cached_call import CachedCall
 from gateway.api.readiness import Readiness
 from gateway.app import create_app
+from gateway.generation.dispatcher import Dispatcher
 from gateway.observability.metrics import GatewayMetrics
 from gateway.protection.protection import Protection
 from gateway.settings import Settings
@@ -29,6 +29,12 @@ PROMPT_TOKENS = 10
 ANSWER_TOKENS = 5
 ANSWER = TritonChunk("a secret answer", "stop", PROMPT_TOKENS, ANSWER_TOKENS, final=True)
 TRAITS = ("flattery", "maliciousness", "sarcasm")
+MEANT = {
+    "less": {"kind": "ablate"},
+    "more": {"kind": "floor", "value": 90, "unit": "percentile"},
+    "raw": {"kind": "cap", "value": 2.5, "unit": "raw"},
+}
+"""Traits whose vectors are meant for operations."""
 
 
 def entry(key: str, name: str, role: str = "user", **more: Any) -> dict[str, Any]:
@@ -95,7 +101,7 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
         made: Any = _Stream(asked, request, answer)
         return made  # type: ignore[no-any-return]
 
-    async def describe() -> dict[str, Any]:
+    async def describe(dispatcher: Dispatcher) -> dict[str, Any]:
         trait = {
             "trait_name": "",
             "model_name": "",
@@ -108,12 +114,14 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
             "model": "m",
             "device": "cpu",
             "model_info": {"context_length": 99},
-            "traits": dict.fromkeys(TRAITS, trait),
+            "traits": dict.fromkeys(TRAITS, trait)
+            | {name: {**trait, "operation": kind} for name, kind in MEANT.items()},
         }
 
     async def ready() -> None:
         pass
 
+    monkeypatch.setattr(Dispatcher, "describe", describe)
     monkeypatch.setattr("gateway.generation.dispatcher.encode_request", encode)
     monkeypatch.setattr("gateway.triton.server.TritonStream", stream)
     app = create_app(Settings(triton_url="127.0.0.1:9", health_watch=False, **settings))
@@ -124,7 +132,6 @@ async def running(monkeypatch: Any, answer: Any = ANSWER, **settings: Any) -> As
     ):
         app.state.gateway = replace(
             app.state.gateway,
-            description=CachedCall(describe, 60),
             readiness=Readiness(lambda: True, ready, GatewayMetrics(), 60),
         )
         yield Server(app, http, app.state.gateway.protection, asked)

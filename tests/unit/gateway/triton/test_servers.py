@@ -145,7 +145,10 @@ async def test_giving_a_server_up_ends_what_is_open_there() -> None:
 
 
 def client(servers: TritonServers, **changes: Any) -> Dispatcher:
-    settings: dict[str, Any] = {"max_open": 2, "observers": (), "admit": lambda _, asked: asked}
+    async def admit(_: Any, asked: Any) -> Any:
+        return asked
+
+    settings: dict[str, Any] = {"max_open": 2, "observers": (), "admit": admit}
     return Dispatcher(servers, DEADLINES, metrics=GatewayMetrics(), **{**settings, **changes})
 
 
@@ -168,7 +171,7 @@ async def test_more_generations_than_may_be_open_are_refused() -> None:
     servers = await opened("127.0.0.1:9")
     triton = client(servers)
     generations = [
-        triton.generate(ensemble_request({"text_input": ["hi"]}, None, GenerationDefaults()))
+        await triton.generate(ensemble_request({"text_input": ["hi"]}, None, GenerationDefaults()))
         for _ in range(3)
     ]
     async with generations[0], generations[1]:

@@ -16,6 +16,7 @@ from triton_models.contract.request_vectors import (
     encoded_vectors,
     parse_request_vectors,
 )
+from triton_models.contract.steering import Operation
 
 NUMBERS = np.array([1.5, -2.25, 0.0], np.float32)
 
@@ -73,6 +74,13 @@ def test_they_are_part_of_a_request() -> None:
     assert [vector.name for vector in request.vectors] == ["mine"]
 
 
+def test_a_vector_can_be_meant_for_an_operation() -> None:
+    assert one({"15": text(NUMBERS)}).operation is None
+    assert one({"15": text(NUMBERS)}, operation="ablate").operation == Operation("mine", "ablate")
+    pinned = one({"15": text(NUMBERS)}, operation={"kind": "pin", "value": 2})
+    assert pinned.operation == Operation("mine", "pin", 2.0)
+
+
 GOOD = {"15": text(NUMBERS)}
 
 
@@ -84,7 +92,11 @@ GOOD = {"15": text(NUMBERS)}
         ({"": {"layers": GOOD}}, "a vector's name is empty"),
         ({"n" * 257: {"layers": GOOD}}, "has 257 characters: the maximum is 256"),
         ({"mine": GOOD["15"]}, "vectors.mine must be an object with layers"),
-        ({"mine": {"layers": GOOD, "scale": 2}}, "vectors.mine has 'scale': use layers, dtype"),
+        ({"mine": {"layers": GOOD, "scale": 2}}, "vectors.mine has 'scale': use layers"),
+        (
+            {"mine": {"layers": GOOD, "operation": "project"}},
+            "vectors.mine.operation.kind is 'project': give one of cap, floor, pin, ablate",
+        ),
         ({"mine": {"layers": {}}}, "vectors.mine.layers must be an object of base64 texts"),
         ({"mine": {"layers": [GOOD["15"]]}}, "vectors.mine.layers must be an object"),
         (
