@@ -23,6 +23,9 @@ STEERING = 0.98
 RULES = 0.95
 """Two operations and a condition in every stream against steering without them."""
 
+MONITORED = 0.93
+"""Streams that each read their trait at every token against streams that read nothing."""
+
 FORMATS = 0.9
 """Streams that all follow a format against streams that follow none."""
 

@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks.contenders.contender import Contender
 from benchmarks.measurement import Measurement, Timeline, measure
 from benchmarks.shapes import MAX_CONTEXT, BenchmarkModel
-from benchmarks.workload import Prompts, Steered, Workload, steering_of
+from benchmarks.workload import Prompts, Steered, Workload, own_steering, steering_of
 from triton_models.contract.answer_format import AnswerFormat
 from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.contract.steering import Condition, Operation, SteeringParameters
@@ -48,7 +48,16 @@ def running_engine(model: BenchmarkModel, threads: int, device: str = "cpu") -> 
 
 
 class EngineAlone(Contender):
-    """Requests handed to the engine in this process."""
+    """Requests handed to the engine in this process.
+
+    Args:
+        engine: The engine.
+        steered: Whether the streams are steered.
+        name: What it is called in tables.
+        sampling_of: Returns how a stream samples.
+        format_of: Returns the format that it follows.
+        monitors: Whether each stream reads a trait of its own at every token.
+    """
 
     def __init__(
         self,
@@ -57,12 +66,14 @@ class EngineAlone(Contender):
         name: str,
         sampling_of: Callable[[int], SamplingParameters] = lambda _: GREEDY,
         format_of: Callable[[int], AnswerFormat | None] = lambda _: None,
+        monitors: bool = False,
     ) -> None:
         self.name = name
         self._engine = engine
         self._steered = steered
         self._sampling_of = sampling_of
         self._format_of = format_of
+        self._monitors = monitors
 
     def run(self, workload: Workload, prompts: Prompts) -> Measurement:
         """Serves a workload; see `serve`."""
@@ -72,6 +83,7 @@ class EngineAlone(Contender):
                 steering_parameters(self._steered, stream),
                 self._sampling_of(stream),
                 self._format_of(stream),
+                own_steering(stream).trait if self._monitors else None,
             )
             for stream in range(workload.streams)
         ]
@@ -134,6 +146,7 @@ def make_request(
     steering: SteeringParameters,
     sampling: SamplingParameters = GREEDY,
     format: AnswerFormat | None = None,
+    monitored: str | None = None,
 ) -> GenerationRequest:
     """Returns the engine's request for a stream."""
     return GenerationRequest(
@@ -142,4 +155,6 @@ def make_request(
         max_tokens=workload.new_tokens,
         stream=True,
         format=format,
+        monitor=() if monitored is None else (monitored,),
+        monitor_tokens=monitored is not None,
     )
