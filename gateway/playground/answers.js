@@ -1,10 +1,12 @@
 // Answers as cards that fill while the model writes.
 
 import { count, fillList, fromTemplate, number } from "./format.js";
+import { Readouts } from "./readouts.js";
 import { titleOf, threshold } from "./steering.js";
 
 export class AnswerCard {
-  constructor(label, steered) {
+  /** `watched` are traits whose curves are drawn, on the `scales` of all answers. */
+  constructor(label, steered, watched, scales) {
     this.label = label;
     this.tokens = 0;
     this.result = null;
@@ -16,10 +18,12 @@ export class AnswerCard {
     this.element.setAttribute("aria-busy", "true");
     this.element.classList.add("running");
     this.element.classList.toggle("steered", steered);
+    if (watched.length) this.readouts = new Readouts(this.element, watched, scales);
   }
 
-  add({ text, tokens_generated: tokens }) {
+  add({ text, tokens_generated: tokens, ...read }) {
     this.text.appendData(text);
+    this.readouts?.add(read);
     this.tokens = tokens;
     this.last = performance.now();
     this.first ??= this.last;

@@ -84,9 +84,9 @@ function offerTraits(names) {
   for (const root of [document, ...templates]) {
     for (const select of root.querySelectorAll("select[data-traits]")) {
       const before = select.value;
-      const none = [...select.options].filter(({ value }) => value === "");
-      select.replaceChildren(...none, ...names.map((name) => new Option(name, name)));
-      if (names.includes(before)) select.value = before;
+      const fixed = [...select.options].filter(({ dataset }) => "fixed" in dataset);
+      select.replaceChildren(...fixed, ...names.map((name) => new Option(name, name)));
+      if ([...select.options].some(({ value }) => value === before)) select.value = before;
     }
   }
 }

@@ -3,6 +3,7 @@
 import { AnswerCard } from "./answers.js";
 import { InputError } from "./fields.js";
 import { count } from "./format.js";
+import { readWatched, Scales } from "./readouts.js";
 import { readRequest } from "./request.js";
 import { readPlaces, titleOf } from "./steering.js";
 
@@ -18,7 +19,11 @@ export function readComparison(sliders, form, withOpposite) {
   }
   const opposite = traits.map(({ name, scalar }) => ({ name, scalar: -scalar }));
   const steerings = withOpposite ? [opposite, traits] : [traits];
-  return { ...readRequest(), steerings: steerings.map((each) => ({ traits: each, ...rest })) };
+  return {
+    ...readRequest(),
+    ...readWatched({ traits, ...rest }),
+    steerings: steerings.map((each) => ({ traits: each, ...rest })),
+  };
 }
 
 /** The answers of one comparison after the other. */
@@ -32,7 +37,10 @@ export class ComparisonView {
   async show(run, curl, body) {
     const cards = new Map();
     const labels = ["baseline", ...body.steerings.map(titleOf)];
-    labels.forEach((label, index) => cards.set(index, new AnswerCard(label, index > 0)));
+    const [watched, scales] = [body.monitor ?? [], new Scales()];
+    labels.forEach((label, index) => {
+      cards.set(index, new AnswerCard(label, index > 0, watched, scales));
+    });
     this.cards = cards;
     this.body = body;
     // Between its opposites stands the baseline, as on a scale.

@@ -78,7 +78,8 @@ function path(name, places) {
   return make("path", { class: name, d: d.join("") });
 }
 
-function make(tag, attributes, text = "") {
+/** An element of SVG. */
+export function make(tag, attributes, text = "") {
   const made = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   if (text) made.textContent = text;
