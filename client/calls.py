@@ -154,7 +154,7 @@ def sweep(
     body = {**_prompt(prompt, options), **swept}
     if scores:
         body["scores"] = True
-    reader = partial(AnswersReader, SweptAnswer.from_json, Sweep)
+    reader = partial(AnswersReader, SweptAnswer.from_json, Sweep.of_answers)
     return Question("/api/v1/sweep", body, Sweep.from_json, reader)
 
 

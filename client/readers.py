@@ -112,13 +112,13 @@ class AnswersReader(StreamReader[AnswerChunk | A, W]):
 
     Args:
         read: Makes an answer of the data of an `answer` event.
-        assemble: Makes the whole of whether all succeeded, their seed, and all in order.
+        assemble: Makes the whole of what the last event says, and all answers in order.
     """
 
     def __init__(
         self,
         read: Callable[[Mapping[str, Any]], A],
-        assemble: Callable[[bool, int, tuple[A, ...]], W],
+        assemble: Callable[[Mapping[str, Any], tuple[A, ...]], W],
     ) -> None:
         super().__init__()
         self._read = read
@@ -136,4 +136,4 @@ class AnswersReader(StreamReader[AnswerChunk | A, W]):
 
     def _end(self, body: Mapping[str, Any]) -> W:
         answers = tuple(self._answers[index] for index in sorted(self._answers))
-        return self._assemble(body["success"], body["seed"], answers)
+        return self._assemble(body, answers)

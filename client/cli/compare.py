@@ -15,6 +15,7 @@ from persona_client.cli import (
     output,
     server_call,
     steering_options,
+    tables,
     vector_files,
 )
 from persona_client.rest import PersonaClient
@@ -34,6 +35,7 @@ def compare(
     baseline: Annotated[
         bool, typer.Option(help="Whether to answer without steering before --steer's answers.")
     ] = True,
+    csv: options.Csv = None,
     layers: options.Layers = None,
     positions: options.Positions = "all",
     monitor: options.Monitor = None,
@@ -58,6 +60,8 @@ def compare(
             dataclasses.replace(each, label=None if each.traits[trait] else "baseline")
             for each in steerings
         ]
+    if csv is not None:
+        tables.check_folder(csv)
     vectors = vector_files.request_vectors(given["vector"], options.blocks(layers))
     sampling = options.prompt_sampling(given, monitor=monitor, vectors=vectors)
 
@@ -67,6 +71,8 @@ def compare(
             output.print_json([dataclasses.asdict(each) for each in comparison.all_answers])
         else:
             output.print_comparison(comparison.all_answers)
+        if csv is not None:
+            tables.write(csv, comparison.rows(prompt=text))
         exits.fail_unless(comparison.success)
 
     server_call.call_with_prompt(url, prompt, run)

@@ -16,6 +16,9 @@ from persona_client import steering as fields
 
 Url = Annotated[str, typer.Option(help="Address of the gateway.", envvar="PERSONA_URL")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Csv = Annotated[
+    Path | None, typer.Option(help="A file for a table of the answers, a row for each.")
+]
 Prompt = Annotated[str, typer.Argument(help="What to answer; - reads it from standard input.")]
 System = Annotated[str | None, typer.Option(help="The system turn before the prompt.")]
 Monitor = Annotated[
@@ -138,6 +141,14 @@ def _text_of(file: Path, option: str) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{option}: {file} cannot be read: {error}") from None
+
+
+def lines(file: Path, option: str) -> list[str]:
+    """Reads the lines of a file that are not blank, each once."""
+    found = list(dict.fromkeys(filter(str.strip, _text_of(file, option).splitlines())))
+    if not found:
+        raise typer.BadParameter(f"{option}: {file} has no lines")
+    return found
 
 
 def numbers(text: str) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +19,10 @@ from persona_client.cli import (
     server_call,
     steering_options,
     sweep_output,
+    tables,
     vector_files,
 )
-from persona_client.comparisons import SweptAnswer
+from persona_client.comparisons import Sweep, SweptAnswer
 from persona_client.rest import PersonaClient
 from persona_client.steering import Operation
 
@@ -48,7 +50,12 @@ class _Series:
 
 @options.declared_together
 def sweep(
-    prompt: options.Prompt,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to answer; - reads it from standard input.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="A file with a prompt on each line, in place of PROMPT.")
+    ] = None,
     trait: Annotated[str | None, typer.Option(help="The trait to steer.")] = None,
     scalars: Annotated[
         str, typer.Option(help="How strongly, separated by commas; 0 is the baseline.")
@@ -62,49 +69,66 @@ def sweep(
     plot: Annotated[
         Path | None, typer.Option(help="An image of the scores to write; needs matplotlib.")
     ] = None,
+    csv: options.Csv = None,
     layers: options.Layers = None,
     positions: options.Positions = "all",
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
     **given: Unpack[steering_options.SteeredPromptOptions],
 ) -> None:
-    """Answer one prompt at several scalars of a trait, or bounds for one, and score the answers."""
+    """Answer prompts at several scalars of a trait, or bounds for one, and score the answers."""
     blocks = options.blocks(layers)
     steering = steering_options.steering(steering_options.scalars(steer), blocks, positions, given)
     series = _series(trait, scalars, operation, values, blocks)
-    if plot is not None:
-        _check_plot(plot, scores)
+    _check_prompts(prompt, prompts, plot)
+    _check_files(plot, csv, scores)
     vectors = vector_files.request_vectors(given["vector"], blocks)
     sampling = options.prompt_sampling(given, vectors=vectors)
     asked = steering_options.asked(sampling, trait, steering)
 
-    def run(client: PersonaClient, text: str) -> None:
-        stream = client.sweep_stream(
-            text,
-            trait=trait,
-            scalars=series.scalars,
-            operation=series.operation,
-            values=series.values,
-            scores=scores,
-            **asked,
-        )
-        with stream, sweep_output.progress(series.length) as advance:
-            for event in stream:
-                if isinstance(event, SweptAnswer):
-                    advance()
-        found = stream.whole
-        if plot is not None:
-            try:
-                sweep_output.write_plot(plot, series.axis, found.answers)
-            except (OSError, ValueError) as error:
-                exits.fail(f"{plot} cannot be written: {error}")
+    def run(client: PersonaClient, texts: Sequence[str]) -> None:
+        found = []
+        for text in texts:
+            found.append(_answered(client, text, trait, series, scores, asked))
+            if not as_json:
+                if prompts is not None:
+                    output.write(f"{text}\n")
+                sweep_output.print_sweep(series.title, found[-1].answers, scores)
         if as_json:
-            output.print_json(dataclasses.asdict(found))
-        else:
-            sweep_output.print_sweep(series.title, found.answers, scores)
-        exits.fail_unless(found.success)
+            printed = [dataclasses.asdict(each) for each in found]
+            output.print_json(printed if prompts is not None else printed[0])
+        _write_files(plot, csv, series, dict(zip(texts, found, strict=True)))
+        exits.fail_unless(all(each.success for each in found))
 
-    server_call.call_with_prompt(url, prompt, run)
+    if prompts is not None:
+        texts = options.lines(prompts, "--prompts")
+        server_call.call(url, lambda client: run(client, texts))
+    else:
+        server_call.call_with_prompt(url, prompt or "", lambda client, text: run(client, [text]))
+
+
+def _answered(
+    client: PersonaClient,
+    text: str,
+    trait: str | None,
+    series: _Series,
+    scores: bool,
+    asked: protocol.Options,
+) -> Sweep:
+    stream = client.sweep_stream(
+        text,
+        trait=trait,
+        scalars=series.scalars,
+        operation=series.operation,
+        values=series.values,
+        scores=scores,
+        **asked,
+    )
+    with stream, sweep_output.progress(series.length) as advance:
+        for event in stream:
+            if isinstance(event, SweptAnswer):
+                advance()
+    return stream.whole
 
 
 def _series(
@@ -119,11 +143,33 @@ def _series(
     raise typer.BadParameter("give --trait with --scalars, or --operation with --values")
 
 
-def _check_plot(plot: Path, scores: bool) -> None:
+def _check_prompts(prompt: str | None, prompts: Path | None, plot: Path | None) -> None:
+    if (prompt is None) == (prompts is None):
+        raise typer.BadParameter("give a prompt, or --prompts with a file of them")
+    if prompts is not None and plot is not None:
+        raise typer.BadParameter("--plot shows one prompt's scores: give --csv with --prompts")
+
+
+def _check_files(plot: Path | None, csv: Path | None, scores: bool) -> None:
     """Fails before the answers are computed rather than after."""
-    if not scores:
+    if plot is not None and not scores:
         raise typer.BadParameter("--plot shows the scores: leave --no-scores out")
-    if not sweep_output.can_plot():
+    if plot is not None and not sweep_output.can_plot():
         exits.fail("--plot needs matplotlib: pip install matplotlib")
-    if not plot.parent.is_dir():
-        exits.fail(f"{plot} cannot be written: there is no folder {plot.parent}")
+    for path in (plot, csv):
+        if path is not None:
+            tables.check_folder(path)
+
+
+def _write_files(
+    plot: Path | None, csv: Path | None, series: _Series, found: Mapping[str, Sweep]
+) -> None:
+    """Writes what was found by prompt."""
+    if plot is not None:
+        (only,) = found.values()
+        try:
+            sweep_output.write_plot(plot, series.axis, only.answers)
+        except (OSError, ValueError) as error:
+            exits.fail(f"{plot} cannot be written: {error}")
+    if csv is not None:
+        tables.write(csv, [row for text, each in found.items() for row in each.rows(prompt=text)])

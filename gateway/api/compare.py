@@ -17,6 +17,7 @@ from gateway.api.comparison_bodies import (
     CompareRequest,
     CompareResponse,
     OneAnswer,
+    Origin,
     SweepRequest,
     SweepResponse,
     SweptAnswer,
@@ -43,7 +44,8 @@ _SEED_BITS = 32
 _STREAM_EXAMPLE = (
     'event: chunk\ndata: {"index":1,"text":"Put the egg","tokens_generated":4}\n\n'
     'event: answer\ndata: {"index":1,"success":true,"response":"Put the egg in ...", ...}\n\n'
-    'event: done\ndata: {"success":true,"seed":1234,"failed":0}\n\n'
+    'event: done\ndata: {"success":true,"seed":1234,"model":"...","weights_sha256":"...",'
+    '"vectors":{"sarcasm":"..."},"failed":0}\n\n'
 )
 
 _RESPONSES = FAILURES | {
@@ -81,15 +83,14 @@ async def compare(
     if body.baseline:
         unsteered = partial(ComparedAnswer, label="baseline", steering=None)
         asked.insert(0, _Asked(0, "", None, unsteered))
-    await _check_traits(body, [(each.place, each.steering) for each in asked], gateway)
-    seed = _seed(body)
-    comparison = await _comparison(body, seed, asked, request, gateway)
+    origin = await _origin(body, [(each.place, each.steering) for each in asked], gateway)
+    comparison = await _comparison(body, origin, asked, request, gateway)
     if body.stream:
         return _stream(comparison, gateway)
     answers = await run_until_disconnect(request.receive, comparison.complete())
     return CompareResponse(
+        **dict(origin),
         success=all(answer.success for answer in answers),
-        seed=seed,
         baseline=answers.pop(0) if body.baseline else None,
         answers=answers,
     )
@@ -110,17 +111,16 @@ async def sweep(
         _Asked(number, f"{name}s.{number}", steering, partial(_swept, scored, {name: at}))
         for number, (at, steering) in enumerate(zip(series, steerings, strict=True))
     ]
-    await _check_traits(body, [("", steerings[0])], gateway)
-    seed = _seed(body)
     monitored = [*(body.monitor or ()), *([trait] if body.scores else ())]
     read = body.model_copy(update={"monitor": monitored})
-    comparison = await _comparison(read, seed, asked, request, gateway)
+    origin = await _origin(read, [("", steerings[0])], gateway)
+    comparison = await _comparison(read, origin, asked, request, gateway)
     if body.stream:
         return _stream(comparison, gateway)
     answers = await run_until_disconnect(request.receive, comparison.complete())
     return SweepResponse(
+        **dict(origin),
         success=all(answer.success for answer in answers),
-        seed=seed,
         trait=trait,
         layers=body.layers,
         positions=body.positions,
@@ -136,35 +136,49 @@ def _swept(scored: str | None, at: Mapping[str, float], **fields: Any) -> SweptA
     return SweptAnswer(**{"scalar": None, **fields, **at, "score": score})
 
 
-async def _check_traits(
+async def _origin(
     body: BaselineRequest, used: Iterable[tuple[str, SteeringFields | None]], gateway: Gateway
-) -> None:
-    """Refuses unknown traits before anything runs, since answers may be sent before the last does.
+) -> Origin:
+    """Says what the answers are made with, and draws a seed for all if the body has none.
+
+    Unknown traits are refused before anything runs, since answers may be sent before the last does.
 
     Raises:
         GatewayError: There is no such trait, or the model cannot be asked.
     """
     description = await gateway.description.get()
-    known = {*description["traits"], *(body.vectors or ())}
+    traits = description["traits"]
+    known = {*traits, *(body.vectors or ())}
+    named = set(body.monitor or ())
     for place, steering in used:
-        for name in sorted(steering.named_traits if steering is not None else ()):
+        of_steering = steering.named_traits if steering is not None else set()
+        for name in sorted(of_steering):
             if name not in known:
                 raise UnknownTraitError(at_place(place, unknown_trait(name, description).message))
-
-
-def _seed(body: BaselineRequest) -> int:
-    return secrets.randbits(_SEED_BITS) if body.seed is None else body.seed
+        named |= of_steering
+    return Origin(
+        seed=secrets.randbits(_SEED_BITS) if body.seed is None else body.seed,
+        model=description["model"],
+        # Older model servers say neither hash.
+        weights_sha256=description["model_info"].get("weights_sha256", ""),
+        # A monitored trait that is unknown is refused by the model.
+        vectors={name: traits[name].get("sha256", "") for name in sorted(named & traits.keys())},
+    )
 
 
 async def _comparison(
-    body: BaselineRequest, seed: int, asked: Sequence[_Asked[A]], request: Request, gateway: Gateway
+    body: BaselineRequest,
+    origin: Origin,
+    asked: Sequence[_Asked[A]],
+    request: Request,
+    gateway: Gateway,
 ) -> Comparison[A]:
     """Prepares all answers, or refuses the body.
 
     Raises:
         GatewayError: A value is out of range, or the model is known to be down.
     """
-    seeded = body.model_copy(update={"seed": seed})
+    seeded = body.model_copy(update={"seed": origin.seed})
     # What is wrong whatever the steering has no place in one.
     shared = request_of(seeded, gateway.settings)
     variants = [_steered(shared, each) for each in asked]
@@ -174,7 +188,7 @@ async def _comparison(
         ComparedGeneration(each.index, each.place, generation, each.finish, logprobs)
         for each, generation in zip(asked, generations, strict=True)
     ]
-    return Comparison(branches, seed, request.state.log_fields)
+    return Comparison(branches, origin, request.state.log_fields)
 
 
 def _steered(shared: EnsembleRequest, asked: _Asked[Any]) -> EnsembleRequest:

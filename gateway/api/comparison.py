@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from gateway.api.comparison_bodies import OneAnswer
+from gateway.api.comparison_bodies import OneAnswer, Origin
 from gateway.api.merge_streams import merged
 from gateway.api.response_bodies import IN_PIECES
 from gateway.api.rest_answer import RestAnswer
@@ -104,10 +104,10 @@ class Comparison(Generic[A]):
     """
 
     def __init__(
-        self, branches: Sequence[ComparedGeneration[A]], seed: int, log_fields: dict[str, Any]
+        self, branches: Sequence[ComparedGeneration[A]], origin: Origin, log_fields: dict[str, Any]
     ) -> None:
         self._branches = branches
-        self._seed = seed
+        self._origin = origin
         self._log_fields = log_fields
         self._silent = {branch.index for branch in branches}
         self._begun = asyncio.Event()
@@ -149,7 +149,7 @@ class Comparison(Generic[A]):
                         yield event
                     held.clear()
         failed = self._failed()
-        end = {"success": not failed, "seed": self._seed, "failed": len(failed)}
+        end = {"success": not failed, **self._origin.model_dump(), "failed": len(failed)}
         yield format_event("done", end)
 
     def error_event(self, error: GatewayError) -> bytes:

@@ -275,11 +275,21 @@ class SweptAnswer(OneAnswer):
     )
 
 
-class SeveralAnswers(BaseModel):
+class Origin(BaseModel):
+    """What several answers were made with, for whoever wants to make them again."""
+
+    seed: int = Field(description="The seed of all answers: the request's, or one drawn for it.")
+    model: str
+    weights_sha256: str = Field(description="A hash of a sample of every tensor of the model.")
+    vectors: dict[str, str] = Field(
+        description="For each trait that is steered or monitored the SHA-256 of its vector's file."
+    )
+
+
+class SeveralAnswers(Origin):
     """What is common to all answers of a call."""
 
     success: bool = Field(description="Whether all answers succeeded.")
-    seed: int = Field(description="The seed of all answers: the request's, or one drawn for it.")
 
 
 class CompareResponse(SeveralAnswers):

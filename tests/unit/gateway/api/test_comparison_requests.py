@@ -24,7 +24,8 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     ):
 
         async def describe() -> dict[str, Any]:
-            return {"traits": {"sarcasm": {}, "flattery": {}}}
+            named = {"sarcasm": {}, "flattery": {}}
+            return {"model": "m", "model_info": {}, "traits": named}
 
         app.state.gateway.description._fetch = describe
         yield client

@@ -64,7 +64,7 @@ async def test_unread_comparisons_give_up_their_places(
     answers_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def describe() -> dict[str, Any]:
-        return {"traits": {"sarcasm": {}}, "problems": [], "model": "m"}
+        return {"traits": {"sarcasm": {}}, "problems": [], "model": "m", "model_info": {}}
 
     async def stop(self: Any, request_id: str) -> bool:
         Stream.end.set()
