@@ -339,12 +339,17 @@ class Trait:
         )
 
 
+def _traits(body: Mapping[str, Any]) -> dict[str, Trait]:
+    return {name: Trait.from_json(item) for name, item in body.items()}
+
+
 @dataclass(frozen=True)
 class Status:
     """What a server serves, and whether it can be used now.
 
     Attributes:
         ready: Whether it generates.
+        traits: What is known about each trait.
         problems: Vector files that it could not use, each with its `source` and `reason`.
         error: Why it is not ready.
     """
@@ -357,11 +362,12 @@ class Status:
     engine: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Mapping[str, Any], ...] = ()
     error: str | None = None
+    traits: Mapping[str, Trait] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Status:
         """Reads the server's answer."""
         return cls(
             ready=body["status"] == "ready",
-            **fields_in(body, cls, available_traits=tuple, problems=tuple),
+            **fields_in(body, cls, available_traits=tuple, problems=tuple, traits=_traits),
         )

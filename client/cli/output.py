@@ -213,15 +213,24 @@ def print_status(status: Status) -> None:
         "model": status.model,
         "device": status.device,
         "traits": ", ".join(status.available_traits),
+        "calibrated": _calibrated(status.traits),
         "running": status.engine.get("running"),
         "waiting": status.engine.get("waiting"),
         "KV cache": _kv_cache(status.engine),
     }
     for name, value in lines.items():
         if value not in (None, ""):
-            write(f"{name + ':':<9} {value}\n")
+            write(f"{name + ':':<11} {value}\n")
     for problem in status.problems:
-        write(f"problem:  {problem.get('source')}: {problem.get('reason')}\n")
+        write(f"problem:    {problem.get('source')}: {problem.get('reason')}\n")
+
+
+def _calibrated(traits: Mapping[str, Trait]) -> str:
+    """Which traits' readouts and bounds can be percentiles."""
+    found = [name for name, trait in sorted(traits.items()) if trait.calibrated]
+    if traits and len(found) == len(traits):
+        return "all of them"
+    return ", ".join(found) or ("none of them" if traits else "")
 
 
 def _kv_cache(engine: Mapping[str, Any]) -> str:

@@ -34,7 +34,11 @@ class SteeringOptions(TypedDict):
 
     cap: Annotated[
         list[str] | None,
-        typer.Option(metavar="TRAIT=BOUND", help=f"Upper bound {_BOUND}: maliciousness=p90."),
+        typer.Option(
+            metavar="TRAIT=BOUND",
+            help=f"Upper bound {_BOUND}: maliciousness=p90; maliciousness=p90:0.5 makes half of "
+            "the change.",
+        ),
     ]
     floor: Annotated[
         list[str] | None,
@@ -46,7 +50,11 @@ class SteeringOptions(TypedDict):
     ]
     ablate: Annotated[
         list[str] | None,
-        typer.Option(metavar="TRAIT", help="Removes what points along a trait; may be repeated."),
+        typer.Option(
+            metavar="TRAIT",
+            help="Removes what points along a trait, as sarcasm, or sarcasm:0.5 for half of it; "
+            "may be repeated.",
+        ),
     ]
     when: Annotated[
         str | None,
@@ -113,7 +121,7 @@ def steering(
     )
     blocks = tuple(layers) or None
     operations = [_operation(kind, text, blocks) for kind, texts in bounds for text in texts or ()]
-    operations += [Operation(trait, "ablate", layers=blocks) for trait in given["ablate"] or ()]
+    operations += [_ablation(text, blocks) for text in given["ablate"] or ()]
     return Steering(
         traits,
         blocks,
@@ -154,6 +162,7 @@ def scalars(text: str | None) -> dict[str, float]:
 def series(swept: str, values: str | None, layers: list[int]) -> tuple[Operation, list[float]]:
     """Reads the operation of a sweep, at these layers, and its values."""
     kind, _, trait = swept.partition(":")
+    trait, strength = _with_strength("--operation", trait)
     kinds: dict[str, OperationKind] = {"cap": "cap", "floor": "floor", "pin": "pin"}
     if kind not in kinds or not trait:
         raise typer.BadParameter(
@@ -165,7 +174,8 @@ def series(swept: str, values: str | None, layers: list[int]) -> tuple[Operation
     units = {unit for unit, _ in found}
     if len(units) > 1:
         raise typer.BadParameter(f"--values is {values!r}: give numbers or percentiles, not both")
-    operation = Operation(trait, kinds[kind], unit=units.pop(), layers=tuple(layers) or None)
+    blocks = tuple(layers) or None
+    operation = Operation(trait, kinds[kind], None, units.pop(), strength, blocks)
     return operation, [value for _, value in found]
 
 
@@ -173,8 +183,30 @@ def _operation(kind: OperationKind, text: str, layers: tuple[int, ...] | None) -
     trait, _, bound = text.partition("=")
     if not trait:
         raise typer.BadParameter(f"--{kind} is {text!r}: give a trait and a bound, as sarcasm=p90")
+    bound, strength = _with_strength(f"--{kind}", bound)
     unit, value = _bound(f"--{kind}", bound)
-    return Operation(trait, kind, value, unit, layers=layers)
+    return Operation(trait, kind, value, unit, strength, layers)
+
+
+def _ablation(text: str, layers: tuple[int, ...] | None) -> Operation:
+    trait, strength = _with_strength("--ablate", text)
+    return Operation(trait, "ablate", strength=strength, layers=layers)
+
+
+def _with_strength(option: str, text: str) -> tuple[str, float | None]:
+    """Splits what may end with `:` and the share of the change that is made."""
+    rest, colon, share = text.partition(":")
+    if not colon:
+        return text, None
+    try:
+        strength = float(share)
+    except ValueError:
+        strength = math.nan
+    if not 0 <= strength <= 1:
+        raise typer.BadParameter(
+            f"{option} has {share!r} for a strength: give a number from 0 to 1, like 0.5"
+        )
+    return rest, strength
 
 
 def _condition(text: str) -> Condition:

@@ -24,7 +24,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     ):
 
         async def describe() -> dict[str, Any]:
-            named = {"sarcasm": {}, "flattery": {}}
+            named: dict[str, Any] = {"sarcasm": {}, "flattery": {}}
             return {"model": "m", "model_info": {}, "traits": named}
 
         app.state.gateway.description._fetch = describe
