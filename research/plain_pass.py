@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -101,13 +101,18 @@ def _projections(
     return [each.numpy() for each in products.split(lengths, dim=1)]
 
 
-class _Tap(Protocol):
+class _Tap:
     """What looks at every block's output."""
 
-    def read(self, block: int, hidden_states: Tensor) -> None: ...
+    def read(self, block: int, hidden_states: Tensor) -> None:
+        """Takes a block's output, [tokens, hidden size]."""
+        raise NotImplementedError
+
+    def read_unsteered(self, block: int, hidden_states: Tensor) -> None:
+        """Takes the same before steering, of which there is none here."""
 
 
-class _MeansTap:
+class _MeansTap(_Tap):
     """Stands where the engine's hooks look for a tap, and adds up what they show it."""
 
     def __init__(self, means: ResidualMeans, weights: Tensor) -> None:
@@ -119,7 +124,7 @@ class _MeansTap:
         self._means.add(block, hidden_states, self._weights)
 
 
-class _ProjectionsTap:
+class _ProjectionsTap(_Tap):
     """Projects the tokens at some places onto a direction of each block."""
 
     def __init__(self, directions: Mapping[int, Tensor], places: Tensor) -> None:
