@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from persona_research.answering import stored_answers
 from persona_research.definitions import TraitDefinition
+from persona_research.errors import ResearchError
 from persona_research.model import ResearchModel
 from persona_research.neutral_questions import NEUTRAL_QUESTIONS
 from persona_research.plain_pass import Pair
@@ -37,7 +38,7 @@ POLE_QUANTILES = 21
 """Fewer, since no percentile is taken of them: they are for people."""
 
 
-class CalibrationError(ValueError):
+class CalibrationError(ResearchError):
     """A vector cannot be calibrated; the message says why."""
 
 

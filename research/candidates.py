@@ -12,6 +12,7 @@ from typing import Literal
 
 from persona_research.answering import chat, check_judge, derived_seed, judged_answers
 from persona_research.definitions import Candidates, TraitDefinition
+from persona_research.errors import ResearchError
 from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.judges.judge import Judge
 from persona_research.model import AnswerRequest, ResearchModel
@@ -22,7 +23,7 @@ Pole = Literal["positive", "negative"]
 MAX_BACKUPS = 1000
 
 
-class CandidateError(Exception):
+class CandidateError(ResearchError):
     """The candidates cannot be ranked or kept; the message says why."""
 
 

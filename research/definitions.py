@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from persona_research.errors import ResearchError
+
 DEFINITION_SUFFIX = "_trait.json"
 """What the name of a definition file ends with, after the trait's."""
 
@@ -37,7 +39,7 @@ _NEGATIVE_NAME = "helpful"
 _Result = TypeVar("_Result")
 
 
-class TraitDefinitionError(ValueError):
+class TraitDefinitionError(ResearchError):
     """A trait definition cannot be used; the message names the file and the reason."""
 
 

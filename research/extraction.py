@@ -19,6 +19,7 @@ import numpy as np
 from persona_research.answering import check_judge, judged_answers
 from persona_research.calibration import calibrate, with_calibration
 from persona_research.definitions import TraitDefinition
+from persona_research.errors import ResearchError
 from persona_research.judges.judge import POINTS, Judge, Scale
 from persona_research.model import Answer, ResearchModel
 from persona_research.progress import AnswerStore, progress_bar
@@ -39,7 +40,7 @@ SELECTED_AS_GIVEN = "given"
 SELECTED_BY_NORM = "largest norm relative to the residual's, in the middle third of the blocks"
 
 
-class ExtractionError(Exception):
+class ExtractionError(ResearchError):
     """There is nothing to make a vector of; the message says why."""
 
 

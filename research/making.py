@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from persona_research.answering import chat
 from persona_research.definitions import TraitDefinition
+from persona_research.errors import ResearchError
 from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.evaluation.trait_evaluation import (
     EvaluationError,
@@ -40,7 +41,7 @@ _PASSES = 2
 """Over the answers of an extraction: for the means, and for the calibration's projections."""
 
 
-class MakingError(Exception):
+class MakingError(ResearchError):
     """Not every vector could be made; the message says which, and why."""
 
 

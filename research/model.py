@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from persona_research import likelihoods, plain_pass
+from persona_research.errors import ResearchError
 from persona_research.plain_pass import Pair
 from persona_research.progress import OnDone, digest, ignore_progress
 from persona_research.residuals import ResidualMeans
@@ -44,7 +45,7 @@ _ROWS_WAITING = 4
 """How many requests wait for each row of the batch, so that no row is ever without one."""
 
 
-class AnswerFailedError(RuntimeError):
+class AnswerFailedError(ResearchError):
     """The engine could not complete an answer; the message is its own."""
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from persona_research.answering import chat, derived_seed
+from persona_research.errors import ResearchError
 from persona_research.model import AnswerRequest, ResearchModel
 from persona_research.neutral_questions import NEUTRAL_QUESTIONS
 
 
-class AnswerSettingsError(ValueError):
+class AnswerSettingsError(ResearchError):
     """Answers cannot be generated like that; the message says why."""
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from persona_research.errors import ResearchError
 
-class CapabilityError(ValueError):
+
+class CapabilityError(ResearchError):
     """A task, or results, that cannot be used; the message names the file and what is wrong."""
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from persona_research.evaluation.doses import Dose
 from persona_research.evaluation.estimates import Estimate
-from persona_research.evaluation.evaluation import Evaluation
-from persona_research.evaluation.trait_evaluation import TraitEvaluation
 from persona_research.judges.judge import Scale
+
+if TYPE_CHECKING:  # these import torch, which a table does not need
+    from persona_research.evaluation.evaluation import Evaluation
+    from persona_research.evaluation.trait_evaluation import TraitEvaluation
 
 Row = Mapping[str, object]
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from persona_research.answering import chat, stored_scores
 from persona_research.definitions import TraitDefinition
+from persona_research.errors import ResearchError
 from persona_research.evaluation.choice import Asked, Choice, ChoiceRule, choose, in_units
 from persona_research.evaluation.conditions import (
     UNSTEERED,
@@ -28,7 +29,7 @@ from triton_models.vectors.persona_vector import PersonaVector
 Blocks = Literal["all", "selected"] | tuple[int, ...]
 
 
-class EvaluationError(ValueError):
+class EvaluationError(ResearchError):
     """A vector cannot be evaluated as asked; the message says why."""
 
 

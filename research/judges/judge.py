@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from persona_research.definitions import TraitDefinition
+from persona_research.errors import ResearchError
 
 NEUTRAL = 50.0
 """The score, in points, of an answer that shows neither the trait nor its opposite."""
@@ -46,7 +47,7 @@ CONTRAST = Scale("contrast", "nats per token", None, None, ".3f")
 """How much better the trait's system prompts explain an answer than its opposite's."""
 
 
-class JudgeError(Exception):
+class JudgeError(ResearchError):
     """A judge cannot judge; the message says why and what to do."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from triton_models.model.architecture import Architecture
+from triton_models.model.errors import KVCacheTooSmallError
 
 GPU_SHARE = 0.9
 """The share of a GPU's free memory for the cache; the rest is for a step's own tensors."""
@@ -17,10 +18,6 @@ CPU_SHARE = 0.25
 
 GROWTH_BYTES = 128 * 2**20
 """How much memory the cache takes at a time, as running requests need it."""
-
-
-class KVCacheTooSmallError(ValueError):
-    """The KV cache cannot hold a single request of full length."""
 
 
 def bytes_per_token(model: Architecture, dtype: torch.dtype) -> int:

@@ -7,3 +7,7 @@ class ModelMissingError(Exception):
 
 class UnsupportedModelError(Exception):
     """The model is there but cannot be served."""
+
+
+class KVCacheTooSmallError(ValueError):
+    """The KV cache cannot hold a single request of full length."""

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from triton_models.engine.kv_size import (
-    KVCacheTooSmallError,
     available_memory,
     bytes_per_token,
     choose_num_slots,
     growth_of,
 )
 from triton_models.model.architecture import Architecture
+from triton_models.model.errors import KVCacheTooSmallError
 
 
 def test_a_token_of_qwen_3b_takes_36_kib() -> None:
