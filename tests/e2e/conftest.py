@@ -31,6 +31,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment = {**ONE_THREAD, **CONTROL_KEY}
     with Stack(settings, environment, say=lambda _: None) as stack:
         yield stack
+        if stack.triton:
+            # After all that tests did to it, Triton waits fifteen seconds for its models to end.
+            stack.triton.stop(patience_seconds=2)
 
 
 @pytest.fixture(scope="session")
