@@ -20,6 +20,7 @@ from gateway.errors import GatewayError, OverloadedError, ShutdownError, Unavail
 from gateway.observability.workers import SHARED_FOLDER, forget_dead_workers
 from gateway.request_record import GenerationRecord, Observer, RequestRecord
 from triton_models.contract.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
+from triton_models.contract.request_vectors import COUNTED_AS
 
 METRICS_PATH = "/metrics"
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -164,8 +165,9 @@ class GatewayMetrics(Observer):
         if first:
             self._prompt_tokens.inc(generation.prompt_tokens)
             # The engine refuses unknown traits, so an answer's steering has known ones only.
-            for trait in {*generation.steering, *(each.trait for each in generation.operations)}:
-                self._steered.labels(self._trait_label(trait)).inc()
+            traits = [*generation.steering, *(each.trait for each in generation.operations)]
+            for label in {self._trait_label(trait, generation) for trait in traits}:
+                self._steered.labels(label).inc()
         if not generation.streamed:
             return
         if first:
@@ -179,7 +181,8 @@ class GatewayMetrics(Observer):
         self._in_flight.labels(str(generation.streamed).lower()).dec()
         self._generations.labels(generation.outcome).inc()
         for each in generation.limits_reached:
-            self._limits_reached.labels(self._trait_label(each["trait"]), each["action"]).inc()
+            trait = self._trait_label(each["trait"], generation)
+            self._limits_reached.labels(trait, each["action"]).inc()
         if generation.error is not None:
             self.triton_failed("generate", generation.error)
 
@@ -208,7 +211,9 @@ class GatewayMetrics(Observer):
         """Notes whether the model works."""
         self._ready.set(ready)
 
-    def _trait_label(self, trait: str) -> str:
+    def _trait_label(self, trait: str, generation: GenerationRecord) -> str:
+        if trait in generation.vectors:
+            return COUNTED_AS
         # Traits can be uploaded and removed for as long as the gateway runs.
         if trait not in self._traits and len(self._traits) >= MAX_TRAITS:
             return _OTHER

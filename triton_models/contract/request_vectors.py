@@ -33,6 +33,9 @@ Dtype = Literal["float32", "float16"]
 DTYPES: dict[Dtype, str] = {"float32": "<f4", "float16": "<f2"}
 """What the numbers can be, with numpy's names; both little-endian."""
 
+COUNTED_AS = "vector of a request"
+"""What metrics call all of them together: clients choose their names."""
+
 _FIELDS = ("layers", "dtype", "operation")
 
 

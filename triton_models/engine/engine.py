@@ -139,7 +139,12 @@ class Engine:
         if request.format is not None and self._formats is None:
             raise InvalidArgumentError("this engine cannot follow a format: leave it out")
         sequence = new_sequence(
-            request, prompt_ids, self._limits, self._registry(), self._counting(emit), request_id
+            request,
+            prompt_ids,
+            self._limits,
+            self._registry(),
+            self._counting(request, emit),
+            request_id,
         )
         with self._wake:
             if not self._accepting:
@@ -222,7 +227,7 @@ class Engine:
         if self._formats is not None:
             self._formats.stop()
 
-    def _counting(self, emit: Emit) -> Emit:
+    def _counting(self, request: GenerationRequest, emit: Emit) -> Emit:
         """Returns `emit`, with the counters updated before a last chunk is emitted."""
 
         def counted(chunk: TokenChunk) -> None:
@@ -230,7 +235,7 @@ class Engine:
                 self._has_ended = True
                 with self._wake:
                     self._num_open -= 1
-                    self._recorder.finished(chunk)
+                    self._recorder.finished(request, chunk)
             emit(chunk)
 
         return counted

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from triton_models.contract.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
+from triton_models.contract.request import GenerationRequest
+from triton_models.contract.request_vectors import COUNTED_AS
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 
@@ -101,10 +103,10 @@ class StatisticsRecorder:
     def submitted(self, sequence: Sequence) -> None:
         """Counts an accepted request; the caller holds the engine's lock."""
         sequence.timeline.submit()
-        steering = sequence.request.steering
-        traits = {trait for trait, scalar in steering.totals.items() if scalar}
-        traits |= {each.trait for each in steering.operations if each.strength}
-        self._steered.update(traits)
+        request = sequence.request
+        traits = {trait for trait, scalar in request.steering.totals.items() if scalar}
+        traits |= {each.trait for each in request.steering.operations if each.strength}
+        self._steered.update({_counted_as(trait, request) for trait in traits})
 
     def stepped(self, plan: Plan) -> None:
         """Counts a computed step."""
@@ -121,13 +123,14 @@ class StatisticsRecorder:
         histogram.observe(sequence.timeline.token(now))
         self._tokens["generated"] += 1
 
-    def finished(self, last: TokenChunk) -> None:
+    def finished(self, request: GenerationRequest, last: TokenChunk) -> None:
         """Counts a request that ended with a chunk; the caller holds the engine's lock."""
         if last.finish_reason is not None:
             self._ended[last.finish_reason] += 1
         for each in last.limits_reached:
             limit = each.resolved.limit
-            self._limits.setdefault(limit.trait, Counter())[limit.action] += 1
+            trait = _counted_as(limit.trait, request)
+            self._limits.setdefault(trait, Counter())[limit.action] += 1
 
     def snapshot(
         self,
@@ -158,3 +161,8 @@ class StatisticsRecorder:
             between_tokens_seconds=self._between_tokens.snapshot(),
             batch_rows=self._batch_rows.snapshot(),
         )
+
+
+def _counted_as(trait: str, request: GenerationRequest) -> str:
+    """Returns what a trait is called in statistics, whose names must be few."""
+    return COUNTED_AS if any(trait == each.name for each in request.vectors) else trait

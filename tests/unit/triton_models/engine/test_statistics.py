@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.unit.triton_models.engine.test_scheduler import compute, make, make_scheduler
+from triton_models.contract.request import GenerationRequest
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.statistics import EngineStatistics, Histogram, StatisticsRecorder
 
@@ -37,7 +38,7 @@ def test_tokens_are_counted_as_computed_reused_or_generated() -> None:
         for sequence in plan.giving:
             recorder.generated(sequence, time.monotonic())
         compute(plan)
-    recorder.finished(TokenChunk(finish_reason=FinishReason.CANCELLED))
+    recorder.finished(GenerationRequest(), TokenChunk(finish_reason=FinishReason.CANCELLED))
     counts = snapshot(recorder)
     assert (counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens) == (41, 39, 5)
     assert (counts.steps, counts.cancelled, counts.finished) == (3, 1, 0)
