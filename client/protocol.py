@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar
 import httpx
 
 from persona_client.errors import ConnectionFailedError, PersonaError, ServerError, error_of_status
-from persona_client.steering import Positions, Steering
+from persona_client.steering import Positions, ScalarUnit, Steering
 from persona_client.vectors import Vectors
 
 T = TypeVar("T")
@@ -67,11 +67,12 @@ class Sampling(TypedDict, total=False):
 class Options(Sampling, total=False):
     """What a steered generation may be told besides its prompt, a trait and a scalar.
 
-    `layers` and `positions` are those of that trait. What `steering` says is added to it.
+    `layers`, `positions` and `unit` are those of that trait. What `steering` says is added to it.
     """
 
     layers: list[int]
     positions: Positions
+    unit: ScalarUnit
     steering: Steering | Mapping[str, float]
 
 

@@ -289,6 +289,8 @@ class Trait:
         warnings: What to know before trusting it.
         selected_layers: The blocks that it steers unless the request says otherwise.
         recommended_range: The least and the greatest scalar known to work, if known.
+        unit_scale: By pole, `positive` and `negative`, the scalar that does as much as asking in
+            the system prompt does, if both are known for the selected layers.
         norms: By block, its vector's length.
         relative_norms: By block, the same as a share of the residual stream's length there.
         source: The file it comes from, within the server's folder of vectors.
@@ -308,6 +310,7 @@ class Trait:
     warnings: tuple[str, ...] = ()
     selected_layers: tuple[int, ...] = ()
     recommended_range: tuple[float, float] | None = None
+    unit_scale: Mapping[str, float] | None = None
     norms: Mapping[int, float] = field(default_factory=dict)
     relative_norms: Mapping[int, float] = field(default_factory=dict)
     source: str = ""

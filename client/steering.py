@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Positions = Literal["all", "prompt", "response"]
 Unit = Literal["raw", "percentile"]
+ScalarUnit = Literal["raw", "prompt"]
 OperationKind = Literal["cap", "floor", "pin", "ablate"]
 LimitAction = Literal["stop", "report"]
 
@@ -20,15 +21,17 @@ class Addition:
         scalar: Above 0 for more of the trait, below for less.
         layers: The decoder blocks to steer; the steering's if `None`.
         positions: Which tokens to steer; the steering's if `None`.
+        unit: What the scalar counts; the steering's if `None`.
     """
 
     scalar: float
     layers: Sequence[int] | None = None
     positions: Positions | None = None
+    unit: ScalarUnit | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns what a request says, but for the trait's name."""
-        return _given(scalar=self.scalar, layers=self.layers, positions=self.positions)
+        return _given(**vars(self))
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ class Steering:
         when: Which tokens to steer; all if `None`.
         window: Which tokens of the answer to steer; all if `None`.
         limits: What ends the answer, or is reported.
+        unit: What the traits' scalars count: multiples of the vector (`raw`, if `None`), or what
+            asking in the system prompt does (`prompt`).
     """
 
     traits: Mapping[str, float | Addition]
@@ -154,6 +159,7 @@ class Steering:
     when: Condition | None = None
     window: Window | None = None
     limits: Sequence[Limit] = ()
+    unit: ScalarUnit | None = None
 
     @property
     def steers(self) -> bool:
@@ -171,6 +177,7 @@ class Steering:
             **_given(
                 layers=self.layers,
                 positions=self.positions,
+                unit=self.unit,
                 operations=[each.to_json() for each in self.operations] or None,
                 when=self.when and self.when.to_json(),
                 window=self.window and self.window.to_json(),
@@ -183,7 +190,7 @@ class Steering:
         """Returns what Triton's input `steering` says: every trait has its own place there."""
         body = self.to_json()
         body.pop("label", None)
-        places = {name: body.pop(name) for name in ("layers", "positions") if name in body}
+        places = {name: body.pop(name) for name in ("layers", "positions", "unit") if name in body}
         return {**body, "traits": [{**places, **trait} for trait in body["traits"]]}
 
 

@@ -31,12 +31,16 @@ def calibrate(
     temperature: options.Temperature = 0.0,
     seed: options.Seed = 0,
     neutral_questions: options.NeutralQuestions = 80,
+    doses: Annotated[
+        bool,
+        typer.Option(help="Find the scalars that do as much as asking in the system prompt."),
+    ] = True,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     threads: options.Threads = 0,
     batch_rows: options.BatchRows = 32,
 ) -> None:
-    """Measure which projections are usual, so that readouts and bounds can be percentiles."""
+    """Measure which projections are usual, and which scalars do as much as asking."""
     with options.one_line_errors():
         from persona_research.commands.calibration import CalibrationRun, run_calibration
         from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
@@ -52,5 +56,6 @@ def calibrate(
             settings=AnswerSettings(
                 max_tokens, temperature, samples, seed, neutral_questions=neutral_questions
             ),
+            doses=doses,
         )
         run_calibration(run, typer.echo)

@@ -26,8 +26,13 @@ def compare(
     prompt: options.Prompt,
     trait: Annotated[str | None, typer.Option(help="The trait to steer, at --scalars.")] = None,
     scalars: Annotated[
-        str, typer.Option(help="How strongly, separated by commas; 0 is the baseline.")
-    ] = "-2,0,2",
+        str | None,
+        typer.Option(
+            help="How strongly, separated by commas; 0 is the baseline. None: as much as asking "
+            "in the system prompt, in both directions, if the vector says how much that is; else "
+            "-2,0,2."
+        ),
+    ] = None,
     steer: Annotated[
         list[str] | None,
         typer.Option(help="A steering, such as sarcasm=2,helpfulness=-1; may be repeated."),
@@ -38,6 +43,7 @@ def compare(
     csv: options.Csv = None,
     layers: options.Layers = None,
     positions: options.Positions = "all",
+    unit: options.Unit = "raw",
     monitor: options.Monitor = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
@@ -46,27 +52,34 @@ def compare(
     """Answer one prompt under several steerings at once, shown side by side."""
     if trait is not None and steer:
         raise typer.BadParameter("give --trait with --scalars, or --steer, not both")
-    bounds = steering_options.steering({}, options.blocks(layers), positions, given)
-    if trait is not None:
-        baseline = False  # it is one of the scalars, if it is to be there
-        named = [{trait: scalar} for scalar in options.numbers(scalars)]
-    else:
-        named = [steering_options.scalars(text) for text in steer or ()] or [{}]
-    steerings = [dataclasses.replace(bounds, traits=each) for each in named]
-    if not all(each.steers for each in steerings):
+    bounds = steering_options.steering({}, options.blocks(layers), positions, given, unit)
+    scaled = options.numbers(scalars) if scalars is not None else None
+    named = [steering_options.scalars(text) for text in steer or ()] or [{}]
+    if trait is None and not all(each or bounds.steers for each in named):
         raise typer.BadParameter("give --trait with --scalars, --steer, or what bounds a trait")
-    if trait is not None and not bounds.steers:
-        steerings = [
-            dataclasses.replace(each, label=None if each.traits[trait] else "baseline")
-            for each in steerings
-        ]
     if csv is not None:
         tables.check_folder(csv)
     vectors = vector_files.request_vectors(given["vector"], options.blocks(layers))
     sampling = options.prompt_sampling(given, monitor=monitor, vectors=vectors)
 
     def run(client: PersonaClient, text: str) -> None:
-        comparison = client.compare(text, steerings, baseline=baseline, **sampling)
+        tried = named
+        if trait is not None:
+            tried = [
+                {trait: scalar}
+                for scalar in scaled
+                or steering_options.default_scalars(client, trait, bounds, (-1, 0, 1))
+            ]
+        steerings = [dataclasses.replace(bounds, traits=each) for each in tried]
+        if trait is not None and not bounds.steers:
+            steerings = [
+                dataclasses.replace(each, label=None if each.traits[trait] else "baseline")
+                for each in steerings
+            ]
+        # A trait's baseline is one of its scalars, if it is to be there.
+        comparison = client.compare(
+            text, steerings, baseline=baseline and trait is None, **sampling
+        )
         if as_json:
             output.print_json([dataclasses.asdict(each) for each in comparison.all_answers])
         else:

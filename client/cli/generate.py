@@ -40,6 +40,7 @@ def generate(
     steer: steering_options.Steer = None,
     layers: options.Layers = None,
     positions: options.Positions = "all",
+    unit: options.Unit = "raw",
     monitor: options.Monitor = None,
     live: Live = False,
     logprobs: Logprobs = None,
@@ -51,7 +52,7 @@ def generate(
     if (trait is None) != (scalar is None):
         raise typer.BadParameter("give --trait and --scalar together, or neither for a baseline")
     steering = steering_options.steering(
-        steering_options.scalars(steer), options.blocks(layers), positions, given
+        steering_options.scalars(steer), options.blocks(layers), positions, given, unit
     )
     is_placed = any((steering.layers, steering.when, steering.window))
     if trait is None and is_placed and not steering.steers:

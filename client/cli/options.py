@@ -33,6 +33,13 @@ Positions = Annotated[
     fields.Positions,
     typer.Option(help="Which tokens to steer; response shares the prompt's work."),
 ]
+Unit = Annotated[
+    fields.ScalarUnit,
+    typer.Option(
+        help="What scalars count: multiples of the vector (raw), or what asking in the system "
+        "prompt does (prompt)."
+    ),
+]
 
 
 class SamplingOptions(TypedDict):

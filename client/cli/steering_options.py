@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypedDict, cast
 
 import typer
 
 from persona_client import protocol
 from persona_client.cli import options
+from persona_client.rest import PersonaClient
 from persona_client.steering import (
     Condition,
     Limit,
@@ -17,6 +18,7 @@ from persona_client.steering import (
     Operation,
     OperationKind,
     Positions,
+    ScalarUnit,
     Steering,
     Unit,
     Window,
@@ -112,6 +114,7 @@ def steering(
     layers: list[int],
     positions: Positions | None,
     given: SteeringOptions,
+    unit: ScalarUnit = "raw",
 ) -> Steering:
     """Returns what the options say together: kinds of operations in this order, at these layers."""
     bounds: tuple[tuple[OperationKind, list[str] | None], ...] = (
@@ -130,16 +133,19 @@ def steering(
         when=_condition(given["when"]) if given["when"] else None,
         window=_window(given["window"]) if given["window"] else None,
         limits=tuple(map(_limit, given["limit"] or ())),
+        unit=None if unit == "raw" else unit,
     )
 
 
 def asked(sampling: protocol.Sampling, trait: str | None, steering: Steering) -> protocol.Options:
-    """Returns a steered generation's options: a trait's own layers and positions are the same."""
+    """Returns a steered generation's options: a trait's own places and unit are the same."""
     found = cast(protocol.Options, dict(sampling))
     if trait is not None and steering.layers is not None:
         found["layers"] = list(steering.layers)
     if trait is not None and steering.positions is not None:
         found["positions"] = steering.positions
+    if trait is not None and steering.unit is not None:
+        found["unit"] = steering.unit
     if steering.steers or steering.when or steering.window or steering.limits:
         found["steering"] = steering
     return found
@@ -157,6 +163,22 @@ def scalars(text: str | None) -> dict[str, float]:
                 f"--steer is {text!r}: give traits and scalars like sarcasm=2,helpfulness=-1"
             ) from None
     return found
+
+
+def default_scalars(
+    client: PersonaClient, trait: str, steering: Steering, multiples: Sequence[float]
+) -> list[float]:
+    """Returns scalars to try: multiples of what does as much as asking in the system prompt does.
+
+    Where that is not known they are twice the multiples, which suits the demo model's vectors.
+    """
+    if steering.unit == "prompt":
+        return list(multiples)
+    known = client.trait(trait).unit_scale if steering.layers is None else None
+    scale = known or {"negative": 2.0, "positive": 2.0}
+    return [
+        float(f"{each * scale['negative' if each < 0 else 'positive']:.3g}") for each in multiples
+    ]
 
 
 def series(swept: str, values: str | None, layers: list[int]) -> tuple[Operation, list[float]]:

@@ -26,6 +26,8 @@ from persona_client.comparisons import Sweep, SweptAnswer
 from persona_client.rest import PersonaClient
 from persona_client.steering import Operation
 
+_MULTIPLES = (-1, -0.5, 0, 0.5, 1)
+
 
 @dataclass(frozen=True)
 class _Series:
@@ -34,6 +36,7 @@ class _Series:
     Attributes:
         title: What it is of.
         axis: What its numbers are.
+        scalars: `None` for a trait's own.
     """
 
     title: str
@@ -58,8 +61,13 @@ def sweep(
     ] = None,
     trait: Annotated[str | None, typer.Option(help="The trait to steer.")] = None,
     scalars: Annotated[
-        str, typer.Option(help="How strongly, separated by commas; 0 is the baseline.")
-    ] = "-2,-1,0,1,2",
+        str | None,
+        typer.Option(
+            help="How strongly, separated by commas; 0 is the baseline. None: up to as much as "
+            "asking in the system prompt, in both directions, if the vector says how much that is; "
+            "else -2,-1,0,1,2."
+        ),
+    ] = None,
     operation: steering_options.Swept = None,
     values: steering_options.Values = None,
     steer: steering_options.Steer = None,
@@ -72,13 +80,16 @@ def sweep(
     csv: options.Csv = None,
     layers: options.Layers = None,
     positions: options.Positions = "all",
+    unit: options.Unit = "raw",
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
     **given: Unpack[steering_options.SteeredPromptOptions],
 ) -> None:
     """Answer prompts at several scalars of a trait, or bounds for one, and score the answers."""
     blocks = options.blocks(layers)
-    steering = steering_options.steering(steering_options.scalars(steer), blocks, positions, given)
+    steering = steering_options.steering(
+        steering_options.scalars(steer), blocks, positions, given, unit
+    )
     series = _series(trait, scalars, operation, values, blocks)
     _check_prompts(prompt, prompts, plot)
     _check_files(plot, csv, scores)
@@ -87,9 +98,13 @@ def sweep(
     asked = steering_options.asked(sampling, trait, steering)
 
     def run(client: PersonaClient, texts: Sequence[str]) -> None:
+        tried = series
+        if trait is not None and series.scalars is None:
+            own = steering_options.default_scalars(client, trait, steering, _MULTIPLES)
+            tried = dataclasses.replace(series, scalars=own)
         found = []
         for text in texts:
-            found.append(_answered(client, text, trait, series, scores, asked))
+            found.append(_answered(client, text, trait, tried, scores, asked))
             if not as_json:
                 if prompts is not None:
                     output.write(f"{text}\n")
@@ -132,10 +147,14 @@ def _answered(
 
 
 def _series(
-    trait: str | None, scalars: str, operation: str | None, values: str | None, layers: list[int]
+    trait: str | None,
+    scalars: str | None,
+    operation: str | None,
+    values: str | None,
+    layers: list[int],
 ) -> _Series:
     if trait is not None and operation is None and values is None:
-        return _Series(trait, f"scalar of {trait}", options.numbers(scalars))
+        return _Series(trait, f"scalar of {trait}", options.numbers(scalars) if scalars else None)
     if trait is None and operation is not None:
         bounded, tried = steering_options.series(operation, values, layers)
         name = f"{bounded.kind} {bounded.trait}"

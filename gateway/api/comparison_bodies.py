@@ -13,6 +13,7 @@ from gateway.api.field_types import (
     Boolean,
     Float32,
     Layers,
+    OptionalScalarUnit,
     Positions,
     Text,
     is_none,
@@ -109,7 +110,10 @@ _ONE_SERIES: JsonValue = [
         "properties": {
             "operation": {"type": "object"},
             "values": {"type": "array"},
-            **{name: {"type": "null"} for name in ("trait", "scalars", "layers", "positions")},
+            **{
+                name: {"type": "null"}
+                for name in ("trait", "scalars", "layers", "positions", "unit")
+            },
         },
     },
 ]
@@ -166,6 +170,7 @@ class SweepRequest(BaselineRequest):
     )
     layers: Layers = None
     positions: Positions = None
+    unit: OptionalScalarUnit = None
     steering: SteeringFields | None = Field(
         default=None, description="What to steer all answers by, besides."
     )
@@ -188,10 +193,14 @@ class SweepRequest(BaselineRequest):
 
     def _scaled(self, scalar: float) -> TraitScalar:
         return TraitScalar.model_construct(
-            name=self.swept_trait, scalar=scalar, layers=self.layers, positions=self.positions
+            name=self.swept_trait,
+            scalar=scalar,
+            layers=self.layers,
+            positions=self.positions,
+            unit=self.unit,
         )
 
-    @field_validator("trait", "scalars", "layers", "positions")
+    @field_validator("trait", "scalars", "layers", "positions", "unit")
     @classmethod
     def _unless_operation(cls, value: T, info: ValidationInfo) -> T:
         operation = info.data.get("operation", ())

@@ -117,14 +117,16 @@ def _single_values(body: BaselineRequest, settings: Settings) -> dict[str, list[
 def steering_inputs(steering: SteeringFields) -> dict[str, list[Any]]:
     """Returns the inputs that say how to steer.
 
-    Traits that steer in the same place go in the short form, which all model servers know.
+    Traits that steer in the same place by raw scalars go in the short form, which all model servers
+    know.
     """
     traits = steering.placed_traits
     document = steering.model_dump(
         include={"operations", "when", "window", "limits"}, exclude_none=True, by_alias=True
     )
     inputs: dict[str, list[Any]] = {}
-    if traits and all(_place(each) == _place(traits[0]) for each in traits):
+    together = {_place(each) for each in traits}
+    if len(together) == 1 and traits[0].unit in (None, "raw"):
         inputs = {
             "trait": [trait.name for trait in traits],
             "scalar": [trait.scalar for trait in traits],
@@ -139,7 +141,7 @@ def steering_inputs(steering: SteeringFields) -> dict[str, list[Any]]:
 
 
 def _place(trait: TraitScalar) -> tuple[Any, ...]:
-    return trait.layers, trait.positions
+    return trait.layers and tuple(trait.layers), trait.positions, trait.unit or "raw"
 
 
 def _prompt_size(body: BaselineRequest, more: Values) -> int:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Strict
 from triton_models.contract.answer_format import FORMAT_TYPES, MAX_CHOICES
 from triton_models.contract.logit_bias import MAX_BIASED_TOKENS, MAX_LOGIT_BIAS
 from triton_models.contract.request import MAX_STOP_WORD_BYTES, MAX_TOP_LOGPROBS, unsigned_seed
-from triton_models.contract.steering import MAX_LAYERS, MAX_TRAIT_CHARS, MAX_TRAITS
+from triton_models.contract.steering import MAX_LAYERS, MAX_TRAIT_CHARS, MAX_TRAITS, ScalarUnit
 
 INT32_MAX = 2**31 - 1
 FLOAT32_MAX = 3.4028234663852886e38
@@ -140,4 +140,13 @@ Layers = Annotated[
 Positions = Annotated[
     Literal["all", "prompt", "response"] | None,
     Field(description="Which tokens to steer. Default: all."),
+]
+OptionalScalarUnit = Annotated[
+    ScalarUnit | None,
+    Field(
+        description=(
+            "What a scalar counts: multiples of the vector, `raw`, or what asking in the system "
+            "prompt does, `prompt`, for vectors that were measured so. Default: raw."
+        )
+    ),
 ]

@@ -19,6 +19,7 @@ from gateway.api.field_types import (
     Float32,
     Int32,
     Layers,
+    OptionalScalarUnit,
     Positions,
     Seed,
     Text,
@@ -48,7 +49,10 @@ _TRAIT_OR_STEERING: JsonValue = [
         "required": ["steering"],
         "properties": {
             "steering": {"type": "object", "anyOf": STEERS},
-            **{name: {"type": "null"} for name in ("trait", "scalar", "layers", "positions")},
+            **{
+                name: {"type": "null"}
+                for name in ("trait", "scalar", "layers", "positions", "unit")
+            },
         },
     },
 ]
@@ -302,6 +306,7 @@ class GenerateRequest(BaselineRequest):
     )
     layers: Layers = None
     positions: Positions = None
+    unit: OptionalScalarUnit = None
 
     @property
     def whole_steering(self) -> SteeringFields:
@@ -310,7 +315,11 @@ class GenerateRequest(BaselineRequest):
         if self.trait is None or self.scalar is None:
             return given
         short = TraitScalar.model_construct(
-            name=self.trait, scalar=self.scalar, layers=self.layers, positions=self.positions
+            name=self.trait,
+            scalar=self.scalar,
+            layers=self.layers,
+            positions=self.positions,
+            unit=self.unit,
         )
         return given.plus([short])
 
@@ -335,7 +344,7 @@ class GenerateRequest(BaselineRequest):
             raise ValueError("it is a trait's: give trait too, or leave scalar out")
         return scalar
 
-    @field_validator("layers", "positions")
+    @field_validator("layers", "positions", "unit")
     @classmethod
     def _of_trait(cls, value: T, info: ValidationInfo) -> T:
         if value is not None and info.data.get("trait", ()) is None:

@@ -317,6 +317,13 @@ class Trait(BaseModel):
         default=None,
         description="What the vector is meant for: scalars are its strength. `null`: to be added.",
     )
+    unit_scale: dict[str, float] | None = Field(
+        default=None,
+        description=(
+            "By pole, `positive` and `negative`, the scalar that does as much as asking in the "
+            "system prompt does, if both are known for the selected layers."
+        ),
+    )
     norms: dict[str, float] = Field(
         default_factory=dict, description="By block, the vector's length."
     )

@@ -15,6 +15,7 @@ from gateway.api.field_types import (
     Float32,
     Int32,
     Layers,
+    OptionalScalarUnit,
     Positions,
     TraitName,
     is_empty,
@@ -97,6 +98,13 @@ class TraitScalar(BaseModel):
     )
     layers: Layers = Field(default=None, exclude_if=is_none)
     positions: Positions = Field(default=None, exclude_if=is_none)
+    unit: OptionalScalarUnit = Field(default=None, exclude_if=is_none)
+
+    @property
+    def title(self) -> str:
+        """It, in words, whatever its layers and positions."""
+        unit = f" {self.unit}" if self.unit not in (None, "raw") else ""
+        return f"{self.name} {self.scalar:+g}{unit}"
 
 
 class SweptOperation(BaseModel):
@@ -268,6 +276,11 @@ class SteeringFields(BaseModel):
         default=None,
         description="Which tokens to steer by the traits that do not say so. Default: all.",
     )
+    unit: OptionalScalarUnit = Field(
+        default=None,
+        exclude_if=is_none,
+        description="The unit of the traits' scalars that name none. Default: raw.",
+    )
     operations: list[Operation] = Field(
         default=[],
         exclude_if=is_empty,
@@ -294,7 +307,7 @@ class SteeringFields(BaseModel):
     @property
     def title(self) -> str:
         """It, in words, whatever its layers and positions."""
-        words = [f"{each.name} {each.scalar:+g}" for each in self.traits]
+        words = [each.title for each in self.placed_traits]
         words += [each.title for each in self.operations]
         words += [each.title for each in (self.when, self.window) if each is not None]
         words += [each.title for each in self.limits]
@@ -314,12 +327,13 @@ class SteeringFields(BaseModel):
 
     @property
     def placed_traits(self) -> list[TraitScalar]:
-        """The traits, with the layers and positions that hold for each."""
+        """The traits, with the layers, positions and unit that hold for each."""
         return [
             each.model_copy(
                 update={
                     "layers": each.layers or self.layers,
                     "positions": each.positions or self.positions,
+                    "unit": each.unit or self.unit,
                 }
             )
             for each in self.traits
@@ -328,12 +342,13 @@ class SteeringFields(BaseModel):
     def plus(
         self, traits: Iterable[TraitScalar] = (), operations: Iterable[Operation] = ()
     ) -> SteeringFields:
-        """Returns it with more, for which its own layers and positions do not hold."""
+        """Returns it with more, for which its own layers, positions and unit do not hold."""
         more = {
             "traits": [*traits, *self.placed_traits],
             "operations": [*self.operations, *operations],
             "layers": None,
             "positions": None,
+            "unit": None,
         }
         return self.model_copy(update=more)
 

@@ -10,7 +10,7 @@ import { byId, element, fillList } from "./format.js";
 import { isLink, Link } from "./link.js";
 import { Run } from "./run.js";
 import { SteeringForm } from "./steering.js";
-import { fitSweep, readSweep, showUnit, sweep, SweepView } from "./sweep.js";
+import { fitSweep, readSweep, showUnit, sweep, SweepView, usualScalars } from "./sweep.js";
 import { TraitSliders } from "./traits.js";
 
 const sliders = new TraitSliders(byId("traits"));
@@ -97,7 +97,7 @@ function begin(names) {
   byId("sweep-trait").value = example;
   fitSweep(traits);
   if (link.given) link.restore();
-  else sliders.set(example, traits[example].recommended_range?.[1] ?? 2);
+  else sliders.set(example, usualScalars(traits[example])[1]);
   link.follow();
   showUnit();
   showRules();

@@ -47,8 +47,15 @@ export function showUnit() {
   byId("sweep-unit").closest(".field").hidden = byId("sweep-kind").value === "scalar";
 }
 
-function suitable(kind, unit, { recommended_range: range, selected_layers: layers, calibration }) {
-  if (kind === "scalar") return ticks(...(range ?? [-2, 2]), STEPS);
+/** Returns the scalars that do as much as asking in the system prompt, or what is recommended. */
+export function usualScalars({ unit_scale: scale, recommended_range: range }) {
+  const round = (scalar) => Number(scalar.toPrecision(3));
+  return scale ? [round(-scale.negative), round(scale.positive)] : (range ?? [-2, 2]);
+}
+
+function suitable(kind, unit, trait) {
+  const { selected_layers: layers, calibration } = trait;
+  if (kind === "scalar") return ticks(...usualScalars(trait), STEPS);
   if (unit === "percentile") return PERCENTILES;
   const { negative, positive } = calibration?.answer_means?.[layers?.[0]] ?? {};
   return negative < positive ? ticks(negative, positive, STEPS) : [0];

@@ -152,6 +152,14 @@ class Policy(BaseModel):
                     f"steering by {trait!r} with {scalar:g} is not allowed: the role {role} may "
                     f"use scalars from {span[0]:g} to {span[1]:g}, each of them and their sum"
                 )
+        for addition in asked.parsed.steering.traits:
+            span = self._span(role, addition.trait)
+            if span and addition.scalar != 0 and addition.unit != "raw":
+                raise SteeringRefusedError(
+                    f"steering by {addition.trait!r} in the unit {addition.unit!r} is not allowed: "
+                    f"the role {role} may use scalars from {span[0]:g} to {span[1]:g} in the unit "
+                    "'raw'"
+                )
         for operation in asked.parsed.steering.operations:
             span = self._span(role, operation.trait)
             if span:

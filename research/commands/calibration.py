@@ -12,9 +12,18 @@ from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, 
 from persona_research.commands.vector_files import check_keeps_metadata, find_vector
 from persona_research.definitions import (
     TraitDefinition,
+    TraitDefinitionError,
     find_definition,
     read_trait_definition,
+    with_judge_prompts,
 )
+from persona_research.evaluation.conditions import EvaluationSampling
+from persona_research.evaluation.metadata import with_unit_scale
+from persona_research.evaluation.report import unit_scale_text
+from persona_research.evaluation.trait_evaluation import EvaluationSettings, evaluate_trait
+from persona_research.judges.contrast import ContrastJudge
+from persona_research.judges.judge import JudgeError
+from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from persona_research.turns import AnswerSettings
 from triton_models.vectors.calibration import Calibration
@@ -32,6 +41,7 @@ class CalibrationRun:
         prompts: Where definitions are looked for by the trait's name.
         definition: The definition's file for all vectors; `None` is each trait's own.
         runs: The folder of an extraction's answers, which are not generated again.
+        doses: Whether to find the scalars that do as much as asking in the system prompt.
     """
 
     vectors: Sequence[str]
@@ -41,6 +51,7 @@ class CalibrationRun:
     runs: Path = DEFAULT_RUNS
     model: ModelOptions = field(default_factory=ModelOptions)
     settings: AnswerSettings = field(default_factory=AnswerSettings)
+    doses: bool = True
 
 
 def run_calibration(run: CalibrationRun, say: Callable[[str], None]) -> None:
@@ -59,9 +70,33 @@ def run_calibration(run: CalibrationRun, say: Callable[[str], None]) -> None:
         for path, vector, definition in zip(paths, vectors, definitions, strict=True):
             with AnswerStore(folder / f"{definition.trait_name}.jsonl") as store:
                 found = calibrate(model, vector, definition, run.settings, store)
-            write_vector(with_calibration(vector, found), path)
-            for line in _lines(found, vector, path):
+                calibrated = with_calibration(vector, found)
+                lines = list(_lines(found, vector, path))
+                if run.doses:
+                    calibrated, line = _with_doses(model, calibrated, definition, run, store)
+                    lines.append(f"  {line}")
+            write_vector(calibrated, path)
+            for line in lines:
                 say(line)
+
+
+def _with_doses(
+    model: ResearchModel,
+    vector: PersonaVector,
+    definition: TraitDefinition,
+    run: CalibrationRun,
+    store: AnswerStore,
+) -> tuple[PersonaVector, str]:
+    """Returns the vector with its doses, and a line about them, or about why there are none."""
+    sampling = EvaluationSampling(run.settings.max_new_tokens, seed=run.settings.seed)
+    settings = EvaluationSettings(blocks="selected", sampling=sampling)
+    try:
+        judged = with_judge_prompts(definition)
+        found = evaluate_trait(model, ContrastJudge(model), vector, judged, settings, store)
+    except (JudgeError, TraitDefinitionError) as error:
+        return vector, f"no doses: {error}"
+    scaled = with_unit_scale(vector, found, model.described)
+    return scaled, unit_scale_text(found.unit_scale) if found.unit_scale is not None else ""
 
 
 def _definition(run: CalibrationRun, vector: PersonaVector) -> TraitDefinition:

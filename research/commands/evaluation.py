@@ -12,6 +12,7 @@ from persona_research.definitions import find_definition, read_trait_definition
 from persona_research.evaluation.evaluation import Evaluation, Subject, evaluate
 from persona_research.evaluation.metadata import with_choice
 from persona_research.evaluation.output import write_evaluation
+from persona_research.evaluation.report import unit_scale_text
 from persona_research.evaluation.tables import blocks_text, scalar_text
 from persona_research.evaluation.trait_evaluation import (
     EvaluationError,
@@ -110,7 +111,8 @@ def verdict(trait: TraitEvaluation) -> str:
     scale = trait.scale
     ends = (low, 0.0, high)
     scores = " / ".join(f"{curve.at(scalar).score.value:{scale.form}}" for scalar in ends)
+    doses = f"; {unit_scale_text(trait.unit_scale)}" if trait.unit_scale is not None else ""
     return (
         f"{trait.vector.trait_name}: block {blocks_text(chosen.blocks)}, "
-        f"{scalar_text(low)} to {scalar_text(high)}, {scale.name} {scores} at low / 0 / high"
+        f"{scalar_text(low)} to {scalar_text(high)}, {scale.name} {scores} at low / 0 / high{doses}"
     )

@@ -189,7 +189,7 @@ class _Making:
             for task, subject in zip(tasks, subjects, strict=True)
         ]
         return evaluation_of(
-            self.model.name,
+            self.model.described,
             self.judge,
             subjects,
             traits,
@@ -202,14 +202,14 @@ class _Making:
         vector = read_vector(task.extracted) if task.extracted.exists() else self._extract(task)
         found = self._measure(vector, task)
         blocks = Evaluation(
-            self.model.name,
+            self.model.described,
             self.judge.name,
             self.judge.scale,
             self.settings.compared,
             (found.compared,),
         )
         report = write_evaluation(blocks, self.folder / f"{task.trait}_blocks")
-        finished = with_choice(found.chosen, self.model.name, self.settings.evaluation)
+        finished = with_choice(found.chosen, self.model.described, self.settings.evaluation)
         finished.metadata[MADE_WITH] = task.key
         task.target.parent.mkdir(parents=True, exist_ok=True)
         write_vector(finished, task.target)

@@ -19,7 +19,8 @@ def as_document(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON values; what could not be measured is null."""
     document = {
         "version": VERSION,
-        "model": evaluation.model,
+        "model": evaluation.model.name,
+        "weights_sha256": evaluation.model.weights_sha256,
         "judge": evaluation.judge,
         "scale": dataclasses.asdict(evaluation.scale),
         "settings": dataclasses.asdict(evaluation.settings),
@@ -38,6 +39,7 @@ def _trait(trait: TraitEvaluation) -> dict[str, Any]:
         "norms": trait.vector.norms,
         "residual_norms": dict(trait.residual_norms),
         "choice": dataclasses.asdict(trait.choice),
+        "unit_scale": trait.unit_scale and dataclasses.asdict(trait.unit_scale),
         "asked": dataclasses.asdict(trait.asked),
         "curves": [dataclasses.asdict(curve) for curve in trait.curves],
         "answers": [_answers(condition, group) for condition, group in trait.answers.items()],

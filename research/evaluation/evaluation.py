@@ -18,6 +18,7 @@ from persona_research.evaluation.trait_evaluation import (
 from persona_research.judges import Judge, Scale
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore, progress_bar
+from triton_models.vectors.calibration import ModelIdentity
 from triton_models.vectors.persona_vector import PersonaVector
 
 
@@ -37,7 +38,7 @@ class Evaluation:
     that was chosen for one of them.
     """
 
-    model: str
+    model: ModelIdentity
     judge: str
     scale: Scale
     settings: EvaluationSettings
@@ -67,11 +68,11 @@ def evaluate(
         evaluate_trait(model, judge, each.vector, each.definition, settings, store)
         for each in subjects
     )
-    return evaluation_of(model.name, judge, subjects, traits, settings, store, cross)
+    return evaluation_of(model.described, judge, subjects, traits, settings, store, cross)
 
 
 def evaluation_of(
-    model: str,
+    model: ModelIdentity,
     judge: Judge,
     subjects: Sequence[Subject],
     traits: Sequence[TraitEvaluation],

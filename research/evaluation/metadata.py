@@ -7,14 +7,18 @@ from typing import Any
 
 from persona_research.evaluation.choice import Candidate
 from persona_research.evaluation.trait_evaluation import EvaluationSettings, TraitEvaluation
+from triton_models.vectors.calibration import ModelIdentity
 from triton_models.vectors.persona_vector import PersonaVector
+from triton_models.vectors.unit_scale import UNIT_SCALE, unit_scale_document
 
 _DIGITS = 4
 _ESTIMATED = ("perplexity", "repetition", "tokens")
 
 
-def with_choice(trait: TraitEvaluation, model: str, settings: EvaluationSettings) -> PersonaVector:
-    """The vector with the chosen blocks and range in its metadata, its numbers unchanged.
+def with_choice(
+    trait: TraitEvaluation, model: ModelIdentity, settings: EvaluationSettings
+) -> PersonaVector:
+    """The vector with the chosen blocks, range and doses in its metadata, its numbers unchanged.
 
     Raises:
         ValueError: Nothing was chosen.
@@ -25,7 +29,7 @@ def with_choice(trait: TraitEvaluation, model: str, settings: EvaluationSettings
     # `selected_layer` is the older name of the same fact.
     kept = {key: value for key, value in trait.vector.metadata.items() if key != "selected_layer"}
     evaluation: dict[str, Any] = {
-        "model": model,
+        "model": model.name,
         "judge": trait.judge,
         "unit": trait.scale.unit,
         "questions": curve.unsteered.answers,
@@ -48,7 +52,21 @@ def with_choice(trait: TraitEvaluation, model: str, settings: EvaluationSettings
         "recommended_range": [chosen.range.low, chosen.range.high],
         "evaluation": evaluation,
     }
-    return dataclasses.replace(trait.vector, metadata=metadata)
+    vector = dataclasses.replace(trait.vector, metadata=metadata)
+    return vector if trait.unit_scale is None else with_unit_scale(vector, trait, model)
+
+
+def with_unit_scale(
+    vector: PersonaVector, trait: TraitEvaluation, model: ModelIdentity
+) -> PersonaVector:
+    """The vector with the scalars that do as much as asking, which must have been found."""
+    curve = trait.chosen_curve or trait.curves[0]
+    if trait.unit_scale is None:
+        raise ValueError(f"the evaluation of {vector.trait_name!r} has no unit_scale")
+    document = unit_scale_document(
+        {curve.blocks: trait.unit_scale}, model, trait.judge, curve.unsteered.answers
+    )
+    return dataclasses.replace(vector, metadata={**vector.metadata, UNIT_SCALE: document})
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from persona_research.evaluation.tables import blocks_text, interval_text, scala
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
 from persona_research.judges.judge import CONTRAST, POINTS, Scale
 from persona_research.markdown import markdown_table
+from triton_models.vectors.unit_scale import UnitScale
 
 Images = Mapping[str, str]
 """A plot's name to where it is: `doses_TRAIT`, `blocks_TRAIT`, `movements`, `cosines`."""
@@ -20,7 +21,7 @@ Images = Mapping[str, str]
 def markdown_report(evaluation: Evaluation, images: Images) -> str:
     """The report, in Markdown."""
     parts = [
-        f"# Evaluation of vectors of {evaluation.model}",
+        f"# Evaluation of vectors of {evaluation.model.name}",
         _setup(evaluation),
         "## Summary",
         summary_table(evaluation),
@@ -140,10 +141,27 @@ def _verdict(trait: TraitEvaluation) -> str:
     if chosen is None:
         return "No block turns this trait within the rule's limits."
     found = chosen.range
-    return (
+    verdict = (
         f"Steer block {blocks_text(chosen.blocks)}, from {scalar_text(found.low)} "
         f"({found.why_low}) to {scalar_text(found.high)} ({found.why_high})."
     )
+    if trait.unit_scale is None:
+        return verdict
+    return f"{verdict} {unit_scale_text(trait.unit_scale)}"
+
+
+def unit_scale_text(scale: UnitScale) -> str:
+    """Which scalars do as much as asking, in a sentence."""
+    words = [
+        f"{scalar_text(sign * found.scalar)} does {found.share:.0%} of what asking for {pole} does"
+        if found is not None
+        else f"no scalar does what asking for {pole} does"
+        for pole, sign, found in (
+            ("the trait", 1, scale.positive),
+            ("its opposite", -1, scale.negative),
+        )
+    ]
+    return f"{words[0]}; {words[1]}."
 
 
 def _dose_table(curve: DoseCurve, trait: TraitEvaluation) -> str:

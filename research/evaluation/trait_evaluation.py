@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,13 +19,21 @@ from persona_research.evaluation.conditions import (
     answer_questions,
     unsteered_losses,
 )
-from persona_research.evaluation.doses import DoseCurve, MeasuredAnswer, residual_share, summarise
+from persona_research.evaluation.doses import (
+    Dose,
+    DoseCurve,
+    MeasuredAnswer,
+    residual_share,
+    summarise,
+)
 from persona_research.evaluation.grid import DOSES, default_scalars
 from persona_research.evaluation.repetition import repetition
+from persona_research.evaluation.unit_scale import find_unit_scale
 from persona_research.judges import Judge, Scale
 from persona_research.model import Answer, ResearchModel
-from persona_research.progress import AnswerStore, OnDone, progress_bar
+from persona_research.progress import AnswerStore, OnDone, ignore_progress, progress_bar
 from triton_models.vectors.persona_vector import PersonaVector
+from triton_models.vectors.unit_scale import UnitScale
 
 Blocks = Literal["all", "selected"] | tuple[int, ...]
 
@@ -66,6 +75,8 @@ class TraitEvaluation:
             blocks, over the tokens of the unsteered answers.
         answers: Every answer with its measures, by condition, in the order of the questions.
         curves: The tried blocks, each alone; then the selected blocks together, if several.
+        unit_scale: What does as much as asking, at the chosen blocks or the only ones tried. A
+            judge whose scores have ends cannot tell: at an end all answers are as good.
     """
 
     vector: PersonaVector
@@ -76,6 +87,7 @@ class TraitEvaluation:
     curves: tuple[DoseCurve, ...]
     asked: Asked
     choice: Choice
+    unit_scale: UnitScale | None = None
 
     @property
     def chosen_curve(self) -> DoseCurve | None:
@@ -142,10 +154,22 @@ def evaluate_trait(
     asked = Asked(
         summarise(0.0, measured[for_trait], seed), summarise(0.0, measured[for_opposite], seed)
     )
-    choice = choose(curves, asked, in_units(settings.rule, judge.scale, asked))
-    return TraitEvaluation(
+    rule = in_units(settings.rule, judge.scale, asked)
+    choice = choose(curves, asked, rule)
+    found = TraitEvaluation(
         vector, judge.name, judge.scale, residual_norms, measured, curves, asked, choice
     )
+    curve = found.chosen_curve if len(curves) > 1 else curves[0]
+    if curve is None or judge.scale.span is not None:
+        return found
+
+    def dose(scalar: float) -> Dose:
+        condition = Condition(curve.blocks, scalar)
+        answers = answer([condition], f"answers at {scalar:+g}")
+        measured.update(measure(model, judge, definition, questions, answers, store))
+        return summarise(scalar, measured[condition], seed)
+
+    return dataclasses.replace(found, unit_scale=find_unit_scale(curve, asked, rule, dose))
 
 
 def measure(
@@ -155,7 +179,7 @@ def measure(
     questions: Sequence[str],
     answers: Answers,
     store: AnswerStore,
-    on_done: OnDone,
+    on_done: OnDone = ignore_progress,
 ) -> dict[Condition, list[MeasuredAnswer]]:
     """Measures answers.
 

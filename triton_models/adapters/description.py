@@ -23,6 +23,7 @@ from triton_models.vectors.calibration_document import (
 )
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
+from triton_models.vectors.unit_scale import raw_scalar
 
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
@@ -110,6 +111,7 @@ def _trait(
         "selected_layers": list(vector.selected_blocks),
         "recommended_range": vector.recommended_range,
         "operation": vector.operation and vector_operation_json(vector.operation),
+        "unit_scale": _unit_scale(registry, vector),
         "norms": by_block(norms),
         "relative_norms": by_block(
             {
@@ -125,6 +127,18 @@ def _trait(
         "calibration": _calibration(registry, vector),
         "metadata": without_calibration(vector.metadata),
     }
+
+
+def _unit_scale(registry: VectorRegistry, vector: PersonaVector) -> dict[str, float] | None:
+    """Returns how much is as much as asking, by pole, if both are known for the selected blocks."""
+    layers = vector.selected_blocks
+    try:
+        return {
+            pole: abs(raw_scalar(vector, layers, sign, registry.model))
+            for pole, sign in (("positive", 1.0), ("negative", -1.0))
+        }
+    except InvalidArgumentError:
+        return None
 
 
 def _calibration(registry: VectorRegistry, vector: PersonaVector) -> dict[str, Any] | None:

@@ -27,6 +27,9 @@ LIMIT_ACTIONS: tuple[LimitAction, ...] = ("stop", "report")
 Unit = Literal["raw", "percentile"]
 UNITS: tuple[Unit, ...] = ("raw", "percentile")
 
+ScalarUnit = Literal["raw", "prompt"]
+SCALAR_UNITS: tuple[ScalarUnit, ...] = ("raw", "prompt")
+
 MAX_TRAITS = 16
 MAX_TRAIT_CHARS = 256
 MAX_LAYERS = 1024
@@ -51,12 +54,15 @@ class Addition:
         layers: 0-based decoder blocks to steer; `None` uses the vector's selected blocks.
         positions: `all` tokens, those of the `prompt` only, or those of the `response` only (the
             generated tokens; the prompt's last token belongs to the prompt).
+        unit: Whether the scalar multiplies the vector (`raw`), or 1 is as much as asking for the
+            trait in the system prompt, and -1 as much as asking for its opposite (`prompt`).
     """
 
     trait: str
     scalar: float
     layers: tuple[int, ...] | None = None
     positions: Positions = "all"
+    unit: ScalarUnit = "raw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,7 @@ class SteeringParameters:
 
     @property
     def totals(self) -> dict[str, float]:
-        """The sum of each trait's scalars, whatever their layers and positions."""
+        """The sum of each trait's scalars, whatever their layers, positions and units."""
         return summed((each.trait, each.scalar) for each in self.additions)
 
 

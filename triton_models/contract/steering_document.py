@@ -19,6 +19,7 @@ from triton_models.contract.steering import (
     MAX_TRAITS,
     OPERATION_KINDS,
     POSITIONS,
+    SCALAR_UNITS,
     UNITS,
     Addition,
     Condition,
@@ -89,12 +90,13 @@ def parse_enforced(path: str, value: Any) -> Enforced:
 
 
 def _addition(path: str, value: Any) -> Addition:
-    fields = _Fields(path, value, ("name", "scalar", "layers", "positions"))
+    fields = _Fields(path, value, ("name", "scalar", "layers", "positions", "unit"))
     return Addition(
         fields.trait("name"),
         fields.number("scalar"),
         fields.layers(),
         fields.one_of("positions", POSITIONS, "all"),
+        fields.one_of("unit", SCALAR_UNITS, "raw"),
     )
 
 

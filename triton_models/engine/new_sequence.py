@@ -17,6 +17,7 @@ from triton_models.steering.bounded_projections import resolve_enforced
 from triton_models.steering.limits import resolve_limits
 from triton_models.steering.readout import Readout, resolve_directions
 from triton_models.steering.resolve import resolve_steering
+from triton_models.steering.scalar_units import in_raw_units
 from triton_models.steering.steering_warnings import steering_warnings
 from triton_models.vectors.registry import ModelFit, VectorRegistry
 
@@ -95,7 +96,8 @@ def new_sequence(
     max_tokens = limits.max_tokens(request, prompt_ids)
     limits.check_bias(request.sampling.logit_bias)
     own = registry.with_request_vectors(request.vectors, limits.fit)
-    steering = resolve_steering(request.steering, own, limits.dtype)
+    asked = in_raw_units(request.steering, own)
+    steering = resolve_steering(asked, own, limits.dtype)
     if steering.steers_response and not steering.steers_prompt and max_tokens <= 1:
         raise InvalidArgumentError(
             f"an answer of {max_tokens} tokens cannot be steered with positions = response: the "
@@ -126,5 +128,5 @@ def new_sequence(
         request_id,
         readout,
         resolve_limits(request.steering, own, registry),
-        steering_warnings(request.steering, steering, own),
+        steering_warnings(asked, steering, own),
     )

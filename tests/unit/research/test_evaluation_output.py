@@ -32,11 +32,13 @@ from persona_research.evaluation.trait_evaluation import (
 )
 from persona_research.judges import POINTS
 from persona_research.markdown import markdown_table
+from triton_models.vectors.calibration import ModelIdentity
 from triton_models.vectors.formats import read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 
 pytestmark = pytest.mark.slow  # draws plots
 
+MODEL = ModelIdentity("org/tiny", "ab")
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
@@ -91,7 +93,7 @@ def evaluation() -> Evaluation:
     ]
     vectors = {trait.vector.trait_name: trait.vector for trait in traits}
     return Evaluation(
-        "org/tiny",
+        MODEL,
         "rule",
         POINTS,
         EvaluationSettings(),
@@ -173,10 +175,10 @@ def test_a_trait_that_nothing_turns_is_reported_as_such(tmp_path: Path) -> None:
     trait = make_trait("warmth")
     flat = dataclasses.replace(trait, choice=choose((), trait.asked, ChoiceRule()))
     plot_doses(flat, ChoiceRule(), tmp_path / "doses_warmth")
-    text = markdown_report(Evaluation("m", "rule", POINTS, EvaluationSettings(), (flat,)), {})
+    text = markdown_report(Evaluation(MODEL, "rule", POINTS, EvaluationSettings(), (flat,)), {})
     assert "No block turns this trait" in text
     with pytest.raises(ValueError, match="nothing to write"):
-        with_choice(flat, "m", EvaluationSettings())
+        with_choice(flat, MODEL, EvaluationSettings())
 
 
 def test_the_choice_goes_into_the_metadata_and_the_numbers_stay(tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_the_choice_goes_into_the_metadata_and_the_numbers_stay(tmp_path: Path) 
     write_vector(trait.vector, path)
     before = read_vector(path)
     read = dataclasses.replace(trait, vector=before)
-    write_vector(with_choice(read, "org/tiny", EvaluationSettings()), path)
+    write_vector(with_choice(read, MODEL, EvaluationSettings()), path)
     after = read_vector(path)
     assert after.selected_blocks == (1,)
     assert after.recommended_range == (-2, 2)

@@ -40,6 +40,7 @@ def test_every_field_has_its_meaning() -> None:
             "traits": [
                 {"name": "a", "scalar": 1.5},
                 {"name": "b", "scalar": -1, "layers": [4, 2], "positions": "response"},
+                {"name": "c", "scalar": 1, "unit": "prompt"},
             ],
             "operations": [
                 {"trait": "a", "kind": "cap", "value": 2.5, "layers": [3]},
@@ -52,7 +53,11 @@ def test_every_field_has_its_meaning() -> None:
         }
     )
     assert steering == SteeringParameters(
-        traits=(Addition("a", 1.5), Addition("b", -1.0, (2, 4), "response")),
+        traits=(
+            Addition("a", 1.5),
+            Addition("b", -1.0, (2, 4), "response"),
+            Addition("c", 1.0, unit="prompt"),
+        ),
         operations=(
             Operation("a", "cap", 2.5, layers=(3,)),
             Operation("a", "floor", 90.0, "percentile"),
