@@ -34,7 +34,7 @@ from gateway.api.steering_fields import (
     SteeringFields,
     TraitScalar,
 )
-from gateway.api.vector_fields import Vectors
+from gateway.api.vector_fields import EXAMPLE_VECTORS, Vectors
 from triton_models.contract.request import MAX_STOP_WORDS
 from triton_models.contract.steering import MAX_TRAITS
 
@@ -279,6 +279,13 @@ class GenerateRequest(BaselineRequest):
                 {
                     "prompt": "How do I boil an egg?",
                     "steering": EXAMPLE_OPERATIONS,
+                    "max_tokens": 60,
+                },
+                {
+                    "prompt": "How do I boil an egg?",
+                    "vectors": EXAMPLE_VECTORS,
+                    "trait": "mine",
+                    "scalar": 0.5,
                     "max_tokens": 60,
                 },
             ],

@@ -25,6 +25,11 @@ _SHOWN_LAYERS: dict[str, JsonValue] = {
     "additionalProperties": {"type": "string", "format": "byte", "minLength": 4},
 }
 
+EXAMPLE_VECTORS: JsonValue = {
+    "mine": {"layers": {"1": "ADwAPAA8" * 64}, "dtype": "float16"},
+}
+"""For a model as wide as the demo model: 192 times 1."""
+
 _SHOWN_OPERATION: dict[str, JsonValue] = {
     "anyOf": [
         {"type": "null"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from launcher.settings import ROOT
 from launcher.stack import Stack
 from persona_client import AsyncPersonaClient, PersonaClient
 from persona_client.errors import InvalidRequestError
 from persona_client.triton import TritonPersonaClient
 from tests.e2e.command_line import persona
+from tests.e2e.examples import activated, blocks, console_examples, on_ports_of
 from triton_models.contract.request_vectors import encoded_vectors
 from triton_models.settings import DATA_ROOT
 from triton_models.vectors.formats import read_vector, write_vector
 
+PAGE = (ROOT / "docs" / "request-vectors.md").read_text()
 PROMPT = "Tell me about quantum computing."
 SARCASM = read_vector(DATA_ROOT / "vectors" / "sarcasm.json")
 (BLOCK,) = SARCASM.selected_blocks
@@ -120,3 +125,25 @@ def test_the_model_server_refuses_what_does_not_fit_it(api: httpx.Client) -> Non
     answer = api.post("/api/v1/generate", json={**REQUEST, "vectors": narrow})
     assert answer.status_code == 400
     assert "vectors.mine: its vectors have 3 elements, but the model's hidden size" in answer.text
+
+
+@pytest.mark.parametrize(("command", "output"), console_examples(PAGE))
+def test_the_documented_commands_give_what_they_show(
+    stack: Stack, command: str, output: str
+) -> None:
+    done = subprocess.run(
+        ["bash", "-c", on_ports_of(stack.settings, command)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=activated(stack.settings),
+    )
+    assert done.stdout.strip() == output, done.stderr
+
+
+def test_the_documented_program_runs(stack: Stack, tmp_path: Path) -> None:
+    (block,) = blocks(PAGE, "python")
+    script = tmp_path / "example.py"
+    script.write_text(on_ports_of(stack.settings, block))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["True", "stop"], done.stderr
