@@ -111,14 +111,8 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """Gauges of this moment, and counters up to the last step."""
         running = self._scheduler.num_running
-        room = self._scheduler.room
-        return self._recorder.snapshot(
-            running=running,
-            waiting=max(self._num_open - running, 0),
-            kv_tokens_used=room.used_slots,
-            kv_tokens_retained=room.retained_slots,
-            kv_tokens_total=room.num_slots,
-        )
+        waiting = max(self._num_open - running, 0)
+        return self._recorder.snapshot(running, waiting, self._scheduler.room)
 
     def submit(
         self, request: GenerationRequest, prompt_ids: list[int], emit: Emit, request_id: str = ""
@@ -138,13 +132,9 @@ class Engine:
         """
         if request.format is not None and self._formats is None:
             raise InvalidArgumentError("this engine cannot follow a format: leave it out")
+        counted = self._counting(request, emit)
         sequence = new_sequence(
-            request,
-            prompt_ids,
-            self._limits,
-            self._registry(),
-            self._counting(request, emit),
-            request_id,
+            request, prompt_ids, self._limits, self._registry(), counted, request_id
         )
         with self._wake:
             if not self._accepting:
@@ -175,11 +165,9 @@ class Engine:
         """
 
         def cancel_matching() -> None:
-            matching = [
-                each for each in self._scheduler.sequences() if each.request_id == request_id
-            ]
-            self._cancel_all(matching)
-            report(len(matching))
+            found = [each for each in self._scheduler.sequences() if each.request_id == request_id]
+            self._cancel_all(found)
+            report(len(found))
 
         if not self._hand_over(cancel_matching):
             report(0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from triton_models.contract.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.request_vectors import COUNTED_AS
+from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 
@@ -132,16 +133,8 @@ class StatisticsRecorder:
             trait = _counted_as(limit.trait, request)
             self._limits.setdefault(trait, Counter())[limit.action] += 1
 
-    def snapshot(
-        self,
-        *,
-        running: int,
-        waiting: int,
-        kv_tokens_used: int,
-        kv_tokens_retained: int,
-        kv_tokens_total: int,
-    ) -> EngineStatistics:
-        """Returns the counters so far together with the given gauges."""
+    def snapshot(self, running: int, waiting: int, room: KVRoom) -> EngineStatistics:
+        """Returns the counters so far together with the gauges of this moment."""
         return EngineStatistics(
             running=running,
             waiting=waiting,
@@ -152,9 +145,9 @@ class StatisticsRecorder:
             reused_tokens=self._tokens["reused"],
             generated_tokens=self._tokens["generated"],
             steps=self._steps,
-            kv_tokens_used=kv_tokens_used,
-            kv_tokens_retained=kv_tokens_retained,
-            kv_tokens_total=kv_tokens_total,
+            kv_tokens_used=room.used_slots,
+            kv_tokens_retained=room.retained_slots,
+            kv_tokens_total=room.num_slots,
             steered_requests=dict(self._steered),
             limits_reached={trait: dict(counts) for trait, counts in self._limits.items()},
             first_token_seconds=self._first_token.snapshot(),

@@ -6,14 +6,13 @@ import time
 
 from tests.unit.triton_models.engine.test_scheduler import compute, make, make_scheduler
 from triton_models.contract.request import GenerationRequest
+from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.engine.statistics import EngineStatistics, Histogram, StatisticsRecorder
 
 
 def snapshot(recorder: StatisticsRecorder) -> EngineStatistics:
-    return recorder.snapshot(
-        running=0, waiting=0, kv_tokens_used=0, kv_tokens_retained=0, kv_tokens_total=0
-    )
+    return recorder.snapshot(running=0, waiting=0, room=KVRoom(16))
 
 
 def test_a_value_counts_in_the_first_bucket_that_holds_it() -> None:
