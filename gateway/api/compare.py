@@ -25,7 +25,6 @@ from gateway.api.comparison_bodies import (
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.ensemble_requests import request_of, steering_inputs
 from gateway.api.generate import FAILURES
-from gateway.api.request_bodies import BaselineRequest
 from gateway.api.steering_fields import SteeringFields
 from gateway.api.vector_parts import PartsRoute
 from gateway.ensemble_request import EnsembleRequest
@@ -83,8 +82,10 @@ async def compare(
     if body.baseline:
         unsteered = partial(ComparedAnswer, label="baseline", steering=None)
         asked.insert(0, _Asked(0, "", None, unsteered))
-    origin = await _origin(body, [(each.place, each.steering) for each in asked], gateway)
-    comparison = await _comparison(body, origin, asked, request, gateway)
+    # What is wrong whatever the steering has no place in one.
+    shared = request_of(body, gateway.settings)
+    origin = await _origin(shared, [(each.place, each.steering) for each in asked], gateway)
+    comparison = await _comparison(shared, origin, asked, request, gateway)
     if body.stream:
         return _stream(comparison, gateway)
     answers = await run_until_disconnect(request.receive, comparison.complete())
@@ -113,8 +114,9 @@ async def sweep(
     ]
     monitored = [*(body.monitor or ()), *([trait] if body.scores else ())]
     read = body.model_copy(update={"monitor": monitored})
-    origin = await _origin(read, [("", steerings[0])], gateway)
-    comparison = await _comparison(read, origin, asked, request, gateway)
+    shared = request_of(read, gateway.settings)
+    origin = await _origin(shared, [("", steerings[0])], gateway)
+    comparison = await _comparison(shared, origin, asked, request, gateway)
     if body.stream:
         return _stream(comparison, gateway)
     answers = await run_until_disconnect(request.receive, comparison.complete())
@@ -137,9 +139,9 @@ def _swept(scored: str | None, at: Mapping[str, float], **fields: Any) -> SweptA
 
 
 async def _origin(
-    body: BaselineRequest, used: Iterable[tuple[str, SteeringFields | None]], gateway: Gateway
+    shared: EnsembleRequest, used: Iterable[tuple[str, SteeringFields | None]], gateway: Gateway
 ) -> Origin:
-    """Says what the answers are made with, and draws a seed for all if the body has none.
+    """Says what the answers are made with, and draws a seed for all if the request has none.
 
     Unknown traits are refused before anything runs, since answers may be sent before the last does.
 
@@ -147,42 +149,41 @@ async def _origin(
         GatewayError: There is no such trait, or the model cannot be asked.
     """
     description = await gateway.description.get()
-    traits = description["traits"]
-    known = {*traits, *(body.vectors or ())}
-    named = set(body.monitor or ())
+    # Older model servers say no hash.
+    known = {name: trait.get("sha256", "") for name, trait in description["traits"].items()}
+    known |= shared.vector_digests
+    named = set(shared.parsed.monitor)
     for place, steering in used:
         of_steering = steering.named_traits if steering is not None else set()
         for name in sorted(of_steering):
             if name not in known:
                 raise UnknownTraitError(at_place(place, unknown_trait(name, description).message))
         named |= of_steering
+    seed = shared.parsed.sampling.seed
     return Origin(
-        seed=secrets.randbits(_SEED_BITS) if body.seed is None else body.seed,
+        seed=secrets.randbits(_SEED_BITS) if seed is None else seed,
         model=description["model"],
-        # Older model servers say neither hash.
         weights_sha256=description["model_info"].get("weights_sha256", ""),
         # A monitored trait that is unknown is refused by the model.
-        vectors={name: traits[name].get("sha256", "") for name in sorted(named & traits.keys())},
+        vectors={name: known[name] for name in sorted(named & known.keys())},
     )
 
 
 async def _comparison(
-    body: BaselineRequest,
+    shared: EnsembleRequest,
     origin: Origin,
     asked: Sequence[_Asked[A]],
     request: Request,
     gateway: Gateway,
 ) -> Comparison[A]:
-    """Prepares all answers, or refuses the body.
+    """Prepares all answers, or refuses them.
 
     Raises:
         GatewayError: A value is out of range, or the model is known to be down.
     """
-    seeded = body.model_copy(update={"seed": origin.seed})
-    # What is wrong whatever the steering has no place in one.
-    shared = request_of(seeded, gateway.settings)
-    variants = [_steered(shared, each) for each in asked]
-    logprobs = body.logprobs is not None
+    seeded = shared.seeded(origin.seed)
+    variants = [_steered(seeded, each) for each in asked]
+    logprobs = shared.parsed.logprobs is not None
     generations = await gateway.triton.generate_all(variants)
     branches = [
         ComparedGeneration(each.index, each.place, generation, each.finish, logprobs)

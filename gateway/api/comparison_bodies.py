@@ -291,7 +291,10 @@ class Origin(BaseModel):
     model: str
     weights_sha256: str = Field(description="A hash of a sample of every tensor of the model.")
     vectors: dict[str, str] = Field(
-        description="For each trait that is steered or monitored the SHA-256 of its vector's file."
+        description=(
+            "For each trait that is steered or monitored the SHA-256 of its vector's file, or of "
+            "the numbers of one that came with the request."
+        )
     )
 
 

@@ -12,10 +12,11 @@ import pytest
 from safetensors.numpy import save
 
 from tests.unit.gateway.protection_gateway import ADMIN, KEYS, Server, bearer, running
-from triton_models.contract.request_vectors import encoded_vectors
+from triton_models.contract.request_vectors import encoded_vectors, parse_request_vectors
 
 NUMBERS = np.array([0.5, -0.25, 8.0], np.float32)
 VECTORS = encoded_vectors({"mine": {1: NUMBERS, 2: NUMBERS}})
+(VECTOR,) = parse_request_vectors({"vectors": [json.dumps(VECTORS)]})
 STEERING: dict[str, Any] = {"traits": [{"name": "mine", "scalar": 2.0}]}
 REQUEST: dict[str, Any] = {"prompt": "hi", "steering": STEERING}
 CHAT: dict[str, Any] = {"model": "persona", "messages": [{"role": "user", "content": "hi"}]}
@@ -83,7 +84,9 @@ async def test_every_call_that_generates_passes_them_on(
     assert answer.status_code == 200, answer.text
     assert server.asked
     assert all(numbers_of(values) == EXPECTED for values in server.asked)
-    assert "vectors" not in answer.text
+    assert VECTORS["mine"]["layers"]["1"] not in answer.text
+    if answer.json().get("seed"):  # answers of a comparison say what they were made with
+        assert answer.json()["vectors"] == {"mine": VECTOR.digest}
 
 
 @pytest.mark.parametrize("path", ["/api/v1/generate", "/api/v1/compare"])
