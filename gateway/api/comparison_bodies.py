@@ -29,6 +29,7 @@ from gateway.api.response_bodies import (
     TurnReadouts,
     WhatIsEnforced,
 )
+from gateway.api.steering_examples import EXAMPLES_OF_EACH_KIND
 from gateway.api.steering_fields import (
     SteeredTrait,
     Steering,
@@ -80,7 +81,13 @@ class CompareRequest(BaselineRequest):
                     ],
                     "max_tokens": 60,
                     "temperature": 0.0,
-                }
+                },
+                {
+                    "prompt": "How do I boil an egg?",
+                    "steerings": [*EXAMPLES_OF_EACH_KIND],
+                    "baseline": False,
+                    "max_tokens": 60,
+                },
             ],
             "anyOf": PROMPT_OR_MESSAGES,
         }

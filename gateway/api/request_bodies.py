@@ -26,8 +26,8 @@ from gateway.api.field_types import (
     TraitName,
     shown_range,
 )
+from gateway.api.steering_examples import EXAMPLES_OF_EACH_KIND
 from gateway.api.steering_fields import (
-    EXAMPLE_OPERATIONS,
     NOTHING,
     STEERS,
     SteeredTrait,
@@ -278,8 +278,11 @@ class GenerateRequest(BaselineRequest):
                 },
                 {
                     "prompt": "How do I boil an egg?",
-                    "steering": EXAMPLE_OPERATIONS,
+                    "trait": "sarcasm",
+                    "scalar": 2.0,
                     "max_tokens": 60,
+                    "monitor": ["sarcasm", "maliciousness"],
+                    "monitor_tokens": True,
                 },
                 {
                     "prompt": "How do I boil an egg?",
@@ -288,6 +291,10 @@ class GenerateRequest(BaselineRequest):
                     "scalar": 0.5,
                     "max_tokens": 60,
                 },
+                *(
+                    {"prompt": "How do I boil an egg?", "steering": steering, "max_tokens": 60}
+                    for steering in EXAMPLES_OF_EACH_KIND
+                ),
             ],
             "allOf": [{"anyOf": PROMPT_OR_MESSAGES}, {"anyOf": _TRAIT_OR_STEERING}],
         }

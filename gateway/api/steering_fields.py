@@ -51,18 +51,6 @@ Strength = Annotated[
     ),
 ]
 
-EXAMPLE_STEERING: JsonValue = {"traits": [{"name": "sarcasm", "scalar": 2.0}]}
-EXAMPLE_OPERATIONS: JsonValue = {
-    "traits": [{"name": "sarcasm", "scalar": 1.5, "positions": "response"}],
-    "operations": [
-        {"trait": "maliciousness", "kind": "cap", "value": 0.0},
-        {"trait": "flattery", "kind": "ablate", "strength": 0.5},
-    ],
-    "when": {"trait": "sarcasm", "below": 40.0},
-    "window": {"from": 0, "to": 40, "fade": 10},
-    "limits": [{"trait": "maliciousness", "above": 40.0, "over": 3}],
-}
-
 _ABLATES: JsonValue = {
     "properties": {"kind": {"const": "ablate"}, "value": {"type": "null"}, "unit": {"type": "null"}}
 }

@@ -40,7 +40,8 @@ from gateway.api.openai.tools import (
 )
 from gateway.api.openai.vllm_fields import VLLM_FIELDS
 from gateway.api.request_bodies import Sampling
-from gateway.api.steering_fields import EXAMPLE_OPERATIONS, EXAMPLE_STEERING, SteeringFields
+from gateway.api.steering_examples import EXAMPLE_STEERING, EXAMPLES_OF_EACH_KIND
+from gateway.api.steering_fields import SteeringFields
 from gateway.api.vector_fields import Vectors
 from gateway.errors import InvalidRequestError
 from triton_models.contract.steering import MAX_TRAIT_CHARS, MAX_TRAITS
@@ -226,12 +227,15 @@ class ChatRequest(CompletionFields):
                     "tools": [_EXAMPLE_TOOL],
                     "tool_choice": "required",
                 },
-                {
-                    "model": "persona",
-                    "messages": [{"role": "user", "content": "How do I boil an egg?"}],
-                    "max_tokens": 60,
-                    "steering": EXAMPLE_OPERATIONS,
-                },
+                *(
+                    {
+                        "model": "persona",
+                        "messages": [{"role": "user", "content": "How do I boil an egg?"}],
+                        "max_tokens": 60,
+                        "steering": steering,
+                    }
+                    for steering in EXAMPLES_OF_EACH_KIND
+                ),
             ]
         }
     )

@@ -30,7 +30,7 @@ from gateway.api.openai.tools import (
     calling,
     check_tools,
 )
-from gateway.api.steering_fields import EXAMPLE_STEERING
+from gateway.api.steering_examples import EXAMPLE_STEERING
 
 _NOTHING_STORED = "nothing is stored: send the whole chat as input"
 _ALL_OR_NOTHING = "a chat that is too long for the model is refused"
