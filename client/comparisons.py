@@ -102,11 +102,13 @@ class SweptAnswer(OneAnswer):
         scalar: The trait's scalar; `None` if the sweep was over an operation's values.
         value: The operation's value, if it was over those.
         score: How far it points along the trait, if scores were asked for and it could be read.
+        net_score: The same without what steering itself adds where it is read.
     """
 
     scalar: float | None
     score: float | None
     value: float | None = None
+    net_score: float | None = None
 
     @property
     def number(self) -> float:
@@ -116,8 +118,8 @@ class SweptAnswer(OneAnswer):
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> SweptAnswer:
         """Reads an answer, or the data of an `answer` event."""
-        scalar, value, score = (body.get(name) for name in ("scalar", "value", "score"))
-        return cls(**_common(body), scalar=scalar, score=score, value=value)
+        own = {name: body.get(name) for name in ("scalar", "value", "score", "net_score")}
+        return cls(**_common(body), **own)
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,9 @@ class Sweep(SeveralAnswers):
             **columns: What to put before it in every row, such as the prompt.
         """
         return [
-            columns | {"scalar": each.scalar, "value": each.value, "score": each.score} | row
+            columns
+            | {name: getattr(each, name) for name in ("scalar", "value", "score", "net_score")}
+            | row
             for each, row in zip(self.answers, _rows(self, self.answers), strict=True)
         ]
 

@@ -30,7 +30,7 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 def print_sweep(title: str, answers: Sequence[SweptAnswer], scored: bool) -> None:
-    """Prints a line for each answer: scalar or value, score as a number and a bar, and text."""
+    """Prints a line for each answer: scalar or value, scores, a bar of the net one, and text."""
     console = Console(highlight=False)
     if not console.is_terminal:
         # Whoever reads it from a file has no width that could be asked for.
@@ -39,23 +39,29 @@ def print_sweep(title: str, answers: Sequence[SweptAnswer], scored: bool) -> Non
     table.add_column(Text(title), justify="right")
     if scored:
         table.add_column("score", justify="right")
+        table.add_column("net", justify="right")
         table.add_column("")
     table.add_column("answer", ratio=1, overflow="fold")
-    reach = max((abs(each.score) for each in answers if each.score is not None), default=0.0)
+    nets = [each.net_score for each in answers if each.net_score is not None]
+    reach = max(map(abs, nets), default=0.0)
     for each in answers:
         cells = [f"{each.scalar:+g}" if each.scalar else f"{each.number:g}"]
         if scored:
-            cells += ["", ""] if each.score is None else [f"{each.score:+.2f}", _bar(each, reach)]
+            scores = (each.score, each.net_score)
+            cells += ["" if score is None else f"{score:+.2f}" for score in scores]
+            cells.append(_bar(each.net_score, reach))
         table.add_row(*cells, Text(output.printable(output.shown(each))))
     console.print(table)
     output.print_warnings(answers)
     output.print_limits((f"{each.number:+g}", each) for each in answers)
 
 
-def _bar(answer: SweptAnswer, reach: float) -> str:
-    """Draws a score from the middle to the left or right."""
+def _bar(net_score: float | None, reach: float) -> str:
+    """Draws a score from the middle to the left or right; `""` if there is none."""
+    if net_score is None:
+        return ""
     half = _BAR_WIDTH // 2
-    length = round(half * (answer.score or 0.0) / reach) if reach else 0
+    length = round(half * net_score / reach) if reach else 0
     left = "█" * -length if length < 0 else ""
     right = "█" * length if length > 0 else ""
     return f"{left:>{half}}│{right:<{half}}"
@@ -76,10 +82,13 @@ def write_plot(path: Path, axis: str, answers: Sequence[SweptAnswer]) -> None:
     # Without `pyplot`, which would look for a screen.
     from matplotlib.figure import Figure
 
-    scored = sorted((each.number, each.score) for each in answers if each.score is not None)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot([number for number, _ in scored], [score for _, score in scored], marker="o")
+    for name, title in (("score", "with what steering adds"), ("net_score", "net of it")):
+        scores = {each.number: getattr(each, name) for each in answers}
+        known = sorted((at, score) for at, score in scores.items() if score is not None)
+        axes.plot([at for at, _ in known], [score for _, score in known], marker="o", label=title)
+    axes.legend()
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.set(xlabel=axis, ylabel="mean projection of the answer")
     figure.savefig(path, dpi=150)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -25,6 +25,7 @@ from gateway.api.comparison_bodies import (
 from gateway.api.dependencies import Gateway, GatewayDependency
 from gateway.api.ensemble_requests import request_of, steering_inputs
 from gateway.api.generate import FAILURES
+from gateway.api.response_bodies import IN_PIECES
 from gateway.api.steering_fields import SteeringFields
 from gateway.api.vector_parts import PartsRoute
 from gateway.ensemble_request import EnsembleRequest
@@ -103,7 +104,8 @@ async def sweep(
 ) -> SweepResponse | Response:
     """Answers a prompt at each of several scalars of a trait, or values of an operation.
 
-    With `positions` = `response` all of them share one computation of the prompt.
+    With `positions` = `response`, and without `scores`, all of them share one computation of the
+    prompt.
     """
     trait, scored = body.swept_trait, body.swept_trait if body.scores else None
     name = "scalar" if body.operation is None else "value"
@@ -113,10 +115,13 @@ async def sweep(
         for number, (at, steering) in enumerate(zip(series, steerings, strict=True))
     ]
     monitored = [*(body.monitor or ()), *([trait] if body.scores else ())]
-    read = body.model_copy(update={"monitor": monitored})
+    # What is read before steering comes with the tokens only.
+    reads_tokens = body.scores or body.monitor_tokens
+    read = body.model_copy(update={"monitor": monitored, "monitor_tokens": reads_tokens})
+    hidden = frozenset() if body.monitor_tokens else IN_PIECES
     shared = request_of(read, gateway.settings)
     origin = await _origin(shared, [("", steerings[0])], gateway)
-    comparison = await _comparison(shared, origin, asked, request, gateway)
+    comparison = await _comparison(shared, origin, asked, request, gateway, hidden)
     if body.stream:
         return _stream(comparison, gateway)
     answers = await run_until_disconnect(request.receive, comparison.complete())
@@ -133,9 +138,18 @@ async def sweep(
 
 
 def _swept(scored: str | None, at: Mapping[str, float], **fields: Any) -> SweptAnswer:
-    means = (fields.get("readouts") or {}).get(scored, {}).values()
-    score = sum(means) / len(means) if means else None
-    return SweptAnswer(**{"scalar": None, **fields, **at, "score": score})
+    after = (fields.get("readouts") or {}).get(scored, {}).values()
+    before = [
+        mean["before"]
+        for token in fields.get("token_readouts") or ()
+        for mean in token["readouts"].get(scored, {}).values()
+    ]
+    scores = {"score": _mean(after), "net_score": _mean(before)}
+    return SweptAnswer(**{"scalar": None, **fields, **at, **scores})
+
+
+def _mean(numbers: Collection[float]) -> float | None:
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 async def _origin(
@@ -175,6 +189,7 @@ async def _comparison(
     asked: Sequence[_Asked[A]],
     request: Request,
     gateway: Gateway,
+    hidden: Set[str] = frozenset(),
 ) -> Comparison[A]:
     """Prepares all answers, or refuses them.
 
@@ -186,7 +201,7 @@ async def _comparison(
     logprobs = shared.parsed.logprobs is not None
     generations = await gateway.triton.generate_all(variants)
     branches = [
-        ComparedGeneration(each.index, each.place, generation, each.finish, logprobs)
+        ComparedGeneration(each.index, each.place, generation, each.finish, logprobs, hidden)
         for each, generation in zip(asked, generations, strict=True)
     ]
     return Comparison(branches, origin, request.state.log_fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -42,6 +42,7 @@ class ComparedGeneration(Generic[A]):
         index: Which one, to the client.
         place: What it is in the request, for an error that names it; `""` if nothing of its own.
         finish: Makes the answer of its fields.
+        hidden: What of it only `finish` is to see, and not the client.
     """
 
     index: int
@@ -49,6 +50,7 @@ class ComparedGeneration(Generic[A]):
     generation: Generation
     finish: Callable[..., A]
     logprobs: bool = False
+    hidden: Set[str] = frozenset()
     error: GatewayError | None = None
     _answer: RestAnswer = field(init=False)
 
@@ -72,7 +74,9 @@ class ComparedGeneration(Generic[A]):
 
     def piece_event(self, chunk: TritonChunk) -> bytes:
         """Returns the event for a piece of it."""
-        return format_event("chunk", {"index": self.index, **self._answer.piece(chunk)})
+        piece = self._answer.piece(chunk)
+        shown = {name: said for name, said in piece.items() if name not in self.hidden}
+        return format_event("chunk", {"index": self.index, **shown})
 
     def answer(self) -> A:
         """Returns the answer, failed or not."""
@@ -82,7 +86,8 @@ class ComparedGeneration(Generic[A]):
             fields = self._answer.failure(self.error)
         # Its steering is told otherwise, and what is told by being there always is.
         del fields["trait"], fields["scalar"]
-        return self.finish(**{"warnings": [], **fields, "index": self.index})
+        answer = self.finish(**{"warnings": [], **fields, "index": self.index})
+        return answer.model_copy(update=dict.fromkeys(self.hidden))
 
     def answer_event(self) -> bytes:
         """Returns the event that ends it."""

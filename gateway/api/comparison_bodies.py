@@ -286,7 +286,14 @@ class SweptAnswer(OneAnswer):
     score: float | None = Field(
         description=(
             "With `scores`, the mean of the trait's `readouts` over the blocks that its vector "
-            "selects; `null` if nothing could be read, as of an answer of one token."
+            "selects; `null` if nothing could be read, as of an answer of one token. What steering "
+            "adds there is part of it."
+        )
+    )
+    net_score: float | None = Field(
+        description=(
+            "With `scores`, the same before each block's output was steered: what the model makes "
+            "of the steering, without what the steering itself adds there."
         )
     )
 

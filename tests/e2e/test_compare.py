@@ -93,7 +93,9 @@ def test_a_stream_ends_with_the_answers_that_its_pieces_join_to(
         assert answers[answer["index"]] == without_reuse(answer) | {
             "reused_tokens": answers[answer["index"]]["reused_tokens"]
         }
-    assert events[-1] == ("done", {"success": True, "seed": 3, "failed": 0})
+    name, end = events[-1]
+    assert (name, end["success"], end["seed"], end["failed"]) == ("done", True, 3, 0)
+    assert end["vectors"]
 
 
 def test_answers_are_computed_together(api: httpx.Client, stack: Stack) -> None:
@@ -121,7 +123,7 @@ def test_answers_are_computed_together(api: httpx.Client, stack: Stack) -> None:
 
 def test_response_steering_shares_the_prompt_s_computation(api: httpx.Client) -> None:
     prompt = f"Explain how rivers shape valleys, please. {secrets.token_hex(4)}"
-    body = {**SWEEP, "prompt": prompt, "positions": "response"}
+    body = {**SWEEP, "prompt": prompt, "positions": "response", "scores": False}
     answers = api.post("/api/v1/sweep", json=body).json()["answers"]
     reused = sorted(answer["reused_tokens"] for answer in answers)
     assert reused[1:] == [answers[0]["prompt_tokens"] - 1] * (len(SCALARS) - 1)
