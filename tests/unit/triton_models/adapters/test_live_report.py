@@ -65,8 +65,8 @@ def test_each_turn_has_its_role_and_its_means() -> None:
 
 
 def test_pieces_that_are_joined_keep_every_token_once() -> None:
-    turns, tokens = {"turn_readouts": ["t"]}, [{"token_readouts": [n]} for n in range(3)]
-    reports = [turns, *tokens, {"condition": {"tokens": 2, "met": 1}}]
+    tokens: list[dict[str, Any]] = [{"token_readouts": [n]} for n in range(3)]
+    reports = [{"turn_readouts": ["t"]}, *tokens, {"condition": {"tokens": 2, "met": 1}}]
     joined = TritonChunk()
     for each in reports:
         joined = joined.followed_by(TritonChunk(report=each))
