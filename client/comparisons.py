@@ -118,7 +118,8 @@ class SweptAnswer(OneAnswer):
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> SweptAnswer:
         """Reads an answer, or the data of an `answer` event."""
-        own = {name: body.get(name) for name in ("scalar", "value", "score", "net_score")}
+        names = ("scalar", "value", "score", "net_score")
+        own: dict[str, Any] = {name: body.get(name) for name in names}
         return cls(**_common(body), **own)
 
 

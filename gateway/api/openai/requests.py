@@ -208,6 +208,17 @@ class CompletionFields(FormatFields, GenerationFields):
         return {**super().field_names, **self.format_names}
 
 
+_STEERED_EXAMPLES: list[JsonValue] = [
+    {
+        "model": "persona",
+        "messages": [{"role": "user", "content": "How do I boil an egg?"}],
+        "max_tokens": 60,
+        "steering": steering,
+    }
+    for steering in EXAMPLES_OF_EACH_KIND
+]
+
+
 class ChatRequest(CompletionFields):
     """A chat to be answered."""
 
@@ -227,15 +238,7 @@ class ChatRequest(CompletionFields):
                     "tools": [_EXAMPLE_TOOL],
                     "tool_choice": "required",
                 },
-                *(
-                    {
-                        "model": "persona",
-                        "messages": [{"role": "user", "content": "How do I boil an egg?"}],
-                        "max_tokens": 60,
-                        "steering": steering,
-                    }
-                    for steering in EXAMPLES_OF_EACH_KIND
-                ),
+                *_STEERED_EXAMPLES,
             ]
         }
     )

@@ -13,15 +13,14 @@ from launcher.engine_work import EngineWork, parse_description, parse_metrics
 from launcher.triton_calls import TritonCalls
 from triton_models.adapters.instance import metric_labels
 from triton_models.adapters.metrics import counter_samples, gauge_samples
+from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.statistics import EngineStatistics, StatisticsRecorder
 
 FIRST, SECOND = "steered_qwen_0_0", "steered_qwen_0_1"
 
 
 def statistics(running: int, waiting: int, steps: int = 0, ended: int = 0) -> EngineStatistics:
-    empty = StatisticsRecorder().snapshot(
-        running=running, waiting=waiting, kv_tokens_used=0, kv_tokens_retained=0, kv_tokens_total=8
-    )
+    empty = StatisticsRecorder().snapshot(running, waiting, KVRoom(8))
     return replace(empty, steps=steps, finished=ended, cancelled=ended, failed=ended)
 
 
