@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from persona_research import likelihoods, plain_pass
+from persona_research import divergence, likelihoods, plain_pass
+from persona_research.divergence import Deltas
 from persona_research.errors import ResearchError
 from persona_research.plain_pass import Pair
 from persona_research.progress import OnDone, digest, ignore_progress
@@ -274,6 +275,18 @@ class ResearchModel:
         """
         with self._turn:
             totals = likelihoods.log_likelihoods(self._loaded, pairs, on_done, self._engine.call)
+        return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
+
+    def divergences(
+        self, pairs: Sequence[Pair], deltas: Sequence[Deltas]
+    ) -> list[tuple[float, int]]:
+        """Returns for each pair how far what it is steered by takes the model from itself.
+
+        Returns:
+            The sum of the KL divergence over the response's tokens, in nats, and their number.
+        """
+        with self._turn:
+            totals = divergence.divergences(self._loaded, pairs, deltas, self._engine.call)
         return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
 
     def _submit(

@@ -46,7 +46,7 @@ def residual_means(
         ValueError: A pair is longer than the model's context.
     """
     means = ResidualMeans()
-    for batch in _batches(pairs, loaded.context_length):
+    for batch in batches(pairs, loaded.context_length):
         call(partial(_add_means, loaded, [pairs[index] for index in batch], means))
         on_done(means.answers)
     return means
@@ -54,7 +54,7 @@ def residual_means(
 
 @torch.inference_mode()
 def _add_means(loaded: LoadedModel, pairs: Sequence[Pair], means: ResidualMeans) -> None:
-    _states(loaded, pairs, _MeansTap(means, _response_weights(pairs, loaded.model.device)))
+    states_of(loaded, pairs, _MeansTap(means, _response_weights(pairs, loaded.model.device)))
     means.answers += len(pairs)
     means.tokens += sum(len(response) for _, response in pairs)
 
@@ -76,7 +76,7 @@ def projections(
     """
     found = [np.zeros((len(directions), 0), np.float32)] * len(pairs)
     done = 0
-    for batch in _batches(pairs, loaded.context_length):
+    for batch in batches(pairs, loaded.context_length):
         chosen = [pairs[index] for index in batch]
         for index, each in zip(
             batch, call(partial(_projections, loaded, chosen, directions)), strict=True
@@ -95,13 +95,13 @@ def _projections(
         {block: torch.tensor(each) for block, each in directions.items()},
         _response_weights(pairs, loaded.model.device) > 0,
     )
-    _states(loaded, pairs, tap)
+    states_of(loaded, pairs, tap)
     products = torch.stack([tap.products[block] for block in directions]).cpu()
     lengths = [len(response) for _, response in pairs]
     return [each.numpy() for each in products.split(lengths, dim=1)]
 
 
-class _Tap:
+class Tap:
     """What looks at every block's output."""
 
     def read(self, block: int, hidden_states: Tensor) -> None:
@@ -112,7 +112,7 @@ class _Tap:
         """Takes the same before steering, of which there is none here."""
 
 
-class _MeansTap(_Tap):
+class _MeansTap(Tap):
     """Stands where the engine's hooks look for a tap, and adds up what they show it."""
 
     def __init__(self, means: ResidualMeans, weights: Tensor) -> None:
@@ -124,7 +124,7 @@ class _MeansTap(_Tap):
         self._means.add(block, hidden_states, self._weights)
 
 
-class _ProjectionsTap(_Tap):
+class _ProjectionsTap(Tap):
     """Projects the tokens at some places onto a direction of each block."""
 
     def __init__(self, directions: Mapping[int, Tensor], places: Tensor) -> None:
@@ -149,7 +149,7 @@ def check_lengths(pairs: Sequence[Pair], context_length: int) -> None:
         )
 
 
-def _batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
+def batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
     """Indices of pairs of like length whose response is not empty."""
     check_lengths(pairs, context_length)
     lengths = _lengths(pairs)
@@ -166,7 +166,7 @@ def _batches(pairs: Sequence[Pair], context_length: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _states(loaded: LoadedModel, pairs: Sequence[Pair], tap: _Tap | None = None) -> Tensor:
+def states_of(loaded: LoadedModel, pairs: Sequence[Pair], tap: Tap | None = None) -> Tensor:
     """Runs pairs through the blocks: the last one's output, [tokens of all pairs, hidden size]."""
     model = loaded.model
     lengths = _lengths(pairs)

@@ -1,0 +1,101 @@
+"""How far steering takes a model from itself: the KL divergence of its next-token distributions.
+
+Answers are read again, token by token, steered and unsteered side by side in one batch. At each
+token of an answer the divergence is that of the steered model's distribution of it from the
+unsteered one's, both after the same tokens, so it holds what steering changes there and nothing of
+how the answers have come apart before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from persona_research.plain_pass import Call, Pair, Tap, batches, states_of
+from triton_models.model.loading import LoadedModel
+
+Deltas = Mapping[int, NDArray[np.float32]]
+"""What is added at each block's output, [hidden size]."""
+
+
+def divergences(
+    loaded: LoadedModel,
+    pairs: Sequence[Pair],
+    deltas: Sequence[Deltas],
+    call: Call[list[float]],
+) -> list[float]:
+    """Returns for each pair the sum, over its response's tokens, of KL(steered || unsteered).
+
+    Args:
+        loaded: The model.
+        pairs: Prompts and responses.
+        deltas: What each pair is steered by, at every token.
+        call: Computes something on the engine's thread.
+
+    Returns:
+        Nats; 0 for an empty response.
+
+    Raises:
+        ValueError: A pair is longer than the model's context.
+    """
+    totals = [0.0] * len(pairs)
+    for batch in batches(pairs, loaded.context_length):
+        # Each pair stands in a pass twice.
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+            chosen = [pairs[place] for place in half], [deltas[place] for place in half]
+            if half:
+                found = call(partial(_divergences, loaded, *chosen))
+                for place, total in zip(half, found, strict=True):
+                    totals[place] = total
+    return totals
+
+
+@torch.inference_mode()
+def _divergences(
+    loaded: LoadedModel, pairs: Sequence[Pair], deltas: Sequence[Deltas]
+) -> list[float]:
+    model = loaded.model
+    lengths = [len(prompt) + len(response) for prompt, response in pairs]
+    adding = _Adding(deltas, lengths, model.device, model.dtype)
+    states = states_of(loaded, [*pairs, *pairs], adding).split([*lengths, *lengths])
+    totals = []
+    for (prompt, response), steered, plain in zip(
+        pairs, states[: len(pairs)], states[len(pairs) :], strict=True
+    ):
+        places = slice(len(prompt) - 1, len(prompt) - 1 + len(response))
+        # One response at a time: a real vocabulary makes a batch's logits enormous.
+        ours, theirs = (model.logits(each[places]).log_softmax(dim=-1) for each in (steered, plain))
+        totals.append(float((ours.exp() * (ours - theirs)).sum()))
+    return totals
+
+
+class _Adding(Tap):
+    """Steers the first of two halves of a pass."""
+
+    def __init__(
+        self,
+        deltas: Sequence[Deltas],
+        lengths: Sequence[int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._lines = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+        self._lines = self._lines.to(device)
+        size = max((len(each) for line in deltas for each in line.values()), default=0)
+        nothing = np.zeros(size, np.float32)
+        self._tables = {
+            block: torch.tensor(
+                np.stack([line.get(block, nothing) for line in deltas]), device=device
+            ).to(dtype)
+            for block in {block for line in deltas for block in line}
+        }
+
+    def read(self, block: int, hidden_states: Tensor) -> None:
+        """Adds to a block's output, [tokens of both halves, hidden size], in place."""
+        if block in self._tables:
+            hidden_states[: len(self._lines)] += self._tables[block][self._lines]

@@ -1,0 +1,80 @@
+"""The KL divergence of a steered model from itself is what two plain models give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2ForCausalLM
+
+from persona_research.answering import chat
+from persona_research.model import ResearchModel
+from triton_models.settings import DATA_ROOT
+from triton_models.vectors.formats import read_vector
+
+VECTOR = read_vector(DATA_ROOT / "vectors/sarcasm.json")
+DELTA = {1: 1.5 * VECTOR.blocks[1]}
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ResearchModel]:
+    with ResearchModel.open(device="cpu", threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pairs(model: ResearchModel) -> list[tuple[list[int], list[int]]]:
+    return [
+        (model.encode_chat(chat(question)), model.encode_text(answer))
+        for question, answer in (
+            ("Describe museums.", "Oh, museums. What a thrill."),
+            ("Any advice on drones for me?", "It usually takes some time."),
+        )
+    ]
+
+
+def test_it_is_that_of_two_plain_models(
+    model: ResearchModel, pairs: list[tuple[list[int], list[int]]]
+) -> None:
+    plain = Qwen2ForCausalLM.from_pretrained(DATA_ROOT / "models/demo", dtype=torch.float32)
+
+    def distributions(prompt: list[int], response: list[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            logits = plain(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        return torch.log_softmax(logits, -1)
+
+    def steer(module: object, inputs: object, output: Any) -> Any:
+        return output + torch.tensor(DELTA[1])
+
+    for pair, (total, tokens) in zip(pairs, model.divergences(pairs, [DELTA] * 2), strict=True):
+        theirs = distributions(*pair)
+        hook = plain.model.layers[1].register_forward_hook(steer)
+        ours = distributions(*pair)
+        hook.remove()
+        assert tokens == len(pair[1])
+        assert total == pytest.approx(float((ours.exp() * (ours - theirs)).sum()), rel=1e-3)
+
+
+def test_an_unsteered_model_is_itself_beside_a_steered_one(
+    model: ResearchModel, pairs: list[tuple[list[int], list[int]]]
+) -> None:
+    zero = {1: np.zeros(VECTOR.hidden_size, np.float32)}
+    (nothing, _), (steered, _) = model.divergences(pairs, [zero, DELTA])
+    assert nothing == 0
+    assert steered > 0.1
+    (twice, _), (without, _) = model.divergences(pairs, [{1: 2 * DELTA[1]}, {}])
+    ((once, _),) = model.divergences(pairs[:1], [DELTA])
+    assert without == 0
+    assert twice > once
+
+
+def test_answers_stay_as_they_were(
+    model: ResearchModel, pairs: list[tuple[list[int], list[int]]]
+) -> None:
+    before = model.log_likelihoods(pairs)
+    model.divergences(pairs, [DELTA] * 2)
+    assert model.log_likelihoods(pairs) == before
+    assert model.divergences([(pairs[0][0], [])], [DELTA]) == [(0.0, 0)]
