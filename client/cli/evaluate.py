@@ -27,6 +27,13 @@ def evaluate(
     questions: Annotated[
         int, typer.Option(min=0, help="How many of the trait's questions to ask; 0: all.")
     ] = 0,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Questions to ask in place of the trait's own: a file of JSON lines with "
+            "question, or a folder with TRAIT.jsonl."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for report and unfinished work; none: runs/evaluation/MODEL."),
@@ -71,6 +78,7 @@ def evaluate(
             settings=EvaluationSettings(
                 strengths, tried, questions, EvaluationSampling(max_tokens, temperature, seed)
             ),
+            held_out=held_out,
             write=write,
             cross=len(vector) > 1 if cross is None else cross,
         )

@@ -20,6 +20,7 @@ from persona_research.evaluation.trait_evaluation import (
     TraitEvaluation,
     blocks_to_try,
 )
+from persona_research.held_out import with_held_out_questions
 from persona_research.judges.choice import JudgeChoice, definition_for, make_judge
 from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import read_vector, write_vector
@@ -39,6 +40,8 @@ class EvaluationRun:
         folder: Where vectors are looked for by the trait's name.
         output: The folder for the report, and for answers that a later run takes up; `None` is one
             of the model's name in `DEFAULT_RUNS`.
+        held_out: Questions to ask in place of the definitions' own: a file, or a folder with one
+            for each trait.
         write: Whether to put what was chosen into the vector files.
         cross: Whether to score every trait's answers for all the others, too.
     """
@@ -50,6 +53,7 @@ class EvaluationRun:
     model: ModelOptions = field(default_factory=ModelOptions)
     judge: JudgeChoice = field(default_factory=JudgeChoice)
     settings: EvaluationSettings = field(default_factory=EvaluationSettings)
+    held_out: Path | None = None
     write: bool = False
     cross: bool = False
 
@@ -88,6 +92,8 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
 def _subject(path: Path, run: EvaluationRun) -> Subject:
     vector = read_vector(path)
     definition = read_trait_definition(find_definition(run.prompts, vector.trait_name))
+    if run.held_out is not None:
+        definition = with_held_out_questions(definition, run.held_out)
     return Subject(vector, definition_for(run.judge, definition))
 
 
