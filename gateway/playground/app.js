@@ -27,9 +27,11 @@ function runComparison() {
   return attempt(comparing, async () => {
     const body = readComparison(sliders, form, byId("opposite").checked);
     byId("compare-csv").hidden = byId("seed-keep").hidden = true;
-    const seed = await comparisonView.show(comparing, byId("compare-curl"), body);
-    byId("compare-csv").hidden = seed === null;
-    byId("seed-keep").hidden = seed === null || String(seed) === byId("seed").value;
+    await comparisonView.show(comparing, byId("compare-curl"), body);
+    if (!comparisonView.origin) return;
+    const { seed } = comparisonView.origin;
+    byId("compare-csv").hidden = false;
+    byId("seed-keep").hidden = String(seed) === byId("seed").value;
     byId("seed-keep").value = seed;
   });
 }
@@ -39,7 +41,7 @@ function runSweep() {
     const body = readSweep(sliders, form);
     byId("sweep-csv").hidden = true;
     await sweep(sweeping, sweepView, byId("sweep-curl"), body, traits[byId("sweep-trait").value]);
-    byId("sweep-csv").hidden = sweepView.seed === null;
+    byId("sweep-csv").hidden = !sweepView.origin;
   });
 }
 

@@ -33,7 +33,7 @@ export class ComparisonView {
     this.cards = new Map();
   }
 
-  /** Runs a comparison and returns the answers' seed, or null. */
+  /** Runs a comparison. */
   async show(run, curl, body) {
     const cards = new Map();
     const labels = ["baseline", ...body.steerings.map(titleOf)];
@@ -60,10 +60,9 @@ export class ComparisonView {
       for (const card of cards.values()) card.breakOff(why ?? "");
       if (why === "broken off" && tokens() === 0) this.place.replaceChildren();
     };
-    this.seed = await run.go(PATH, body, curl, {
+    this.origin = await run.go(PATH, body, curl, {
       hear, ended, written: () => count(tokens(), "token"),
     });
-    return this.seed;
   }
 
   /** The answers as rows of a table. */
@@ -71,12 +70,12 @@ export class ComparisonView {
     return [...this.cards.values()].map(({ label, result }, index) => ({
       prompt: this.body.prompt,
       system_prompt: this.body.system_prompt,
-      seed: this.seed,
       answer: label,
       steering: index ? this.body.steerings[index - 1] : null,
       tokens: result?.tokens_generated,
       finish_reason: result?.finish_reason,
       response: result?.response,
+      ...this.origin,
     }));
   }
 }

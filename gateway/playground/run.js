@@ -33,7 +33,7 @@ export class Run {
    * Sends a request, shows it in `curl`, and gives `hear` each event's name and data.
    *
    * `written` says in the end what was written; `ended` is called in any case, with why it ended
-   * early or null. Returns the answers' seed, or null.
+   * early or null. Returns what the answers were made with, the seed among it, or null.
    */
   async go(path, body, curl, { hear, written, ended }) {
     if (this.running) return null;
@@ -41,14 +41,15 @@ export class Run {
     this.errors.clear();
     clearNotes();
     this.#show(true);
-    let seed = null;
+    let origin = null;
     try {
       const began = performance.now();
       showCurl(curl, path, body);
       for await (const { event, data } of streamEvents(path, body, this.controller.signal)) {
-        if (event === "done") seed = data.seed;
+        if (event === "done") origin = originOf(data);
         else hear(event, data);
       }
+      const { seed } = origin;
       showCurl(curl, path, { ...body, seed });
       const seconds = number((performance.now() - began) / 1000, 1);
       this.say(`${written()} in ${seconds} s, seed ${seed}`);
@@ -61,7 +62,7 @@ export class Run {
     } finally {
       this.#show(false);
     }
-    return seed;
+    return origin;
   }
 
   #tell(error) {
@@ -83,4 +84,8 @@ export class Run {
     hidden.hidden = true;
     if (focused) shown.focus();
   }
+}
+
+function originOf({ seed, model, weights_sha256, vectors }) {
+  return { seed, model, weights_sha256, vectors };
 }

@@ -144,9 +144,10 @@ export class SweepView {
     return this.values.map((value, index) => {
       const { score, tokens_generated, finish_reason, response } = this.answers[index] ?? {};
       const { prompt, system_prompt, steering, layers, positions, operation } = this.body;
-      const asked = { prompt, system_prompt, seed: this.seed, steering, layers, positions };
+      const asked = { prompt, system_prompt, steering, layers, positions };
       const varied = { varied: this.name, unit: operation?.unit, value };
-      return { ...asked, ...varied, score, tokens: tokens_generated, finish_reason, response };
+      const answer = { score, tokens: tokens_generated, finish_reason, response };
+      return { ...asked, ...varied, ...answer, ...this.origin };
     });
   }
 
@@ -188,7 +189,7 @@ export async function sweep(run, view, curl, body, trait) {
   curl.replaceChildren();
   const answers = count(view.values.length, "answer");
   run.say(`Writing ${answers} …`);
-  view.seed = await run.go(PATH, body, curl, {
+  view.origin = await run.go(PATH, body, curl, {
     hear: (event, data) => event === "answer" && view.add(data),
     written: () => answers,
     ended: (why) => view.breakOff(why ?? "missing"),

@@ -107,4 +107,8 @@ def test_answers_and_sweeps_leave_as_csv(playground: Playground, api: httpx.Clie
         ("scalar of sarcasm", "1"),
     ]
     assert [row["prompt"] for row in swept] == [PROMPT, PROMPT]
+    vector = api.get("/api/v1/traits/sarcasm").json()["sha256"]
+    for row in (*compared, *swept):
+        assert (row["seed"], row["model"]) == ("3", api.get("/status").json()["model"])
+        assert json.loads(row["vectors"]) == {"sarcasm": vector}
     assert all(float(row["score"]) for row in swept)
