@@ -32,6 +32,14 @@ def test_the_theme_is_the_system_s_until_another_is_chosen(playground: Playgroun
     assert min(background(page)) > 200
 
 
+def open_all(page: Page) -> None:
+    """Opens what can be opened, with a bound and a limit in it."""
+    for summary in page.locator("summary").all():
+        summary.click()
+    for button in ("Add a bound", "Add a limit"):
+        page.get_by_role("button", name=button).click()
+
+
 @pytest.mark.parametrize("width", [360, 700, 1280])
 def test_nothing_scrolls_sideways(playground: Playground, width: int) -> None:
     page = playground.page
@@ -39,8 +47,7 @@ def test_nothing_scrolls_sideways(playground: Playground, width: int) -> None:
     playground.ask("word" * 100, **{"Max tokens": "30"})
     playground.run()
     playground.run("Run sweep")
-    page.locator("#compare-curl summary").click()
-    page.locator("#sweep-curl summary").click()
+    open_all(page)
     page.get_by_role("button", name="API key").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -60,9 +67,13 @@ def test_accessibility_rules_hold_before_and_after_runs(
     playground.ask()
     playground.run()
     playground.run("Run sweep")
-    for summary in page.locator("summary").all():
-        summary.click()
+    open_all(page)
     page.get_by_role("button", name="API key").click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("Value must be a number.")
+    assert violations() == ""
+    for button in page.get_by_role("button", name="Remove").all()[::-1]:
+        button.click()
     page.route("**/api/v1/compare", refusing(401, {"Retry-After": "60"}))
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("alert")).to_be_visible()
