@@ -38,20 +38,23 @@ class Adapter:
     factors: Mapping[str, tuple[Tensor, Tensor]]
 
     def merge(self, name: str, weight: Tensor) -> Tensor:
-        """Returns a weight with what the adapter adds to it, if it does, in float32.
+        """Returns a weight with what the adapter adds to it, if it does.
+
+        In float64, so that it is rounded to the same bfloat16 on every machine: calibrations are
+        for a model of one hash.
 
         Raises:
             ValueError: The adapter was made for a weight of another shape.
         """
         if name not in self.factors:
             return weight
-        first, second = (factor.float() for factor in self.factors[name])
+        first, second = (factor.double() for factor in self.factors[name])
         if weight.shape != (second.shape[0], first.shape[1]):
             raise ValueError(
                 f"the adapter has {second.shape[0]} by {first.shape[1]} elements for {name}, "
                 f"whose shape is {list(weight.shape)}"
             )
-        return weight.float() + self.alpha / self.rank * (second @ first)
+        return weight.double() + self.alpha / self.rank * (second @ first)
 
 
 class AdaptedLinear(nn.Module):
