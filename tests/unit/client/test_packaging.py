@@ -112,7 +112,7 @@ async def test_the_command_is_installed(
 
 
 async def test_no_package_has_a_name_that_others_may_have(python: Path, tmp_path: Path) -> None:
-    for name in ("client", "demo", "research"):
+    for name in ("client", "demo", "embedded", "research"):
         status, _, err = await run(python, "-c", f"import {name}", folder=tmp_path)
         assert (status, err.splitlines()[-1:]) == (
             1,
