@@ -121,7 +121,7 @@ class Settings(Variables):
     vectors_dir: Path = shared.VECTORS_DIR
     max_vector_bytes: int = variable(64 * 2**20, "bytes of a vector file that is uploaded", ge=1024)
     max_request_vectors_bytes: int = variable(
-        8 * 2**20, "bytes of the vectors that a request brings along, as float32 numbers", ge=1024
+        4 * 2**20, "bytes of the vectors that a request brings along, as float32 numbers", ge=1024
     )
     vector_timeout: Seconds = variable(
         10.0, "seconds that the model server may take to notice a change of vectors"

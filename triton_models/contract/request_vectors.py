@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import reprlib
+import struct
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.json_input import parse_json
@@ -30,8 +30,11 @@ from triton_models.contract.values import string
 EXAMPLE = '{"mine": {"layers": {"15": "AACAPwAAgD8..."}}}'
 
 Dtype = Literal["float32", "float16"]
-DTYPES: dict[Dtype, str] = {"float32": "<f4", "float16": "<f2"}
-"""What the numbers can be, with numpy's names; both little-endian."""
+DTYPES: dict[Dtype, str] = {"float32": "f", "float16": "e"}
+"""What the numbers can be, with the letters of the module struct."""
+
+if TYPE_CHECKING:
+    Numbers = array[float]
 
 COUNTED_AS = "vector of a request"
 """What metrics call all of them together: clients choose their names."""
@@ -45,21 +48,21 @@ class RequestVector:
 
     Attributes:
         name: Not a trait's of the server, which the engine checks.
-        blocks: For each 0-based decoder block a float32 vector [hidden size] that is not zero.
+        blocks: For each 0-based decoder block float32 numbers [hidden size] that are not all zero.
         digest: The SHA-256 of the numbers and their blocks in hexadecimal, which tells vectors of
             the same name apart; the same for float16 and float32.
         operation: What it is meant for, as a vector file's metadata can say; `None` is to be added.
     """
 
     name: str
-    blocks: Mapping[int, NDArray[np.float32]]
+    blocks: Mapping[int, Numbers]
     digest: str
     operation: Operation | None = None
 
     @property
     def num_bytes(self) -> int:
         """How much memory the numbers take."""
-        return sum(values.nbytes for values in self.blocks.values())
+        return sum(len(numbers) * numbers.itemsize for numbers in self.blocks.values())
 
 
 def parse_request_vectors(values: Values) -> tuple[RequestVector, ...]:
@@ -81,8 +84,8 @@ def parse_request_vectors(values: Values) -> tuple[RequestVector, ...]:
     return tuple(_vector(name, fields) for name, fields in document.items())
 
 
-def encoded_vectors(vectors: Mapping[str, Mapping[int, NDArray[Any]]]) -> dict[str, Any]:
-    """Returns the object that `vectors` is the JSON of: by name, each block's numbers."""
+def encoded_vectors(vectors: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
+    """Returns the object that `vectors` is the JSON of: by name, each block's NumPy array."""
     return {
         name: {
             "layers": {
@@ -106,6 +109,14 @@ def _vector(name: str, fields: Any) -> RequestVector:
             raise InvalidArgumentError(
                 f"{place} has {reprlib.repr(field)}: use {', '.join(_FIELDS)}"
             )
+    blocks, given = _blocks(place, fields), fields.get("operation")
+    operation = (
+        parse_vector_operation(f"{place}.operation", name, given) if given is not None else None
+    )
+    return RequestVector(name, blocks, _digest(blocks), operation)
+
+
+def _blocks(place: str, fields: Mapping[str, Any]) -> dict[int, Numbers]:
     layers, dtype = fields.get("layers"), fields.get("dtype") or "float32"
     if not isinstance(layers, dict) or not layers:
         raise InvalidArgumentError(
@@ -129,11 +140,7 @@ def _vector(name: str, fields: Any) -> RequestVector:
             f"the layers of {place} have {', '.join(map(str, sorted(lengths)))} elements: give "
             "each as many as the model's hidden size"
         )
-    given = fields.get("operation")
-    operation = (
-        parse_vector_operation(f"{place}.operation", name, given) if given is not None else None
-    )
-    return RequestVector(name, dict(sorted(blocks.items())), _digest(blocks), operation)
+    return dict(sorted(blocks.items()))
 
 
 def _block(place: str, key: str) -> int:
@@ -144,8 +151,8 @@ def _block(place: str, key: str) -> int:
     return int(key)
 
 
-def _numbers(place: str, text: Any, dtype: Dtype) -> NDArray[np.float32]:
-    kind = np.dtype(DTYPES[dtype])
+def _numbers(place: str, text: Any, dtype: Dtype) -> Numbers:
+    size = struct.calcsize(DTYPES[dtype])
     wanted = f"give {dtype} numbers, little-endian, in base64"
     try:
         if not isinstance(text, str):
@@ -153,26 +160,28 @@ def _numbers(place: str, text: Any, dtype: Dtype) -> NDArray[np.float32]:
         content = base64.b64decode(text, validate=True)
     except (TypeError, ValueError):
         raise InvalidArgumentError(f"{place} is not base64: {wanted}") from None
-    if not content or len(content) % kind.itemsize:
+    if not content or len(content) % size:
         raise InvalidArgumentError(
-            f"{place} has {len(content)} bytes, and each number has {kind.itemsize}: {wanted}"
+            f"{place} has {len(content)} bytes, and each number has {size}: {wanted}"
         )
-    numbers: NDArray[np.float32] = np.frombuffer(content, kind).astype(np.float32)
-    if not np.isfinite(numbers).all():
-        index = int(np.argmin(np.isfinite(numbers)))
+    count = len(content) // size
+    numbers = array("f", struct.unpack(f"<{count}{DTYPES[dtype]}", content))
+    # The sum of float32 numbers cannot overflow a float, so that it is finite if they are.
+    if not math.isfinite(sum(numbers)):
+        index = next(index for index, number in enumerate(numbers) if not math.isfinite(number))
         raise InvalidArgumentError(
             f"{place} has a number that is not finite, at {index}: give finite ones"
         )
-    if not numbers.any():
+    if not any(numbers):
         raise InvalidArgumentError(
             f"{place} is zero, which has no direction: give other numbers, or leave the layer out"
         )
     return numbers
 
 
-def _digest(blocks: Mapping[int, NDArray[np.float32]]) -> str:
+def _digest(blocks: Mapping[int, Numbers]) -> str:
     digest = hashlib.sha256()
-    for block, numbers in sorted(blocks.items()):
+    for block, numbers in blocks.items():
         digest.update(f"{block} ".encode())
-        digest.update(numbers.astype("<f4").tobytes())
+        digest.update(struct.pack(f"<{len(numbers)}f", *numbers))
     return digest.hexdigest()
