@@ -13,6 +13,7 @@ from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.steering import Addition, Operation, SteeringParameters
 from triton_models.steering.resolve import resolve_steering
 from triton_models.steering.row_steering import RowSteering
+from triton_models.steering.scalar_units import in_raw_units
 from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.registry import VectorRegistry
 
@@ -97,6 +98,13 @@ def test_a_scalar_that_is_no_strength_is_refused_by_name(scalar: float) -> None:
 def test_it_is_for_all_tokens(positions: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=f"positions cannot be {positions}"):
         resolve(scalars={"removed": 1.0}, positions=positions)
+
+
+def test_its_strength_has_no_unit() -> None:
+    steering = SteeringParameters(traits=(Addition("removed", 1.0, unit="prompt"),))
+    registry = VectorRegistry(VECTORS, {}, (), model=MODEL)
+    with pytest.raises(InvalidArgumentError, match="ablate, whose strength has no unit"):
+        in_raw_units(steering, registry)
 
 
 def test_an_operation_of_the_request_s_own_takes_the_vector_for_its_direction() -> None:
