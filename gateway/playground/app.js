@@ -163,7 +163,8 @@ for (const type of ["input", "click"]) byId("request").addEventListener(type, sh
 byId("compare-csv").addEventListener("click", () => download("answers.csv", comparisonView.rows));
 byId("sweep-csv").addEventListener("click", () => download("sweep.csv", sweepView.table));
 byId("link-copy").addEventListener("click", async () => {
-  link.save();
+  // Before there are traits, the address has more than the form.
+  if (Object.keys(traits).length) link.save();
   const done = await copyText(location.href);
   byId("link-copied").textContent = done ? "Copied" : "It is in the address bar";
 });
