@@ -129,7 +129,7 @@ def read_adapter(folder: Path) -> Adapter:
     """Reads an adapter.
 
     Raises:
-        OSError, KeyError, ValueError: A file is missing or broken.
+        OSError, KeyError, ValueError, SafetensorError: A file is missing or broken.
     """
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     tensors = load_file(folder / ADAPTER_FILE)

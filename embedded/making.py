@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from persona_embedded.adapter import Adapter, read_adapter
 from persona_embedded.gguf_checkpoint import GGUFCheckpoint
-from persona_embedded.package import RECORD_FILE, check_gguf, record
+from persona_embedded.package import RECORD_FILE, EmbeddedModelError, check_gguf, record
 from triton_models.model.architecture import CONFIG_FILE, GENERATION_CONFIG_FILE, WEIGHTS_FILE
 
 _REPORTED_EVERY = 0.25
@@ -58,16 +59,22 @@ def make_model(
     """Makes the embedded model in a folder beside the wanted one, and puts it in its place.
 
     Raises:
-        EmbeddedModelError: The GGUF file is not the package's.
+        EmbeddedModelError: The GGUF file is not the package's, or the adapter is missing or broken.
+        OSError: The folder cannot be written.
     """
     check_gguf(gguf)
+    try:
+        added = read_adapter(adapter)
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise EmbeddedModelError(
+            f"the adapter in {adapter} cannot be read ({error}): restore it with "
+            f"'git checkout {adapter}'"
+        ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
         made = Path(beside) / "made"
         made.mkdir(mode=0o755)
-        write_model(
-            gguf, read_adapter(adapter), made, lambda done: say(f"{done:.0%} of the weights")
-        )
+        write_model(gguf, added, made, lambda done: say(f"{done:.0%} of the weights"))
         _write_json(made / RECORD_FILE, record(adapter))
         if folder.exists():
             folder.rename(Path(beside) / "replaced")

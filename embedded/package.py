@@ -83,8 +83,8 @@ def ensure_made(folder: Path, say: Callable[[str], None]) -> None:
     """Makes the model in a folder unless it is there.
 
     Raises:
-        EmbeddedModelError: The package is not installed, or damaged.
-        OSError: The folder cannot be written, or the adapter is missing.
+        EmbeddedModelError: The package or the adapter is missing or damaged.
+        OSError: The folder cannot be written.
     """
     if is_made(folder):
         return

@@ -64,3 +64,15 @@ def test_a_damaged_file_is_refused(gguf: Path, tmp_path: Path) -> None:
     with pytest.raises(EmbeddedModelError, match=r"SHA-256 .*, and not .*: install it again"):
         make_model(gguf, tmp_path, tmp_path / "small")
     assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_broken_adapter_is_refused(gguf: Path, tmp_path: Path, file: str) -> None:
+    adapter = save_adapter(tmp_path / "adapter", 0)
+    (adapter / file).write_text("version https://git-lfs")
+    with pytest.raises(EmbeddedModelError, match=r"cannot be read .*: restore it with 'git"):
+        make_model(gguf, adapter, tmp_path / "small")
+    (adapter / file).unlink()
+    with pytest.raises(EmbeddedModelError, match="No such file"):
+        make_model(gguf, adapter, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
