@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from tests.integration.asking import GREEDY, ask, standing
+from tests.integration.asking import GREEDY, Answer, ask, standing
 from tests.integration.steered_alone import PlainSteering, answered_alone
 from tests.integration.test_random_batches import Cancelling
 from tests.tiny_model import make_model, make_tokenizer, make_vectors
@@ -211,6 +211,17 @@ def test_a_cancelled_answer_says_what_was_read(engine: Engine) -> None:
     assert got
     assert got == tokens[: len(got)]
     check_tokens(readouts_of(chunks), seen, len(got) - 1)
+
+
+def test_an_answer_cancelled_before_its_prompt_is_computed_says_nothing_of_turns(
+    engine: Engine,
+) -> None:
+    answer = Answer()
+    with standing(engine):
+        engine.cancel(engine.submit(request("none"), PROMPT, answer.chunks.put))
+    (chunk,) = answer.all()
+    assert chunk.finish_reason is FinishReason.CANCELLED
+    assert chunk.turn_readouts == ()
 
 
 def test_a_turn_outside_of_the_prompt_is_refused(engine: Engine) -> None:

@@ -373,7 +373,7 @@ class Sequence:
             del self._held_logprobs[: len(release.token_ids)]
         if self.readout is not None and self.readout.reads_before:
             chunk.token_readouts = self.readout.take_tokens(len(release.token_ids))
-            if self._turns_are_due and not error:
+            if self._turns_are_due and not error and reason is not FinishReason.CANCELLED:
                 chunk.turn_readouts = self.readout.turn_means()
                 self._turns_are_due = False
         if reason is not None:
