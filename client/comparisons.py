@@ -94,6 +94,9 @@ class ComparedAnswer(OneAnswer):
         return cls(**_common(body), label=body["label"], traits=traits)
 
 
+_SWEPT = ("scalar", "value", "score", "net_score")
+
+
 @dataclass(frozen=True)
 class SweptAnswer(OneAnswer):
     """An answer of a sweep; its index is the place of its scalar or value.
@@ -118,8 +121,7 @@ class SweptAnswer(OneAnswer):
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> SweptAnswer:
         """Reads an answer, or the data of an `answer` event."""
-        names = ("scalar", "value", "score", "net_score")
-        own: dict[str, Any] = {name: body.get(name) for name in names}
+        own: dict[str, Any] = {name: body.get(name) for name in _SWEPT}
         return cls(**_common(body), **own)
 
 
@@ -201,9 +203,7 @@ class Sweep(SeveralAnswers):
             **columns: What to put before it in every row, such as the prompt.
         """
         return [
-            columns
-            | {name: getattr(each, name) for name in ("scalar", "value", "score", "net_score")}
-            | row
+            columns | {name: getattr(each, name) for name in _SWEPT} | row
             for each, row in zip(self.answers, _rows(self, self.answers), strict=True)
         ]
 
