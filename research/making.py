@@ -19,6 +19,7 @@ from persona_research.evaluation.trait_evaluation import (
     TraitEvaluation,
     evaluate_trait,
 )
+from persona_research.evaluation.unit_scale import STEPS
 from persona_research.extraction import ExtractionSettings
 from persona_research.judges import Judge
 from persona_research.model import ResearchModel
@@ -28,11 +29,14 @@ from persona_research.workload import Workload
 from triton_models.vectors.editing import with_selected
 from triton_models.vectors.persona_vector import PersonaVector
 
-COMPARED_QUESTIONS = 8
+COMPARED_QUESTIONS = 6
 COMPARED_DOSES = (0.15, 0.3)
 """What the blocks are compared with: of the doses the two between hardly felt and destructive."""
 
 COMPARED_BLOCKS = 5
+
+MEASURED_QUESTIONS = 10
+"""What the range is measured with, where nobody says: a judge takes longer than the answers do."""
 
 _CONDITIONS = 3
 """What an evaluation asks without steering: nothing, for the trait, and for its opposite."""
@@ -64,7 +68,7 @@ def make_settings(
     temperature: float = 0.0,
     seed: int = 0,
     neutral_questions: int = len(NEUTRAL_QUESTIONS),
-    questions: int = 0,
+    questions: int = MEASURED_QUESTIONS,
 ) -> MakeSettings:
     """Settings whose answers are all alike; `questions` measure the range, 0 is all of them."""
     sampling = EvaluationSampling(max_new_tokens, temperature, seed)
@@ -150,7 +154,9 @@ def workload(model: ResearchModel, definition: TraitDefinition, settings: MakeSe
         asked = lengths(("",), own[: evaluation.questions or None])
         doses = len(evaluation.scalars) or 2 * len(evaluation.doses)
         tokens = evaluation.sampling.max_new_tokens
-        total += Workload.of_answers(asked, _CONDITIONS + curves * doses, tokens, 1)
+        searched = 2 * STEPS  # for the scalars that do as much as asking for either pole
+        conditions = _CONDITIONS + curves * doses + searched
+        total += Workload.of_answers(asked, conditions, tokens, 1)
     return total
 
 

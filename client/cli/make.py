@@ -32,7 +32,7 @@ def make(
     ] = None,
     questions: Annotated[
         int, typer.Option(min=0, help="How many questions the range is measured with; 0: all.")
-    ] = 0,
+    ] = 10,
     judge: options.JudgeKind = "contrast",
     judge_model: options.JudgeModel = "",
     judge_url: options.JudgeUrl = "",

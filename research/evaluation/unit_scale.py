@@ -21,7 +21,7 @@ MOST = 0.8
 _NEAR = 0.05
 """Shares that differ by less are as good."""
 
-_STEPS = 2
+STEPS = 2
 """How many scalars to measure besides the grid's, for each pole."""
 
 
@@ -66,7 +66,7 @@ def _find(
             (dose for dose in outwards if sign * dose.scalar >= 0),
         )
     ]
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         scalar = crossing(points)
         if scalar is None or scalar in dict(points):
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,9 @@ def test_all_is_made_whether_it_is_stopped_or_not(
     run: MakingRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = made(run)
-    assert said[0].startswith("2 traits to make: at most ")
-    assert " at the speed measured here (float32)" in said[0]
+    first = said[0]
+    assert first.startswith("2 traits to make: at most ")
+    assert " at the speed measured here (float32)" in first
     assert run.output is not None
     vectors = {trait: read_vector(run.output / f"{trait}.json") for trait in TRAITS}
     for vector in vectors.values():
@@ -86,6 +88,9 @@ def test_all_is_made_whether_it_is_stopped_or_not(
     # Once in the first trait's extraction, once in the second one's measuring.
     other = dataclasses.replace(run, output=tmp_path / "again", runs=tmp_path / "runs again")
     total, kept = num_answers(run), []
+    announced = re.search(r"at most ([\d,]+) answers", first)
+    assert announced is not None
+    assert total <= int(announced[1].replace(",", ""))
     for after in (10, total * 3 // 4):
         with monkeypatch.context() as patch:
             stop_after(patch, after)
