@@ -15,7 +15,7 @@ from gateway.settings import Settings
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    """The gateway before a model server that knows one trait and never answers."""
+    """The gateway before a model server that knows some traits and never answers."""
     app = create_app(Settings(triton_url="127.0.0.1:9", health_watch=False))
     transport = httpx.ASGITransport(app)
     async with (
@@ -24,7 +24,8 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     ):
 
         async def describe() -> dict[str, Any]:
-            named: dict[str, Any] = {"sarcasm": {}, "flattery": {}}
+            names = ("sarcasm", "flattery", "helpfulness", "maliciousness")
+            named: dict[str, Any] = {name: {} for name in names}
             return {"model": "m", "model_info": {}, "traits": named}
 
         app.state.gateway.description._fetch = describe
@@ -67,7 +68,11 @@ async def test_a_comparison_that_is_wrong_is_refused_by_its_place(
         ({"scalars": []}, 422, "scalars"),
         ({"scalars": [0] * (MAX_ANSWERS + 1)}, 422, "scalars"),
         ({"scalars": [0, "x"]}, 422, "scalars.1"),
-        ({"trait": "rude"}, 400, "unknown trait 'rude': the traits are flattery, sarcasm"),
+        (
+            {"trait": "rude"},
+            400,
+            "unknown trait 'rude': the traits are flattery, helpfulness, maliciousness, sarcasm",
+        ),
         ({}, 503, "reached"),
     ],
 )
