@@ -27,7 +27,7 @@ from persona_research.evaluation.trait_evaluation import measure
 from persona_research.judges import RuleJudge
 from persona_research.judges.judge import NEUTRAL
 from persona_research.model import ResearchModel
-from persona_research.progress import AnswerStore, ignore_progress
+from persona_research.progress import AnswerStore
 from triton_models.vectors.persona_vector import PersonaVector
 
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -103,7 +103,7 @@ def answer_held_out(
     asked_for = {-1: definition.negative_prompts[0], 0: "", 1: definition.positive_prompts[0]}
     questions = [prompt.text for prompt in prompts]
     answers = answer_questions(model, vector, questions, list(conditions.values()), SAMPLING, store)
-    measured = measure(model, RuleJudge(), definition, questions, answers, store, ignore_progress)
+    measured = measure(model, RuleJudge(), vector, definition, questions, answers, store)
     found = {}
     for scalar, condition in conditions.items():
         system_prompt = asked_for[(scalar > 0) - (scalar < 0)]

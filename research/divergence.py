@@ -2,8 +2,8 @@
 
 Answers are read again, token by token, steered and unsteered side by side in one batch. At each
 token of an answer the divergence is that of the steered model's distribution of it from the
-unsteered one's, both after the same tokens, so it holds what steering changes there and nothing of
-how the answers have come apart before.
+unsteered one's, both after the same tokens of it, so it holds what steering changes there and
+nothing of how the answers have come apart before. What a system prompt changes is measured alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persona_research.plain_pass import Call, Pair, Tap, batches, states_of
+from persona_research.plain_pass import Call, Pair, Tap, batches, check_lengths, states_of
 from triton_models.model.loading import LoadedModel
 
 Deltas = Mapping[int, NDArray[np.float32]]
@@ -27,14 +27,16 @@ def divergences(
     loaded: LoadedModel,
     pairs: Sequence[Pair],
     deltas: Sequence[Deltas],
+    plain_prompts: Sequence[list[int]],
     call: Call[list[float]],
 ) -> list[float]:
     """Returns for each pair the sum, over its response's tokens, of KL(steered || unsteered).
 
     Args:
         loaded: The model.
-        pairs: Prompts and responses.
+        pairs: Prompts and responses, to be read steered.
         deltas: What each pair is steered by, at every token.
+        plain_prompts: What each response follows where it is read unsteered.
         call: Computes something on the engine's thread.
 
     Returns:
@@ -43,13 +45,19 @@ def divergences(
     Raises:
         ValueError: A pair is longer than the model's context.
     """
+    plain_pairs = [
+        (prompt, response) for prompt, (_, response) in zip(plain_prompts, pairs, strict=True)
+    ]
+    check_lengths(plain_pairs, loaded.context_length)
     totals = [0.0] * len(pairs)
     for batch in batches(pairs, loaded.context_length):
         # Each pair stands in a pass twice.
         for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-            chosen = [pairs[place] for place in half], [deltas[place] for place in half]
             if half:
-                found = call(partial(_divergences, loaded, *chosen))
+                steered = [pairs[place] for place in half]
+                plain = [plain_pairs[place] for place in half]
+                added = [deltas[place] for place in half]
+                found = call(partial(_divergences, loaded, steered, plain, added))
                 for place, total in zip(half, found, strict=True):
                     totals[place] = total
     return totals
@@ -57,19 +65,21 @@ def divergences(
 
 @torch.inference_mode()
 def _divergences(
-    loaded: LoadedModel, pairs: Sequence[Pair], deltas: Sequence[Deltas]
+    loaded: LoadedModel, steered: Sequence[Pair], plain: Sequence[Pair], deltas: Sequence[Deltas]
 ) -> list[float]:
     model = loaded.model
+    pairs = [*steered, *plain]
     lengths = [len(prompt) + len(response) for prompt, response in pairs]
-    adding = _Adding(deltas, lengths, model.device, model.dtype)
-    states = states_of(loaded, [*pairs, *pairs], adding).split([*lengths, *lengths])
+    adding = _Adding(deltas, lengths[: len(steered)], model.device, model.dtype)
+    states = states_of(loaded, pairs, adding).split(lengths)
+    responses = [
+        each[len(prompt) - 1 : len(prompt) - 1 + len(response)]
+        for each, (prompt, response) in zip(states, pairs, strict=True)
+    ]
     totals = []
-    for (prompt, response), steered, plain in zip(
-        pairs, states[: len(pairs)], states[len(pairs) :], strict=True
-    ):
-        places = slice(len(prompt) - 1, len(prompt) - 1 + len(response))
+    for both in zip(responses[: len(steered)], responses[len(steered) :], strict=True):
         # One response at a time: a real vocabulary makes a batch's logits enormous.
-        ours, theirs = (model.logits(each[places]).log_softmax(dim=-1) for each in (steered, plain))
+        ours, theirs = (model.logits(each).log_softmax(dim=-1) for each in both)
         totals.append(float((ours.exp() * (ours - theirs)).sum()))
     return totals
 

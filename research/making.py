@@ -44,6 +44,9 @@ _CONDITIONS = 3
 _PASSES = 2
 """Over the answers of an extraction: for the means, and for the calibration's projections."""
 
+_EVALUATION_PASSES = 3
+"""Over those of an evaluation: for their surprise, and steered and unsteered side by side."""
+
 
 class MakingError(ResearchError):
     """Not every vector could be made; the message says which, and why."""
@@ -156,7 +159,7 @@ def workload(model: ResearchModel, definition: TraitDefinition, settings: MakeSe
         tokens = evaluation.sampling.max_new_tokens
         searched = 2 * STEPS  # for the scalars that do as much as asking for either pole
         conditions = _CONDITIONS + curves * doses + searched
-        total += Workload.of_answers(asked, conditions, tokens, 1)
+        total += Workload.of_answers(asked, conditions, tokens, _EVALUATION_PASSES)
     return total
 
 

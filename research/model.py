@@ -278,16 +278,21 @@ class ResearchModel:
         return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
 
     def divergences(
-        self, pairs: Sequence[Pair], deltas: Sequence[Deltas]
-    ) -> list[tuple[float, int]]:
+        self,
+        pairs: Sequence[Pair],
+        deltas: Sequence[Deltas],
+        plain_prompts: Sequence[list[int]],
+    ) -> list[float]:
         """Returns for each pair how far what it is steered by takes the model from itself.
 
         Returns:
-            The sum of the KL divergence over the response's tokens, in nats, and their number.
+            The sum of the KL divergence over the response's tokens, in nats; the responses are
+            read after `plain_prompts` where they are read unsteered.
         """
         with self._turn:
-            totals = divergence.divergences(self._loaded, pairs, deltas, self._engine.call)
-        return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
+            return divergence.divergences(
+                self._loaded, pairs, deltas, plain_prompts, self._engine.call
+            )
 
     def _submit(
         self,

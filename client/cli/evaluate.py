@@ -34,6 +34,14 @@ def evaluate(
             "question, or a folder with TRAIT.jsonl."
         ),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="The most KL divergence from the unsteered model in the range, nats per token; "
+            "none: with the contrast judge twice that of asking, else no limit.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for report and unfinished work; none: runs/evaluation/MODEL."),
@@ -65,6 +73,7 @@ def evaluate(
     with options.one_line_errors():
         from persona_research.commands.evaluation import EvaluationRun, run_evaluation
         from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
+        from persona_research.evaluation.choice import ChoiceRule
         from persona_research.evaluation.conditions import EvaluationSampling
         from persona_research.evaluation.trait_evaluation import EvaluationSettings
         from persona_research.judges.choice import JudgeChoice
@@ -76,7 +85,11 @@ def evaluate(
             model=ModelOptions(model, device, dtype, threads, batch_rows),
             judge=JudgeChoice(judge, judge_model, judge_url, judge_concurrency),
             settings=EvaluationSettings(
-                strengths, tried, questions, EvaluationSampling(max_tokens, temperature, seed)
+                strengths,
+                tried,
+                questions,
+                EvaluationSampling(max_tokens, temperature, seed),
+                ChoiceRule(budget=budget),
             ),
             held_out=held_out,
             write=write,

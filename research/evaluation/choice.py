@@ -1,13 +1,14 @@
 """The rule that chooses the blocks to steer and the range of scalars to recommend.
 
-In short: of the blocks that turn the trait about as far as the best one, take the one whose answers
-stay the most like the model's own; recommend the scalars from 0 outwards for as long as the text
-holds and the score goes on moving.
+In short: of the blocks that turn the trait about as far as the best one, take the one that turns it
+the furthest for what it changes of the model; recommend the scalars from 0 outwards for as long as
+the text holds and the score goes on moving.
 
 The range, for one curve, in each direction from 0:
 
-1. Walk outwards over the grid while the answers stay *coherent* (below) and the score does not fall
-   back by more than `fall` points from the best so far. Past the first dose that fails, nothing is
+1. Walk outwards over the grid while the answers stay *coherent* (below), the KL divergence from the
+   unsteered model is within `budget`, in nats per token, and the score does not fall back by more
+   than `fall` points from the best so far. Past the first dose that fails, nothing is
    recommended, even if a later one happens to pass.
 2. Of the doses walked, the end is the one nearest to 0 whose score is within `plateau` points of
    the best: what lies beyond it costs coherence and gains nothing.
@@ -24,12 +25,15 @@ A dose is coherent when, compared with the unsteered answers,
 - its mean length is within a factor of `length`;
 - at most `unended` more of its answers run into the token limit.
 
+A budget that is not given is twice what asking for a pole in the system prompt costs, the dearer of
+the two, where the judge's scale has no ends: its score may go on rising while the text frays. What
+a system prompt changes leaves the text whole; steering that turns the trait as far costs about as
+much, and twice leaves room for vectors that are not as good. With other judges there is none.
+
 The blocks: a curve's *gain* is the score at the range's upper end less that at its lower end; its
-*loss* is the mean over the ends other than 0 of ln(perplexity / unsteered perplexity), in nats per
-token. Curves whose gain is at least `near_best` of the largest compete. Of those whose loss is
-within `same_loss` of the least, which no set of prompts could tell apart, the one wins whose range
-needs the smaller push: the mean over the ends of |scalar| * norm / residual norm. Gain comes before
-loss because a ratio of the two would prefer a block that hardly does anything at hardly any cost.
+*divergence* is the mean over the ends other than 0, in nats per token. Curves whose gain is at
+least `near_best` of the largest compete, and the one with the most gain per nat wins. Gain comes
+first because the ratio alone would prefer a block that hardly does anything at hardly any cost.
 Scalars themselves are not compared: norms differ among blocks, and so does what a scalar adds.
 A curve competes only if its score rises with the scalar (Spearman's correlation over the grid is
 above 0) and the intervals of the scores at its range's ends are apart.
@@ -41,7 +45,6 @@ has no such ends, these are the scores of the answers that system prompts ask fo
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -50,12 +53,18 @@ from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.estimates import spearman
 from persona_research.judges.judge import JudgeError, Scale
 
+ASKINGS = 2.0
+"""How many times what asking costs the budget is, unless it is given."""
+
 GRID_ENDS = "the grid ends"
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRule:
-    """The numbers of the rule, as the module describes them; `unit` is that of scores."""
+    """The numbers of the rule, as the module describes them; `unit` is that of scores.
+
+    `budget` is in nats per token; `None` is none, unless `in_units` makes it what asking costs.
+    """
 
     perplexity: float = 2.0
     repetition: float = 0.1
@@ -65,7 +74,7 @@ class ChoiceRule:
     plateau: float = 2.0
     least_gain: float = 10.0
     near_best: float = 0.9
-    same_loss: float = 0.05
+    budget: float | None = None
     unit: str = "points"
 
 
@@ -93,18 +102,21 @@ class Candidate:
 
     Attributes:
         gain: What the score moves by from the range's lower end to its upper.
-        loss: What that costs in coherence, in nats per token.
-        push: What the range's ends add, as a share of the residual's norm; the mean of both.
+        divergence: What that changes of the model: the mean at the ends, in nats per token.
     """
 
     blocks: tuple[int, ...]
     range: Range
     gain: float
-    loss: float
-    push: float
+    divergence: float
     spearman: float
     is_apart: bool = True
     """Whether the score rises, and its intervals at the range's ends do not overlap."""
+
+    @property
+    def gain_per_nat(self) -> float:
+        """The gain for each nat per token; 0 where nothing is changed."""
+        return self.gain / self.divergence if self.divergence else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,7 @@ class Choice:
 
 
 def in_units(rule: ChoiceRule, scale: Scale, asked: Asked) -> ChoiceRule:
-    """Returns the rule with its points turned into a judge's unit.
+    """Returns the rule with its points turned into a judge's unit, and its budget into nats.
 
     Raises:
         JudgeError: The answers that system prompts ask for do not differ, so that there is no
@@ -135,12 +147,14 @@ def in_units(rule: ChoiceRule, scale: Scale, asked: Asked) -> ChoiceRule:
             "not follow these prompts, or the judge cannot tell: use other prompts or another judge"
         )
     point = span / 100
+    asking = max(asked.trait.divergence.value, asked.opposite.divergence.value)
     return dataclasses.replace(
         rule,
         fall=rule.fall * point,
         plateau=rule.plateau * point,
         least_gain=rule.least_gain * point,
         unit=scale.unit,
+        budget=ASKINGS * asking if rule.budget is None else rule.budget,
     )
 
 
@@ -187,6 +201,9 @@ def _end(
         if faults:
             reason = f"{' and '.join(faults)} at {dose.scalar:+g}"
             break
+        if rule.budget is not None and not dose.divergence.value <= rule.budget:
+            reason = f"divergence above {rule.budget:.2g} nats per token at {dose.scalar:+g}"
+            break
         if not gain >= max(gain for _, gain in walked) - rule.fall:
             reason = f"the score turns back at {dose.scalar:+g}"
             break
@@ -202,14 +219,12 @@ def as_candidate(curve: DoseCurve, asked: Asked, rule: ChoiceRule) -> Candidate:
     """A curve's range, and what the rule compares."""
     found = recommend_range(curve, asked, rule)
     ends = [curve.at(scalar) for scalar in (found.low, found.high) if scalar]
-    base = curve.unsteered.perplexity.value
     rank = spearman(curve.scalars, [dose.score.value for dose in curve.doses])
     return Candidate(
         blocks=curve.blocks,
         range=found,
         gain=curve.at(found.high).score.value - curve.at(found.low).score.value,
-        loss=fmean(math.log(dose.perplexity.value / base) for dose in ends) if ends else 0.0,
-        push=fmean(abs(dose.scalar) for dose in ends) * curve.residual_share if ends else 0.0,
+        divergence=fmean(dose.divergence.value for dose in ends) if ends else 0.0,
         spearman=rank,
         is_apart=rank > 0 and curve.at(found.high).score.low > curve.at(found.low).score.high,
     )
@@ -221,7 +236,5 @@ def choose(curves: Sequence[DoseCurve], asked: Asked, rule: ChoiceRule) -> Choic
     turning = [each for each in candidates if each.is_apart and each.gain >= rule.least_gain]
     best = max((each.gain for each in turning), default=0.0)
     strong = [each for each in turning if each.gain >= rule.near_best * best]
-    least = min((each.loss for each in strong), default=0.0)
-    mildest = [each for each in strong if each.loss <= least + rule.same_loss]
-    chosen = min(mildest, key=lambda each: (each.push, each.blocks), default=None)
+    chosen = max(strong, key=lambda each: each.gain_per_nat, default=None)
     return Choice(chosen, candidates)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from persona_research.answering import chat, derived_seed, stored_answers
+from persona_research.divergence import Deltas
 from persona_research.model import Answer, AnswerRequest, ResearchModel
 from persona_research.progress import AnswerStore, OnDone, ignore_progress
 from triton_models.vectors.persona_vector import PersonaVector
@@ -69,16 +72,51 @@ def unsteered_losses(
 
     The end of an answer that ended by itself counts as a token of it.
     """
-    end = model.tokenizer.eos_token_id
     pairs = {}
     keys = []
     for prompt, answer in zip(prompts, answers, strict=True):
-        response = [*answer.response_ids, end] if answer.ended else answer.response_ids
+        response = _tokens(model, answer)
         keys.append((tuple(prompt), tuple(response)))
         pairs[keys[-1]] = (prompt, response)
     found = model.log_likelihoods(list(pairs.values()))
     losses = {key: (-total, tokens) for key, (total, tokens) in zip(pairs, found, strict=True)}
     return [losses[key] for key in keys]
+
+
+def divergences(
+    model: ResearchModel,
+    vector: PersonaVector,
+    prompts: Sequence[list[int]],
+    answers: Answers,
+) -> list[float]:
+    """How far each answer's condition takes the model from itself, in nats over the answer.
+
+    Args:
+        model: The model.
+        vector: What the conditions steer by.
+        prompts: The questions alone, in their order.
+        answers: The answers; the end of one that ended by itself counts as a token of it.
+
+    Returns:
+        The KL divergences of all conditions, in their order.
+    """
+    deltas = [_added(vector, condition) for condition, group in answers.items() for _ in group]
+    pairs = [
+        (answer.prompt_ids, _tokens(model, answer))
+        for group in answers.values()
+        for answer in group
+    ]
+    return model.divergences(pairs, deltas, [*prompts] * len(answers))
+
+
+def _added(vector: PersonaVector, condition: Condition) -> Deltas:
+    scalar = np.float32(condition.scalar)
+    return {block: scalar * vector.blocks[block] for block in condition.blocks}
+
+
+def _tokens(model: ResearchModel, answer: Answer) -> list[int]:
+    """An answer's tokens with its end, if it ended by itself."""
+    return [*answer.response_ids, *([model.tokenizer.eos_token_id] if answer.ended else [])]
 
 
 def _request(

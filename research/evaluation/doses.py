@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from persona_research.evaluation.estimates import Estimate, mean, perplexity
+from persona_research.evaluation.estimates import Estimate, mean, per_token, perplexity
 from triton_models.vectors.persona_vector import PersonaVector
 
 
@@ -17,9 +17,11 @@ class MeasuredAnswer:
     Attributes:
         score: The judge's trait score, on its scale; None when the judge gave none.
         loss: Negative log likelihood of the answer for the unsteered model, in nats.
-        loss_tokens: How many tokens that is the sum of.
+        loss_tokens: How many tokens that is the sum of, and the divergence.
         repetition: The share of the text that repeats it, 0 to 1.
         ended: Whether it ended by itself, rather than at the token limit.
+        divergence: KL divergence of the model as it answered from the one that is asked the
+            question alone, unsteered, summed over the answer, in nats.
     """
 
     question: str
@@ -30,6 +32,7 @@ class MeasuredAnswer:
     repetition: float
     tokens: int
     ended: bool
+    divergence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Dose:
         unscored: How many answers the judge gave no score; the score leaves them out.
         score: Mean trait score, on the judge's scale.
         perplexity: Perplexity per token for the unsteered model.
+        divergence: KL divergence from the unsteered model, in nats per token.
         ended: Share of answers that ended by themselves.
     """
 
@@ -48,6 +52,7 @@ class Dose:
     unscored: int
     score: Estimate
     perplexity: Estimate
+    divergence: Estimate
     repetition: Estimate
     tokens: Estimate
     ended: float
@@ -91,6 +96,7 @@ def summarise(scalar: float, answers: Sequence[MeasuredAnswer], seed: int = 0) -
         unscored=len(answers) - len(scores),
         score=mean(scores, seed),
         perplexity=perplexity([(answer.loss, answer.loss_tokens) for answer in answers], seed),
+        divergence=per_token([(answer.divergence, answer.loss_tokens) for answer in answers], seed),
         repetition=mean([answer.repetition for answer in answers], seed),
         tokens=mean([float(answer.tokens) for answer in answers], seed),
         ended=fmean(answer.ended for answer in answers),

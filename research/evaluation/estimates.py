@@ -54,11 +54,17 @@ def mean(values: Sequence[float], seed: int = 0) -> Estimate:
     return estimate([[value] for value in values], lambda means: means[..., 0], seed)
 
 
+def per_token(sums: Sequence[tuple[float, int]], seed: int = 0) -> Estimate:
+    """Estimates a mean per token of all answers, of their sums and numbers of tokens."""
+    counted = [(total, tokens) for total, tokens in sums if tokens]
+    # The means' ratio is that of the sums: long answers weigh more, as they hold more tokens.
+    return estimate(counted, lambda means: means[..., 0] / means[..., 1], seed)
+
+
 def perplexity(losses: Sequence[tuple[float, int]], seed: int = 0) -> Estimate:
     """Estimates the perplexity per token of all answers, of their losses and numbers of tokens."""
-    counted = [(loss, tokens) for loss, tokens in losses if tokens]
-    # The means' ratio is that of the sums: long answers weigh more, as they hold more tokens.
-    return estimate(counted, lambda means: np.exp(means[..., 0] / means[..., 1]), seed)
+    loss = per_token(losses, seed)
+    return Estimate(*(float(np.exp(each)) for each in (loss.value, loss.low, loss.high)))
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from triton_models.vectors.persona_vector import PersonaVector
 from triton_models.vectors.unit_scale import UNIT_SCALE, unit_scale_document
 
 _DIGITS = 4
-_ESTIMATED = ("perplexity", "repetition", "tokens")
+_ESTIMATED = ("perplexity", "divergence", "repetition", "tokens")
 
 
 def with_choice(
@@ -73,7 +73,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
     return {
         "layers": list(candidate.blocks),
         "range": [candidate.range.low, candidate.range.high],
-        **{name: _rounded(getattr(candidate, name)) for name in ("gain", "loss", "push")},
+        **{name: _rounded(getattr(candidate, name)) for name in ("gain", "divergence")},
     }
 
 

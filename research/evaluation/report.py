@@ -76,7 +76,9 @@ _NOTES = """\
 the range add, as a share of the norm of the residual stream there; the number to compare vectors
 and models by, since scalars depend on a vector's norm. *perplexity*: of the answers, for the
 unsteered model asked the same question; a style that nobody asked for is surprising even when it is
-written perfectly. *Spearman*: rank correlation of scalar and score over the whole grid."""
+written perfectly. *divergence*: how far what answered is from the unsteered model asked the same
+question, in nats of KL divergence per token. *Spearman*: rank correlation of scalar and score over
+the whole grid."""
 
 
 def _movement_notes(scale: Scale) -> str:
@@ -154,6 +156,7 @@ def unit_scale_text(scale: UnitScale) -> str:
     """Which scalars do as much as asking, in a sentence."""
     words = [
         f"{scalar_text(sign * found.scalar)} does {found.share:.0%} of what asking for {pole} does"
+        f"{_at(found.divergence)}"
         if found is not None
         else f"no scalar does what asking for {pole} does"
         for pole, sign, found in (
@@ -164,11 +167,16 @@ def unit_scale_text(scale: UnitScale) -> str:
     return f"{words[0]}; {words[1]}."
 
 
+def _at(divergence: float | None) -> str:
+    return "" if divergence is None else f", at {divergence:.2f} nats per token"
+
+
 def _dose_table(curve: DoseCurve, trait: TraitEvaluation) -> str:
     columns: dict[str, Callable[[Dose], str]] = {
         "share of residual": lambda dose: f"{abs(dose.scalar) * curve.residual_share:.2f}",
         trait.scale.name: lambda dose: interval_text(dose.score, trait.scale.form),
         "perplexity": lambda dose: interval_text(dose.perplexity, ".2f"),
+        "divergence": lambda dose: interval_text(dose.divergence, ".2f"),
         "repetition": lambda dose: f"{dose.repetition.value:.2f}",
         "tokens": lambda dose: f"{dose.tokens.value:.0f}",
         "ended": lambda dose: f"{dose.ended:.2f}",
@@ -192,15 +200,15 @@ def _candidate_table(trait: TraitEvaluation) -> str:
             blocks_text(each.blocks) + (" (chosen)" if each == trait.choice.chosen else ""),
             _range(scalar_text(each.range.low), scalar_text(each.range.high)),
             f"{each.gain:{trait.scale.form}}",
-            f"{each.loss:.2f}",
-            f"{each.push:.2f}",
+            f"{each.divergence:.2f}",
+            f"{each.gain_per_nat:{trait.scale.form}}",
             f"{each.spearman:.2f}",
             each.range.why_low,
             each.range.why_high,
         ]
         for each in trait.choice.candidates
     ]
-    header = ["blocks", "range", "gain", "loss", "push", "Spearman"]
+    header = ["blocks", "range", "gain", "divergence", "gain per nat", "Spearman"]
     return markdown_table([*header, "why not lower", "why not higher"], rows)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # these import torch, which a table does not need
 Row = Mapping[str, object]
 
 _DIGITS = 6
-_COMPARED = ("gain", "loss", "push", "spearman")
+_COMPARED = ("gain", "divergence", "gain_per_nat", "spearman")
 
 
 def dose_rows(evaluation: Evaluation) -> list[Row]:
@@ -134,6 +134,7 @@ def _measures(dose: Dose, scale: Scale) -> dict[str, object]:
         "unscored": dose.unscored,
         **estimate_columns(scale.name, dose.score),
         **estimate_columns("perplexity", dose.perplexity),
+        **estimate_columns("divergence", dose.divergence),
         **estimate_columns("repetition", dose.repetition),
         **estimate_columns("tokens", dose.tokens),
         "ended": round(dose.ended, _DIGITS),

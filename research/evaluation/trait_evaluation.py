@@ -17,6 +17,7 @@ from persona_research.evaluation.conditions import (
     Condition,
     EvaluationSampling,
     answer_questions,
+    divergences,
     unsteered_losses,
 )
 from persona_research.evaluation.doses import (
@@ -140,7 +141,7 @@ def evaluate_trait(
     new = [condition for condition in steered.values() if condition is not UNSTEERED]
     answers |= answer(new, "steered answers")
     with progress_bar(f"{trait}: scores", len(questions) * len(answers)) as on_done:
-        measured = measure(model, judge, definition, questions, answers, store, on_done)
+        measured = measure(model, judge, vector, definition, questions, answers, store, on_done)
 
     seed = settings.sampling.seed
     curves = tuple(
@@ -166,7 +167,7 @@ def evaluate_trait(
     def dose(scalar: float) -> Dose:
         condition = Condition(curve.blocks, scalar)
         answers = answer([condition], f"answers at {scalar:+g}")
-        measured.update(measure(model, judge, definition, questions, answers, store))
+        measured.update(measure(model, judge, vector, definition, questions, answers, store))
         return summarise(scalar, measured[condition], seed)
 
     return dataclasses.replace(found, unit_scale=find_unit_scale(curve, asked, rule, dose))
@@ -175,6 +176,7 @@ def evaluate_trait(
 def measure(
     model: ResearchModel,
     judge: Judge,
+    vector: PersonaVector,
     definition: TraitDefinition,
     questions: Sequence[str],
     answers: Answers,
@@ -183,15 +185,16 @@ def measure(
 ) -> dict[Condition, list[MeasuredAnswer]]:
     """Measures answers.
 
-    Their surprise is taken for the model as it is, asked the question alone, whatever they were
-    generated under.
+    Their surprise and their divergence are taken from the model as it is, asked the question
+    alone, whatever they were generated under.
     """
     flat = [answer for group in answers.values() for answer in group]
     asked = [question for _ in answers for question in questions]
-    prompts = [model.encode_chat(chat(question)) for question in questions] * len(answers)
+    prompts = [model.encode_chat(chat(question)) for question in questions]
     texts = [answer.text for answer in flat]
     scores = stored_scores(judge, definition, asked, texts, store, on_done)
-    losses = unsteered_losses(model, prompts, flat)
+    losses = unsteered_losses(model, prompts * len(answers), flat)
+    departures = divergences(model, vector, prompts, answers)
     measured = iter(
         [
             MeasuredAnswer(
@@ -203,9 +206,10 @@ def measure(
                 repetition=repetition(answer.text),
                 tokens=len(answer.response_ids),
                 ended=answer.ended,
+                divergence=divergence,
             )
-            for question, answer, score, (loss, loss_tokens) in zip(
-                asked, flat, scores, losses, strict=True
+            for question, answer, score, (loss, loss_tokens), divergence in zip(
+                asked, flat, scores, losses, departures, strict=True
             )
         ]
     )

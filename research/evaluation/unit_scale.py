@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise, takewhile
 
+import numpy as np
+
 from persona_research.evaluation.choice import Asked, ChoiceRule, incoherences
 from persona_research.evaluation.doses import Dose, DoseCurve
 from triton_models.vectors.unit_scale import PoleScale, UnitScale
@@ -55,29 +57,34 @@ def _find(
     if not target > 0:
         return None
 
-    def point(dose: Dose) -> tuple[float, float]:
-        return abs(dose.scalar), sign * (dose.score.value - base) / target
-
     outwards = sorted(curve.doses, key=lambda dose: sign * dose.scalar)
-    points = [
-        point(dose)
-        for dose in takewhile(
+    doses = list(
+        takewhile(
             lambda dose: not incoherences(dose, curve.unsteered, asked, rule),
             (dose for dose in outwards if sign * dose.scalar >= 0),
         )
-    ]
+    )
+
+    def points() -> list[tuple[float, float]]:
+        return [(abs(dose.scalar), sign * (dose.score.value - base) / target) for dose in doses]
+
+    def scale(scalar: float, share: float = 1.0) -> PoleScale:
+        measured = sorted((abs(dose.scalar), dose.divergence.value) for dose in doses)
+        divergence = np.interp(scalar, *np.transpose(measured))
+        return PoleScale(scalar, share, round(float(divergence), 3))
+
     for _ in range(STEPS):
-        scalar = crossing(points)
-        if scalar is None or scalar in dict(points):
+        scalar = crossing(points())
+        if scalar is None or scalar in dict(points()):
             break
-        points.append(point(measure(sign * scalar)))
-    if scalar := crossing(points):
-        return PoleScale(scalar)
-    best = max((share for _, share in points), default=0.0)
+        doses.append(measure(sign * scalar))
+    if scalar := crossing(points()):
+        return scale(scalar)
+    best = max((share for _, share in points()), default=0.0)
     if best < MOST:
         return None
-    scalar, share = min(each for each in points if each[1] >= best - _NEAR)
-    return PoleScale(scalar, round(share, 3))
+    scalar, share = min(each for each in points() if each[1] >= best - _NEAR)
+    return scale(scalar, round(share, 3))
 
 
 def crossing(points: Sequence[tuple[float, float]]) -> float | None:

@@ -16,6 +16,8 @@ from triton_models.settings import DATA_ROOT
 from triton_models.vectors.formats import read_vector
 
 VECTOR = read_vector(DATA_ROOT / "vectors/sarcasm.json")
+QUESTIONS = ("Describe museums.", "Any advice on drones for me?")
+ANSWERS = ("Oh, museums. What a thrill.", "It usually takes some time.")
 DELTA = {1: 1.5 * VECTOR.blocks[1]}
 
 
@@ -29,11 +31,15 @@ def model() -> Iterator[ResearchModel]:
 def pairs(model: ResearchModel) -> list[tuple[list[int], list[int]]]:
     return [
         (model.encode_chat(chat(question)), model.encode_text(answer))
-        for question, answer in (
-            ("Describe museums.", "Oh, museums. What a thrill."),
-            ("Any advice on drones for me?", "It usually takes some time."),
-        )
+        for question, answer in zip(QUESTIONS, ANSWERS, strict=True)
     ]
+
+
+def next_tokens(plain: Qwen2ForCausalLM, prompt: list[int], response: list[int]) -> torch.Tensor:
+    """The log-probabilities at each of a response's tokens, [tokens, vocabulary]."""
+    with torch.inference_mode():
+        logits = plain(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits, -1)
 
 
 def test_it_is_that_of_two_plain_models(
@@ -41,32 +47,45 @@ def test_it_is_that_of_two_plain_models(
 ) -> None:
     plain = Qwen2ForCausalLM.from_pretrained(DATA_ROOT / "models/demo", dtype=torch.float32)
 
-    def distributions(prompt: list[int], response: list[int]) -> torch.Tensor:
-        with torch.inference_mode():
-            logits = plain(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
-        return torch.log_softmax(logits, -1)
-
     def steer(module: object, inputs: object, output: Any) -> Any:
         return output + torch.tensor(DELTA[1])
 
-    for pair, (total, tokens) in zip(pairs, model.divergences(pairs, [DELTA] * 2), strict=True):
-        theirs = distributions(*pair)
+    found = model.divergences(pairs, [DELTA] * 2, [prompt for prompt, _ in pairs])
+    for pair, total in zip(pairs, found, strict=True):
+        theirs = next_tokens(plain, *pair)
         hook = plain.model.layers[1].register_forward_hook(steer)
-        ours = distributions(*pair)
+        ours = next_tokens(plain, *pair)
         hook.remove()
-        assert tokens == len(pair[1])
         assert total == pytest.approx(float((ours.exp() * (ours - theirs)).sum()), rel=1e-3)
+
+
+def test_what_a_system_prompt_changes_is_that_of_two_prompts(
+    model: ResearchModel, pairs: list[tuple[list[int], list[int]]]
+) -> None:
+    plain = Qwen2ForCausalLM.from_pretrained(DATA_ROOT / "models/demo", dtype=torch.float32)
+    prompts = [prompt for prompt, _ in pairs]
+    asked = [
+        (model.encode_chat(chat(question, "Be sarcastic.")), response)
+        for question, (_, response) in zip(QUESTIONS, pairs, strict=True)
+    ]
+    found = model.divergences(asked, [{}, {}], prompts)
+    for (own, response), other, total in zip(asked, prompts, found, strict=True):
+        ours, theirs = (next_tokens(plain, prompt, response) for prompt in (own, other))
+        expected = float((ours.exp() * (ours - theirs)).sum())
+        assert expected > 0.1
+        assert total == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_unsteered_model_is_itself_beside_a_steered_one(
     model: ResearchModel, pairs: list[tuple[list[int], list[int]]]
 ) -> None:
     zero = {1: np.zeros(VECTOR.hidden_size, np.float32)}
-    (nothing, _), (steered, _) = model.divergences(pairs, [zero, DELTA])
+    prompts = [prompt for prompt, _ in pairs]
+    nothing, steered = model.divergences(pairs, [zero, DELTA], prompts)
     assert nothing == 0
     assert steered > 0.1
-    (twice, _), (without, _) = model.divergences(pairs, [{1: 2 * DELTA[1]}, {}])
-    ((once, _),) = model.divergences(pairs[:1], [DELTA])
+    twice, without = model.divergences(pairs, [{1: 2 * DELTA[1]}, {}], prompts)
+    (once,) = model.divergences(pairs[:1], [DELTA], prompts[:1])
     assert without == 0
     assert twice > once
 
@@ -75,6 +94,6 @@ def test_answers_stay_as_they_were(
     model: ResearchModel, pairs: list[tuple[list[int], list[int]]]
 ) -> None:
     before = model.log_likelihoods(pairs)
-    model.divergences(pairs, [DELTA] * 2)
+    model.divergences(pairs, [DELTA] * 2, [prompt for prompt, _ in pairs])
     assert model.log_likelihoods(pairs) == before
-    assert model.divergences([(pairs[0][0], [])], [DELTA]) == [(0.0, 0)]
+    assert model.divergences([(pairs[0][0], [])], [DELTA], [pairs[0][0]]) == [0.0]

@@ -40,7 +40,8 @@ def test_the_file_says_what_does_as_much_as_asking(tmp_path: Path) -> None:
     found = read_vector(vector)
     # The vector was made to be used at scalars of 1 to 2, and asking is about the most it does.
     assert 1 < raw_scalar(found, (1,), 1.0, calibration_of(found).model) < 4
-    assert "of what asking for the trait does" in said[-1]
+    assert "of what asking for the trait does, at " in said[-1]
+    assert found.metadata["unit_scale"]["layers"]["1"]["positive"]["divergence"] > 0.1
 
 
 def test_a_definition_that_cannot_be_split_is_calibrated_without_doses(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ def test_surprise_and_dose_are_measured(evaluation: Evaluation) -> None:
         assert 1 < values[2] < 1.5
         assert trait.asked.trait is not None
         assert trait.asked.trait.score.value > 90
+        *steered, unsteered = sorted((dose.divergence.value for dose in curve.doses), reverse=True)
+        assert unsteered == curve.unsteered.divergence.value == pytest.approx(0, abs=1e-6)
+        assert min(*steered, trait.asked.trait.divergence.value) > 0.1
         assert curve.residual_share == pytest.approx(
             trait.vector.norms[1] / trait.residual_norms[1]
         )

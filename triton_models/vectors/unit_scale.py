@@ -3,7 +3,8 @@
 In a vector's metadata it is
 
     {"unit_scale": {"model", "weights_sha256", "judge", "num_questions",
-                    "layers": {"12": {"positive": {"scalar": 1.8, "share": 1.0},
+                    "layers": {"12": {"positive": {"scalar": 1.8, "share": 1.0,
+                                                   "divergence": 0.41},
                                       "negative": null}, "11+12": {...}}}}
 
 with the blocks that were steered together, and for each pole the scalar, above 0, at which steering
@@ -36,10 +37,12 @@ class PoleScale:
     Attributes:
         scalar: Above 0 for both poles; a request's scalar has the sign.
         share: How much of what asking does it does, at most 1.
+        divergence: Of the model steered by it from itself, in nats per token; `None` if unknown.
     """
 
     scalar: float
     share: float = 1.0
+    divergence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

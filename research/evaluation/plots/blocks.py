@@ -21,11 +21,11 @@ def plot_blocks(trait: TraitEvaluation, path: Path) -> list[Path]:
     with style():
         width = max(4.5, 2.0 + 0.3 * len(candidates))
         figure = Figure(figsize=(width, 6.0), layout="constrained")
-        gain, loss, span = figure.subplots(3, 1, sharex=True)
+        gain, divergence, span = figure.subplots(3, 1, sharex=True)
         gain.bar(places, [each.gain for each in candidates], color=colours)
         gain.set_ylabel(f"gain\n({trait.scale.unit})")
-        loss.bar(places, [each.loss for each in candidates], color=colours)
-        loss.set_ylabel("loss\n(nats per token)")
+        divergence.bar(places, [each.divergence for each in candidates], color=colours)
+        divergence.set_ylabel("divergence\n(nats per token)")
         heights = [each.high - each.low for each in ranges]
         span.bar(places, heights, bottom=[each.low for each in ranges], color=colours, width=0.4)
         span.axhline(0, color="black", linewidth=0.8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -11,7 +10,6 @@ from persona_research.evaluation.choice import (
     GRID_ENDS,
     Asked,
     ChoiceRule,
-    as_candidate,
     choose,
     incoherences,
     recommend_range,
@@ -34,6 +32,7 @@ def dose(
     repetition: float = 0.0,
     tokens: float = 100,
     ended: float = 1.0,
+    divergence: float = 0.5,
 ) -> Dose:
     return Dose(
         scalar=scalar,
@@ -41,6 +40,7 @@ def dose(
         unscored=0,
         score=exactly(score),
         perplexity=exactly(perplexity),
+        divergence=exactly(divergence),
         repetition=exactly(repetition),
         tokens=exactly(tokens),
         ended=ended,
@@ -115,44 +115,6 @@ def test_a_direction_in_which_nothing_moves_is_left_out() -> None:
 def test_a_score_that_is_not_a_number_ends_the_range() -> None:
     unscored = curve(dose(0, 50), dose(1, 70), dose(2, math.nan))
     assert recommend_range(unscored, NOT_ASKED, RULE).high == 1
-
-
-def test_gain_comes_before_loss() -> None:
-    weak = curve(dose(-1, 40), dose(0, 50), dose(1, 60), blocks=(0,))
-    strong = curve(dose(-1, 5, 2.0), dose(0, 50), dose(1, 95, 2.0), blocks=(1,))
-    choice = choose([weak, strong], NOT_ASKED, RULE)
-    assert choice.chosen is not None
-    assert choice.chosen.blocks == (1,)
-    assert [each.blocks for each in choice.candidates] == [(0,), (1,)]
-    assert choice.chosen.gain == 90
-    assert choice.chosen.loss == pytest.approx(math.log(2.0 / 1.2))
-
-
-def test_among_equally_strong_blocks_the_least_loss_wins() -> None:
-    costly = curve(dose(-1, 2, 2.2), dose(0, 50), dose(1, 98, 2.2), blocks=(0,), share=0.01)
-    cheap = curve(dose(-1, 5, 1.5), dose(0, 50), dose(1, 95, 1.5), blocks=(1,), share=0.5)
-    choice = choose([costly, cheap], NOT_ASKED, RULE)
-    assert choice.chosen is not None
-    assert choice.chosen.blocks == (1,)
-
-
-def test_among_losses_that_cannot_be_told_apart_the_smaller_push_wins() -> None:
-    harder = curve(dose(-3, 5, 1.50), dose(0, 50), dose(3, 95, 1.50), blocks=(0,))
-    softer = curve(dose(-2, 5, 1.52), dose(0, 50), dose(2, 95, 1.52), blocks=(1,))
-    choice = choose([harder, softer], NOT_ASKED, RULE)
-    assert choice.chosen is not None
-    assert choice.chosen.blocks == (1,)
-    assert choice.chosen.push == pytest.approx(0.2)
-
-
-def test_the_scale_of_a_vector_does_not_matter() -> None:
-    scaled = curve(
-        *(dataclasses.replace(each, scalar=100 * each.scalar) for each in RISING.doses),
-        share=RISING.residual_share / 100,
-    )
-    before, after = (as_candidate(each, NOT_ASKED, RULE) for each in (RISING, scaled))
-    assert (after.gain, after.loss) == (before.gain, before.loss)
-    assert after.push == pytest.approx(before.push)
 
 
 def test_no_block_is_chosen_when_none_turns_the_trait() -> None:

@@ -36,7 +36,7 @@ def test_what_comes_near_stands_for_it_with_its_share() -> None:
     doses, measure = measured(lambda scalar: max(-0.9, min(scalar / 2.2, 0.4)))
     found = find_unit_scale(curve(*doses), Asked(dose(0, 1.0), dose(0, -1.0)), RULE, measure)
     # At -4 it does no more than at -2, or hardly.
-    assert found == UnitScale(None, PoleScale(2, 0.9))
+    assert found == UnitScale(None, PoleScale(2, 0.9, 0.5))
 
 
 def test_text_that_frays_is_not_as_good_as_asked_for() -> None:
@@ -45,7 +45,7 @@ def test_text_that_frays_is_not_as_good_as_asked_for() -> None:
     kept = [each for each in doses if each.scalar <= 1]
     asked = Asked(dose(0, 3.0), dose(0, -3.0))
     found = find_unit_scale(curve(*kept, *frayed), asked, RULE, measure)
-    assert found == UnitScale(None, PoleScale(3))
+    assert found == UnitScale(None, PoleScale(3, divergence=0.5))
 
 
 def test_prompts_that_move_nothing_or_the_other_way_are_no_measure() -> None:
