@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.cross_trait import Movement
@@ -28,7 +29,7 @@ def markdown_report(evaluation: Evaluation, images: Images) -> str:
         f"{_SCALES[evaluation.scale]} {_NOTES}",
     ]
     for trait in evaluation.traits:
-        parts += _trait_part(trait, images)
+        parts += _trait_part(trait, images, evaluation.settings.sampling.seed)
     if evaluation.movements:
         parts += ["## What else each trait moves", _movement_notes(evaluation.scale)]
         parts += _image(images, "movements", "Change of every trait's score")
@@ -61,6 +62,9 @@ def movement_table(movements: Sequence[Movement], scale: Scale) -> str:
     ]
     return markdown_table(["steered", *judged], rows)
 
+
+_EXAMPLES = 3
+"""How many questions' answers to show."""
 
 _SCALES = {
     POINTS: "*score*: 0 is the trait's opposite, 50 neither, 100 the trait.",
@@ -125,7 +129,7 @@ def _summary(trait: TraitEvaluation) -> list[str]:
     ]
 
 
-def _trait_part(trait: TraitEvaluation, images: Images) -> list[str]:
+def _trait_part(trait: TraitEvaluation, images: Images, seed: int) -> list[str]:
     name = trait.vector.trait_name
     parts = [f"## {name}", _verdict(trait)]
     parts += _image(images, f"doses_{name}", f"{name}: score and coherence over the scalar")
@@ -134,7 +138,8 @@ def _trait_part(trait: TraitEvaluation, images: Images) -> list[str]:
     if len(trait.curves) > 1:
         parts += _image(images, f"blocks_{name}", f"{name}: the blocks side by side")
         parts.append(_candidate_table(trait))
-    parts += ["The first question's answers:", _examples(trait, curve)]
+    parts += [f"Answers as they are, to questions drawn with seed {seed}:"]
+    parts.append(_examples(trait, curve, seed))
     return parts
 
 
@@ -212,13 +217,15 @@ def _candidate_table(trait: TraitEvaluation) -> str:
     return markdown_table([*header, "why not lower", "why not higher"], rows)
 
 
-def _examples(trait: TraitEvaluation, curve: DoseCurve) -> str:
+def _examples(trait: TraitEvaluation, curve: DoseCurve, seed: int) -> str:
+    """A few questions' answers at every scalar, whatever they are like."""
+    unsteered = trait.answers[UNSTEERED]
+    places = Random(seed).sample(range(len(unsteered)), min(_EXAMPLES, len(unsteered)))
     rows = []
     for scalar in curve.scalars:
-        condition = Condition(curve.blocks, scalar) if scalar else UNSTEERED
-        rows.append([scalar_text(scalar), trait.answers[condition][0].text])
-    question = trait.answers[UNSTEERED][0].question
-    return markdown_table(["scalar", question], rows)
+        group = trait.answers[Condition(curve.blocks, scalar) if scalar else UNSTEERED]
+        rows.append([scalar_text(scalar), *(group[place].text for place in places)])
+    return markdown_table(["scalar", *(unsteered[place].question for place in places)], rows)
 
 
 def _image(images: Images, name: str, caption: str) -> list[str]:
