@@ -80,7 +80,8 @@ def _divergences(
     for both in zip(responses[: len(steered)], responses[len(steered) :], strict=True):
         # One response at a time: a real vocabulary makes a batch's logits enormous.
         ours, theirs = (model.logits(each).log_softmax(dim=-1) for each in both)
-        totals.append(float((ours.exp() * (ours - theirs)).sum()))
+        # Rounding may leave nothing a little below 0.
+        totals.append(max(float((ours.exp() * (ours - theirs)).sum()), 0.0))
     return totals
 
 
