@@ -159,6 +159,9 @@ def test_the_command_writes_what_it_chose_only_when_told_to(tmp_path: Path, fold
     assert result.exit_code == 0, result.output
     assert "sarcasm: block 1, -2 to +2, score 0 / 50 / 100" in result.stdout
     assert path.read_bytes() == before
+    result = CliRunner().invoke(app, [*arguments, "--budget", "0.01"])
+    assert "sarcasm: no block turns it within the rule's limits" in result.stdout
+    assert "divergence above 0.01 nats per token at +1" in (tmp_path / "blocks.csv").read_text()
     result = CliRunner().invoke(app, [*arguments, "--write"])
     assert result.exit_code == 0, result.output
     written = read_vector(path)

@@ -23,6 +23,7 @@ def invoke(*arguments: str) -> Any:
         (("sarcasm", "--scalars", "1,inf"), "--scalars is '1,inf'"),
         (("sarcasm", "--blocks", "most"), "--blocks is 'most'"),
         (("sarcasm", "--questions", "-1"), "--questions"),
+        (("sarcasm", "--budget", "-0.1"), "--budget"),
         ((), "vector"),
     ],
 )
