@@ -20,8 +20,9 @@ LABEL = "sarcasm +2"
 def table(card: Locator) -> list[list[str]]:
     """The table of an answer's tokens."""
     card.get_by_text("Projection of each token").click()
-    rows = card.locator(".readouts tbody tr").all()
-    return [row.locator("td").all_text_contents() for row in rows]
+    rows = card.locator(".readouts tbody tr")
+    expect(rows.first).to_be_visible()  # they are made once it has opened
+    return [row.locator("td").all_text_contents() for row in rows.all()]
 
 
 def num_points(card: Locator) -> int:

@@ -197,20 +197,27 @@ def test_an_answer_that_failed_says_why_in_its_place(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith("sarcasm +2\nas far as\n[it broke]\n")
 
 
-def swept(scalar: float, score: float | None, text: str = "x", **more: Any) -> SweptAnswer:
-    return SweptAnswer(**one_answer(text, **more), scalar=scalar, score=score)
+def swept(
+    scalar: float, score: float | None, text: str = "x", net: float | None = None, **more: Any
+) -> SweptAnswer:
+    answer = one_answer(text, **more)
+    return SweptAnswer(**answer, scalar=scalar, score=score, net_score=net)
 
 
 def test_a_sweep_is_a_line_for_each_scalar_with_its_score_as_a_bar(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answers = [swept(-2, -20.0, "sincere"), swept(0, 0.0, "plain"), swept(1, 10.0, "sarcastic")]
+    answers = [
+        swept(-2, -31.0, "sincere", -20.0),
+        swept(0, 0.0, "plain", 0.0),
+        swept(1, 15.0, "sarcastic", 10.0),
+    ]
     sweep_output.print_sweep("sarcasm", answers, scored=True)
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["sarcasm", "score", "answer"]
-    assert rows[0].split() == ["-2", "-20.00", "█" * 10 + "│", "sincere"]
-    assert rows[1].split() == ["0", "+0.00", "│", "plain"]
-    assert rows[2].split() == ["+1", "+10.00", "│" + "█" * 5, "sarcastic"]
+    assert header.split() == ["sarcasm", "score", "net", "answer"]
+    assert rows[0].split() == ["-2", "-31.00", "-20.00", "█" * 10 + "│", "sincere"]
+    assert rows[1].split() == ["0", "+0.00", "+0.00", "│", "plain"]
+    assert rows[2].split() == ["+1", "+15.00", "+10.00", "│" + "█" * 5, "sarcastic"]
     middles = {row.index("│") for row in rows}
     assert len(middles) == 1
 
