@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,3 +53,18 @@ def activated(settings: StackSettings) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PERSONA_URL": settings.gateway_url,
     }
+
+
+def check_command(settings: StackSettings, command: str, output: str) -> None:
+    """Makes sure that a documented command prints what is shown below it."""
+    done = subprocess.run(
+        ["bash", "-c", on_ports_of(settings, command)],
+        capture_output=True,
+        text=True,
+        env=activated(settings),
+    )
+    assert _lines(done.stdout) == _lines(output), done.stderr
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]

@@ -12,21 +12,14 @@ import httpx
 
 from launcher.settings import ROOT
 from launcher.stack import Stack
-from tests.e2e.examples import activated, blocks, console_examples, on_ports_of
-from tests.e2e.test_steering_recipes import lines
+from tests.e2e.examples import blocks, check_command, console_examples, on_ports_of
 
 PAGE = (ROOT / "docs" / "readouts.md").read_text()
 
 
 def test_the_command_gives_what_it_shows(stack: Stack) -> None:
     ((command, output),) = console_examples(PAGE)
-    done = subprocess.run(
-        ["bash", "-c", on_ports_of(stack.settings, command)],
-        capture_output=True,
-        text=True,
-        env=activated(stack.settings),
-    )
-    assert lines(done.stdout) == lines(output), done.stderr
+    check_command(stack.settings, command, output)
 
 
 def test_the_program_runs(stack: Stack, tmp_path: Path) -> None:

@@ -10,24 +10,14 @@ import pytest
 
 from launcher.settings import ROOT
 from launcher.stack import Stack
-from tests.e2e.examples import activated, blocks, console_examples, on_ports_of
+from tests.e2e.examples import blocks, check_command, console_examples, on_ports_of
 
 PAGE = (ROOT / "docs" / "steering-operations.md").read_text()
 
 
-def lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.strip().splitlines()]
-
-
 @pytest.mark.parametrize(("command", "output"), console_examples(PAGE))
 def test_a_recipe_gives_what_it_shows(stack: Stack, command: str, output: str) -> None:
-    done = subprocess.run(
-        ["bash", "-c", on_ports_of(stack.settings, command)],
-        capture_output=True,
-        text=True,
-        env=activated(stack.settings),
-    )
-    assert lines(done.stdout) == lines(output), done.stderr
+    check_command(stack.settings, command, output)
 
 
 def test_the_program_runs(stack: Stack, tmp_path: Path) -> None:
