@@ -136,7 +136,8 @@ def test_the_client_s_own_loop_calls_functions_until_there_is_an_answer(
 
 
 def test_models_take_what_is_allowed_of_the_tools(client: OpenAI) -> None:
-    functions = [{"name": name, "parameters": {"type": "object"}} for name in NAMES]
+    nothing = {"type": "object", "properties": {}, "additionalProperties": False}
+    functions = [{"name": name, "parameters": nothing} for name in NAMES]
     of_chat: Any = [{"type": "function", "function": each} for each in functions]
     allowed: Any = {"mode": "required", "tools": of_chat[1:2]}
     answer = chat(
@@ -155,6 +156,7 @@ def test_models_take_what_is_allowed_of_the_tools(client: OpenAI) -> None:
         tools=of_response,
         tool_choice=choice,
         parallel_tool_calls=False,
+        temperature=0,
     )
     (item,) = response.output
     assert item.type == "function_call"
