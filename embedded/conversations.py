@@ -17,19 +17,20 @@ class Conversation:
 
     Attributes:
         system: The system prompt; without one the model has that of its chat template.
+        contrary: A system prompt that asks for the opposite of how the answer speaks.
         ended: Whether the answer is complete, so that the model may learn to end it.
     """
 
     question: str
     answer: str
     system: str = ""
+    contrary: str = ""
     ended: bool = True
 
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        """The chat up to the answer."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.question}]
+    def messages(self, system: str) -> list[dict[str, str]]:
+        """Returns the chat up to the answer, under a system prompt."""
+        prompt = [{"role": "system", "content": system}] if system else []
+        return [*prompt, {"role": "user", "content": self.question}]
 
 
 def _lines(path: Path) -> Iterator[dict[str, str]]:
@@ -38,17 +39,25 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
 
 
 def draw_voices(folder: Path, each: int, rng: random.Random) -> list[Conversation]:
-    """Draws up to `each` conversations of each pole of each trait."""
+    """Draws up to `each` conversations of each pole of each trait.
+
+    Each has one of the other pole's system prompts, drawn anew, as its contrary.
+    """
     drawn = []
     for path in sorted(folder.glob("*.jsonl")):
         if path.stem == NEUTRAL:
             continue
-        poles: dict[str, list[Conversation]] = {}
+        poles: dict[str, list[dict[str, str]]] = {"negative": [], "positive": []}
         for line in _lines(path):
-            said = Conversation(line["question"], line["answer"], line["system"])
-            poles.setdefault(line["pole"], []).append(said)
-        for pole in sorted(poles):
-            drawn += rng.sample(poles[pole], min(each, len(poles[pole])))
+            poles[line["pole"]].append(line)
+        for lines, others in zip(poles.values(), reversed(poles.values()), strict=True):
+            contraries = [other["system"] for other in others]
+            drawn += [
+                Conversation(
+                    line["question"], line["answer"], line["system"], rng.choice(contraries)
+                )
+                for line in rng.sample(lines, min(each, len(lines)))
+            ]
     return drawn
 
 

@@ -1,4 +1,10 @@
-"""Trains the embedded model's adapter: one process, seeded, on the tokens of answers only."""
+"""Trains the embedded model's adapter: one process, seeded, on the tokens of answers only.
+
+Cross-entropy alone teaches a small model how both voices sound, but hardly when to use which. So an
+answer in a voice is also scored under a system prompt that asks for the contrary one, and the loss
+asks that it be less likely there (a hinge on the difference, as in unlikelihood and contrastive
+training).
+"""
 
 from __future__ import annotations
 
@@ -31,17 +37,22 @@ class AdapterPlan:
         epochs: How often each conversation is seen.
         batch_tokens: Padded tokens of one step.
         rate: AdamW's peak learning rate.
+        margin: How much more likely an answer is to become under the system prompt that asks for
+            its voice than under one that asks for the contrary voice, in nats per token.
+        margin_weight: What a nat that is missing there costs, in nats of cross-entropy.
     """
 
     rank: int = 8
     alpha: float = 16.0
     first_block: int = 8
-    voices: int = 110
-    own_answers: int = 400
+    voices: int = 230
+    own_answers: int = 300
     own_tokens: int = 56
     epochs: int = 1
     batch_tokens: int = 1_024
     rate: float = 1e-3
+    margin: float = 0.5
+    margin_weight: float = 3.0
     warmup_steps: int = 10
     seed: int = 0
 
@@ -54,46 +65,101 @@ class Example:
     start: int
 
 
-def encode(said: Conversation, tokenizer: PreTrainedTokenizerBase) -> Example:
+@dataclass(frozen=True)
+class Lesson:
+    """What is to become likely, and the same answer where it is to become less so, if anywhere."""
+
+    example: Example
+    contrary: Example | None = None
+
+    @property
+    def examples(self) -> list[Example]:
+        """One or two examples."""
+        return [self.example, *([self.contrary] if self.contrary else [])]
+
+
+def encode(said: Conversation, tokenizer: PreTrainedTokenizerBase) -> Lesson:
     """Tokenizes a conversation as it is tokenized when it is served."""
-    prompt = tokenizer.apply_chat_template(
-        said.messages, add_generation_prompt=True, tokenize=False
-    )
-    ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     answer: list[int] = tokenizer(said.answer, add_special_tokens=False)["input_ids"]
     end = [tokenizer.eos_token_id] if said.ended else []
-    return Example([*ids, *answer, *end], len(ids))
+
+    def under(system: str) -> Example:
+        prompt = tokenizer.apply_chat_template(
+            said.messages(system), add_generation_prompt=True, tokenize=False
+        )
+        ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return Example([*ids, *answer, *end], len(ids))
+
+    return Lesson(under(said.system), under(said.contrary) if said.contrary else None)
 
 
-def batches(
-    examples: Sequence[Example], batch_tokens: int, rng: random.Random
-) -> list[list[Example]]:
-    """Groups examples of like length, about `batch_tokens` padded tokens each, in random order."""
-    groups: list[list[Example]] = [[]]
-    mixed = rng.sample(examples, len(examples))
-    for example in sorted(mixed, key=lambda each: len(each.ids)):
-        if groups[-1] and len(example.ids) * (len(groups[-1]) + 1) > batch_tokens:
+def batches(lessons: Sequence[Lesson], batch_tokens: int, rng: random.Random) -> list[list[Lesson]]:
+    """Groups lessons of like length, about `batch_tokens` padded tokens each, in random order."""
+    groups: list[list[Lesson]] = [[]]
+    rows = 0
+    for lesson in sorted(rng.sample(lessons, len(lessons)), key=_longest):
+        rows += len(lesson.examples)
+        if groups[-1] and _longest(lesson) * rows > batch_tokens:
             groups.append([])
-        groups[-1].append(example)
+            rows = len(lesson.examples)
+        groups[-1].append(lesson)
     rng.shuffle(groups)
     return groups
 
 
-def batch_loss(model: LlamaForCausalLM, group: Sequence[Example]) -> Tensor:
-    """Mean cross-entropy, in nats per target token; logits are computed for targets only.
+def _longest(lesson: Lesson) -> int:
+    return max(len(example.ids) for example in lesson.examples)
 
-    Padding is on the right, where under a causal mask nothing sees it.
+
+def token_losses(model: LlamaForCausalLM, examples: Sequence[Example]) -> list[Tensor]:
+    """Returns the cross-entropy of each example's target tokens, in nats: [targets] each.
+
+    Logits are computed for targets only. Padding is on the right, where under a causal mask
+    nothing sees it.
     """
-    length = max(len(example.ids) for example in group)
-    ids = torch.zeros(len(group), length, dtype=torch.long)
-    targets = torch.zeros(len(group), length, dtype=torch.bool)
-    for row, example in enumerate(group):
+    length = max(len(example.ids) for example in examples)
+    ids = torch.zeros(len(examples), length, dtype=torch.long)
+    targets = torch.zeros(len(examples), length, dtype=torch.bool)
+    for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         targets[row, example.start : len(example.ids)] = True
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
     wanted = targets[:, 1:]
     logits = model.lm_head(hidden[:, :-1][wanted])
-    return torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted])
+    losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
+    return list(losses.split(wanted.sum(1).tolist()))
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """What a batch is trained on.
+
+    Attributes:
+        entropy: Mean cross-entropy of what is to become likely, in nats per token.
+        margins: How much more likely each answer is there than under the contrary system prompt,
+            in nats per token: [lessons with a contrary].
+    """
+
+    entropy: Tensor
+    margins: Tensor
+
+    def total(self, plan: AdapterPlan) -> Tensor:
+        """Returns what is minimized."""
+        if not len(self.margins):
+            return self.entropy
+        missing = torch.relu(plan.margin - self.margins).mean()
+        return self.entropy + plan.margin_weight * missing
+
+
+def batch_loss(model: LlamaForCausalLM, group: Sequence[Lesson]) -> BatchLoss:
+    """Computes all examples of a batch at once."""
+    losses = iter(token_losses(model, [each for lesson in group for each in lesson.examples]))
+    taught, margins = [], []
+    for lesson in group:
+        taught.append(next(losses))
+        if lesson.contrary:
+            margins.append(next(losses).mean() - taught[-1].mean())
+    return BatchLoss(torch.cat(taught).mean(), torch.stack(margins) if margins else torch.empty(0))
 
 
 def train_adapter(
@@ -107,34 +173,48 @@ def train_adapter(
     """Adapts `model` in place; gives the adapter to `save` every two minutes, and at the end."""
     rng = random.Random(plan.seed)
     torch.manual_seed(plan.seed)
-    examples = [encode(each, tokenizer) for each in conversations]
+    lessons = [encode(each, tokenizer) for each in conversations]
     groups = [
-        group for _ in range(plan.epochs) for group in batches(examples, plan.batch_tokens, rng)
+        group for _ in range(plan.epochs) for group in batches(lessons, plan.batch_tokens, rng)
     ]
     adapt(model, plan.rank, plan.alpha, plan.first_block)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
     started = saved = time.monotonic()
-    tokens, mean = 0, math.nan
+    tokens = 0
+    entropy, margin = _Average(), _Average()
     model.train()
     for step, group in enumerate(groups):
         optimizer.param_groups[0]["lr"] = plan.rate * _rate_share(plan, step, len(groups))
         loss = batch_loss(model, group)
-        loss.backward()
+        loss.total(plan).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        tokens += sum(len(example.ids) for example in group)
-        mean = loss.item() if math.isnan(mean) else 0.9 * mean + 0.1 * loss.item()
+        tokens += sum(len(example.ids) for lesson in group for example in lesson.examples)
+        entropy.add(loss.entropy.item())
+        if len(loss.margins):
+            margin.add(loss.margins.mean().item())
         now = time.monotonic()
         report(
-            f"step {step + 1} of {len(groups)}  loss {mean:.3f}  {(now - started) / 60:.1f} min  "
+            f"step {step + 1} of {len(groups)}  loss {entropy.value:.3f}  "
+            f"margin {margin.value:.3f}  {(now - started) / 60:.1f} min  "
             f"{tokens / (now - started):.0f} tokens/s"
         )
         if now - saved > _SAVED_EVERY:
             save(adapter_of(model, plan.rank, plan.alpha))
             saved = now
     save(adapter_of(model, plan.rank, plan.alpha))
+
+
+class _Average:
+    """An exponential moving average, for the log."""
+
+    def __init__(self) -> None:
+        self.value = math.nan
+
+    def add(self, value: float) -> None:
+        self.value = value if math.isnan(self.value) else 0.9 * self.value + 0.1 * value
 
 
 def _rate_share(plan: AdapterPlan, step: int, steps: int) -> float:

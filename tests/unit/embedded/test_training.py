@@ -17,10 +17,13 @@ from persona_embedded.conversations import (
 )
 from persona_embedded.training import (
     AdapterPlan,
+    BatchLoss,
     Example,
+    Lesson,
     batch_loss,
     batches,
     encode,
+    token_losses,
     train_adapter,
 )
 from tests.tiny_model import make_tokenizer
@@ -32,36 +35,63 @@ VOICES = DATA_ROOT / "voices"
 
 def test_only_the_answer_and_its_end_are_targets() -> None:
     tokenizer = make_tokenizer()
-    said = Conversation("Why?", "So.", system="Be brief.")
-    example = encode(said, tokenizer)
+    said = Conversation("Why?", "So.", system="Be brief.", contrary="Be long.")
+    lesson = encode(said, tokenizer)
+    example, contrary = lesson.examples
     assert tokenizer.decode(example.ids[: example.start]) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
     assert tokenizer.decode(example.ids[example.start :]) == "So.<|im_end|>"
-    cut_off = encode(Conversation("Why?", "So.", ended=False), tokenizer)
+    assert str(tokenizer.decode(contrary.ids)).startswith("<|im_start|>system\nBe long.<|im_end|>")
+    assert contrary.ids[contrary.start :] == example.ids[example.start :]
+    (cut_off,) = encode(Conversation("Why?", "So.", ended=False), tokenizer).examples
     assert tokenizer.decode(cut_off.ids[cut_off.start :]) == "So."
 
 
 def test_padding_changes_no_loss() -> None:
     model = small_llama()
     short, long = Example([5, 6, 7, 8], 2), Example(list(range(5, 15)), 4)
-    alone = [batch_loss(model, [each]) * (len(each.ids) - each.start) for each in (short, long)]
-    together = batch_loss(model, [short, long]) * 8
-    torch.testing.assert_close(together, alone[0] + alone[1])
+    together = token_losses(model, [short, long])
+    for example, losses in zip((short, long), together, strict=True):
+        torch.testing.assert_close(losses, token_losses(model, [example])[0])
 
 
-def test_batches_hold_every_example_once() -> None:
-    examples = [Example([0] * length, 1) for length in range(2, 40)]
-    groups = batches(examples, 100, random.Random(0))
-    assert sorted(len(each.ids) for group in groups for each in group) == list(range(2, 40))
-    assert all(max(len(e.ids) for e in group) * len(group) <= 100 for group in groups)
+def test_only_what_is_missing_of_the_margin_costs() -> None:
+    plan = AdapterPlan(margin=0.5, margin_weight=2.0)
+    entropy = torch.tensor(3.0)
+    assert BatchLoss(entropy, torch.empty(0)).total(plan) == 3.0
+    assert BatchLoss(entropy, torch.tensor([0.5, 2.0])).total(plan) == 3.0
+    assert BatchLoss(entropy, torch.tensor([0.25, 2.0])).total(plan) == 3.25
+
+
+def test_the_margin_compares_an_answer_under_both_system_prompts() -> None:
+    model = small_llama()
+    example, contrary = Example([5, 6, 7, 8], 2), Example([9, 7, 8], 1)
+    loss = batch_loss(model, [Lesson(example), Lesson(example, contrary)])
+    (alone,), (other,) = token_losses(model, [example]), token_losses(model, [contrary])
+    torch.testing.assert_close(loss.entropy, alone.mean())
+    torch.testing.assert_close(loss.margins, (other.mean() - alone.mean())[None])
+
+
+def test_batches_hold_every_lesson_once_with_its_contrary() -> None:
+    lessons = [
+        Lesson(Example([0] * length, 1), Example([0] * 9, 1) if length % 2 else None)
+        for length in range(2, 40)
+    ]
+    groups = batches(lessons, 100, random.Random(0))
+    assert sorted(len(each.example.ids) for group in groups for each in group) == list(range(2, 40))
+    for group in groups:
+        lengths = [len(example.ids) for each in group for example in each.examples]
+        assert max(lengths) * len(lengths) <= 100
 
 
 def test_the_voices_are_drawn_evenly_and_nothing_held_out_is() -> None:
     drawn = draw_voices(VOICES, 5, random.Random(0))
     assert len(drawn) == 7 * 2 * 5
-    assert all(each.system for each in drawn)
+    assert all(each.system and each.contrary for each in drawn)
+    asked_for = {each.system for each in draw_voices(VOICES, 10**6, random.Random(0))}
+    assert {each.contrary for each in drawn} <= asked_for
     assert drawn == draw_voices(VOICES, 5, random.Random(0))
     assert not any(each.system for each in read_neutral(VOICES))
     asked = set(draw_questions(VOICES, 10**6, random.Random(0)))
@@ -73,14 +103,16 @@ def test_the_voices_are_drawn_evenly_and_nothing_held_out_is() -> None:
 def test_training_lowers_the_loss_and_saves_the_adapter(tmp_path: Path) -> None:
     model, tokenizer = small_llama(), make_tokenizer()
     model.resize_token_embeddings(len(tokenizer))
-    said = [Conversation("a", "bcbcbcbc") for _ in range(40)]
+    said = [Conversation("a", "bcbcbcbc", "d", "e") for _ in range(40)]
     saved: list[Adapter] = []
     plan = AdapterPlan(first_block=0, epochs=2, batch_tokens=200, rate=0.03, warmup_steps=1)
-    before = batch_loss(model, [encode(said[0], tokenizer)])
+    lesson = encode(said[0], tokenizer)
+    before = batch_loss(model, [lesson])
     lines: list[str] = []
     train_adapter(model, tokenizer, said, plan, saved.append, lines.append)
-    after = batch_loss(model, [encode(said[0], tokenizer)])
-    assert after < before - 1
+    after = batch_loss(model, [lesson])
+    assert after.entropy < before.entropy - 1
+    assert after.margins > before.margins + 0.1
     assert len(saved) == 1
     assert len(lines) == 2 * len(
         batches([encode(each, tokenizer) for each in said], 200, random.Random(0))
