@@ -19,7 +19,7 @@ from persona_research.evaluation.conditions import (
     Condition,
     EvaluationSampling,
     answer_questions,
-    unsteered_losses,
+    tokens_of,
 )
 from persona_research.evaluation.doses import Dose, MeasuredAnswer, summarise
 from persona_research.evaluation.estimates import perplexity
@@ -108,10 +108,13 @@ def answer_held_out(
     for scalar, condition in conditions.items():
         system_prompt = asked_for[(scalar > 0) - (scalar < 0)]
         styled = [model.encode_chat(chat(question, system_prompt)) for question in questions]
-        losses = unsteered_losses(model, styled, answers[condition])
+        responses = [tokens_of(model, answer) for answer in answers[condition]]
+        likelihoods = model.log_likelihoods(list(zip(styled, responses, strict=True)))
         found[scalar] = [
-            HeldOutAnswer(prompt, answer, loss)
-            for prompt, answer, (loss, _) in zip(prompts, measured[condition], losses, strict=True)
+            HeldOutAnswer(prompt, answer, -total)
+            for prompt, answer, (total, _) in zip(
+                prompts, measured[condition], likelihoods, strict=True
+            )
         ]
     return found
 

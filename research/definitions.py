@@ -132,6 +132,18 @@ def with_judge_prompts(definition: TraitDefinition) -> TraitDefinition:
     )
 
 
+def with_one_judge_pair(definition: TraitDefinition) -> TraitDefinition:
+    """Returns a definition of which only the first pair of judge prompts, if any, is left.
+
+    It costs a share of what all of them do, and is enough to sort by.
+    """
+    prompts = definition.judge_prompts
+    if prompts is None:
+        return definition
+    first = JudgePrompts(prompts.positive[:1], prompts.negative[:1])
+    return dataclasses.replace(definition, judge_prompts=first)
+
+
 def read_candidates(path: Path | str) -> Candidates:
     """Reads a file of candidate prompts: `positive_prompts`, `negative_prompts`, or one of them.
 

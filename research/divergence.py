@@ -4,17 +4,20 @@ Answers are read again, token by token, steered and unsteered side by side in on
 token of an answer the divergence is that of the steered model's distribution of it from the
 unsteered one's, both after the same tokens of it, so it holds what steering changes there and
 nothing of how the answers have come apart before. What a system prompt changes is measured alike.
+How likely the unsteered model finds the answer is read from the same pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import nll_loss
 
 from persona_research.plain_pass import Call, Pair, Tap, batches, check_lengths, states_of
 from triton_models.model.loading import LoadedModel
@@ -23,14 +26,27 @@ Deltas = Mapping[int, NDArray[np.float32]]
 """What is added at each block's output, [hidden size]."""
 
 
-def divergences(
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """How far a response is from the unsteered model, in nats, summed over its tokens.
+
+    Attributes:
+        divergence: KL(steered || unsteered).
+        loss: The response's negative log likelihood for the unsteered model.
+    """
+
+    divergence: float = 0.0
+    loss: float = 0.0
+
+
+def departures(
     loaded: LoadedModel,
     pairs: Sequence[Pair],
     deltas: Sequence[Deltas],
     plain_prompts: Sequence[list[int]],
-    call: Call[list[float]],
-) -> list[float]:
-    """Returns for each pair the sum, over its response's tokens, of KL(steered || unsteered).
+    call: Call[list[Departure]],
+) -> list[Departure]:
+    """Returns how far each pair's response is from the unsteered model.
 
     Args:
         loaded: The model.
@@ -39,9 +55,6 @@ def divergences(
         plain_prompts: What each response follows where it is read unsteered.
         call: Computes something on the engine's thread.
 
-    Returns:
-        Nats; 0 for an empty response.
-
     Raises:
         ValueError: A pair is longer than the model's context.
     """
@@ -49,7 +62,7 @@ def divergences(
         (prompt, response) for prompt, (_, response) in zip(plain_prompts, pairs, strict=True)
     ]
     check_lengths(plain_pairs, loaded.context_length)
-    totals = [0.0] * len(pairs)
+    found = [Departure()] * len(pairs)
     for batch in batches(pairs, loaded.context_length):
         # Each pair stands in a pass twice.
         for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
@@ -57,32 +70,36 @@ def divergences(
                 steered = [pairs[place] for place in half]
                 plain = [plain_pairs[place] for place in half]
                 added = [deltas[place] for place in half]
-                found = call(partial(_divergences, loaded, steered, plain, added))
-                for place, total in zip(half, found, strict=True):
-                    totals[place] = total
-    return totals
+                measured = call(partial(_departures, loaded, steered, plain, added))
+                for place, departure in zip(half, measured, strict=True):
+                    found[place] = departure
+    return found
 
 
 @torch.inference_mode()
-def _divergences(
+def _departures(
     loaded: LoadedModel, steered: Sequence[Pair], plain: Sequence[Pair], deltas: Sequence[Deltas]
-) -> list[float]:
+) -> list[Departure]:
     model = loaded.model
     pairs = [*steered, *plain]
     lengths = [len(prompt) + len(response) for prompt, response in pairs]
     adding = _Adding(deltas, lengths[: len(steered)], model.device, model.dtype)
     states = states_of(loaded, pairs, adding).split(lengths)
-    responses = [
+    before = [
         each[len(prompt) - 1 : len(prompt) - 1 + len(response)]
         for each, (prompt, response) in zip(states, pairs, strict=True)
     ]
-    totals = []
-    for both in zip(responses[: len(steered)], responses[len(steered) :], strict=True):
+    found = []
+    for (_, response), *both in zip(
+        steered, before[: len(steered)], before[len(steered) :], strict=True
+    ):
         # One response at a time: a real vocabulary makes a batch's logits enormous.
         ours, theirs = (model.logits(each).log_softmax(dim=-1) for each in both)
         # Rounding may leave nothing a little below 0.
-        totals.append(max(float((ours.exp() * (ours - theirs)).sum()), 0.0))
-    return totals
+        divergence = max(float((ours.exp() * (ours - theirs)).sum()), 0.0)
+        targets = torch.tensor(response, device=theirs.device)
+        found.append(Departure(divergence, float(nll_loss(theirs, targets, reduction="sum"))))
+    return found
 
 
 class _Adding(Tap):

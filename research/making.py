@@ -1,7 +1,9 @@
 """Makes one trait's vector from its definition: extracts, chooses the block, measures the range.
 
 The block is chosen among a few with few questions and two doses each way, since every block would
-take as many answers again. The range is then measured at that block with all of them.
+take as many answers again. The range is then measured at that block with all of them. Where a
+contrast judge only sorts answers or blocks, one pair of its prompts does: it takes longer than the
+answers do.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from persona_research.answering import chat
-from persona_research.definitions import TraitDefinition
+from persona_research.definitions import TraitDefinition, with_one_judge_pair
 from persona_research.errors import ResearchError
 from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.evaluation.trait_evaluation import (
@@ -44,8 +46,8 @@ _CONDITIONS = 3
 _PASSES = 2
 """Over the answers of an extraction: for the means, and for the calibration's projections."""
 
-_EVALUATION_PASSES = 3
-"""Over those of an evaluation: for their surprise, and steered and unsteered side by side."""
+_EVALUATION_PASSES = 2
+"""Over those of an evaluation: steered and unsteered, side by side."""
 
 
 class MakingError(ResearchError):
@@ -124,7 +126,8 @@ def measure(
     """
     blocks = _compared_blocks(settings, model.num_layers)
     compared_settings = dataclasses.replace(settings.compared, blocks=blocks)
-    compared = evaluate_trait(model, judge, vector, definition, compared_settings, store)
+    sorting = with_one_judge_pair(definition)
+    compared = evaluate_trait(model, judge, vector, sorting, compared_settings, store)
     chosen = _chosen_blocks(compared)
     selected = with_selected(vector, chosen)
     found = evaluate_trait(model, judge, selected, definition, settings.evaluation, store)
@@ -148,18 +151,20 @@ def workload(model: ResearchModel, definition: TraitDefinition, settings: MakeSe
     poles = lengths((*definition.positive_prompts, *definition.negative_prompts), own)
     neutral = lengths(("",), (*own, *everyday))
     tokens = extraction.max_new_tokens
-    total = Workload.of_answers(poles, extraction.samples, tokens, _PASSES)
-    total += Workload.of_answers(neutral, extraction.samples, tokens, 1, scored=False)
-    for evaluation, curves in (
-        (settings.compared, len(_compared_blocks(settings, model.num_layers))),
-        (settings.evaluation, 1),
+    prompts = definition.judge_prompts
+    sorting = 1 / len(prompts.positive) if prompts else 1.0
+    total = Workload.of_answers(poles, extraction.samples, tokens, _PASSES, sorting)
+    total += Workload.of_answers(neutral, extraction.samples, tokens, 1, 0.0)
+    for evaluation, curves, judging in (
+        (settings.compared, len(_compared_blocks(settings, model.num_layers)), sorting),
+        (settings.evaluation, 1, 1.0),
     ):
         asked = lengths(("",), own[: evaluation.questions or None])
         doses = len(evaluation.scalars) or 2 * len(evaluation.doses)
         tokens = evaluation.sampling.max_new_tokens
         searched = 2 * STEPS  # for the scalars that do as much as asking for either pole
         conditions = _CONDITIONS + curves * doses + searched
-        total += Workload.of_answers(asked, conditions, tokens, _EVALUATION_PASSES)
+        total += Workload.of_answers(asked, conditions, tokens, _EVALUATION_PASSES, judging)
     return total
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from persona_research import divergence, likelihoods, plain_pass
-from persona_research.divergence import Deltas
+from persona_research.divergence import Deltas, Departure
 from persona_research.errors import ResearchError
 from persona_research.plain_pass import Pair
 from persona_research.progress import OnDone, digest, ignore_progress
@@ -277,20 +277,18 @@ class ResearchModel:
             totals = likelihoods.log_likelihoods(self._loaded, pairs, on_done, self._engine.call)
         return [(total, len(response)) for total, (_, response) in zip(totals, pairs, strict=True)]
 
-    def divergences(
+    def departures(
         self,
         pairs: Sequence[Pair],
         deltas: Sequence[Deltas],
         plain_prompts: Sequence[list[int]],
-    ) -> list[float]:
-        """Returns for each pair how far what it is steered by takes the model from itself.
+    ) -> list[Departure]:
+        """Returns how far each response, steered, is from the unsteered model.
 
-        Returns:
-            The sum of the KL divergence over the response's tokens, in nats; the responses are
-            read after `plain_prompts` where they are read unsteered.
+        The responses are read after `plain_prompts` where they are read unsteered.
         """
         with self._turn:
-            return divergence.divergences(
+            return divergence.departures(
                 self._loaded, pairs, deltas, plain_prompts, self._engine.call
             )
 

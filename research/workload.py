@@ -35,14 +35,14 @@ class Workload:
         prompt_tokens: Tokens of their prompts.
         new_tokens: Tokens to generate.
         read_tokens: Tokens of plain forward passes over prompts and answers.
-        scores: Answers to judge.
+        scores: Answers to judge with all of a judge's prompts.
     """
 
     answers: int = 0
     prompt_tokens: int = 0
     new_tokens: int = 0
     read_tokens: int = 0
-    scores: int = 0
+    scores: float = 0
 
     def __add__(self, other: Workload) -> Workload:
         return Workload(
@@ -60,14 +60,17 @@ class Workload:
         times: int,
         max_new_tokens: int,
         passes: int,
-        scored: bool = True,
+        judging: float,
     ) -> Workload:
-        """The work of answering each prompt some times, and of reading each answer in passes."""
+        """The work of answering each prompt some times, and of reading each answer in passes.
+
+        `judging` is the share of a judge's prompts that judges the answers.
+        """
         answers = len(prompt_lengths) * times
         prompt_tokens = sum(prompt_lengths) * times
         new_tokens = answers * max_new_tokens
         read_tokens = passes * (prompt_tokens + new_tokens)
-        return cls(answers, prompt_tokens, new_tokens, read_tokens, answers if scored else 0)
+        return cls(answers, prompt_tokens, new_tokens, read_tokens, answers * judging)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from persona_research.calibration import CalibrationError
 from persona_research.commands.evaluation import verdict
 from persona_research.commands.extraction import agreement, load_definitions
 from persona_research.commands.options import DEFAULT_PROMPTS, ModelOptions
-from persona_research.definitions import TraitDefinition
+from persona_research.definitions import TraitDefinition, with_one_judge_pair
 from persona_research.evaluation.evaluation import Evaluation, Subject, evaluation_of
 from persona_research.evaluation.metadata import with_choice
 from persona_research.evaluation.output import REPORT, write_evaluation
@@ -218,10 +218,9 @@ class _Making:
         return found
 
     def _extract(self, task: _Task) -> PersonaVector:
-        found = extract(
-            self.model, task.definition, self.settings.extraction, self.judge, self.store
-        )
-        report, *_ = write_report(found, task.definition, self.folder / f"{task.trait}.md")
+        definition = with_one_judge_pair(task.definition)
+        found = extract(self.model, definition, self.settings.extraction, self.judge, self.store)
+        report, *_ = write_report(found, definition, self.folder / f"{task.trait}.md")
         self.say(f"{task.trait}: {agreement(found.vector)}; report in {report}")
         write_vector(found.vector, task.extracted)
         return found.vector

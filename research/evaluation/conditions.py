@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from persona_research.answering import chat, derived_seed, stored_answers
-from persona_research.divergence import Deltas
+from persona_research.divergence import Deltas, Departure
 from persona_research.model import Answer, AnswerRequest, ResearchModel
 from persona_research.progress import AnswerStore, OnDone, ignore_progress
 from triton_models.vectors.persona_vector import PersonaVector
@@ -65,31 +65,13 @@ def answer_questions(
     return {condition: [next(answers) for _ in questions] for condition in conditions}
 
 
-def unsteered_losses(
-    model: ResearchModel, prompts: Sequence[list[int]], answers: Sequence[Answer]
-) -> list[tuple[float, int]]:
-    """Each answer's negative log likelihood for the unsteered model, and its number of tokens.
-
-    The end of an answer that ended by itself counts as a token of it.
-    """
-    pairs = {}
-    keys = []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        response = _tokens(model, answer)
-        keys.append((tuple(prompt), tuple(response)))
-        pairs[keys[-1]] = (prompt, response)
-    found = model.log_likelihoods(list(pairs.values()))
-    losses = {key: (-total, tokens) for key, (total, tokens) in zip(pairs, found, strict=True)}
-    return [losses[key] for key in keys]
-
-
-def divergences(
+def departures(
     model: ResearchModel,
     vector: PersonaVector,
     prompts: Sequence[list[int]],
     answers: Answers,
-) -> list[float]:
-    """How far each answer's condition takes the model from itself, in nats over the answer.
+) -> list[Departure]:
+    """How far each answer under its condition is from the model that is only asked the question.
 
     Args:
         model: The model.
@@ -98,15 +80,15 @@ def divergences(
         answers: The answers; the end of one that ended by itself counts as a token of it.
 
     Returns:
-        The KL divergences of all conditions, in their order.
+        Those of all conditions, in their order.
     """
     deltas = [_added(vector, condition) for condition, group in answers.items() for _ in group]
     pairs = [
-        (answer.prompt_ids, _tokens(model, answer))
+        (answer.prompt_ids, tokens_of(model, answer))
         for group in answers.values()
         for answer in group
     ]
-    return model.divergences(pairs, deltas, [*prompts] * len(answers))
+    return model.departures(pairs, deltas, [*prompts] * len(answers))
 
 
 def _added(vector: PersonaVector, condition: Condition) -> Deltas:
@@ -114,7 +96,7 @@ def _added(vector: PersonaVector, condition: Condition) -> Deltas:
     return {block: scalar * vector.blocks[block] for block in condition.blocks}
 
 
-def _tokens(model: ResearchModel, answer: Answer) -> list[int]:
+def tokens_of(model: ResearchModel, answer: Answer) -> list[int]:
     """An answer's tokens with its end, if it ended by itself."""
     return [*answer.response_ids, *([model.tokenizer.eos_token_id] if answer.ended else [])]
 

@@ -17,8 +17,8 @@ from persona_research.evaluation.conditions import (
     Condition,
     EvaluationSampling,
     answer_questions,
-    divergences,
-    unsteered_losses,
+    departures,
+    tokens_of,
 )
 from persona_research.evaluation.doses import (
     Dose,
@@ -193,24 +193,21 @@ def measure(
     prompts = [model.encode_chat(chat(question)) for question in questions]
     texts = [answer.text for answer in flat]
     scores = stored_scores(judge, definition, asked, texts, store, on_done)
-    losses = unsteered_losses(model, prompts * len(answers), flat)
-    departures = divergences(model, vector, prompts, answers)
+    found = departures(model, vector, prompts, answers)
     measured = iter(
         [
             MeasuredAnswer(
                 question=question,
                 text=answer.text,
                 score=score,
-                loss=loss,
-                loss_tokens=loss_tokens,
+                loss=departure.loss,
+                loss_tokens=len(tokens_of(model, answer)),
                 repetition=repetition(answer.text),
                 tokens=len(answer.response_ids),
                 ended=answer.ended,
-                divergence=divergence,
+                divergence=departure.divergence,
             )
-            for question, answer, score, (loss, loss_tokens), divergence in zip(
-                asked, flat, scores, losses, departures, strict=True
-            )
+            for question, answer, score, departure in zip(asked, flat, scores, found, strict=True)
         ]
     )
     return {condition: [next(measured) for _ in group] for condition, group in answers.items()}

@@ -11,6 +11,7 @@ import torch
 from transformers import Qwen2ForCausalLM
 
 from persona_research.answering import chat
+from persona_research.divergence import Departure
 from persona_research.model import ResearchModel
 from triton_models.settings import DATA_ROOT
 from triton_models.vectors.formats import read_vector
@@ -50,13 +51,16 @@ def test_it_is_that_of_two_plain_models(
     def steer(module: object, inputs: object, output: Any) -> Any:
         return output + torch.tensor(DELTA[1])
 
-    found = model.divergences(pairs, [DELTA] * 2, [prompt for prompt, _ in pairs])
-    for pair, total in zip(pairs, found, strict=True):
+    found = model.departures(pairs, [DELTA] * 2, [prompt for prompt, _ in pairs])
+    for pair, departure in zip(pairs, found, strict=True):
         theirs = next_tokens(plain, *pair)
+        loss = -theirs.gather(-1, torch.tensor(pair[1])[:, None]).sum()
+        assert departure.loss == pytest.approx(float(loss), rel=1e-4)
         hook = plain.model.layers[1].register_forward_hook(steer)
         ours = next_tokens(plain, *pair)
         hook.remove()
-        assert total == pytest.approx(float((ours.exp() * (ours - theirs)).sum()), rel=1e-3)
+        expected = float((ours.exp() * (ours - theirs)).sum())
+        assert departure.divergence == pytest.approx(expected, rel=1e-3)
 
 
 def test_what_a_system_prompt_changes_is_that_of_two_prompts(
@@ -68,12 +72,12 @@ def test_what_a_system_prompt_changes_is_that_of_two_prompts(
         (model.encode_chat(chat(question, "Be sarcastic.")), response)
         for question, (_, response) in zip(QUESTIONS, pairs, strict=True)
     ]
-    found = model.divergences(asked, [{}, {}], prompts)
-    for (own, response), other, total in zip(asked, prompts, found, strict=True):
+    found = model.departures(asked, [{}, {}], prompts)
+    for (own, response), other, departure in zip(asked, prompts, found, strict=True):
         ours, theirs = (next_tokens(plain, prompt, response) for prompt in (own, other))
         expected = float((ours.exp() * (ours - theirs)).sum())
         assert expected > 0.1
-        assert total == pytest.approx(expected, rel=1e-3)
+        assert departure.divergence == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_unsteered_model_is_itself_beside_a_steered_one(
@@ -81,19 +85,21 @@ def test_an_unsteered_model_is_itself_beside_a_steered_one(
 ) -> None:
     zero = {1: np.zeros(VECTOR.hidden_size, np.float32)}
     prompts = [prompt for prompt, _ in pairs]
-    nothing, steered = model.divergences(pairs, [zero, DELTA], prompts)
-    assert nothing == 0
-    assert steered > 0.1
-    twice, without = model.divergences(pairs, [{1: 2 * DELTA[1]}, {}], prompts)
-    (once,) = model.divergences(pairs[:1], [DELTA], prompts[:1])
-    assert without == 0
-    assert twice > once
+    nothing, steered = model.departures(pairs, [zero, DELTA], prompts)
+    assert nothing.divergence == 0
+    assert steered.divergence > 0.1
+    assert steered.loss > 0
+    twice, without = model.departures(pairs, [{1: 2 * DELTA[1]}, {}], prompts)
+    (once,) = model.departures(pairs[:1], [DELTA], prompts[:1])
+    assert without.divergence == 0
+    assert twice.divergence > once.divergence
+    assert twice.loss == pytest.approx(once.loss, rel=1e-4)
 
 
 def test_answers_stay_as_they_were(
     model: ResearchModel, pairs: list[tuple[list[int], list[int]]]
 ) -> None:
     before = model.log_likelihoods(pairs)
-    model.divergences(pairs, [DELTA] * 2, [prompt for prompt, _ in pairs])
+    model.departures(pairs, [DELTA] * 2, [prompt for prompt, _ in pairs])
     assert model.log_likelihoods(pairs) == before
-    assert model.divergences([(pairs[0][0], [])], [DELTA], [pairs[0][0]]) == [0.0]
+    assert model.departures([(pairs[0][0], [])], [DELTA], [pairs[0][0]]) == [Departure()]
