@@ -85,6 +85,7 @@ def make_settings(
             questions=min(questions or COMPARED_QUESTIONS, COMPARED_QUESTIONS),
             sampling=sampling,
             doses=COMPARED_DOSES,
+            find_unit_scale=False,
         ),
         EvaluationSettings(blocks="selected", questions=questions, sampling=sampling),
     )
@@ -162,7 +163,8 @@ def workload(model: ResearchModel, definition: TraitDefinition, settings: MakeSe
         asked = lengths(("",), own[: evaluation.questions or None])
         doses = len(evaluation.scalars) or 2 * len(evaluation.doses)
         tokens = evaluation.sampling.max_new_tokens
-        searched = 2 * STEPS  # for the scalars that do as much as asking for either pole
+        # For the scalars that do as much as asking for either pole.
+        searched = 2 * STEPS if evaluation.find_unit_scale else 0
         conditions = _CONDITIONS + curves * doses + searched
         total += Workload.of_answers(asked, conditions, tokens, _EVALUATION_PASSES, judging)
     return total

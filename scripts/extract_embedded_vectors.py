@@ -28,7 +28,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=VECTORS)
     parser.add_argument("--trait", action="append", help="only this trait (may be repeated)")
-    parser.add_argument("--max-tokens", type=int, default=48, help="of an answer (default 48)")
+    parser.add_argument("--max-tokens", type=int, default=40, help="of an answer (default 40)")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: cores)")
     return parser.parse_args()
 

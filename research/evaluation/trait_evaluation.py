@@ -53,6 +53,8 @@ class EvaluationSettings:
         blocks: The blocks to try, each alone: all that the vector has or these; or `selected`, the
             selected blocks, together only.
         questions: How many of the definition's questions to ask, from the first; 0 asks all.
+        find_unit_scale: Whether to look for the scalars that do as much as asking, which takes up
+            to four scalars more.
     """
 
     scalars: tuple[float, ...] = ()
@@ -61,6 +63,7 @@ class EvaluationSettings:
     sampling: EvaluationSampling = field(default_factory=EvaluationSampling)
     rule: ChoiceRule = field(default_factory=ChoiceRule)
     doses: tuple[float, ...] = DOSES
+    find_unit_scale: bool = True
 
 
 MeasuredAnswers = Mapping[Condition, Sequence[MeasuredAnswer]]
@@ -161,7 +164,7 @@ def evaluate_trait(
         vector, judge.name, judge.scale, residual_norms, measured, curves, asked, choice
     )
     curve = found.chosen_curve if len(curves) > 1 else curves[0]
-    if curve is None or judge.scale.span is not None:
+    if curve is None or judge.scale.span is not None or not settings.find_unit_scale:
         return found
 
     def dose(scalar: float) -> Dose:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from persona_demo.judges import agreement, agreement_table
+from persona_demo.judges import Scores, agreement, agreement_table
 from persona_research.evaluation.conditions import UNSTEERED, Condition
 
 POSITIVE = Condition(system_prompts=("Do.",))
@@ -10,8 +10,8 @@ NEGATIVE = Condition(system_prompts=("Do not.",))
 
 
 def test_only_pairs_that_the_rules_rank_and_both_scored_count() -> None:
-    rule = {UNSTEERED: [50.0, 50.0], POSITIVE: [100.0, 50.0], NEGATIVE: [50.0, 0.0]}
-    contrast = {UNSTEERED: [0.0, 0.1], POSITIVE: [0.3, 0.2], NEGATIVE: [-0.1, None]}
+    rule: Scores = {UNSTEERED: [50.0, 50.0], POSITIVE: [100.0, 50.0], NEGATIVE: [50.0, 0.0]}
+    contrast: Scores = {UNSTEERED: [0.0, 0.1], POSITIVE: [0.3, 0.2], NEGATIVE: [-0.1, None]}
     found = agreement(rule, contrast, POSITIVE, NEGATIVE)
     # The first question's two pairs with the answer that shows the trait.
     assert found.pairs == 2
@@ -21,8 +21,8 @@ def test_only_pairs_that_the_rules_rank_and_both_scored_count() -> None:
 
 
 def test_what_is_ranked_otherwise_is_told() -> None:
-    rule = {POSITIVE: [100.0, 100.0, 0.0], NEGATIVE: [0.0, 0.0, 0.0]}
-    contrast = {POSITIVE: [0.3, -0.2, 0.1], NEGATIVE: [-0.1, 0.1, 0.1]}
+    rule: Scores = {POSITIVE: [100.0, 100.0, 0.0], NEGATIVE: [0.0, 0.0, 0.0]}
+    contrast: Scores = {POSITIVE: [0.3, -0.2, 0.1], NEGATIVE: [-0.1, 0.1, 0.1]}
     found = agreement(rule, contrast, POSITIVE, NEGATIVE)
     assert (found.pairs, found.alike.value) == (2, 0.5)
     assert round(found.asked_by_contrast.value, 3) == 0.333
