@@ -59,6 +59,7 @@ class Sampling(TypedDict, total=False):
     logprobs: int
     prompt_logprobs: int
     monitor: list[str]
+    monitor_layers: list[int]
     vectors: Vectors
     monitor_tokens: bool
     format: dict[str, Any]

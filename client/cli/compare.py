@@ -45,6 +45,7 @@ def compare(
     positions: options.Positions = "all",
     unit: options.Unit = "raw",
     monitor: options.Monitor = None,
+    monitor_layers: options.MonitorLayers = None,
     as_json: options.Json = False,
     url: options.Url = protocol.DEFAULT_URL,
     **given: Unpack[steering_options.SteeredPromptOptions],
@@ -52,15 +53,18 @@ def compare(
     """Answer one prompt under several steerings at once, shown side by side."""
     if trait is not None and steer:
         raise typer.BadParameter("give --trait with --scalars, or --steer, not both")
-    bounds = steering_options.steering({}, options.blocks(layers), positions, given, unit)
+    blocks, read_at = options.blocks(layers), options.read_blocks(monitor_layers)
+    bounds = steering_options.steering({}, blocks, positions, given, unit)
     scaled = options.numbers(scalars) if scalars is not None else None
     named = [steering_options.scalars(text) for text in steer or ()] or [{}]
     if trait is None and not all(each or bounds.steers for each in named):
         raise typer.BadParameter("give --trait with --scalars, --steer, or what bounds a trait")
     if csv is not None:
         tables.check_folder(csv)
-    vectors = vector_files.request_vectors(given["vector"], options.blocks(layers))
-    sampling = options.prompt_sampling(given, monitor=monitor, vectors=vectors)
+    vectors = vector_files.request_vectors(given["vector"], blocks, read_at)
+    sampling = options.prompt_sampling(
+        given, monitor=monitor, monitor_layers=read_at, vectors=vectors
+    )
 
     def run(client: PersonaClient, text: str) -> None:
         tried = named

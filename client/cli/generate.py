@@ -42,6 +42,7 @@ def generate(
     positions: options.Positions = "all",
     unit: options.Unit = "raw",
     monitor: options.Monitor = None,
+    monitor_layers: options.MonitorLayers = None,
     live: Live = False,
     logprobs: Logprobs = None,
     as_json: options.Json = False,
@@ -51,8 +52,9 @@ def generate(
     """Answer a prompt, printing the text as it arrives."""
     if (trait is None) != (scalar is None):
         raise typer.BadParameter("give --trait and --scalar together, or neither for a baseline")
+    blocks, read_at = options.blocks(layers), options.read_blocks(monitor_layers)
     steering = steering_options.steering(
-        steering_options.scalars(steer), options.blocks(layers), positions, given, unit
+        steering_options.scalars(steer), blocks, positions, given, unit
     )
     is_placed = any((steering.layers, steering.when, steering.window))
     if trait is None and is_placed and not steering.steers:
@@ -61,9 +63,13 @@ def generate(
         )
     if live and not monitor:
         raise typer.BadParameter("--live shows what is monitored: say what, as with --monitor")
-    vectors = vector_files.request_vectors(given["vector"], options.blocks(layers))
     sampling = options.prompt_sampling(
-        given, monitor=monitor, monitor_tokens=live or None, logprobs=logprobs, vectors=vectors
+        given,
+        monitor=monitor,
+        monitor_layers=read_at,
+        monitor_tokens=live,
+        logprobs=logprobs,
+        vectors=vector_files.request_vectors(given["vector"], blocks, read_at),
     )
     asked = steering_options.asked(sampling, trait, steering)
 

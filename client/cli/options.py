@@ -25,6 +25,10 @@ Monitor = Annotated[
     list[str] | None,
     typer.Option(help="Shows how far the answer points along a trait; may be repeated."),
 ]
+MonitorLayers = Annotated[
+    str | None,
+    typer.Option(help="The blocks to read traits at, like 15,20 or 10-14; none: the vector's own."),
+]
 Layers = Annotated[
     str | None,
     typer.Option(help="The blocks to steer, like 15,20 or 10-14; none: the vector's own."),
@@ -169,15 +173,24 @@ def numbers(text: str) -> list[float]:
     return found
 
 
-def blocks(text: str | None) -> list[int]:
+def blocks(text: str | None, option: str = "--layers") -> list[int]:
     """Reads blocks as an option has them, like `15,20` or `1-35`; none if it is not given."""
     named: list[int] = []
-    for part in (text or "").split(",") if text else []:
+    for part in text.split(",") if text else []:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 12:
-            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
+            raise _no_blocks(text, option)
         end = int(last or first)
         if end < int(first) or end > 9999:
-            raise typer.BadParameter(f"--layers is {text!r}: give blocks like 15,20 or 1-35")
+            raise _no_blocks(text, option)
         named.extend(range(int(first), end + 1))
     return named
+
+
+def read_blocks(text: str | None) -> list[int]:
+    """Reads `--monitor-layers` as `blocks` reads `--layers`."""
+    return blocks(text, "--monitor-layers")
+
+
+def _no_blocks(text: str | None, option: str) -> typer.BadParameter:
+    return typer.BadParameter(f"{option} is {text!r}: give blocks like 15,20 or 1-35")

@@ -79,6 +79,7 @@ def sweep(
     ] = None,
     csv: options.Csv = None,
     layers: options.Layers = None,
+    monitor_layers: options.MonitorLayers = None,
     positions: options.Positions = "all",
     unit: options.Unit = "raw",
     as_json: options.Json = False,
@@ -86,15 +87,15 @@ def sweep(
     **given: Unpack[steering_options.SteeredPromptOptions],
 ) -> None:
     """Answer prompts at several scalars of a trait, or bounds for one, and score the answers."""
-    blocks = options.blocks(layers)
+    blocks, read_at = options.blocks(layers), options.read_blocks(monitor_layers)
     steering = steering_options.steering(
         steering_options.scalars(steer), blocks, positions, given, unit
     )
     series = _series(trait, scalars, operation, values, blocks)
     _check_prompts(prompt, prompts, plot)
     _check_files(plot, csv, scores)
-    vectors = vector_files.request_vectors(given["vector"], blocks)
-    sampling = options.prompt_sampling(given, vectors=vectors)
+    vectors = vector_files.request_vectors(given["vector"], blocks, read_at)
+    sampling = options.prompt_sampling(given, monitor_layers=read_at, vectors=vectors)
     asked = steering_options.asked(sampling, trait, steering)
 
     def run(client: PersonaClient, texts: Sequence[str]) -> None:

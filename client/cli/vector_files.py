@@ -31,8 +31,14 @@ def failures() -> Iterator[None]:
         exits.fail(f"{error.filename or 'the file'}: {error.strerror}")
 
 
-def request_vectors(named: Sequence[str] | None, layers: Sequence[int]) -> Vectors:
-    """Reads what `--vector` names, at these layers, or at those that each vector selects."""
+def request_vectors(
+    named: Sequence[str] | None, layers: Sequence[int], read_at: Sequence[int] = ()
+) -> Vectors:
+    """Reads what `--vector` names, at these layers, or at those that each vector selects.
+
+    Those where it is read come along if layers are given; else it would be steered there too.
+    """
+    wanted = [*layers, *read_at] if layers else []
     found: dict[str, Layers | Vector] = {}
     for text in named or ():
         name, _, path = text.partition("=")
@@ -40,7 +46,7 @@ def request_vectors(named: Sequence[str] | None, layers: Sequence[int]) -> Vecto
             raise typer.BadParameter(
                 f"--vector is {text!r}: give a name and a file, as mine=mine.gguf, each name once"
             )
-        found[name] = _vector(path, layers)
+        found[name] = _vector(path, wanted)
     return found
 
 

@@ -104,8 +104,8 @@ async def sweep(
 ) -> SweepResponse | Response:
     """Answers a prompt at each of several scalars of a trait, or values of an operation.
 
-    With `positions` = `response`, and without `scores`, all of them share one computation of the
-    prompt.
+    With `positions` = `response` all of them share one computation of the prompt, unless its turns
+    are to be read.
     """
     trait, scored = body.swept_trait, body.swept_trait if body.scores else None
     name = "scalar" if body.operation is None else "value"
@@ -115,11 +115,13 @@ async def sweep(
         for number, (at, steering) in enumerate(zip(series, steerings, strict=True))
     ]
     monitored = [*(body.monitor or ()), *([trait] if body.scores else ())]
-    # What is read before steering comes with the tokens only.
-    reads_tokens = body.scores or body.monitor_tokens
-    read = body.model_copy(update={"monitor": monitored, "monitor_tokens": reads_tokens})
-    hidden = frozenset() if body.monitor_tokens else IN_PIECES
-    shared = request_of(read, gateway.settings)
+    update: dict[str, Any] = {"monitor": monitored}
+    more: dict[str, Sequence[Any]] = {}
+    hidden: Set[str] = frozenset()
+    if body.scores and not body.monitor_tokens:
+        # What is read before steering comes with the tokens only; nobody asked for the turns.
+        update["monitor_tokens"], more, hidden = True, {"monitor_turns": [False]}, IN_PIECES
+    shared = request_of(body.model_copy(update=update), gateway.settings, more=more)
     origin = await _origin(shared, [("", steerings[0])], gateway)
     comparison = await _comparison(shared, origin, asked, request, gateway, hidden)
     if body.stream:

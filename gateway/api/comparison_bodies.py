@@ -286,8 +286,8 @@ class SweptAnswer(OneAnswer):
     score: float | None = Field(
         description=(
             "With `scores`, the mean of the trait's `readouts` over the blocks that its vector "
-            "selects; `null` if nothing could be read, as of an answer of one token. What steering "
-            "adds there is part of it."
+            "selects, or `monitor_layers`; `null` if nothing could be read, as of an answer of one "
+            "token. What steering adds there is part of it."
         )
     )
     net_score: float | None = Field(

@@ -67,8 +67,7 @@ def request_of(
         inputs["messages"] = [json.dumps(messages, ensure_ascii=False)]
     if body.stop is not None:
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
-    if body.monitor is not None:
-        inputs["monitor"] = body.monitor
+    inputs["monitor"], inputs["monitor_layers"] = body.monitor or [], body.monitor_layers or []
     if body.vectors:
         inputs["vectors"] = [vectors_input(body.vectors)]
     if body.logit_bias:

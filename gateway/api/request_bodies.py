@@ -12,7 +12,6 @@ from gateway.api.field_types import (
     PROMPT_OR_MESSAGES,
     SHOWN_FORMAT,
     SHOWN_LOGIT_BIAS,
-    SHOWN_MONITOR,
     STOP_WORD,
     TOP_LOGPROBS_RANGE,
     Boolean,
@@ -23,9 +22,9 @@ from gateway.api.field_types import (
     Positions,
     Seed,
     Text,
-    TraitName,
     shown_range,
 )
+from gateway.api.monitor_fields import MonitorFields
 from gateway.api.steering_examples import EXAMPLES_OF_EACH_KIND
 from gateway.api.steering_fields import (
     NOTHING,
@@ -36,7 +35,6 @@ from gateway.api.steering_fields import (
 )
 from gateway.api.vector_fields import EXAMPLE_VECTORS, Vectors
 from triton_models.contract.request import MAX_STOP_WORDS
-from triton_models.contract.steering import MAX_TRAITS
 
 T = TypeVar("T")
 
@@ -144,7 +142,7 @@ class Sampling(BaseModel):
     )
 
 
-class BaselineRequest(Sampling):
+class BaselineRequest(MonitorFields, Sampling):
     """A prompt, and how to choose the tokens of the answer."""
 
     model_config = ConfigDict(
@@ -204,22 +202,7 @@ class BaselineRequest(Sampling):
         ),
         json_schema_extra=TOP_LOGPROBS_RANGE,
     )
-    monitor: Annotated[list[TraitName], Field(max_length=MAX_TRAITS)] | None = Field(
-        default=None,
-        description=(
-            "Traits to read while the model answers, steered or not: see `readouts` in the answer."
-        ),
-        json_schema_extra=SHOWN_MONITOR,
-    )
     vectors: Vectors | None = None
-    monitor_tokens: Boolean = Field(
-        default=False,
-        description=(
-            "With `monitor`, report what is read at each token too, before and after steering, and "
-            "the means of the prompt's turns; a stream has them with its pieces. A piece comes one "
-            "token later then, and a chat's prompt is computed anew."
-        ),
-    )
     format: dict[str, Any] | None = Field(
         default=None,
         description=(

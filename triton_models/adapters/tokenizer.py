@@ -22,6 +22,7 @@ from triton_models.contract.errors import RequestError
 from triton_models.contract.prompt import prompt_of
 from triton_models.contract.prompt_turns import turns_json
 from triton_models.contract.request import parse_generation_request
+from triton_models.contract.values import boolean
 from triton_models.model.folder import find_model, load_tokenizer
 from triton_models.settings import ServerSettings
 from triton_models.text.prompt_encoder import PromptEncoder
@@ -66,5 +67,6 @@ class TokenizerModel:
         parsed = parse_generation_request(values, self._settings.defaults)
         prompt = prompt_of(values)
         ids = self._encoder.encode(prompt)
-        turns = self._encoder.turns(prompt) if parsed.monitor_tokens else ()
+        reads_turns = parsed.monitor_tokens and boolean(values, "monitor_turns", True)
+        turns = self._encoder.turns(prompt) if reads_turns else ()
         return {tensors.INPUT_IDS.name: ids, tensors.PROMPT_TURNS.name: turns_json(turns)}

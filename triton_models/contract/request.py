@@ -23,6 +23,7 @@ from triton_models.contract.steering import (
     MAX_TRAITS,
     SteeringParameters,
     check_trait_length,
+    layers_of,
 )
 from triton_models.contract.steering_document import parse_steering
 from triton_models.contract.tensors import Values
@@ -77,6 +78,8 @@ class GenerationRequest:
         logprobs: How many of the most likely tokens to report at each generated token, besides the
             token's own log-probability; `None` reports nothing.
         monitor: Traits onto whose directions the answer's hidden states are projected.
+        monitor_layers: The 0-based decoder blocks where they are; `None` is those that each trait's
+            vector selects.
         monitor_tokens: Whether each token's projections are reported, and the means of the prompt's
             turns, and not only the mean of the answer.
         format: What the answer must match; `None` is free text.
@@ -96,6 +99,7 @@ class GenerationRequest:
     echo_prompt: bool = False
     logprobs: int | None = None
     monitor: tuple[str, ...] = ()
+    monitor_layers: tuple[int, ...] | None = None
     format: AnswerFormat | None = None
     prompt_logprobs: int | None = None
     vectors: tuple[RequestVector, ...] = ()
@@ -145,11 +149,13 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
             "format says where an answer ends, and ignore_eos goes on after that: leave one of "
             "them out"
         )
-    monitor, monitor_tokens = _monitor(values), boolean(values, "monitor_tokens", False)
-    if monitor_tokens and not monitor:
-        raise InvalidArgumentError(
-            "monitor_tokens needs monitor: name the traits to read, or leave it out"
-        )
+    monitor, monitor_layers = _monitor(values), layers_of(values, "monitor_layers")
+    monitor_tokens = boolean(values, "monitor_tokens", False)
+    for name, given in (("monitor_tokens", monitor_tokens), ("monitor_layers", monitor_layers)):
+        if given and not monitor:
+            raise InvalidArgumentError(
+                f"{name} needs monitor: name the traits to read, or leave it out"
+            )
     return GenerationRequest(
         steering=parse_steering(values),
         sampling=sampling,
@@ -161,6 +167,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
         echo_prompt=not boolean(values, "exclude_input_in_output", True),
         logprobs=integer(values, "logprobs", None, 0, MAX_TOP_LOGPROBS),
         monitor=monitor,
+        monitor_layers=monitor_layers,
         format=format,
         prompt_logprobs=prompt_logprobs,
         vectors=parse_request_vectors(values),

@@ -227,7 +227,7 @@ def parse_short_steering(values: Values) -> SteeringParameters:
     positions = string(values, "positions") or "all"
     if positions not in POSITIONS:
         raise InvalidArgumentError(f"positions is {positions!r}: use one of {', '.join(POSITIONS)}")
-    return SteeringParameters(total_scalars(values), _layers(values), positions)
+    return SteeringParameters(total_scalars(values), layers_of(values, "layers"), positions)
 
 
 def total_scalars(values: Values) -> dict[str, float]:
@@ -262,9 +262,14 @@ def check_trait_length(trait: str) -> None:
         )
 
 
-def _layers(values: Values) -> tuple[int, ...] | None:
-    layers = [int(layer) for layer in values.get("layers", ())]
-    return checked_layers("layers", layers) if layers else None
+def layers_of(values: Values, name: str) -> tuple[int, ...] | None:
+    """Returns layers in rising order; `None` if they are left out.
+
+    Raises:
+        InvalidArgumentError: They are too many, negative, or the same twice.
+    """
+    layers = [int(layer) for layer in values.get(name, ())]
+    return checked_layers(name, layers) if layers else None
 
 
 def checked_layers(name: str, layers: list[int]) -> tuple[int, ...]:

@@ -62,7 +62,8 @@ INPUT_IDS = _optional("input_ids", "INT32", ANY)
 
 PROMPT_TURNS = _optional("prompt_turns", "BYTES")
 """JSON that says where the turns of a chat lie among `input_ids`, for a request with
-`monitor_tokens`, else `""`: `[{"role": "user", "start": 3, "end": 9}]`, `end` excluded."""
+`monitor_tokens` unless its `monitor_turns` is false, else `""`: `[{"role": "user", "start": 3,
+"end": 9}]`, `end` excluded."""
 
 PROMPT_INPUTS = (
     TEXT_INPUT,
@@ -74,8 +75,13 @@ PROMPT_INPUTS = (
     _optional("add_generation_prompt", "BOOL"),
     _optional("continue_final_message", "BOOL"),
     _optional("prompt_ids", "INT32", ANY),
+    _optional("monitor_turns", "BOOL"),
 )
-"""The prompt, which the tokenizer turns into `input_ids`."""
+"""The prompt, which the tokenizer turns into `input_ids`, and whether its turns are read.
+
+`monitor_turns` is true unless a request with `monitor_tokens` wants the tokens of the answer alone:
+then a prompt that is in the KV cache need not be computed again.
+"""
 
 STEERING_INPUTS = (
     _optional("trait", "BYTES", ANY),
@@ -123,6 +129,7 @@ GENERATION_INPUTS = (
     _optional("format", "BYTES"),
     _optional("prompt_logprobs", "INT32"),
     _optional("monitor_tokens", "BOOL"),
+    _optional("monitor_layers", "INT32", ANY),
 )
 
 REQUEST_INPUTS = STEERING_INPUTS + GENERATION_INPUTS

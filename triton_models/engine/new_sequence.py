@@ -114,7 +114,7 @@ def new_sequence(
         sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
         request = dataclasses.replace(request, sampling=sampling)
     readout = None
-    if directions := resolve_directions(request.monitor, own):
+    if directions := resolve_directions(request.monitor, request.monitor_layers, own):
         check_turns(request.turns, len(prompt_ids))
         readout = Readout(directions, reads_tokens=request.monitor_tokens, turns=request.turns)
     # By the server's vectors alone: no request can bring along what it is bounded by.

@@ -152,19 +152,19 @@ class Readout:
 
 
 def resolve_directions(
-    traits: Sequence[str], registry: VectorRegistry
+    traits: Sequence[str], layers: Sequence[int] | None, registry: VectorRegistry
 ) -> tuple[MonitoredDirection, ...]:
-    """Returns the directions of monitored traits at their vectors' selected blocks.
+    """Returns the directions of monitored traits at blocks, `None` for those a vector selects.
 
     Raises:
         TraitNotLoadedError: A trait has no vector.
-        InvalidArgumentError: A vector is zero, so that it has no direction.
+        InvalidArgumentError: A vector lacks a block, or is zero there and so has no direction.
     """
     return tuple(
         MonitoredDirection(trait, block, direction(vector, block), calibrated.get(block))
         for trait in traits
         for vector, calibrated in [(registry.get(trait), _calibrated_blocks(trait, registry))]
-        for block in vector.selected_blocks
+        for block in layers or vector.selected_blocks
     )
 
 

@@ -119,6 +119,7 @@ def _requests(
         **{**sampling, **fields},
         stream=body.stream,
         monitor=body.steering.monitor,
+        monitor_layers=body.steering.monitor_layers,
         vectors=body.steering.vectors,
         monitor_tokens=body.steering.monitor_tokens,
     )

@@ -18,14 +18,13 @@ from pydantic import (
 from gateway.api.comparison_bodies import MAX_ANSWERS
 from gateway.api.field_names import BODY_NAMES, FieldNames, renamed
 from gateway.api.field_types import (
-    SHOWN_MONITOR,
     TOP_LOGPROBS_RANGE,
     Boolean,
     Int32,
     Text,
-    TraitName,
     shown_range,
 )
+from gateway.api.monitor_fields import MonitorFields
 from gateway.api.openai.fields import Fields, Refusal
 from gateway.api.openai.format_fields import FormatFields
 from gateway.api.openai.messages import TEXT_ONLY, USE_TOOLS, Message
@@ -124,25 +123,13 @@ class StreamOptions(Fields):
     )
 
 
-class RequestSteering(Fields, SteeringFields):
+class RequestSteering(Fields, MonitorFields, SteeringFields):
     """What to steer the answer by, and what to read meanwhile.
 
     The model's name can say the traits instead.
     """
 
-    monitor: Annotated[list[TraitName], Field(max_length=MAX_TRAITS)] | None = Field(
-        default=None,
-        description="Traits to read: see `steering` in the answer's choices.",
-        json_schema_extra=SHOWN_MONITOR,
-    )
     vectors: Vectors | None = None
-    monitor_tokens: Boolean = Field(
-        default=False,
-        description=(
-            "Whether to report what is read at each token too, and in each turn of the prompt: "
-            "beside the deltas of a stream."
-        ),
-    )
 
 
 class GenerationFields(Fields, Sampling):
@@ -176,7 +163,7 @@ class GenerationFields(Fields, Sampling):
     @property
     def field_names(self) -> FieldNames:
         """What the client calls fields that the model server calls otherwise."""
-        names = ("layers", "monitor_tokens", "vectors")
+        names = ("layers", "monitor_layers", "monitor_tokens", "vectors")
         return {**BODY_NAMES, **{name: f"steering.{name}" for name in names}}
 
     def named(self, error: InvalidRequestError) -> InvalidRequestError:

@@ -55,6 +55,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "logit_bias": {"7": -1.5},
         "prompt_logprobs": 2,
         "monitor": ["sarcasm", "flattery"],
+        "monitor_layers": [2, 1],
         "monitor_tokens": True,
         "format": {"type": "choice", "choices": ["ä", "b"]},
         "stream": True,
@@ -80,6 +81,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "exclude_input_in_output",
         "sampling_parameters",
         "prompt_ids",
+        "monitor_turns",
     }
 
 

@@ -37,7 +37,7 @@ REGISTRY = VectorRegistry(MappingProxyType(VECTORS), dict.fromkeys(VECTORS, ()),
 
 
 def test_calibrated_blocks_have_percentiles_and_poles_and_others_have_not() -> None:
-    readout = Readout(resolve_directions(tuple(VECTORS), REGISTRY))
+    readout = Readout(resolve_directions(tuple(VECTORS), None, REGISTRY))
     assert readout.calibrated_means() == {}
     # Two tokens, whose mean is 5 at every block.
     readout.add([4.0] * 7)
@@ -50,7 +50,7 @@ def test_calibrated_blocks_have_percentiles_and_poles_and_others_have_not() -> N
 
 
 def test_a_mean_that_is_not_finite_says_nothing() -> None:
-    readout = Readout(resolve_directions(["sarcasm"], REGISTRY))
+    readout = Readout(resolve_directions(["sarcasm"], None, REGISTRY))
     readout.add([math.nan, 5.0])
     assert readout.calibrated_means() == {"sarcasm": {3: CalibratedMean(50, 0.5)}}
 
