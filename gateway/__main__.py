@@ -1,10 +1,15 @@
-"""`python -m gateway` serves the gateway."""
+"""`python -m gateway` serves the gateway.
+
+python -m gateway           until SIGTERM or SIGINT
+python -m gateway check     not at all: only says whether its settings can be used
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 
@@ -17,8 +22,10 @@ from triton_models.logs import configure_logging
 from triton_models.variables import SettingsError
 
 
-def main() -> None:
-    """Serves until SIGTERM or SIGINT; settings that cannot be used are a line each and status 2."""
+def main(arguments: Sequence[str]) -> None:
+    """Serves, or checks; settings that cannot be used are a line each and status 2."""
+    if arguments not in ([], ["check"]):
+        sys.exit("usage: python -m gateway [check]")
     try:
         settings = Settings.read()
         # Here, once, rather than in each worker, which would be started again and again.
@@ -27,6 +34,8 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+    if arguments:
+        return
     with shared_folder(settings.workers):
         uvicorn.run(
             "gateway.__main__:serve_app",
@@ -56,4 +65,4 @@ def serve_app() -> object:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

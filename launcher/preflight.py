@@ -28,11 +28,12 @@ def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
     """Changes the owner of folders, drops root, and downloads the model, as configured.
 
     Args:
-        environment: The variables of `Preparations`, and API keys.
+        environment: The variables of `Preparations`, and all of the gateway's.
         with_gateway: Whether the gateway is to be started as well.
 
     Raises:
-        LaunchError: Something is missing that the operator has to provide.
+        LaunchError: Something is missing that the operator has to provide, or the gateway cannot
+            use its variables.
         SettingsError: A variable has an invalid value.
     """
     wanted = Preparations.read(environment)
@@ -46,6 +47,8 @@ def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
         # Those that variables name: the others are no volumes.
         written = wanted.model_fields_set & {"model_cache", "vectors", "kernel_cache", "run_folder"}
         _become(wanted.serve_as, [getattr(wanted, name) for name in written])
+    if with_gateway:
+        _check_gateway(environment)
     _check_readable("MODEL_CACHE_DIR", wanted.model_cache, "models")
     _check_readable("VECTORS_DIR", wanted.vectors, "steering vectors")
     if wanted.fetch_model:
@@ -99,6 +102,22 @@ def _give_what_is_root_s(folder: Path, user: int) -> None:
                 found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                 if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
                     os.chown(name, user, user, dir_fd=descriptor, follow_symlinks=False)
+
+
+def _check_gateway(environment: Mapping[str, str]) -> None:
+    """Has the gateway look at its variables and files now, and not once Triton has started.
+
+    In a process of its own, since images without a gateway have the launcher as well.
+    """
+    # The launcher says itself where Triton is.
+    variables = {name: value for name, value in environment.items() if name != "TRITON_URL"}
+    command = [sys.executable, "-m", "gateway", "check"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        problems = [line.removeprefix("error: ") for line in done.stderr.strip().splitlines()]
+        raise LaunchError("\n".join(problems))
 
 
 def _check_readable(variable: str, folder: Path, holds: str) -> None:

@@ -50,7 +50,7 @@ def test_the_command_names_the_variable_in_one_line(
 ) -> None:
     monkeypatch.setenv("PORT", "http")
     with pytest.raises(SystemExit) as exit_:
-        command.main()
+        command.main([])
     assert exit_.value.code == 2
     assert capsys.readouterr().err.startswith(
         "error: PORT is 'http': use an integer from 1 to 65535\n"
@@ -62,7 +62,7 @@ def test_an_access_key_that_cannot_be_used_is_refused_and_not_shown(
 ) -> None:
     monkeypatch.setenv("TRITON_ACCESS_KEY", "too:short")
     with pytest.raises(SystemExit) as exit_:
-        command.main()
+        command.main([])
     assert exit_.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith("error: TRITON_ACCESS_KEY cannot be used: use 16 to")

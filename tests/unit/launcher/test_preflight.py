@@ -50,7 +50,9 @@ def test_a_pod_that_everybody_may_use_is_not_started_by_mistake(tmp_path: Path) 
     with pytest.raises(LaunchError, match="set API_KEYS"):
         preflight.prepare(closed, with_gateway=True)
     preflight.prepare(closed, with_gateway=False)
-    preflight.prepare({**closed, "API_KEYS_FILE": "/run/keys.json"}, with_gateway=True)
+    keys = tmp_path / "keys.json"
+    keys.write_text("[]")
+    preflight.prepare({**closed, "API_KEYS_FILE": str(keys)}, with_gateway=True)
     preflight.prepare({"ALLOW_ANONYMOUS": "true"}, with_gateway=True)
 
 
