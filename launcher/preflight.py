@@ -115,7 +115,8 @@ def _check_gateway(environment: Mapping[str, str]) -> None:
     done = subprocess.run(
         command, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True, check=False
     )
-    if done.returncode:
+    # Below 0 a signal has ended it, such as Ctrl-C, which ends the launcher in its own way.
+    if done.returncode > 0:
         problems = [line.removeprefix("error: ") for line in done.stderr.strip().splitlines()]
         raise LaunchError("\n".join(problems))
 
