@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
+from persona_demo.report import update_page
 from persona_embedded.measured import answers_page, contrast_table, cross_table, text_table
 from persona_embedded.package import NAME, VECTORS
 from persona_embedded.similarity import find_embedder, similarities
@@ -14,10 +16,12 @@ from persona_research.commands.evaluation import EvaluationRun, run_evaluation
 from persona_research.commands.options import ModelOptions
 from persona_research.errors import USER_ERRORS
 from persona_research.evaluation.conditions import EvaluationSampling
+from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.trait_evaluation import EvaluationSettings
-from triton_models.settings import DATA_ROOT, ServerSettings
+from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT, ServerSettings
 
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+DOCS = REPOSITORY_ROOT / "docs"
 HELD_OUT = DATA_ROOT / "voices" / "held_out"
 
 
@@ -27,13 +31,39 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--trait", action="append", help="only this trait (may be repeated)")
     parser.add_argument("--questions", type=int, default=0, help="of each trait (default all)")
     parser.add_argument("--max-tokens", type=int, default=40, help="of an answer (default 40)")
-    parser.add_argument("--no-cross", action="store_true", help="leave out what moves other traits")
+    parser.add_argument(
+        "--cross-questions",
+        type=int,
+        default=10,
+        help="how many to judge for all other traits, too: seven times the work (default 10)",
+    )
+    parser.add_argument("--docs", action="store_true", help="put tables and answers into docs/")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: cores)")
     return parser.parse_args()
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _similarity(evaluation: Evaluation) -> dict[tuple[str, str], float]:
+    """How alike each question and its answer are; nothing where that cannot be measured."""
+    embedder = find_embedder()
+    if embedder is None:
+        return {}
+    pairs = list(
+        {
+            (answer.question, answer.text): None
+            for trait in evaluation.traits
+            for group in trait.answers.values()
+            for answer in group
+        }
+    )
+    return dict(zip(pairs, similarities(embedder, pairs), strict=True))
+
+
 def main() -> int:
-    """Measures, writes `tables.md` and `answers.md`, and returns the exit status."""
+    """Measures, prints the tables, and returns the exit status."""
     arguments = _parse_arguments()
     names = arguments.trait or sorted(path.stem for path in VECTORS.glob("*.safetensors"))
     run = EvaluationRun(
@@ -51,30 +81,20 @@ def main() -> int:
             find_unit_scale=False,
         ),
         held_out=HELD_OUT,
-        cross=not arguments.no_cross,
     )
+    few = dataclasses.replace(run.settings, questions=arguments.cross_questions)
     try:
-        found = run_evaluation(run, lambda line: print(line, flush=True))
+        # Few of the questions first: their answers are kept for the whole.
+        crossed = run_evaluation(dataclasses.replace(run, settings=few, cross=True), _say)
+        found = run_evaluation(run, _say)
     except USER_ERRORS as error:
         print(f"evaluate_embedded_model: {error}", file=sys.stderr)
         return 1
-    pairs = list(
-        {
-            (answer.question, answer.text): None
-            for trait in found.traits
-            for group in trait.answers.values()
-            for answer in group
-        }
-    )
-    embedder = find_embedder()
-    alike = similarities(embedder, pairs) if embedder is not None else ()
-    similarity = dict(zip(pairs, alike, strict=False))
-    tables = [contrast_table(found), text_table(found, similarity)]
-    if found.movements:
-        tables.append(cross_table(found))
-    (arguments.output / "tables.md").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-    (arguments.output / "answers.md").write_text(answers_page(found) + "\n", encoding="utf-8")
+    tables = [contrast_table(found), text_table(found, _similarity(found)), cross_table(crossed)]
     print("\n\n".join(tables))
+    if arguments.docs:
+        update_page(DOCS / "embedded-model.md", "\n\n".join(tables), "steering measured")
+        update_page(DOCS / "embedded-answers.md", answers_page(found), "answers drawn")
     return 0
 
 
