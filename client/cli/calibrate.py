@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typing_extensions import Unpack
 
-from persona_client.cli import research_options as options
+from persona_client.cli import research_options as research
 
 
+@research.declared()
 def calibrate(
     vector: Annotated[
         list[str], typer.Argument(help="Vector files, or traits with a vector in data/vectors.")
     ],
-    model: options.Model = None,
-    prompts: options.Prompts = None,
     definition: Annotated[
         Path | None,
         typer.Option(help="The definition's file; none: that of the vector's trait in --prompts."),
@@ -26,35 +26,30 @@ def calibrate(
     runs: Annotated[Path, typer.Option(help="Folder of an extraction's answers.")] = Path(
         "runs/extraction"
     ),
-    samples: Annotated[int, typer.Option(min=1, help="Answers per prompt and question.")] = 1,
-    max_tokens: options.MaxTokens = 128,
-    temperature: options.Temperature = 0.0,
-    seed: options.Seed = 0,
-    neutral_questions: options.NeutralQuestions = 80,
+    samples: research.Samples = 1,
+    neutral_questions: research.NeutralQuestions = 80,
     doses: Annotated[
         bool,
         typer.Option(help="Find the scalars that do as much as asking in the system prompt."),
     ] = True,
-    device: options.Device = "auto",
-    dtype: options.Dtype = None,
-    threads: options.Threads = 0,
-    batch_rows: options.BatchRows = 32,
+    **given: Unpack[research.AnswerOptions],
 ) -> None:
     """Measure which projections are usual, and which scalars do as much as asking."""
-    with options.one_line_errors():
+    with research.one_line_errors():
         from persona_research.commands.calibration import CalibrationRun, run_calibration
-        from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
+        from persona_research.commands.options import DEFAULT_VECTORS
         from persona_research.turns import AnswerSettings
 
         run = CalibrationRun(
             vectors=vector,
             folder=folder or DEFAULT_VECTORS,
-            prompts=prompts or DEFAULT_PROMPTS,
+            prompts=research.prompts_of(given),
             definition=definition,
             runs=runs,
-            model=ModelOptions(model, device, dtype, threads, batch_rows),
+            model=research.model_of(given),
             settings=AnswerSettings(
-                max_tokens, temperature, samples, seed, neutral_questions=neutral_questions
+                *(given["max_tokens"], given["temperature"], samples, given["seed"]),
+                neutral_questions=neutral_questions,
             ),
             doses=doses,
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from persona_client.cli.options import as_number
 from persona_client.protocol import Options, Sampling
 from persona_client.rest import CompletionStream, PersonaClient
 from persona_client.results import LimitReached
@@ -158,11 +158,8 @@ class Chat:
 
     def _trait(self, argument: str) -> None:
         name, _, number = argument.partition(" ")
-        try:
-            scalar = float(number)
-        except ValueError:
-            scalar = math.nan
-        if not math.isfinite(scalar):
+        scalar = as_number(number)
+        if scalar is None:
             raise CommandError("give a trait and a scalar, as /trait sarcasm 2")
         known = self._known_traits()
         if name not in known:

@@ -35,7 +35,10 @@ def generate(
     prompt: options.Prompt,
     trait: Annotated[str | None, typer.Option(help="The trait to steer; none: baseline.")] = None,
     scalar: Annotated[
-        float | None, typer.Option(help="Above 0 for more of the trait, below for less.")
+        float | None,
+        typer.Option(
+            help="Above 0 for more of the trait, below for less.", callback=options.finite
+        ),
     ] = None,
     steer: steering_options.Steer = None,
     layers: options.Layers = None,

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 import typer
@@ -46,12 +47,24 @@ Unit = Annotated[
 ]
 
 
+def finite(number: float | None) -> float | None:
+    """Refuses what Typer takes for a number where an option has no upper bound."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number")
+    return number
+
+
 class SamplingOptions(TypedDict):
     """How tokens are chosen, and when to stop."""
 
     max_tokens: Annotated[int | None, typer.Option(help="The most tokens to generate.")]
-    temperature: Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")]
-    top_p: Annotated[float | None, typer.Option(help="Probability that the candidates must reach.")]
+    temperature: Annotated[
+        float | None, typer.Option(help="0 always takes the likeliest token.", callback=finite)
+    ]
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Probability that the candidates must reach.", callback=finite),
+    ]
     top_k: Annotated[int | None, typer.Option(help="Number of candidates; 0 is all.")]
     seed: Annotated[int | None, typer.Option(help="Makes the answer reproducible.")]
     stop: Annotated[list[str] | None, typer.Option(help="Ends the answer; may be repeated.")]
@@ -76,8 +89,13 @@ class PromptOptions(SamplingOptions):
     ]
 
 
-def declared_together(command: Callable[..., None]) -> Callable[..., None]:
-    """Lets Typer see the options that a command takes as `**given: Unpack[...]`."""
+def declared_together(
+    command: Callable[..., None], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[..., None]:
+    """Lets Typer see the options that a command takes as `**given: Unpack[...]`.
+
+    One that is left out is false if it is a flag and else `None`, unless `defaults` says more.
+    """
     *own, given = inspect.signature(command, eval_str=True).parameters.values()
     (group,) = get_args(given.annotation)
     parameters = [
@@ -86,7 +104,7 @@ def declared_together(command: Callable[..., None]) -> Callable[..., None]:
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=False if get_args(hint)[0] is bool else None,
+                default=defaults.get(name, False if get_args(hint)[0] is bool else None),
                 annotation=hint,
             )
             for name, hint in get_type_hints(group, include_extras=True).items()
@@ -164,13 +182,22 @@ def lines(file: Path, option: str) -> list[str]:
 
 def numbers(text: str) -> list[float]:
     """Reads scalars as an option has them."""
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = [math.nan]
-    if not all(map(math.isfinite, found)):
-        raise typer.BadParameter(f"--scalars is {text!r}: give numbers like -2,0,2")
+    found = []
+    for part in text.split(","):
+        number = as_number(part)
+        if number is None:
+            raise typer.BadParameter(f"--scalars is {text!r}: give numbers like -2,0,2")
+        found.append(number)
     return found
+
+
+def as_number(text: str) -> float | None:
+    """Reads a finite number; `None` if it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def blocks(text: str | None, option: str = "--layers") -> list[int]:

@@ -5,35 +5,25 @@ They need more than the client does, so what they need is imported when they run
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypedDict
 
 import typer
 
-from persona_client.cli import exits
+from persona_client.cli import exits, options
 
-Model = Annotated[
-    str | None, typer.Option(help="Folder or hub id of a model; none: the demo model.")
-]
-Prompts = Annotated[
-    Path | None, typer.Option(help="Folder of trait definitions; none: data/prompts.")
-]
-JudgeKind = Annotated[
-    Literal["contrast", "rule", "model", "openai"],
+if TYPE_CHECKING:
+    from persona_research.commands.options import ModelOptions
+    from persona_research.judges.choice import JudgeChoice
+
+Samples = Annotated[
+    int,
     typer.Option(
-        "--judge",
-        help="What scores answers: which pole's prompts make them likelier, cue words, a number "
-        "that the model replies with, or an endpoint.",
+        min=1, help="Answers to each question, under each prompt; several need a temperature."
     ),
-]
-JudgeModel = Annotated[str, typer.Option(help="The endpoint's name for the judging model.")]
-JudgeUrl = Annotated[
-    str, typer.Option(help="The OpenAI-compatible endpoint, with /v1; none: OPENAI_BASE_URL.")
-]
-JudgeConcurrency = Annotated[
-    int, typer.Option(min=1, max=256, help="The most requests to the endpoint at a time.")
 ]
 NeutralQuestions = Annotated[
     int,
@@ -43,16 +33,93 @@ NeutralQuestions = Annotated[
         help="How many everyday questions a calibration asks besides the trait's own.",
     ),
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")]
-Temperature = Annotated[float, typer.Option(min=0.0, max=2.0, help="0: the likeliest answer.")]
-Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")]
-Dtype = Annotated[
-    Literal["float32", "bfloat16", "float16"] | None,
-    typer.Option(help="None: float32 on the CPU, the model's own on a GPU."),
-]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 is one per core.")]
-BatchRows = Annotated[int, typer.Option(min=1, help="The most answers generated at a time.")]
+
+
+class AnswerOptions(TypedDict):
+    """Which model answers, how, and what."""
+
+    model: Annotated[
+        str | None, typer.Option(help="Folder or hub id of a model; none: the demo model.")
+    ]
+    prompts: Annotated[
+        Path | None, typer.Option(help="Folder of trait definitions; none: data/prompts.")
+    ]
+    max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")]
+    temperature: Annotated[
+        float,
+        typer.Option(min=0.0, max=2.0, help="0: the likeliest answer."),
+    ]
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")]
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")]
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="None: float32 on the CPU, the model's own on a GPU."),
+    ]
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is one per core.")]
+    batch_rows: Annotated[int, typer.Option(min=1, help="The most answers generated at a time.")]
+
+
+class JudgedOptions(AnswerOptions):
+    """The same, and who judges the answers."""
+
+    judge: Annotated[
+        Literal["contrast", "rule", "model", "openai"],
+        typer.Option(
+            help="What scores answers: which pole's prompts make them likelier, cue words, a "
+            "number that the model replies with, or an endpoint."
+        ),
+    ]
+    judge_model: Annotated[str, typer.Option(help="The endpoint's name for the judging model.")]
+    judge_url: Annotated[
+        str, typer.Option(help="The OpenAI-compatible endpoint, with /v1; none: OPENAI_BASE_URL.")
+    ]
+    judge_concurrency: Annotated[
+        int, typer.Option(min=1, max=256, help="The most requests to the endpoint at a time.")
+    ]
+
+
+_DEFAULTS = {
+    "max_tokens": 128,
+    "temperature": 0.0,
+    "seed": 0,
+    "device": "auto",
+    "threads": 0,
+    "batch_rows": 32,
+    "judge": "contrast",
+    "judge_model": "",
+    "judge_url": "",
+    "judge_concurrency": 8,
+}
+
+
+def declared(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Lets Typer see the groups of options above, with these defaults in place of the usual."""
+    return partial(options.declared_together, defaults={**_DEFAULTS, **defaults})
+
+
+def model_of(given: AnswerOptions) -> ModelOptions:
+    """Returns which model was asked for, and how to run it."""
+    from persona_research.commands.options import ModelOptions
+
+    return ModelOptions(
+        given["model"], given["device"], given["dtype"], given["threads"], given["batch_rows"]
+    )
+
+
+def prompts_of(given: AnswerOptions) -> Path:
+    """Returns the folder of definitions."""
+    from persona_research.commands.options import DEFAULT_PROMPTS
+
+    return given["prompts"] or DEFAULT_PROMPTS
+
+
+def judge_of(given: JudgedOptions) -> JudgeChoice:
+    """Returns which judge was asked for."""
+    from persona_research.judges.choice import JudgeChoice
+
+    return JudgeChoice(
+        given["judge"], given["judge_model"], given["judge_url"], given["judge_concurrency"]
+    )
 
 
 @contextmanager

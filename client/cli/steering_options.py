@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypedDict, cast
 
@@ -156,12 +155,12 @@ def scalars(text: str | None) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in text.split(",") if text is not None else ():
         name, _, scalar = part.partition("=")
-        try:
-            found[name.strip()] = float(scalar)
-        except ValueError:
+        number = options.as_number(scalar)
+        if number is None:
             raise typer.BadParameter(
                 f"--steer is {text!r}: give traits and scalars like sarcasm=2,helpfulness=-1"
-            ) from None
+            )
+        found[name.strip()] = number
     return found
 
 
@@ -220,11 +219,8 @@ def _with_strength(option: str, text: str) -> tuple[str, float | None]:
     rest, colon, share = text.partition(":")
     if not colon:
         return text, None
-    try:
-        strength = float(share)
-    except ValueError:
-        strength = math.nan
-    if not 0 <= strength <= 1:
+    strength = options.as_number(share)
+    if strength is None or not 0 <= strength <= 1:
         raise typer.BadParameter(
             f"{option} has {share!r} for a strength: give a number from 0 to 1, like 0.5"
         )
@@ -282,11 +278,8 @@ def _window(text: str) -> Window:
 
 def _bound(option: str, text: str) -> tuple[Unit | None, float]:
     text = text.strip()
-    try:
-        value = float(text.removeprefix("p"))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = options.as_number(text.removeprefix("p"))
+    if value is None:
         raise typer.BadParameter(
             f"{option} has {text!r} for a bound: give a number like 2.5, or a percentile like p90"
         )

@@ -138,7 +138,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monke
         add(self, key, answer)
 
     monkeypatch.setattr(AnswerStore, "add_answer", interrupted)
-    arguments = ["vectors", "evaluate", "sarcasm", "--blocks", "1", "--output", str(tmp_path)]
+    arguments = ["vectors", "evaluate", "sarcasm", "--layers", "1", "--output", str(tmp_path)]
     result = CliRunner().invoke(app, [*arguments, "--threads", "1", "--max-tokens", "32"])
     assert result.exit_code == 130
     assert "give the same command again" in result.stderr
@@ -151,7 +151,7 @@ def test_the_command_writes_what_it_chose_only_when_told_to(tmp_path: Path, fold
     shutil.copy(DEFAULT_VECTORS / "sarcasm.json", path)
     before = path.read_bytes()
     shutil.copy(folder / ANSWERS, tmp_path / ANSWERS)
-    arguments = ["vectors", "evaluate", str(path), "--blocks", "1", "--scalars", "-2,-1,1,2"]
+    arguments = ["vectors", "evaluate", str(path), "--layers", "1", "--scalars", "-2,-1,1,2"]
     arguments += ["--questions", "6", "--max-tokens", "64", "--threads", "1"]
     arguments += ["--judge", "rule"]
     arguments += ["--device", "cpu", "--output", str(tmp_path)]

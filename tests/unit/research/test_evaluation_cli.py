@@ -21,7 +21,7 @@ def invoke(*arguments: str) -> Any:
     [
         (("sarcasm", "--scalars", "1,x"), "--scalars is '1,x'"),
         (("sarcasm", "--scalars", "1,inf"), "--scalars is '1,inf'"),
-        (("sarcasm", "--blocks", "most"), "--blocks is 'most'"),
+        (("sarcasm", "--layers", "most"), "--layers is 'most'"),
         (("sarcasm", "--questions", "-1"), "--questions"),
         (("sarcasm", "--budget", "-0.1"), "--budget"),
         ((), "vector"),
@@ -39,7 +39,7 @@ def test_a_wrong_option_is_a_usage_error(arguments: tuple[str, ...], words: str)
         (("nobody",), "there is no vector of 'nobody'"),
         (("nowhere.json",), "nowhere.json: cannot be read"),
         (("sarcasm", "sarcasm"), "there are several vectors of sarcasm"),
-        (("sarcasm", "--blocks", "9"), "nothing at blocks [9]"),
+        (("sarcasm", "--layers", "9"), "nothing at blocks [9]"),
         (("sarcasm", "--model", "nowhere"), "nowhere"),
     ],
 )
