@@ -10,7 +10,9 @@ from email.message import Message
 from starlette.exceptions import HTTPException
 
 _KIND = "multipart/form-data"
-_MAX_PARTS = 16
+_MAX_PARTS = 15
+_MAX_HEADER_CHARS = 500
+"""To read the parameters of a header takes a time that grows with the square of its length."""
 _HEADERS_END = b"\r\n\r\n"
 
 
@@ -29,11 +31,12 @@ def parts_of(content: bytes, content_type: str) -> dict[str, bytes]:
     if not boundary:
         raise _malformed("its Content-Type has no boundary")
     # The first boundary may be where the body begins, the others begin a line.
-    _, *pieces = (b"\r\n" + content).split(b"\r\n--" + boundary.encode("latin-1", "replace"))
+    line = b"\r\n--" + boundary.encode("latin-1", "replace")
+    _, *pieces = (b"\r\n" + content).split(line, _MAX_PARTS + 2)
+    if len(pieces) > _MAX_PARTS + 1:
+        raise _malformed(f"it has more than {_MAX_PARTS} parts")
     if not pieces or not pieces[-1].startswith(b"--"):
         raise _malformed("it does not end with its boundary and two hyphens")
-    if len(pieces) > _MAX_PARTS:
-        raise _malformed(f"it has more than {_MAX_PARTS - 1} parts")
     parts: dict[str, bytes] = {}
     for piece in pieces[:-1]:
         # After a boundary the rest of its line is blank.
@@ -54,6 +57,10 @@ def _name(head: str) -> str:
 
 
 def _parameter(value: str, header: str, name: str) -> str:
+    if len(value) > _MAX_HEADER_CHARS:
+        raise _malformed(
+            f"a {header} has {len(value)} characters: send at most {_MAX_HEADER_CHARS}"
+        )
     message = Message()
     message[header] = value
     found = message.get_param(name, "", header)
