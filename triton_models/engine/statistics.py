@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from triton_models.contract.buckets import BETWEEN_TOKENS_SECONDS, FIRST_TOKEN_SECONDS
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.request_vectors import COUNTED_AS
+from triton_models.contract.steering import LimitAction
 from triton_models.engine.kv_room import KVRoom
 from triton_models.engine.scheduler import Plan
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
@@ -95,7 +96,7 @@ class StatisticsRecorder:
     _ended: Counter[FinishReason] = field(default_factory=Counter)
     _tokens: Counter[str] = field(default_factory=Counter)
     _steered: Counter[str] = field(default_factory=Counter)
-    _limits: dict[str, Counter[str]] = field(default_factory=dict)
+    _limits: Counter[tuple[str, LimitAction]] = field(default_factory=Counter)
     _steps: int = 0
     _first_token: Histogram = field(default_factory=lambda: Histogram(FIRST_TOKEN_SECONDS))
     _between_tokens: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS_SECONDS))
@@ -130,8 +131,7 @@ class StatisticsRecorder:
             self._ended[last.finish_reason] += 1
         for each in last.limits_reached:
             limit = each.resolved.limit
-            trait = _counted_as(limit.trait, request)
-            self._limits.setdefault(trait, Counter())[limit.action] += 1
+            self._limits[_counted_as(limit.trait, request), limit.action] += 1
 
     def snapshot(self, running: int, waiting: int, room: KVRoom) -> EngineStatistics:
         """Returns the counters so far together with the gauges of this moment."""
@@ -149,11 +149,18 @@ class StatisticsRecorder:
             kv_tokens_retained=room.retained_slots,
             kv_tokens_total=room.num_slots,
             steered_requests=dict(self._steered),
-            limits_reached={trait: dict(counts) for trait, counts in self._limits.items()},
+            limits_reached=self._limits_by_trait(),
             first_token_seconds=self._first_token.snapshot(),
             between_tokens_seconds=self._between_tokens.snapshot(),
             batch_rows=self._batch_rows.snapshot(),
         )
+
+    def _limits_by_trait(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        # Copied first, since the engine's thread may add to it meanwhile.
+        for (trait, action), count in dict(self._limits).items():
+            found.setdefault(trait, {})[action] = count
+        return found
 
 
 def _counted_as(trait: str, request: GenerationRequest) -> str:
