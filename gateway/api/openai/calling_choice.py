@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.api.openai.choice_formats import ChatChoice
+from gateway.api.openai.steering_report import read_in_pieces
 from gateway.api.openai.tool_call_stream import ParsedCall, ToolCallStream
 from triton_models.grpc_messages import TritonChunk
 
@@ -51,7 +52,7 @@ class CallingChoice(ChatChoice):
             self._begun = True
         for part in parts:
             deltas += [{"content": part}] if isinstance(part, str) else self._deltas(part)
-        if not deltas and (chunk.finish_reason or chunk.logprobs or chunk.token_readouts):
+        if not deltas and (chunk.finish_reason or chunk.logprobs or read_in_pieces(chunk)):
             deltas.append({})
         # What the model server says of the piece as a whole goes with the last of its chunks.
         said = [*([_NOTHING] * (len(deltas) - 1)), self._ended(chunk)]
