@@ -26,7 +26,7 @@ from persona_embedded.training import AdapterPlan, train_adapter
 from persona_research.answering import chat
 from persona_research.model import AnswerRequest, ResearchModel
 from persona_research.progress import progress_bar
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DATA_ROOT
 
 VOICES = DATA_ROOT / "voices"

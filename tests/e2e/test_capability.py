@@ -20,7 +20,7 @@ from persona_research.capability.task import Item, read_task
 from tests.e2e.demo import deltas_of
 from tests.e2e.examples import activated, console_examples
 from tests.integration.reference import steered
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
 

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.tiny_model import make_tokenizer
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 LOAD = """

@@ -12,7 +12,8 @@ import triton_python_backend_utils as pb_utils
 
 from triton_models.adapters.tensor_io import build_tensors, read_values
 from triton_models.contract import tensors
-from triton_models.model.folder import find_model, load_tokenizer
+from triton_models.model.folder import find_model
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import ServerSettings
 from triton_models.text.logprobs import logprobs_json, prompt_logprobs_json
 from triton_models.text.token_bytes import TokenBytes

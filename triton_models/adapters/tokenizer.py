@@ -23,7 +23,8 @@ from triton_models.contract.prompt import prompt_of
 from triton_models.contract.prompt_turns import turns_json
 from triton_models.contract.request import parse_generation_request
 from triton_models.contract.values import boolean
-from triton_models.model.folder import find_model, load_tokenizer
+from triton_models.model.folder import find_model
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import ServerSettings
 from triton_models.text.prompt_encoder import PromptEncoder
 

@@ -1,18 +1,12 @@
-"""Finds a model's folder and loads its tokenizer, without loading its weights."""
+"""Finds a model's folder, importing little: whoever starts a server looks for it first."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
-
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from triton_models.model.architecture import read_architecture, weight_files
-from triton_models.model.errors import ModelMissingError, UnsupportedModelError
+from triton_models.model.errors import ModelMissingError
 from triton_models.settings import DEFAULT_MODEL, DEMO, DEMO_MODEL_FOLDER, ServerSettings
-from triton_models.text.token_bytes import is_byte_level
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 
@@ -45,8 +39,14 @@ def _locate(settings: ServerSettings) -> Path:
             )
         return DEMO_MODEL_FOLDER
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
+    return folder if folder.is_dir() else _downloaded(settings)
+
+
+def _downloaded(settings: ServerSettings) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    name = settings.model_name
     try:
         return Path(
             snapshot_download(
@@ -74,31 +74,3 @@ def _download_command(settings: ServerSettings) -> str:
     """Returns the command that downloads the configured model."""
     revision = f" --revision {settings.model_revision}" if settings.model_revision else ""
     return f".venv/bin/python scripts/download_models.py {settings.shown_model_name}{revision}"
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Loads a model folder's tokenizer.
-
-    A `tokenizer.json` is complete; only without one is the model's own tokenizer class needed,
-    whose import takes seconds.
-
-    Raises:
-        UnsupportedModelError: The tokenizer is missing, broken, or not a byte-level BPE.
-    """
-    try:
-        tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UnsupportedModelError(f"{folder.name} has no usable tokenizer: {error}") from error
-    if not is_byte_level(tokenizer):
-        raise UnsupportedModelError(
-            f"{folder.name} has a tokenizer that is not a byte-level BPE, as Qwen2.5's are"
-        )
-    return cast(PreTrainedTokenizerBase, tokenizer)
-
-
-def _tokenizer_class(folder: Path) -> Any:
-    if (folder / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer

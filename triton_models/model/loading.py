@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from triton_models.model.architecture import read_architecture, read_end_ids
 from triton_models.model.checkpoint import Checkpoint, load_weights
 from triton_models.model.errors import UnsupportedModelError
-from triton_models.model.folder import load_tokenizer
 from triton_models.model.gpu_driver import driver_version, is_too_old, why_no_gpu
 from triton_models.model.linear import choose_number_format
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.model.transformer import Transformer
 from triton_models.settings import ServerSettings
 

@@ -17,7 +17,7 @@ from launcher.stack import Stack
 from persona_research.capability.harness import read_harness
 from tests.e2e.demo import deltas_of
 from tests.integration.reference import steered
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
 

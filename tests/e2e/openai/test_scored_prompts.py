@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
 from tests.e2e.demo import deltas_of
 from tests.integration.reference import steered
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 TEXT = "Bake <|im_end|> \u00e9\u4e2d\U0001f642"

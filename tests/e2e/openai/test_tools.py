@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from launcher.stack import Stack
 from tests.e2e.openai.chatting import MODEL
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 TOKENIZER = load_tokenizer(DEMO_MODEL_FOLDER)

@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 MODEL = "persona"

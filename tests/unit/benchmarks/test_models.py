@@ -20,7 +20,7 @@ from benchmarks.shapes import (
     make_tokenizer,
     random_vectors,
 )
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.text.token_bytes import TokenBytes
 
 TINY = dataclasses.replace(SHAPES["demo"], name="tiny", num_layers=3, vocabulary_size=300)

@@ -13,8 +13,8 @@ from persona_embedded.gguf_checkpoint import GGUFCheckpoint, GGUFCheckpointError
 from persona_embedded.making import write_model
 from persona_embedded.package import EmbeddedModelError, find_gguf
 from tests.unit.embedded.small_gguf import SPECIAL, TEMPLATE, TOKENS, small_llama, write_gguf
-from triton_models.model.folder import load_tokenizer
 from triton_models.model.loading import load_model
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import ServerSettings
 
 

@@ -10,7 +10,8 @@ import pytest
 from tests.tiny_model import make_tokenizer
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import prompt_of
-from triton_models.model.folder import find_model, load_tokenizer
+from triton_models.model.folder import find_model
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import ServerSettings
 from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_encoder import PromptEncoder

@@ -10,7 +10,7 @@ import pytest
 from tests.tiny_model import make_tokenizer
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import prompt_of
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.text.prompt_encoder import PromptEncoder
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import prompt_of
-from triton_models.model.folder import find_model, load_tokenizer
+from triton_models.model.folder import find_model
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import ServerSettings
 from triton_models.text.prompt_encoder import PromptEncoder
 

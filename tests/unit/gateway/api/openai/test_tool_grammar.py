@@ -10,7 +10,7 @@ from llguidance import LLMatcher
 from gateway.api.openai.tool_call_stream import ParsedCall, ToolCallStream
 from gateway.api.openai.tool_grammar import calling_grammar
 from triton_models.grammars.vocabulary import make_vocabulary
-from triton_models.model.folder import load_tokenizer
+from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 TOKENIZER = load_tokenizer(DEMO_MODEL_FOLDER)
