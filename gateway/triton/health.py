@@ -88,7 +88,8 @@ class HealthWatch:
         address = self._server.address
         finding = None if suspected else self._shared.latest(address, self._pause_seconds)
         if finding is None:
-            finding = await self._examine_until_suspicion()
+            # Where many requests fail, an examination that each of them broke off would never end.
+            finding = await (self._examine() if suspected else self._examine_until_suspicion())
             if finding is None:
                 return
             self._shared.publish(address, finding)

@@ -168,6 +168,22 @@ async def test_a_request_that_fails_brings_the_next_look_forward() -> None:
     task.cancel()
 
 
+async def test_a_dead_model_is_found_while_requests_fail_faster_than_parts_answer() -> None:
+    server = Server()
+    server.fails[TOKENIZER] = errors.ModelDeadError(TOKENIZER)
+    describe = server.describe
+
+    async def describe_late(timeout: float) -> Any:
+        server.suspicion.set()
+        # Whoever waits for that goes on first.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return await describe(timeout)
+
+    server.describe = describe_late  # type: ignore[method-assign]
+    await looked_until(server, lambda: server.given_up is not None)
+
+
 @pytest.mark.parametrize(
     ("error", "asked", "condition"),
     [
