@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from triton_models.contract.errors import InvalidArgumentError, TraitNotLoadedError
 from triton_models.contract.request_vectors import RequestVector
 from triton_models.contract.steering_document import vector_operation_json
@@ -185,9 +187,10 @@ class ModelFit:
 
 
 def _checked(given: RequestVector, fit: ModelFit) -> PersonaVector:
+    blocks = {block: np.array(numbers, np.float32) for block, numbers in given.blocks.items()}
     operation = given.operation
     metadata = {} if operation is None else {OPERATION: vector_operation_json(operation)}
-    vector = PersonaVector(given.name, "", dict(given.blocks), metadata, sha256=given.digest)
+    vector = PersonaVector(given.name, "", blocks, metadata, sha256=given.digest)
     try:
         fit.check(vector)
     except VectorFileError as error:
