@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sized
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from triton_models.contract.answer_format import FORMAT_TYPES, MAX_CHOICES
 from triton_models.contract.logit_bias import MAX_BIASED_TOKENS, MAX_LOGIT_BIAS
 from triton_models.contract.request import MAX_STOP_WORD_BYTES, MAX_TOP_LOGPROBS, unsigned_seed
 from triton_models.contract.steering import MAX_LAYERS, MAX_TRAIT_CHARS, MAX_TRAITS, ScalarUnit
+from triton_models.contract.values import nearest_float32
 
 INT32_MAX = 2**31 - 1
 FLOAT32_MAX = 3.4028234663852886e38
@@ -27,10 +27,7 @@ def _no_boolean(value: Any) -> Any:
 
 def _as_float32(value: float) -> float:
     """Refuses what the model's tensors cannot hold, so that no value changes on its way."""
-    try:
-        (narrow,) = struct.unpack("<f", struct.pack("<f", value))
-    except OverflowError:
-        narrow = math.inf
+    narrow = nearest_float32(value)
     if math.isinf(narrow):
         raise ValueError(f"{value:g} is too large: give a number of at most 3.4e38")
     if value and not narrow:

@@ -34,7 +34,7 @@ from triton_models.contract.steering import (
     parse_short_steering,
 )
 from triton_models.contract.tensors import Values
-from triton_models.contract.values import string
+from triton_models.contract.values import nearest_float32, string
 
 EXAMPLE = '{"traits": [{"name": "sarcasm", "scalar": 1.5}]}'
 
@@ -57,9 +57,6 @@ def parse_steering(values: Values) -> SteeringParameters:
         raise InvalidArgumentError(
             f"{len(steering.additions)} traits are too many: give at most {MAX_TRAITS}"
         )
-    for trait, scalar in steering.totals.items():
-        if not math.isfinite(scalar):
-            raise InvalidArgumentError(f"the scalars of {trait!r} add up to {scalar}")
     if steering.when is not None and not (steering.additions or steering.operations):
         raise InvalidArgumentError("steering.when has nothing to steer: give traits or operations")
     return steering
@@ -270,14 +267,19 @@ class _Fields:
         high: float = math.inf,
     ) -> float:
         value = default if self.get(name) is None else self.get(name)
-        wanted = "a finite number" if math.isinf(high) else f"a number from {low:g} to {high:g}"
+        wanted = f"a number from {low:g} to {high:g}"
+        if math.isinf(high):
+            wanted = "a finite number that float32 can hold"
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(name, wanted)
         try:
             number = float(value)
         except OverflowError:
             raise self._wrong(name, wanted) from None
-        if not math.isfinite(number) or not low <= number <= high:
+        narrow = nearest_float32(number)
+        # Answers and other programs have them as float32: none may become another number there.
+        is_held = math.isfinite(narrow) and bool(narrow) == bool(number)
+        if not is_held or not low <= number <= high:
             raise self._wrong(name, wanted)
         return number
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from typing import Any
 
 from triton_models.contract.errors import InvalidArgumentError
@@ -67,3 +69,12 @@ def real(values: Values, name: str, default: float, low: float, high: float) -> 
     if not low <= number <= high:
         raise InvalidArgumentError(f"{name} is {number:g}: give a number from {low:g} to {high:g}")
     return number
+
+
+def nearest_float32(number: float) -> float:
+    """Returns what float32 makes of a number: infinity if it is too large, 0 if too small."""
+    try:
+        (narrow,) = struct.unpack("<f", struct.pack("<f", number))
+    except OverflowError:
+        return math.copysign(math.inf, number)
+    return float(narrow)
