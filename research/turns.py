@@ -32,10 +32,17 @@ class AnswerSettings:
     neutral_questions: int = field(default=len(NEUTRAL_QUESTIONS), kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.samples > 1 and not self.temperature:
-            raise AnswerSettingsError(
-                "more than one sample needs a temperature: all would be the same"
-            )
+        check_samples(self.samples, self.temperature)
+
+
+def check_samples(samples: int, temperature: float) -> None:
+    """Makes sure that several answers to one question can differ.
+
+    Raises:
+        AnswerSettingsError: They cannot.
+    """
+    if samples > 1 and not temperature:
+        raise AnswerSettingsError("more than one sample needs a temperature: all would be the same")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def evaluate(
     scalars: Annotated[
         str, typer.Option(help="What to try, such as -2,-1,0,1,2; none: by the vector's norms.")
     ] = "",
+    unit: options.Unit = "raw",
     layers: Annotated[
         str,
         typer.Option(help="Blocks to try, each alone: all, some like 15,20 or 10-14, or selected."),
@@ -37,6 +38,7 @@ def evaluate(
             "question, or a folder with TRAIT.jsonl."
         ),
     ] = None,
+    samples: research.Samples = 1,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -53,6 +55,12 @@ def evaluate(
     write: Annotated[
         bool, typer.Option(help="Put the blocks and range that were chosen into the files.")
     ] = False,
+    control: Annotated[
+        bool,
+        typer.Option(
+            help="Measure a random vector of the same norm at the ends of the range, too."
+        ),
+    ] = True,
     cross: Annotated[
         bool | None,
         typer.Option(help="Score each trait's answers for all the others (default: if several)."),
@@ -62,6 +70,8 @@ def evaluate(
     """Measure how strong vectors are: which block, which scalars, and what else they move."""
     strengths = tuple(options.numbers(scalars)) if scalars else ()
     tried = _blocks(layers)
+    if unit == "prompt" and not strengths:
+        raise typer.BadParameter("--unit prompt is that of --scalars: give some, such as -1,0,1")
     with research.one_line_errors():
         from persona_research.commands.evaluation import EvaluationRun, run_evaluation
         from persona_research.evaluation.choice import ChoiceRule
@@ -78,8 +88,12 @@ def evaluate(
                 strengths,
                 tried,
                 questions,
-                EvaluationSampling(given["max_tokens"], given["temperature"], given["seed"]),
+                EvaluationSampling(
+                    *(given["max_tokens"], given["temperature"], given["seed"], samples)
+                ),
                 ChoiceRule(budget=budget),
+                unit=unit,
+                control=control,
             ),
             held_out=held_out,
             write=write,

@@ -11,6 +11,7 @@ from persona_research.answering import chat, derived_seed, stored_answers
 from persona_research.divergence import Deltas, Departure
 from persona_research.model import Answer, AnswerRequest, ResearchModel
 from persona_research.progress import AnswerStore, OnDone, ignore_progress
+from persona_research.turns import check_samples
 from triton_models.vectors.persona_vector import PersonaVector
 
 
@@ -34,15 +35,20 @@ class EvaluationSampling:
         temperature: 0 takes the likeliest token.
         seed: What each answer's own seed is derived from; a question has the same one under every
             condition.
+        samples: Answers to each question; more than 1 needs a temperature.
     """
 
     max_new_tokens: int = 128
     temperature: float = 0.0
     seed: int = 0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        check_samples(self.samples, self.temperature)
 
 
 Answers = Mapping[Condition, Sequence[Answer]]
-"""For each condition an answer to every question, in the questions' order."""
+"""For each condition the answers to every question, in the questions' order."""
 
 
 def answer_questions(
@@ -56,13 +62,18 @@ def answer_questions(
 ) -> dict[Condition, list[Answer]]:
     """Answers every question under every condition; the model then has `vector` and no other."""
     model.set_vectors({vector.trait_name: vector})
-    requests = [
-        _request(model, vector.trait_name, question, place, condition, sampling)
-        for condition in conditions
+    asked = [
+        (place, question, sample)
         for place, question in enumerate(questions)
+        for sample in range(sampling.samples)
+    ]
+    requests = [
+        _request(model, vector.trait_name, *each, condition, sampling)
+        for condition in conditions
+        for each in asked
     ]
     answers = iter(stored_answers(model, requests, store, on_done))
-    return {condition: [next(answers) for _ in questions] for condition in conditions}
+    return {condition: [next(answers) for _ in asked] for condition in conditions}
 
 
 def departures(
@@ -104,8 +115,9 @@ def tokens_of(model: ResearchModel, answer: Answer) -> list[int]:
 def _request(
     model: ResearchModel,
     trait: str,
-    question: str,
     place: int,
+    question: str,
+    sample: int,
     condition: Condition,
     sampling: EvaluationSampling,
 ) -> AnswerRequest:
@@ -119,5 +131,6 @@ def _request(
         layers=condition.blocks if steers else None,
         max_new_tokens=sampling.max_new_tokens,
         temperature=sampling.temperature,
-        seed=derived_seed(sampling.seed, "evaluation", question),
+        # The first is as it was before there could be several, for the answers that are kept.
+        seed=derived_seed(sampling.seed, "evaluation", question, *([sample] if sample else [])),
     )

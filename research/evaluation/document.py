@@ -41,6 +41,7 @@ def _trait(trait: TraitEvaluation) -> dict[str, Any]:
         "choice": dataclasses.asdict(trait.choice),
         "unit_scale": trait.unit_scale and dataclasses.asdict(trait.unit_scale),
         "asked": dataclasses.asdict(trait.asked),
+        "control": [dataclasses.asdict(dose) for dose in trait.control],
         "curves": [dataclasses.asdict(curve) for curve in trait.curves],
         "answers": [_answers(condition, group) for condition, group in trait.answers.items()],
     }

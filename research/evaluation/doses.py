@@ -88,17 +88,27 @@ class DoseCurve:
 
 
 def summarise(scalar: float, answers: Sequence[MeasuredAnswer], seed: int = 0) -> Dose:
-    """Summarises the answers at one strength, of which there must be at least one."""
-    scores = [answer.score for answer in answers if answer.score is not None]
+    """Summarises the answers at one strength, of which there must be at least one.
+
+    Intervals are over questions: several answers to one stand together.
+    """
+    by_question: dict[str, list[MeasuredAnswer]] = {}
+    for answer in answers:
+        by_question.setdefault(answer.question, []).append(answer)
+    groups = list(by_question.values())
+    scores = [[each.score for each in group if each.score is not None] for group in groups]
+    tokens = [sum(each.loss_tokens for each in group) for group in groups]
+    losses = [sum(each.loss for each in group) for group in groups]
+    divergences = [sum(each.divergence for each in group) for group in groups]
     return Dose(
         scalar=scalar,
         answers=len(answers),
-        unscored=len(answers) - len(scores),
-        score=mean(scores, seed),
-        perplexity=perplexity([(answer.loss, answer.loss_tokens) for answer in answers], seed),
-        divergence=per_token([(answer.divergence, answer.loss_tokens) for answer in answers], seed),
-        repetition=mean([answer.repetition for answer in answers], seed),
-        tokens=mean([float(answer.tokens) for answer in answers], seed),
+        unscored=len(answers) - sum(map(len, scores)),
+        score=mean([fmean(group) for group in scores if group], seed),
+        perplexity=perplexity(list(zip(losses, tokens, strict=True)), seed),
+        divergence=per_token(list(zip(divergences, tokens, strict=True)), seed),
+        repetition=mean([fmean(each.repetition for each in group) for group in groups], seed),
+        tokens=mean([fmean(each.tokens for each in group) for group in groups], seed),
         ended=fmean(answer.ended for answer in answers),
     )
 

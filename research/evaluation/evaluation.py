@@ -116,7 +116,11 @@ def _movements(
             for scalar in (chosen.range.low, chosen.range.high)
             if scalar
         }
-        groups = [trait.answers[each] for each in (UNSTEERED, *conditions.values())]
+        # The first answer to each question, since intervals are over questions.
+        groups = [
+            trait.answers[each][:: settings.sampling.samples]
+            for each in (UNSTEERED, *conditions.values())
+        ]
         flat = [answer for group in groups for answer in group]
         with progress_bar(f"{trait.vector.trait_name}: other traits' scores", len(flat)) as on_done:
             for subject in subjects:

@@ -32,7 +32,7 @@ def with_choice(
         "model": model.name,
         "judge": trait.judge,
         "unit": trait.scale.unit,
-        "questions": curve.unsteered.answers,
+        "questions": trait.num_questions,
         **dataclasses.asdict(settings.sampling),
         "rule": dataclasses.asdict(settings.rule),
         "doses": [
@@ -64,7 +64,7 @@ def with_unit_scale(
     if trait.unit_scale is None:
         raise ValueError(f"the evaluation of {vector.trait_name!r} has no unit_scale")
     document = unit_scale_document(
-        {curve.blocks: trait.unit_scale}, model, trait.judge, curve.unsteered.answers
+        {curve.blocks: trait.unit_scale}, model, trait.judge, trait.num_questions
     )
     return dataclasses.replace(vector, metadata={**vector.metadata, UNIT_SCALE: document})
 

@@ -82,7 +82,8 @@ and models by, since scalars depend on a vector's norm. *perplexity*: of the ans
 unsteered model asked the same question; a style that nobody asked for is surprising even when it is
 written perfectly. *divergence*: how far what answered is from the unsteered model asked the same
 question, in nats of KL divergence per token. *Spearman*: rank correlation of scalar and score over
-the whole grid."""
+the whole grid. *random vector*: a random direction as long as the vector, at the same blocks: what
+it does is not the vector's doing."""
 
 
 def _movement_notes(scale: Scale) -> str:
@@ -96,7 +97,8 @@ def _movement_notes(scale: Scale) -> str:
 def _setup(evaluation: Evaluation) -> str:
     sampling = evaluation.settings.sampling
     how = "greedy" if not sampling.temperature else f"temperature {sampling.temperature:g}"
-    asked = max(trait.curves[0].unsteered.answers for trait in evaluation.traits)
+    asked = max(trait.num_questions for trait in evaluation.traits)
+    samples = f"{sampling.samples} answers" if sampling.samples > 1 else "one answer"
     unscored = sum(
         answer.score is None
         for trait in evaluation.traits
@@ -104,8 +106,8 @@ def _setup(evaluation: Evaluation) -> str:
         for answer in group
     )
     text = (
-        f"Judge: {evaluation.judge}. {asked} questions for each trait, one answer each and "
-        f"condition, {how}, at most {sampling.max_new_tokens} tokens, seed {sampling.seed}."
+        f"Judge: {evaluation.judge}. {asked} questions for each trait, {samples} to each under "
+        f"each condition, {how}, at most {sampling.max_new_tokens} tokens, seed {sampling.seed}."
     )
     return text + (f" {unscored} answers have no score and are left out of it." if unscored else "")
 
@@ -194,6 +196,7 @@ def _dose_table(curve: DoseCurve, trait: TraitEvaluation) -> str:
             for pole, dose in (("the trait", asked.trait), ("its opposite", asked.opposite))
             if dose is not None
         ),
+        *((f"{scalar_text(dose.scalar)}, random vector", dose) for dose in trait.control),
     ]
     rows = [[name, *(cell(dose) for cell in columns.values())] for name, dose in named]
     return markdown_table(["scalar", *columns], rows)
@@ -220,7 +223,8 @@ def _candidate_table(trait: TraitEvaluation) -> str:
 def _examples(trait: TraitEvaluation, curve: DoseCurve, seed: int) -> str:
     """A few questions' answers at every scalar, whatever they are like."""
     unsteered = trait.answers[UNSTEERED]
-    places = Random(seed).sample(range(len(unsteered)), min(_EXAMPLES, len(unsteered)))
+    firsts = range(0, len(unsteered), len(unsteered) // trait.num_questions)
+    places = Random(seed).sample(firsts, min(_EXAMPLES, len(firsts)))
     rows = []
     for scalar in curve.scalars:
         group = trait.answers[Condition(curve.blocks, scalar) if scalar else UNSTEERED]

@@ -22,19 +22,30 @@ _COMPARED = ("gain", "divergence", "gain_per_nat", "spearman")
 
 
 def dose_rows(evaluation: Evaluation) -> list[Row]:
-    """A row for each trait, set of blocks and scalar."""
-    return [
-        {
-            "trait": trait.vector.trait_name,
-            "blocks": blocks_text(curve.blocks),
-            "scalar": dose.scalar,
-            "residual_share": round(abs(dose.scalar) * curve.residual_share, _DIGITS),
-            "chosen": _is_chosen(trait, curve.blocks, dose.scalar),
-            **_measures(dose, trait.scale),
-        }
+    """A row for each trait, set of blocks and scalar; then the random vectors that were tried."""
+    measured = [
+        (trait, curve, dose, "own")
         for trait in evaluation.traits
         for curve in trait.curves
         for dose in curve.doses
+    ]
+    measured += [
+        (trait, trait.chosen_curve, dose, "random")
+        for trait in evaluation.traits
+        if trait.chosen_curve is not None
+        for dose in trait.control
+    ]
+    return [
+        {
+            "trait": trait.vector.trait_name,
+            "vector": vector,
+            "blocks": blocks_text(curve.blocks),
+            "scalar": dose.scalar,
+            "residual_share": round(abs(dose.scalar) * curve.residual_share, _DIGITS),
+            "chosen": vector == "own" and _is_chosen(trait, curve.blocks, dose.scalar),
+            **_measures(dose, trait.scale),
+        }
+        for trait, curve, dose, vector in measured
     ]
 
 

@@ -20,6 +20,7 @@ from persona_research.evaluation.conditions import (
     departures,
     tokens_of,
 )
+from persona_research.evaluation.control import random_vector
 from persona_research.evaluation.doses import (
     Dose,
     DoseCurve,
@@ -33,8 +34,9 @@ from persona_research.evaluation.unit_scale import find_unit_scale
 from persona_research.judges import Judge, Scale
 from persona_research.model import Answer, ResearchModel
 from persona_research.progress import AnswerStore, OnDone, ignore_progress, progress_bar
+from triton_models.contract.steering import ScalarUnit
 from triton_models.vectors.persona_vector import PersonaVector
-from triton_models.vectors.unit_scale import UnitScale
+from triton_models.vectors.unit_scale import UnitScale, raw_scalar
 
 Blocks = Literal["all", "selected"] | tuple[int, ...]
 
@@ -53,6 +55,8 @@ class EvaluationSettings:
         blocks: The blocks to try, each alone: all that the vector has or these; or `selected`, the
             selected blocks, together only.
         questions: How many of the definition's questions to ask, from the first; 0 asks all.
+        unit: What `scalars` count.
+        control: Whether to measure a random vector of the same norms at the ends of the range, too.
         find_unit_scale: Whether to look for the scalars that do as much as asking, which takes up
             to four scalars more.
     """
@@ -64,6 +68,8 @@ class EvaluationSettings:
     rule: ChoiceRule = field(default_factory=ChoiceRule)
     doses: tuple[float, ...] = DOSES
     find_unit_scale: bool = True
+    unit: ScalarUnit = "raw"
+    control: bool = False
 
 
 MeasuredAnswers = Mapping[Condition, Sequence[MeasuredAnswer]]
@@ -81,6 +87,7 @@ class TraitEvaluation:
         curves: The tried blocks, each alone; then the selected blocks together, if several.
         unit_scale: What does as much as asking, at the chosen blocks or the only ones tried. A
             judge whose scores have ends cannot tell: at an end all answers are as good.
+        control: What a random vector of the same norms does at the ends of the range, if asked for.
     """
 
     vector: PersonaVector
@@ -92,6 +99,12 @@ class TraitEvaluation:
     asked: Asked
     choice: Choice
     unit_scale: UnitScale | None = None
+    control: tuple[Dose, ...] = ()
+
+    @property
+    def num_questions(self) -> int:
+        """How many questions were asked, each under every condition."""
+        return len({answer.question for answer in self.answers[UNSTEERED]})
 
     @property
     def chosen_curve(self) -> DoseCurve | None:
@@ -115,17 +128,23 @@ def evaluate_trait(
     Raises:
         EvaluationError: The vector does not fit the model, or lacks a block that was asked for.
         JudgeError: The judge cannot judge.
-        RequestError: A scalar is too large or too small for the model's dtype.
+        RequestError: A scalar is too large or too small for the model's dtype, or in a unit that
+            was not measured.
     """
     curves_blocks = blocks_to_try(vector, settings.blocks)
     _check_fit(vector, model)
+    given = {blocks: _raw_scalars(vector, blocks, settings, model) for blocks in curves_blocks}
     questions = definition.evaluation_questions[: settings.questions or None]
+    # As often as it is answered.
+    asked_questions = [each for each in questions for _ in range(settings.sampling.samples)]
     trait = vector.trait_name
 
-    def answer(conditions: Sequence[Condition], title: str) -> dict[Condition, list[Answer]]:
-        with progress_bar(f"{trait}: {title}", len(questions) * len(conditions)) as on_done:
+    def answer(
+        conditions: Sequence[Condition], title: str, by: PersonaVector = vector
+    ) -> dict[Condition, list[Answer]]:
+        with progress_bar(f"{trait}: {title}", len(asked_questions) * len(conditions)) as on_done:
             return answer_questions(
-                model, vector, questions, conditions, settings.sampling, store, on_done
+                model, by, questions, conditions, settings.sampling, store, on_done
             )
 
     for_trait = Condition(system_prompts=definition.positive_prompts)
@@ -133,24 +152,25 @@ def evaluate_trait(
     answers = answer([UNSTEERED, for_trait, for_opposite], "unsteered answers")
     residual_norms = _residual_norms(model, answers[UNSTEERED], vector)
     shares = {blocks: residual_share(vector, blocks, residual_norms) for blocks in curves_blocks}
-    scalars = sorted(
-        {0.0, *(settings.scalars or default_scalars(list(shares.values()), settings.doses))}
-    )
+    usual = default_scalars(list(shares.values()), settings.doses)
+    scalars = {blocks: sorted({0.0, *(given[blocks] or usual)}) for blocks in curves_blocks}
     steered = {
         (blocks, scalar): Condition(blocks, scalar) if scalar else UNSTEERED
         for blocks in curves_blocks
-        for scalar in scalars
+        for scalar in scalars[blocks]
     }
     new = [condition for condition in steered.values() if condition is not UNSTEERED]
     answers |= answer(new, "steered answers")
-    with progress_bar(f"{trait}: scores", len(questions) * len(answers)) as on_done:
-        measured = measure(model, judge, vector, definition, questions, answers, store, on_done)
+    with progress_bar(f"{trait}: scores", len(asked_questions) * len(answers)) as on_done:
+        measured = measure(
+            model, judge, vector, definition, asked_questions, answers, store, on_done
+        )
 
     seed = settings.sampling.seed
     curves = tuple(
         DoseCurve(
             blocks,
-            tuple(summarise(s, measured[steered[blocks, s]], seed) for s in scalars),
+            tuple(summarise(s, measured[steered[blocks, s]], seed) for s in scalars[blocks]),
             shares[blocks],
         )
         for blocks in curves_blocks
@@ -163,17 +183,41 @@ def evaluate_trait(
     found = TraitEvaluation(
         vector, judge.name, judge.scale, residual_norms, measured, curves, asked, choice
     )
+
+    def measured_at(condition: Condition, by: PersonaVector) -> list[MeasuredAnswer]:
+        answers = answer([condition], f"answers at {condition.scalar:+g}", by)
+        return measure(model, judge, by, definition, asked_questions, answers, store)[condition]
+
+    if settings.control and choice.chosen is not None:
+        blocks, span = choice.chosen.blocks, choice.chosen.range
+        control = random_vector(vector, seed)
+        doses = [
+            summarise(scalar, measured_at(Condition(blocks, scalar), control), seed)
+            for scalar in (span.low, span.high)
+            if scalar
+        ]
+        found = dataclasses.replace(found, control=tuple(doses))
     curve = found.chosen_curve if len(curves) > 1 else curves[0]
     if curve is None or judge.scale.span is not None or not settings.find_unit_scale:
         return found
 
     def dose(scalar: float) -> Dose:
         condition = Condition(curve.blocks, scalar)
-        answers = answer([condition], f"answers at {scalar:+g}")
-        measured.update(measure(model, judge, vector, definition, questions, answers, store))
+        measured[condition] = measured_at(condition, vector)
         return summarise(scalar, measured[condition], seed)
 
     return dataclasses.replace(found, unit_scale=find_unit_scale(curve, asked, rule, dose))
+
+
+def _raw_scalars(
+    vector: PersonaVector,
+    blocks: Sequence[int],
+    settings: EvaluationSettings,
+    model: ResearchModel,
+) -> Sequence[float]:
+    if settings.unit == "raw":
+        return settings.scalars
+    return [raw_scalar(vector, blocks, each, model.described) for each in settings.scalars]
 
 
 def measure(
@@ -186,7 +230,7 @@ def measure(
     store: AnswerStore,
     on_done: OnDone = ignore_progress,
 ) -> dict[Condition, list[MeasuredAnswer]]:
-    """Measures answers.
+    """Measures answers, of which there is one for each of `questions` under each condition.
 
     Their surprise and their divergence are taken from the model as it is, asked the question
     alone, whatever they were generated under.

@@ -43,8 +43,8 @@ def plot_doses(trait: TraitEvaluation, rule: ChoiceRule, path: Path) -> list[Pat
         _finish_perplexity(axes["perplexity"], trait, rule)
         _finish_others(axes, trait, rule)
         _draw_legend(figure, panels[5], axes["score"], trait.curves)
-        answers = trait.curves[0].unsteered.answers
-        figure.suptitle(f"{trait.vector.trait_name}: {answers} questions, judge: {trait.judge}")
+        questions = f"{trait.num_questions} questions"
+        figure.suptitle(f"{trait.vector.trait_name}: {questions}, judge: {trait.judge}")
         return save(figure, path)
 
 

@@ -23,6 +23,7 @@ def invoke(*arguments: str) -> Any:
         (("sarcasm", "--scalars", "1,inf"), "--scalars is '1,inf'"),
         (("sarcasm", "--layers", "most"), "--layers is 'most'"),
         (("sarcasm", "--questions", "-1"), "--questions"),
+        (("sarcasm", "--unit", "prompt"), "--unit prompt is that of --scalars"),
         (("sarcasm", "--budget", "-0.1"), "--budget"),
         ((), "vector"),
     ],
@@ -40,6 +41,7 @@ def test_a_wrong_option_is_a_usage_error(arguments: tuple[str, ...], words: str)
         (("nowhere.json",), "nowhere.json: cannot be read"),
         (("sarcasm", "sarcasm"), "there are several vectors of sarcasm"),
         (("sarcasm", "--layers", "9"), "nothing at blocks [9]"),
+        (("sarcasm", "--samples", "2"), "more than one sample needs a temperature"),
         (("sarcasm", "--model", "nowhere"), "nowhere"),
     ],
 )
