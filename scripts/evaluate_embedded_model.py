@@ -14,7 +14,7 @@ from persona_embedded.package import NAME, VECTORS
 from persona_embedded.similarity import find_embedder, similarities
 from persona_research.commands.evaluation import EvaluationRun, run_evaluation
 from persona_research.commands.options import ModelOptions
-from persona_research.errors import USER_ERRORS
+from persona_research.commands.script import exit_status
 from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.trait_evaluation import EvaluationSettings
@@ -62,8 +62,8 @@ def _similarity(evaluation: Evaluation) -> dict[tuple[str, str], float]:
     return dict(zip(pairs, similarities(embedder, pairs), strict=True))
 
 
-def main() -> int:
-    """Measures, prints the tables, and returns the exit status."""
+def main() -> None:
+    """Measures and prints the tables."""
     arguments = _parse_arguments()
     names = arguments.trait or sorted(path.stem for path in VECTORS.glob("*.safetensors"))
     run = EvaluationRun(
@@ -83,20 +83,15 @@ def main() -> int:
         held_out=HELD_OUT,
     )
     few = dataclasses.replace(run.settings, questions=arguments.cross_questions)
-    try:
-        # Few of the questions first: their answers are kept for the whole.
-        crossed = run_evaluation(dataclasses.replace(run, settings=few, cross=True), _say)
-        found = run_evaluation(run, _say)
-    except USER_ERRORS as error:
-        print(f"evaluate_embedded_model: {error}", file=sys.stderr)
-        return 1
+    # Few of the questions first: their answers are kept for the whole.
+    crossed = run_evaluation(dataclasses.replace(run, settings=few, cross=True), _say)
+    found = run_evaluation(run, _say)
     tables = [contrast_table(found), text_table(found, _similarity(found)), cross_table(crossed)]
     print("\n\n".join(tables))
     if arguments.docs:
         update_page(DOCS / "embedded-model.md", "\n\n".join(tables), "steering measured")
         update_page(DOCS / "embedded-answers.md", answers_page(found), "answers drawn")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -15,7 +15,7 @@ from persona_embedded.package import NAME, VECTORS
 from persona_embedded.shipping import shipped
 from persona_research.commands.making import DEFAULT_RUNS, MakingRun, run_making
 from persona_research.commands.options import ModelOptions
-from persona_research.errors import USER_ERRORS
+from persona_research.commands.script import exit_status
 from persona_research.making import make_settings
 from triton_models.settings import ServerSettings
 from triton_models.vectors.formats import read_vector, write_vector
@@ -33,8 +33,8 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Makes and writes the vectors, and returns the exit status."""
+def main() -> None:
+    """Makes and writes the vectors."""
     arguments = _parse_arguments()
     made = DEFAULT_RUNS / f"{NAME}-vectors"
     run = MakingRun(
@@ -46,21 +46,13 @@ def main() -> int:
         settings=make_settings(arguments.max_tokens),
         overwrite=True,
     )
-    try:
-        run_making(run, lambda line: print(line, flush=True))
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        for path in sorted(made.glob("*.json")):
-            target = arguments.output / f"{path.stem}.safetensors"
-            write_vector(shipped(read_vector(path), SHIPPED_BLOCKS), target)
-            print(f"wrote {target}", flush=True)
-    except USER_ERRORS as error:
-        print(f"extract_embedded_vectors: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: what is finished is kept; run it again to go on", file=sys.stderr)
-        return 130
-    return 0
+    run_making(run, lambda line: print(line, flush=True))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for path in sorted(made.glob("*.json")):
+        target = arguments.output / f"{path.stem}.safetensors"
+        write_vector(shipped(read_vector(path), SHIPPED_BLOCKS), target)
+        print(f"wrote {target}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from persona_research.commands.extraction import DEFAULT_RUNS, ExtractionRun, run_extraction
 from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
-from persona_research.errors import USER_ERRORS
+from persona_research.commands.script import exit_status
 from persona_research.extraction import ExtractionSettings
 
 DEMO_LAYERS = (1,)
@@ -29,8 +29,8 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Extracts and writes the vectors, and returns the exit status."""
+def main() -> None:
+    """Extracts and writes the vectors."""
     arguments = _parse_arguments()
     run = ExtractionRun(
         traits=arguments.trait or (),
@@ -41,16 +41,8 @@ def main() -> int:
         settings=ExtractionSettings(selected_layers=DEMO_LAYERS, scale=DEMO_SCALE),
         overwrite=True,
     )
-    try:
-        run_extraction(run, print)
-    except USER_ERRORS as error:
-        print(f"extract_vectors: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped: what is finished is kept; run it again to go on", file=sys.stderr)
-        return 130
-    return 0
+    run_extraction(run, print)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

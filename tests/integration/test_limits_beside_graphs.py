@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.runners_beside import kernels
 from tests.integration.stepping import make_runner, make_sequence, plan_of, run
-from tests.integration.test_decode_graphs import loaded, replay_itself
+from tests.integration.test_decode_graphs import loaded
 from tests.integration.test_rules_beside_graphs import STEERINGS, unit
 from triton_models.contract.steering import Limit
 from triton_models.engine.model_runner import ModelRunner
@@ -48,16 +49,10 @@ def course(runner: ModelRunner) -> list[list[tuple[int, float]]]:
 def test_kernels_and_modules_reach_the_same_limits(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, replays: bool
 ) -> None:
-    pytest.importorskip("triton")
-    from tests.integration.test_fused_forward import fused_runner, take_few_programs
-
+    runner, _ = kernels(tiny_model_folder, monkeypatch, replays)
     expected = course(make_runner(loaded(tiny_model_folder)))
     assert sum(map(len, expected)) > len(expected)
-    take_few_programs(monkeypatch)
-    kernels = fused_runner(loaded(tiny_model_folder), monkeypatch)
-    if replays:
-        kernels.record(replay_itself, modes=())
-    for one, other in zip(expected, course(kernels), strict=True):
+    for one, other in zip(expected, course(runner), strict=True):
         assert [token for token, _ in one] == [token for token, _ in other]
         for (_, projection), (_, same) in zip(one, other, strict=True):
             assert same == pytest.approx(projection, abs=1e-3)

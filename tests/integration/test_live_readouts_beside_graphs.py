@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.integration.runners_beside import REPLAYED_SIZES, kernels, replayed_modules
 from tests.integration.stepping import NUM_ROWS, make_runner, make_sequence, plan_of, run
-from tests.integration.test_decode_graphs import loaded, replay_itself
-from tests.integration.test_rules_beside_graphs import STEERINGS, replayed_sizes, unit
+from tests.integration.test_decode_graphs import loaded
+from tests.integration.test_rules_beside_graphs import STEERINGS, unit
 from triton_models.contract.prompt_turns import Turn
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.sequence import Sequence
@@ -74,24 +75,14 @@ def test_steering_shows_between_before_and_after(tiny_model_folder: Path) -> Non
 
 def test_modules_that_are_replayed_read_the_same(tiny_model_folder: Path) -> None:
     expected = course(make_runner(loaded(tiny_model_folder)))
-    recorded = make_runner(loaded(tiny_model_folder))
-    recorded.record(replay_itself)
-    recorded.record_prompts(replay_itself)
-    check(expected, course(recorded))
+    check(expected, course(replayed_modules(tiny_model_folder)))
 
 
 @pytest.mark.parametrize("replays", [False, True])
 def test_kernels_read_the_same(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, replays: bool
 ) -> None:
-    pytest.importorskip("triton")
-    from tests.integration.test_fused_forward import fused_runner, take_few_programs
-
+    runner, sizes = kernels(tiny_model_folder, monkeypatch, replays)
     expected = course(make_runner(loaded(tiny_model_folder)))
-    take_few_programs(monkeypatch)
-    kernels = fused_runner(loaded(tiny_model_folder), monkeypatch)
-    if replays:
-        kernels.record(replay_itself, modes=())
-    sizes = replayed_sizes(kernels, monkeypatch) if replays else []
-    check(expected, course(kernels))
-    assert sizes == ([4, 4, 4, 6, 2] if replays else [])
+    check(expected, course(runner))
+    assert sizes == (REPLAYED_SIZES if replays else [])

@@ -5,14 +5,14 @@ On the CPU a replay is the recorded function itself, and the kernels run in thei
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.integration.runners_beside import REPLAYED_SIZES, kernels, replayed_modules
 from tests.integration.stepping import NUM_ROWS, make_runner, make_sequence, plan_of, run
-from tests.integration.test_decode_graphs import loaded, replay_itself
+from tests.integration.test_decode_graphs import loaded
 from triton_models.contract.steering import Window
 from triton_models.engine.model_runner import ModelRunner
 from triton_models.engine.sequence import Sequence
@@ -64,10 +64,7 @@ def counted(sequence: Sequence) -> tuple[int, int] | None:
 
 def test_modules_that_are_replayed_leave_rules_to_plain_steps(tiny_model_folder: Path) -> None:
     expected = course(make_runner(loaded(tiny_model_folder)))
-    recorded = make_runner(loaded(tiny_model_folder))
-    recorded.record(replay_itself)
-    recorded.record_prompts(replay_itself)
-    assert course(recorded) == expected
+    assert course(replayed_modules(tiny_model_folder)) == expected
     tallies = [tally for _, tally in expected]
     assert [tally is not None for tally in tallies] == [False, True, True, False, False, False]
     assert any(tally and 0 < tally[1] < tally[0] for tally in tallies)
@@ -77,33 +74,8 @@ def test_modules_that_are_replayed_leave_rules_to_plain_steps(tiny_model_folder:
 def test_kernels_follow_rules_as_modules_do(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, replays: bool
 ) -> None:
-    pytest.importorskip("triton")
-    from tests.integration.test_fused_forward import fused_runner, take_few_programs
-
+    runner, sizes = kernels(tiny_model_folder, monkeypatch, replays)
     expected = course(make_runner(loaded(tiny_model_folder)))
-    take_few_programs(monkeypatch)
-    kernels = fused_runner(loaded(tiny_model_folder), monkeypatch)
-    if replays:
-        kernels.record(replay_itself, modes=())
-    sizes = replayed_sizes(kernels, monkeypatch) if replays else []
-    assert course(kernels) == expected
+    assert course(runner) == expected
     # Steps of one and two rows are replayed as one of more, unless no row has rules.
-    assert sizes == ([4, 4, 4, 6, 2] if replays else [])
-
-
-def replayed_sizes(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Returns a list to which the size of each step that is replayed from now on is added."""
-    graphs = runner._graphs
-    assert graphs is not None
-    sizes: list[int] = []
-
-    def noting(size: int, replay: Callable[[], None]) -> Callable[[], None]:
-        def noted() -> None:
-            sizes.append(size)
-            replay()
-
-        return noted
-
-    noted = {key: noting(key[0], replay) for key, replay in graphs._replays.items()}
-    monkeypatch.setattr(graphs, "_replays", noted)
-    return sizes
+    assert sizes == (REPLAYED_SIZES if replays else [])
