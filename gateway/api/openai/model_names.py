@@ -7,11 +7,13 @@ the model under that steering.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.api.dependencies import Gateway
+from gateway.api.openai.requests import GenerationFields
 from gateway.api.steering_fields import TraitScalar
 from gateway.errors import ModelNotFoundError
 from triton_models.contract.steering import MAX_TRAITS
@@ -26,12 +28,15 @@ _EXAMPLE = f"{_STEERED}sarcasm=2,flattery=-1"
 _UNKNOWN_RANGE = (-1.0, 1.0)
 
 
-def named_traits(model: str, description: Description) -> list[TraitScalar]:
+def named_traits(
+    model: str, description: Description, own: Iterable[str] = ()
+) -> list[TraitScalar]:
     """Returns the traits, and their scalars, that a model's name stands for.
 
     Args:
         model: The name.
         description: What the model server says about itself.
+        own: The vectors that the request brings along.
 
     Raises:
         ModelNotFoundError: It is no model's name, or has unknown traits.
@@ -46,7 +51,18 @@ def named_traits(model: str, description: Description) -> list[TraitScalar]:
     parts = model.removeprefix(_STEERED).split(",")
     if len(parts) > MAX_TRAITS:
         raise ModelNotFoundError(f"model names {len(parts)} traits: name at most {MAX_TRAITS}")
-    return [_trait(part, model, description) for part in parts]
+    known = [*description["traits"], *own]
+    return [_trait(part, model, known) for part in parts]
+
+
+async def asked_traits(body: GenerationFields, gateway: Gateway) -> list[TraitScalar]:
+    """Returns what `named_traits` makes of a request's model.
+
+    Raises:
+        GatewayError: It has no such model, or the model server cannot be asked.
+    """
+    description = await gateway.description.get()
+    return named_traits(body.model, description, body.steering.vectors or ())
 
 
 def model_cards(description: Description) -> list[dict[str, Any]]:
@@ -73,7 +89,7 @@ def model_card(name: str, description: Description) -> dict[str, Any]:
     }
 
 
-def _trait(part: str, model: str, description: Description) -> TraitScalar:
+def _trait(part: str, model: str, known: Sequence[str]) -> TraitScalar:
     name, _, scalar = (text.strip() for text in part.partition("="))
     try:
         trait = TraitScalar(name=name, scalar=float(scalar))
@@ -82,9 +98,9 @@ def _trait(part: str, model: str, description: Description) -> TraitScalar:
             f"model {model!a} has {part!a} where a trait and its scalar should be: write it like "
             f"{_EXAMPLE!r}"
         ) from None
-    if name not in description["traits"]:
-        there_are = ", ".join(description["traits"]) or "none"
+    if name not in known:
         raise ModelNotFoundError(
-            f"model {model!a} names the unknown trait {name!r}: the traits are {there_are}"
+            f"model {model!a} names the unknown trait {name!r}: the traits are "
+            f"{', '.join(known) or 'none'}"
         )
     return trait

@@ -132,6 +132,7 @@ class ResponseRequest(GenerationFields):
         "previous_response_id": Refusal(_NOTHING_STORED),
         "conversation": Refusal(_NOTHING_STORED),
         "prompt": Refusal("no prompts are stored: send yours as instructions and input"),
+        "prompt_logprobs": Refusal("no response reports its prompt: ask /v1/chat/completions"),
         "background": Refusal("a response is sent to who asks for it", (False,)),
         "truncation": Refusal(_ALL_OR_NOTHING, ("disabled",)),
         "context_management": Refusal(_ALL_OR_NOTHING, ([],)),

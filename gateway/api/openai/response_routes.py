@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.api.dependencies import GatewayDependency
 from gateway.api.openai.ensemble_requests import response_request
-from gateway.api.openai.model_names import named_traits
+from gateway.api.openai.model_names import asked_traits
 from gateway.api.openai.respond import respond
 from gateway.api.openai.response_answer import ResponseAnswer
 from gateway.api.openai.response_requests import ResponseRequest
@@ -56,7 +56,7 @@ async def create_response(
     body: ResponseRequest, request: Request, gateway: GatewayDependency
 ) -> dict[str, Any] | Response:
     """Answers a chat, steered if `steering` or the model's name says so; nothing is stored."""
-    traits = named_traits(body.model, await gateway.description.get())
+    traits = await asked_traits(body, gateway)
     asked = response_request(body, traits, gateway.settings)
     generation = await gateway.triton.generate(asked)
     answer = ResponseAnswer(body, asked, generation, request.state.log_fields)
@@ -66,7 +66,7 @@ async def create_response(
 @router.post("/responses/input_tokens", responses=FAILURES)
 async def count_input_tokens(body: ResponseRequest, gateway: GatewayDependency) -> dict[str, Any]:
     """Counts the tokens that the model would read for a response, without answering."""
-    traits = named_traits(body.model, await gateway.description.get())
+    traits = await asked_traits(body, gateway)
     values = response_request(body, traits, gateway.settings).values
     prompt = {each.name: values[each.name] for each in PROMPT_INPUTS if each.name in values}
     try:

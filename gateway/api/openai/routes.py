@@ -17,7 +17,7 @@ from gateway.api.openai.completion import (
     text_completion,
 )
 from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
-from gateway.api.openai.model_names import model_card, model_cards, named_traits
+from gateway.api.openai.model_names import asked_traits, model_card, model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
 from gateway.api.openai.respond import respond
 from gateway.ensemble_request import EnsembleRequest
@@ -77,7 +77,7 @@ async def create_chat_completion(
     body: ChatRequest, request: Request, gateway: GatewayDependency
 ) -> dict[str, Any] | Response:
     """Answers a chat, steered if `steering` or the model's name says so."""
-    traits = named_traits(body.model, await gateway.description.get())
+    traits = await asked_traits(body, gateway)
     requests = chat_requests(body, traits, gateway.settings)
     kind = calling_chat(body.calling.names) if body.calling else CHAT
     return await _answer(kind, body, requests, request, gateway)
@@ -88,7 +88,7 @@ async def create_completion(
     body: CompletionRequest, request: Request, gateway: GatewayDependency
 ) -> dict[str, Any] | Response:
     """Continues prompts, steered if `steering` or the model's name says so."""
-    traits = named_traits(body.model, await gateway.description.get())
+    traits = await asked_traits(body, gateway)
     requests = completion_requests(body, traits, gateway.settings)
     kind = text_completion(echoes=body.echo, scores_prompt=body.prompt_logprobs is not None)
     return await _answer(kind, body, requests, request, gateway)
