@@ -370,13 +370,14 @@ class Engine:
             sequence.fail(message, code)
 
     def _sweep(self) -> None:
-        """Removes finished sequences and frees their rows."""
+        """Removes finished sequences, and frees their rows and what is kept for them."""
         if not self._has_ended:
             return
         self._has_ended = False
         for sequence in self._scheduler.remove_finished():
             if sequence.row is not None:
                 self._runner.release(sequence.row)
+                self._runner.forget(sequence)
 
     def _end_all(self, error: EngineUnavailableError) -> None:
         """Ends all open requests without touching the device, which may have failed."""

@@ -206,6 +206,10 @@ class ModelRunner:
         """Clears the steering of a row."""
         self._steering.clear(row)
 
+    def forget(self, sequence: Sequence) -> None:
+        """Lets go of what a sequence has read that has ended."""
+        self._monitor.forget((sequence.readout, sequence.limits))
+
     @torch.inference_mode()
     def launch(self, plan: Plan, masks: Masks | None = None) -> LaunchedStep:
         """Launches a step; on a GPU it runs asynchronously.

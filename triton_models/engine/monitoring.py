@@ -35,16 +35,17 @@ class DirectionStack:
 
     def __init__(self, readers: SequenceOf[Reader], device: torch.device) -> None:
         self.readers = readers
-        vectors = {
-            (each.block, each.vector.tobytes()): each.vector
-            for reader in readers
-            for each in reader.directions
+        # Once for each, since a reader of many turns is there once for each of them.
+        named = {
+            reader: [
+                ((each.block, each.vector.tobytes()), each.vector) for each in reader.directions
+            ]
+            for reader in dict.fromkeys(readers)
         }
+        vectors = dict(pair for pairs in named.values() for pair in pairs)
         places = {name: place for place, name in enumerate(sorted(vectors))}
-        self.columns = [
-            [places[each.block, each.vector.tobytes()] for each in reader.directions]
-            for reader in readers
-        ]
+        columns = {reader: [places[name] for name, _ in pairs] for reader, pairs in named.items()}
+        self.columns = [columns[reader] for reader in readers]
         by_block: dict[int, list[NDArray[np.float32]]] = {}
         for name in places:
             by_block.setdefault(name[0], []).append(vectors[name])
@@ -152,3 +153,8 @@ class Monitor:
         if not self._stack.is_of(readers):
             self._stack = DirectionStack(readers, self._device)
         return MonitoredTokens(self._stack, indices, turns)
+
+    def forget(self, readers: SequenceOf[Reader | None]) -> None:
+        """Lets go of the directions if any of these readers, whose sequence has ended, had some."""
+        if any(reader in readers for reader in self._stack.readers):
+            self._stack = DirectionStack((), self._device)
