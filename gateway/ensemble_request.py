@@ -71,6 +71,15 @@ class EnsembleRequest:
             replace(self.parsed, steering=steering),
         )
 
+    def bringing_vectors_of(self, other: EnsembleRequest) -> EnsembleRequest:
+        """Returns the same request with another one's vectors, which need not be read again."""
+        if not other.parsed.vectors:
+            return self
+        return EnsembleRequest(
+            {**self.values, "vectors": other.values["vectors"]},
+            replace(self.parsed, vectors=other.parsed.vectors),
+        )
+
     def seeded(self, seed: int) -> EnsembleRequest:
         """Returns the same request with another seed, from 0 to 2**64 - 1."""
         sampling = replace(self.parsed.sampling, seed=seed)

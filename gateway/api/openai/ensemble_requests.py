@@ -72,7 +72,8 @@ def completion_requests(
 
     Args and raises: as `chat_requests`.
     """
-    requests = []
+    requests: list[EnsembleRequest] = []
+    without_vectors = body.steering.model_copy(update={"vectors": None})
     for prompt in body.prompt:
         inputs: dict[str, Sequence[Any]] = {}
         fields: dict[str, Any] = {
@@ -85,7 +86,10 @@ def completion_requests(
             fields |= {"prompt": prompt, "raw": True}
         else:
             inputs["prompt_ids"] = prompt
-        requests += _requests(body, fields, named, settings, inputs, body.n)
+        made = _requests(body, fields, named, settings, inputs, body.n)
+        requests += [each.bringing_vectors_of(requests[0]) for each in made] if requests else made
+        # They are the same for all prompts, and take long to read.
+        body = body.model_copy(update={"steering": without_vectors})
     if body.echo:
         return [request.echoing() for request in requests]
     return requests
