@@ -177,7 +177,7 @@ def parse_generation_request(values: Values, defaults: GenerationDefaults) -> Ge
 
 
 def _monitor(values: Values) -> tuple[str, ...]:
-    traits = [str(trait) for trait in values.get("monitor", ())]
+    traits = tuple(dict.fromkeys(str(trait) for trait in values.get("monitor", ())))
     if len(traits) > MAX_TRAITS:
         raise InvalidArgumentError(
             f"{len(traits)} traits are too many to monitor: give at most {MAX_TRAITS}"
@@ -186,7 +186,7 @@ def _monitor(values: Values) -> tuple[str, ...]:
         raise InvalidArgumentError("a trait to monitor is empty: name one, or leave monitor out")
     for trait in traits:
         check_trait_length(trait)
-    return tuple(dict.fromkeys(traits))
+    return traits
 
 
 def _logit_bias(values: Values) -> LogitBias:
