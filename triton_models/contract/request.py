@@ -33,6 +33,9 @@ MAX_STOP_WORDS = 16
 MAX_STOP_WORD_BYTES = 256
 MAX_TOP_LOGPROBS = 20
 """The maximum number of alternatives per token that a request can ask for, as in OpenAI's API."""
+MAX_READINGS = 2**17
+"""The maximum number of tokens and turns that are read, times the directions that are read of each:
+in all, they are some ten megabytes of JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 from triton_models.contract.errors import ContextLengthError, InvalidArgumentError
 from triton_models.contract.logit_bias import LogitBias
 from triton_models.contract.prompt_turns import check_turns
-from triton_models.contract.request import GenerationRequest
+from triton_models.contract.request import MAX_READINGS, GenerationRequest
 from triton_models.engine.sequence import Emit, Sequence
 from triton_models.steering.bounded_projections import resolve_enforced
 from triton_models.steering.limits import resolve_limits
@@ -89,7 +89,7 @@ def new_sequence(
 
     Raises:
         InvalidArgumentError: The prompt, a token with a bias, or a vector that the request brings
-            along does not fit the model; or the steering cannot work.
+            along does not fit the model; the steering cannot work; or too much is to be read.
         TraitNotLoadedError: A trait to steer by, to monitor or to limit has no vector.
         EnforcementError: What a policy enforces cannot be applied.
     """
@@ -113,10 +113,6 @@ def new_sequence(
     if request.sampling.seed is None:
         sampling = dataclasses.replace(request.sampling, seed=secrets.randbits(64))
         request = dataclasses.replace(request, sampling=sampling)
-    readout = None
-    if directions := resolve_directions(request.monitor, request.monitor_layers, own):
-        check_turns(request.turns, len(prompt_ids))
-        readout = Readout(directions, reads_tokens=request.monitor_tokens, turns=request.turns)
     # By the server's vectors alone: no request can bring along what it is bounded by.
     enforced = resolve_enforced(request.steering.enforced, registry, limits.dtype)
     return Sequence(
@@ -126,7 +122,27 @@ def new_sequence(
         steering.enforcing(enforced),
         emit,
         request_id,
-        readout,
+        _readout(request, len(prompt_ids), max_tokens, own),
         resolve_limits(request.steering, own, registry),
         steering_warnings(asked, steering, own),
     )
+
+
+def _readout(
+    request: GenerationRequest, num_prompt_tokens: int, max_tokens: int, own: VectorRegistry
+) -> Readout | None:
+    directions = resolve_directions(request.monitor, request.monitor_layers, own)
+    if not directions:
+        return None
+    check_turns(request.turns, num_prompt_tokens)
+    if request.monitor_tokens:
+        num_places = max_tokens + len(request.turns)
+        if num_places * len(directions) > MAX_READINGS:
+            raise InvalidArgumentError(
+                f"monitor_tokens would read {len(directions)} directions, one of each trait at "
+                f"each layer, at up to {num_places} tokens and turns, and the maximum is "
+                f"{MAX_READINGS} readings in all: set max_tokens to at most "
+                f"{max(MAX_READINGS // len(directions) - len(request.turns), 0)}, or monitor fewer "
+                "traits, or at fewer monitor_layers"
+            )
+    return Readout(directions, reads_tokens=request.monitor_tokens, turns=request.turns)
