@@ -24,8 +24,8 @@ from persona_client.cli.vectors import vectors_app
 app = typer.Typer(
     # No option takes a key: other users of a machine can see what a command line says.
     help=(
-        "Text from a steered Qwen2.5: the traits of its answers turned up and down. A gateway that "
-        "needs an API key is sent that of PERSONA_API_KEY."
+        "Steer a served language model: turn traits of its answers up and down. A gateway that "
+        "asks for an API key gets the one in PERSONA_API_KEY."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,

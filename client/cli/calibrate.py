@@ -18,14 +18,16 @@ def calibrate(
     ],
     definition: Annotated[
         Path | None,
-        typer.Option(help="The definition's file; none: that of the vector's trait in --prompts."),
+        typer.Option(
+            help="The definition's file. Default: that of the vector's trait in --prompts."
+        ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="The folder of vectors; none: data/vectors.")
+        Path | None, typer.Option(help="Folder of vectors. Default: data/vectors.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of an extraction's answers.")] = Path(
-        "runs/extraction"
-    ),
+    runs: Annotated[
+        Path, typer.Option(help="Folder with an extraction's answers, which are used again.")
+    ] = Path("runs/extraction"),
     samples: research.Samples = 1,
     neutral_questions: research.NeutralQuestions = 80,
     doses: Annotated[

@@ -24,17 +24,23 @@ Output = Annotated[Path, typer.Option(help="Folder for the report.")]
 def capability(
     trait: Annotated[list[str], typer.Argument(help="The traits to steer, each alone.")],
     task: Annotated[
-        Path, typer.Option(help="Questions, choices and the right one's index, as JSON lines.")
+        Path,
+        typer.Option(help="File of JSON lines: question, choices, and the index of the right one."),
     ] = Path("data/tasks/everyday.jsonl"),
     scalars: Annotated[
-        str, typer.Option(help="How strongly; 0 is among them in any case.")
+        str, typer.Option(help="How strongly, separated by commas; 0 is always measured.")
     ] = "-2,-1,0,1,2",
     layers: options.Layers = None,
     raw: Annotated[
-        bool, typer.Option(help="Question and choice as one text, for models without a template.")
+        bool,
+        typer.Option(
+            help="Send question and choice as one text, for models without a chat template."
+        ),
     ] = False,
-    limit: Annotated[int, typer.Option(min=0, help="The first so many questions; 0: all.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="The most calls at a time.")] = 4,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Ask only this many questions; 0 asks all.")
+    ] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many calls to make at a time.")] = 4,
     output: Output = Path("runs/capability"),
     url: options.Url = protocol.DEFAULT_URL,
 ) -> None:
@@ -52,7 +58,9 @@ def capability(
 
 
 def harness(
-    results: Annotated[Path, typer.Argument(help="What lm_eval's --output_path named.")],
+    results: Annotated[
+        Path, typer.Argument(help="The file or folder that lm_eval wrote (its --output_path).")
+    ],
     output: Output = Path("runs/harness"),
 ) -> None:
     """Show what lm-evaluation-harness measured over scalars, as tables and a plot."""

@@ -28,17 +28,19 @@ def compare(
     scalars: Annotated[
         str | None,
         typer.Option(
-            help="How strongly, separated by commas; 0 is the baseline. None: as much as asking "
-            "in the system prompt, in both directions, if the vector says how much that is; else "
-            "-2,0,2."
+            help="How strongly, separated by commas; 0 is the baseline. Default: as much as asking "
+            "in the system prompt does, in both directions, if the vector says how much that is; "
+            "else -2,0,2."
         ),
     ] = None,
     steer: Annotated[
         list[str] | None,
-        typer.Option(help="A steering, such as sarcasm=2,helpfulness=-1; may be repeated."),
+        typer.Option(
+            help="Traits and scalars of one answer, as sarcasm=2,helpfulness=-1; may be repeated."
+        ),
     ] = None,
     baseline: Annotated[
-        bool, typer.Option(help="Whether to answer without steering before --steer's answers.")
+        bool, typer.Option(help="With --steer, answer without steering, too.")
     ] = True,
     csv: options.Csv = None,
     layers: options.Layers = None,

@@ -21,7 +21,8 @@ def evaluate(
         list[str], typer.Argument(help="Vector files, or traits with a vector in data/vectors.")
     ],
     scalars: Annotated[
-        str, typer.Option(help="What to try, such as -2,-1,0,1,2; none: by the vector's norms.")
+        str,
+        typer.Option(help="Scalars to try, such as -2,-1,0,1,2. Default: by the vector's norms."),
     ] = "",
     unit: options.Unit = "raw",
     layers: Annotated[
@@ -29,13 +30,13 @@ def evaluate(
         typer.Option(help="Blocks to try, each alone: all, some like 15,20 or 10-14, or selected."),
     ] = "all",
     questions: Annotated[
-        int, typer.Option(min=0, help="How many of the trait's questions to ask; 0: all.")
+        int, typer.Option(min=0, help="How many of the trait's questions to ask; 0 asks all.")
     ] = 0,
     held_out: Annotated[
         Path | None,
         typer.Option(
-            help="Questions to ask in place of the trait's own: a file of JSON lines with "
-            "question, or a folder with TRAIT.jsonl."
+            help="Questions to ask in place of the trait's own: a file of JSON lines, "
+            '{"question": "..."}, or a folder with TRAIT.jsonl.'
         ),
     ] = None,
     samples: research.Samples = 1,
@@ -43,17 +44,17 @@ def evaluate(
         float | None,
         typer.Option(
             min=0.0,
-            help="The most KL divergence from the unsteered model in the range, nats per token; "
-            "none: with the contrast judge twice that of asking, else no limit.",
+            help="The most that the range may change of the model, as KL divergence in nats per "
+            "token. Default: with the contrast judge twice what asking changes, else no limit.",
             callback=options.finite,
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for report and unfinished work; none: runs/evaluation/MODEL."),
+        typer.Option(help="Folder for report and unfinished work. Default: runs/evaluation/MODEL."),
     ] = None,
     write: Annotated[
-        bool, typer.Option(help="Put the blocks and range that were chosen into the files.")
+        bool, typer.Option(help="Write the chosen blocks and range into the vector files.")
     ] = False,
     control: Annotated[
         bool,
@@ -63,7 +64,9 @@ def evaluate(
     ] = True,
     cross: Annotated[
         bool | None,
-        typer.Option(help="Score each trait's answers for all the others (default: if several)."),
+        typer.Option(
+            help="Score each trait's answers for the others, too. Default: if there are several."
+        ),
     ] = None,
     **given: Unpack[research.JudgedOptions],
 ) -> None:

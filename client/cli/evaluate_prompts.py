@@ -13,7 +13,9 @@ from persona_client.cli import research_options as research
 
 @research.declared()
 def evaluate_prompts(
-    trait: Annotated[str, typer.Argument(help="The trait, with candidate_{trait}.json.")],
+    trait: Annotated[
+        str, typer.Argument(help="The trait; its candidates are in candidate_{trait}.json.")
+    ],
     keep: Annotated[int, typer.Option(min=1, help="How many prompts of each pole to keep.")] = 5,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Rank them, and leave the definition as it is.")

@@ -18,23 +18,25 @@ def extract(
         list[str], typer.Argument(help="Traits with a definition, or definition files.")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the vectors; none: data/vectors.")
+        Path | None, typer.Option(help="Folder for the vectors. Default: data/vectors.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder for reports and unfinished work.")] = Path(
         "runs/extraction"
     ),
     layers: Annotated[
         str | None,
-        typer.Option(help="Blocks to steer by default, like 15,20 or 10-14; none: by a rule."),
+        typer.Option(
+            help="Blocks that the vectors steer, like 15,20 or 10-14. Default: chosen by a rule."
+        ),
     ] = None,
     scale: Annotated[
-        float, typer.Option(help="Factor on the vectors.", callback=options.finite)
+        float, typer.Option(help="Multiply the vectors by this factor.", callback=options.finite)
     ] = 1.0,
     no_filter: Annotated[
-        bool, typer.Option("--no-filter", help="Take every answer, without a judge.")
+        bool, typer.Option("--no-filter", help="Use every answer, without a judge.")
     ] = False,
     least_pairs: Annotated[
-        int, typer.Option(min=1, help="How many pairs of answers must pass the judge.")
+        int, typer.Option(min=1, help="The least pairs of answers that must pass the judge.")
     ] = 10,
     samples: research.Samples = 1,
     neutral_questions: research.NeutralQuestions = 80,

@@ -21,23 +21,27 @@ from persona_client.rest import PersonaClient
 
 Logprobs = Annotated[
     int | None,
-    typer.Option(help="Shows each token's probability, and so many of the likeliest; 0 to 20."),
+    typer.Option(
+        help="Show each token's probability, and this many of the likeliest tokens, 0 to 20."
+    ),
 ]
 
 Live = Annotated[
     bool,
-    typer.Option("--live", help="With --monitor, shows it token by token, and of the prompt."),
+    typer.Option(
+        "--live", help="With --monitor, show it for each token, and for each turn of the prompt."
+    ),
 ]
 
 
 @options.declared_together
 def generate(
     prompt: options.Prompt,
-    trait: Annotated[str | None, typer.Option(help="The trait to steer; none: baseline.")] = None,
+    trait: Annotated[str | None, typer.Option(help="The trait to steer. Default: none.")] = None,
     scalar: Annotated[
         float | None,
         typer.Option(
-            help="Above 0 for more of the trait, below for less.", callback=options.finite
+            help="How strongly: above 0 for more, below 0 for less.", callback=options.finite
         ),
     ] = None,
     steer: steering_options.Steer = None,

@@ -27,7 +27,7 @@ def new_key(
         Literal["user", "admin"], typer.Option(help="admin may change vectors as well.")
     ] = "user",
     days: Annotated[
-        int | None, typer.Option(help="After how many days it expires; none: never.", min=1)
+        int | None, typer.Option(help="After how many days it expires. Default: never.", min=1)
     ] = None,
 ) -> None:
     """Print a new key, and below it the entry for the gateway's API_KEYS_FILE.

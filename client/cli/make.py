@@ -18,20 +18,20 @@ from persona_client.rest import PersonaClient
 def make(
     trait: Annotated[
         list[str] | None,
-        typer.Argument(help="Traits with a definition, or definition files; none: all traits."),
+        typer.Argument(help="Traits with a definition, or definition files. Default: all traits."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the vectors; none: data/vectors-MODEL.")
+        Path | None, typer.Option(help="Folder for the vectors. Default: data/vectors-MODEL.")
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder for reports and unfinished work.")] = Path(
         "runs/make"
     ),
     url: Annotated[
         str | None,
-        typer.Option(help="Address of a gateway that serves the model, to load the vectors there."),
+        typer.Option(help="Address of a gateway that serves the model, to load the vectors into."),
     ] = None,
     questions: Annotated[
-        int, typer.Option(min=0, help="How many questions the range is measured with; 0: all.")
+        int, typer.Option(min=0, help="How many questions to measure the range with; 0 asks all.")
     ] = 10,
     neutral_questions: research.NeutralQuestions = 80,
     force: Annotated[

@@ -18,31 +18,35 @@ from persona_client import steering as fields
 Url = Annotated[str, typer.Option(help="Address of the gateway.", envvar="PERSONA_URL")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Csv = Annotated[
-    Path | None, typer.Option(help="A file for a table of the answers, a row for each.")
+    Path | None, typer.Option(help="File to write a table of the answers to, one row each.")
 ]
-Prompt = Annotated[str, typer.Argument(help="What to answer; - reads it from standard input.")]
-System = Annotated[str | None, typer.Option(help="The system turn before the prompt.")]
+Prompt = Annotated[
+    str, typer.Argument(help="The prompt to answer; - reads it from standard input.")
+]
+System = Annotated[str | None, typer.Option(help="The system prompt.")]
 Monitor = Annotated[
     list[str] | None,
-    typer.Option(help="Shows how far the answer points along a trait; may be repeated."),
+    typer.Option(help="Show how far the answer points along this trait; may be repeated."),
 ]
 MonitorLayers = Annotated[
     str | None,
-    typer.Option(help="The blocks to read traits at, like 15,20 or 10-14; none: the vector's own."),
+    typer.Option(help="Blocks to read traits at, like 15,20 or 10-14. Default: the vector's own."),
 ]
 Layers = Annotated[
     str | None,
-    typer.Option(help="The blocks to steer, like 15,20 or 10-14; none: the vector's own."),
+    typer.Option(help="Blocks to steer, like 15,20 or 10-14. Default: the vector's own."),
 ]
 Positions = Annotated[
     fields.Positions,
-    typer.Option(help="Which tokens to steer; response shares the prompt's work."),
+    typer.Option(
+        help="Which tokens to steer. With response, answers share one computation of the prompt."
+    ),
 ]
 Unit = Annotated[
     fields.ScalarUnit,
     typer.Option(
-        help="What scalars count: multiples of the vector (raw), or what asking in the system "
-        "prompt does (prompt)."
+        help="What a scalar of 1 is: the vector itself (raw), or as much of it as does what asking "
+        "in the system prompt does (prompt)."
     ),
 ]
 
@@ -59,15 +63,24 @@ class SamplingOptions(TypedDict):
 
     max_tokens: Annotated[int | None, typer.Option(help="The most tokens to generate.")]
     temperature: Annotated[
-        float | None, typer.Option(help="0 always takes the likeliest token.", callback=finite)
+        float | None,
+        typer.Option(help="Of the sampling; 0 always takes the likeliest token.", callback=finite),
     ]
     top_p: Annotated[
         float | None,
-        typer.Option(help="Probability that the candidates must reach.", callback=finite),
+        typer.Option(
+            help="Keep the likeliest tokens that together have this probability.", callback=finite
+        ),
     ]
-    top_k: Annotated[int | None, typer.Option(help="Number of candidates; 0 is all.")]
-    seed: Annotated[int | None, typer.Option(help="Makes the answer reproducible.")]
-    stop: Annotated[list[str] | None, typer.Option(help="Ends the answer; may be repeated.")]
+    top_k: Annotated[
+        int | None, typer.Option(help="Keep this many of the likeliest tokens; 0 keeps all.")
+    ]
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the sampling: the same one gives the same answer.")
+    ]
+    stop: Annotated[
+        list[str] | None, typer.Option(help="Text that ends the answer; may be repeated.")
+    ]
 
 
 class PromptOptions(SamplingOptions):
@@ -76,16 +89,18 @@ class PromptOptions(SamplingOptions):
     system: System
     raw: Annotated[bool, typer.Option(help="Send the prompt without the chat template.")]
     json_schema: Annotated[
-        Path | None, typer.Option(help="A file with the JSON schema that the answer must match.")
+        Path | None, typer.Option(help="File with a JSON schema that the answer must match.")
     ]
     regex: Annotated[
-        str | None, typer.Option(help="A regular expression that the whole answer must match.")
+        str | None, typer.Option(help="Regular expression that the whole answer must match.")
     ]
     choice: Annotated[
-        list[str] | None, typer.Option(help="A text that the answer may be; may be repeated.")
+        list[str] | None,
+        typer.Option(help="One of the texts that the answer may be; may be repeated."),
     ]
     grammar: Annotated[
-        Path | None, typer.Option(help="A file with the grammar, in Lark's syntax, of the answer.")
+        Path | None,
+        typer.Option(help="File with a grammar, in Lark's syntax, that the answer must match."),
     ]
 
 

@@ -21,16 +21,14 @@ if TYPE_CHECKING:
 
 Samples = Annotated[
     int,
-    typer.Option(
-        min=1, help="Answers to each question, under each prompt; several need a temperature."
-    ),
+    typer.Option(min=1, help="Answers to each question and prompt; several need a --temperature."),
 ]
 NeutralQuestions = Annotated[
     int,
     typer.Option(
         min=0,
         max=80,
-        help="How many everyday questions a calibration asks besides the trait's own.",
+        help="How many everyday questions to calibrate with, besides the trait's own.",
     ),
 ]
 
@@ -39,24 +37,24 @@ class AnswerOptions(TypedDict):
     """Which model answers, how, and what."""
 
     model: Annotated[
-        str | None, typer.Option(help="Folder or hub id of a model; none: the demo model.")
+        str | None, typer.Option(help="Folder or hub id of a model. Default: the demo model.")
     ]
     prompts: Annotated[
-        Path | None, typer.Option(help="Folder of trait definitions; none: data/prompts.")
+        Path | None, typer.Option(help="Folder of trait definitions. Default: data/prompts.")
     ]
     max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")]
     temperature: Annotated[
         float,
-        typer.Option(min=0.0, max=2.0, help="0: the likeliest answer."),
+        typer.Option(min=0.0, max=2.0, help="Of the sampling; 0 always takes the likeliest token."),
     ]
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")]
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")]
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"] | None,
-        typer.Option(help="None: float32 on the CPU, the model's own on a GPU."),
+        typer.Option(help="Default: float32 on the CPU, the model's own on a GPU."),
     ]
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 is one per core.")]
-    batch_rows: Annotated[int, typer.Option(min=1, help="The most answers generated at a time.")]
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 uses all cores.")]
+    batch_rows: Annotated[int, typer.Option(min=1, help="How many answers to generate at a time.")]
 
 
 class JudgedOptions(AnswerOptions):
@@ -65,16 +63,17 @@ class JudgedOptions(AnswerOptions):
     judge: Annotated[
         Literal["contrast", "rule", "model", "openai"],
         typer.Option(
-            help="What scores answers: which pole's prompts make them likelier, cue words, a "
-            "number that the model replies with, or an endpoint."
+            help="What scores answers: contrast (which pole's prompts make them likelier), rule "
+            "(cue words), model (a number that the model gives), openai (an endpoint)."
         ),
     ]
-    judge_model: Annotated[str, typer.Option(help="The endpoint's name for the judging model.")]
+    judge_model: Annotated[str, typer.Option(help="The judging model's name at the endpoint.")]
     judge_url: Annotated[
-        str, typer.Option(help="The OpenAI-compatible endpoint, with /v1; none: OPENAI_BASE_URL.")
+        str, typer.Option(help="OpenAI-compatible endpoint, with /v1. Default: OPENAI_BASE_URL.")
     ]
     judge_concurrency: Annotated[
-        int, typer.Option(min=1, max=256, help="The most requests to the endpoint at a time.")
+        int,
+        typer.Option(min=1, max=256, help="How many requests to send to the endpoint at a time."),
     ]
 
 

@@ -85,8 +85,7 @@ class SteeringOptions(TypedDict):
         list[str] | None,
         typer.Option(
             metavar="NAME=FILE",
-            help="A vector file whose vector is a trait of that name, for this command alone; may "
-            "be repeated.",
+            help="Use a vector file under this name, as if the server had it; may be repeated.",
         ),
     ]
 
@@ -101,7 +100,7 @@ class SteeredChatOptions(options.SamplingOptions, SteeringOptions):
 
 Swept = Annotated[
     str | None,
-    typer.Option(metavar="KIND:TRAIT", help="The bound whose --values to try: cap:sarcasm."),
+    typer.Option(metavar="KIND:TRAIT", help="The bound to sweep over --values, as cap:sarcasm."),
 ]
 Values = Annotated[
     str | None, typer.Option(help="Bounds to try, separated by commas: 0,5,10 or p50,p90,p99.")

@@ -54,28 +54,28 @@ class _Series:
 @options.declared_together
 def sweep(
     prompt: Annotated[
-        str | None, typer.Argument(help="What to answer; - reads it from standard input.")
+        str | None, typer.Argument(help="The prompt to answer; - reads it from standard input.")
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="A file with a prompt on each line, in place of PROMPT.")
+        Path | None, typer.Option(help="File with a prompt on each line, in place of PROMPT.")
     ] = None,
     trait: Annotated[str | None, typer.Option(help="The trait to steer.")] = None,
     scalars: Annotated[
         str | None,
         typer.Option(
-            help="How strongly, separated by commas; 0 is the baseline. None: up to as much as "
-            "asking in the system prompt, in both directions, if the vector says how much that is; "
-            "else -2,-1,0,1,2."
+            help="How strongly, separated by commas; 0 is the baseline. Default: up to as much as "
+            "asking in the system prompt does, in both directions, if the vector says how much "
+            "that is; else -2,-1,0,1,2."
         ),
     ] = None,
     operation: steering_options.Swept = None,
     values: steering_options.Values = None,
     steer: steering_options.Steer = None,
     scores: Annotated[
-        bool, typer.Option(help="Whether to show how far each answer points along the trait.")
+        bool, typer.Option(help="Show how far each answer points along the trait.")
     ] = True,
     plot: Annotated[
-        Path | None, typer.Option(help="An image of the scores to write; needs matplotlib.")
+        Path | None, typer.Option(help="File to draw the scores to; needs matplotlib.")
     ] = None,
     csv: options.Csv = None,
     layers: options.Layers = None,

@@ -17,7 +17,7 @@ def upload(
     trait: Annotated[str, typer.Option(help="The trait, whatever the file says.")],
     convention: Annotated[
         Literal["block", "hidden-state"] | None,
-        typer.Option(help="What the file's indices count, if not what its format usually means."),
+        typer.Option(help="What the file's indices count. Default: what its format usually means."),
     ] = None,
     model_name: Annotated[
         str | None, typer.Option(help="The model it was made from, if the file does not say.")

@@ -30,7 +30,7 @@ DEFAULT_FOLDER = Path("data/vectors")
 File = Annotated[Path, typer.Argument(help="A .json, .safetensors, .gguf, .pt or .svec file.")]
 Convention = Annotated[
     Literal["block", "hidden-state"] | None,
-    typer.Option(help="What the file's indices count; without it, what its format usually means."),
+    typer.Option(help="What the file's indices count. Default: what its format usually means."),
 ]
 
 
@@ -38,7 +38,8 @@ Convention = Annotated[
 def import_vector(
     file: File,
     trait: Annotated[
-        str | None, typer.Option(help="The trait's name; none: as the file, or its name, says.")
+        str | None,
+        typer.Option(help="The trait's name. Default: what the file, or its name, says."),
     ] = None,
     model_name: Annotated[
         str | None, typer.Option(help="The model the vector was made from.")
@@ -47,16 +48,18 @@ def import_vector(
     layer: Annotated[
         int | None,
         typer.Option(
-            min=0, help="The layer of a .pt file's single vector; none: as its name says."
+            min=0, help="The layer of a .pt file's single vector. Default: what its name says."
         ),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option(help="The blocks to steer when a request names none, like 15,20.")
+        str | None, typer.Option(help="Blocks to steer when a request names none, like 15,20.")
     ] = None,
     to: Annotated[Path, typer.Option(help="The server's folder of vectors.")] = DEFAULT_FOLDER,
     form: Annotated[
         Literal["json", "safetensors"],
-        typer.Option("--format", help="safetensors is smaller, for large models."),
+        typer.Option(
+            "--format", help="Of the file to write; safetensors is smaller, for large models."
+        ),
     ] = "json",
     overwrite: Annotated[bool, typer.Option(help="Replace the trait's vector.")] = False,
 ) -> None:
@@ -85,7 +88,7 @@ def export_vector(
     out: Annotated[Path, typer.Argument(help="The file to write; its suffix says the format.")],
     folder: Annotated[Path, typer.Option(help="The folder of vectors.")] = DEFAULT_FOLDER,
     layers: Annotated[
-        str | None, typer.Option(help="The blocks to write, like 1,2,3 or 1-35; none: all.")
+        str | None, typer.Option(help="Blocks to write, like 1,2,3 or 1-35. Default: all.")
     ] = None,
     for_llama_cpp: Annotated[
         bool, typer.Option(help="Refuse to write what llama.cpp refuses to read.")
