@@ -23,7 +23,8 @@ A dose is coherent when, compared with the unsteered answers,
   the yardstick for how surprising it may be;
 - at most `repetition` more of its text repeats itself;
 - its mean length is within a factor of `length`;
-- at most `unended` more of its answers run into the token limit.
+- at most `unended` more of its answers run into the token limit, or one: of a few answers, one more
+  is a larger share, and chance.
 
 A budget that is not given is twice what asking for a pole in the system prompt costs, the dearer of
 the two, where the judge's scale has no ends: its score may go on rising while the text frays. What
@@ -175,7 +176,8 @@ def incoherences(
         "perplexity": not dose.perplexity.value <= surprise_limit(unsteered, asked, rule),
         "repetition": dose.repetition.value > unsteered.repetition.value + rule.repetition,
         "length": not 1 / rule.length <= length <= rule.length,
-        "unended answers": dose.ended < unsteered.ended - rule.unended,
+        "unended answers": round((unsteered.ended - dose.ended) * dose.answers)
+        > max(rule.unended * dose.answers, 1),
     }
     return tuple(name for name, is_beyond in faults.items() if is_beyond)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -77,6 +78,12 @@ def test_a_score_that_turns_back_ends_the_range() -> None:
     found = recommend_range(turning, NOT_ASKED, RULE)
     assert found.high == 1
     assert found.why_high == "the score turns back at +2"
+
+
+def test_one_of_a_few_answers_may_run_into_the_limit_by_chance() -> None:
+    few = dataclasses.replace(dose(0, 50), answers=6)
+    assert incoherences(dataclasses.replace(few, ended=5 / 6), few, None, RULE) == ()
+    assert incoherences(dataclasses.replace(few, ended=4 / 6), few, None, RULE) != ()
 
 
 @pytest.mark.parametrize(
