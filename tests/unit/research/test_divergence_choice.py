@@ -92,7 +92,7 @@ def test_a_vector_without_effect_has_no_gain_per_nat() -> None:
 
 def test_a_dose_has_nats_for_each_token_of_all_answers_together() -> None:
     short, long = (
-        MeasuredAnswer("q", "a", 50, 1.0, tokens, 0.0, tokens, True, divergence)
+        MeasuredAnswer(f"q{tokens}", "a", 50, 1.0, tokens, 0.0, tokens, True, divergence)
         for tokens, divergence in ((10, 8.0), (30, 4.0))
     )
     found = summarise(1.0, [short, long]).divergence
