@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -64,10 +65,11 @@ class _PartsRequest(BoundedRequest):
         if not isinstance(document, dict) or "vectors" in document:
             raise _refusal("the part request must be an object without vectors")
         try:
-            vectors = read_named_vectors(parts["vectors"])
+            # In a thread, since a file's header may take long to read.
+            vectors = await asyncio.to_thread(_encoded, parts["vectors"])
         except VectorFileError as error:
             raise _refusal(f"the part vectors {error}") from error
-        return {**document, "vectors": encoded_vectors(vectors)}
+        return {**document, "vectors": vectors}
 
 
 class PartsRoute(BoundedRoute):
@@ -82,6 +84,10 @@ class PartsRoute(BoundedRoute):
         if is_multipart(request.headers.get("content-type", "")):
             return _PartsRequest(request.scope, request.receive, request._send)
         return super().bounded(request)
+
+
+def _encoded(file: bytes) -> dict[str, Any]:
+    return encoded_vectors(read_named_vectors(file))
 
 
 def _refusal(message: str) -> HTTPException:
