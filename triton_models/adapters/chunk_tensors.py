@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from triton_models.contract import tensors
@@ -117,6 +118,9 @@ def _limit_reached(reached: LimitReached) -> dict[str, Any]:
 def _projections(readout: TokenReadout) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {each.trait: {} for each in readout.directions}
     for each, before, after in zip(readout.directions, readout.before, readout.after, strict=False):
+        # Half precision can overflow before steering takes it back, and JSON has no infinity.
+        if not (isfinite(before) and isfinite(after)):
+            continue
         read = {"before": rounded(before), "after": rounded(after)}
         if each.calibration is not None:
             read["percentile"] = rounded(each.calibration.percentile(after))
