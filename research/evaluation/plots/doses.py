@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
-from persona_research.evaluation.choice import ChoiceRule, surprise_limit
+from persona_research.evaluation.choice import ChoiceRule, in_units, surprise_limit
 from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.estimates import Estimate
 from persona_research.evaluation.tables import blocks_text
@@ -24,25 +24,31 @@ _LIMIT: dict[str, Any] = {"color": "black", "linestyle": "-.", "linewidth": 1}
 _MEASURES: dict[str, Callable[[Dose], Estimate]] = {
     "score": lambda dose: dose.score,
     "perplexity": lambda dose: dose.perplexity,
+    "divergence": lambda dose: dose.divergence,
     "repetition": lambda dose: dose.repetition,
     "tokens": lambda dose: dose.tokens,
     "ended": lambda dose: Estimate(dose.ended, dose.ended, dose.ended),
 }
 
 
+_PANELS: list[Any] = [
+    ["score", "perplexity", "divergence", "legend"],
+    ["repetition", "tokens", "ended", "legend"],
+]
+
+
 def plot_doses(trait: TraitEvaluation, rule: ChoiceRule, path: Path) -> list[Path]:
     """Draws a panel for each measure, and in it a line for each set of blocks."""
     with style():
-        figure = Figure(figsize=(11, 6.6), layout="constrained")
-        panels = figure.subplots(2, 3).flat
-        axes = dict(zip(_MEASURES, panels, strict=False))
+        figure = Figure(figsize=(14, 6.6), layout="constrained")
+        axes: dict[str, Axes] = figure.subplot_mosaic(_PANELS)
         for name, measure in _MEASURES.items():
             _draw_curves(axes[name], trait, measure)
             axes[name].set_xlabel("scalar")
         _finish_score(axes["score"], trait)
         _finish_perplexity(axes["perplexity"], trait, rule)
         _finish_others(axes, trait, rule)
-        _draw_legend(figure, panels[5], axes["score"], trait.curves)
+        _draw_legend(figure, axes["legend"], axes["score"], trait.curves)
         questions = f"{trait.num_questions} questions"
         figure.suptitle(f"{trait.vector.trait_name}: {questions}, judge: {trait.judge}")
         return save(figure, path)
@@ -138,7 +144,13 @@ def _finish_others(axes: dict[str, Axes], trait: TraitEvaluation, rule: ChoiceRu
     axes["tokens"].set(title="length", ylabel="tokens")
     axes["tokens"].axhline(base.tokens.value * rule.length, **_LIMIT)
     axes["tokens"].axhline(base.tokens.value / rule.length, **_LIMIT)
-    for name in ("repetition", "tokens"):
+    axes["divergence"].set(
+        title="divergence from the unsteered model", ylabel="KL divergence (nats per token)"
+    )
+    budget = in_units(rule, trait.scale, trait.asked).budget
+    if budget is not None:
+        axes["divergence"].axhline(budget, **_LIMIT)
+    for name in ("divergence", "repetition", "tokens"):
         axes[name].set_ylim(bottom=0)
     axes["ended"].set(
         title="ended before the token limit", ylabel="share of the answers", ylim=(-0.03, 1.03)
