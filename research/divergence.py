@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import nll_loss
 
-from persona_research.plain_pass import Call, Pair, Tap, batches, check_lengths, states_of
+from persona_research.plain_pass import (
+    Call,
+    Pair,
+    Tap,
+    batches,
+    check_lengths,
+    in_batches,
+    states_of,
+)
 from triton_models.model.loading import LoadedModel
 
 Deltas = Mapping[int, NDArray[np.float32]]
@@ -44,7 +52,7 @@ def departures(
     pairs: Sequence[Pair],
     deltas: Sequence[Deltas],
     plain_prompts: Sequence[list[int]],
-    call: Call[list[Departure]],
+    call: Call[Sequence[Departure]],
 ) -> list[Departure]:
     """Returns how far each pair's response is from the unsteered model.
 
@@ -62,25 +70,21 @@ def departures(
         (prompt, response) for prompt, (_, response) in zip(plain_prompts, pairs, strict=True)
     ]
     check_lengths(plain_pairs, loaded.context_length)
-    found = [Departure()] * len(pairs)
-    for batch in batches(pairs, loaded.context_length):
-        # Each pair stands in a pass twice.
-        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-            if half:
-                steered = [pairs[place] for place in half]
-                plain = [plain_pairs[place] for place in half]
-                added = [deltas[place] for place in half]
-                measured = call(partial(_departures, loaded, steered, plain, added))
-                for place, departure in zip(half, measured, strict=True):
-                    found[place] = departure
-    return found
+    # Each pair stands in a pass twice.
+    halves = (
+        half
+        for batch in batches(pairs, loaded.context_length)
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :])
+        if half
+    )
+    whole = list(zip(pairs, plain_pairs, deltas, strict=True))
+    return in_batches(whole, halves, partial(_departures, loaded), Departure(), call)
 
 
 @torch.inference_mode()
-def _departures(
-    loaded: LoadedModel, steered: Sequence[Pair], plain: Sequence[Pair], deltas: Sequence[Deltas]
-) -> list[Departure]:
+def _departures(loaded: LoadedModel, batch: Sequence[tuple[Pair, Pair, Deltas]]) -> list[Departure]:
     model = loaded.model
+    steered, plain, deltas = zip(*batch, strict=True)
     pairs = [*steered, *plain]
     lengths = [len(prompt) + len(response) for prompt, response in pairs]
     adding = _Adding(deltas, lengths[: len(steered)], model.device, model.dtype)

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
-from persona_research.plain_pass import PASS_TOKENS, Call, Pair, check_lengths
+from persona_research.plain_pass import PASS_TOKENS, Call, Pair, check_lengths, in_batches
 from persona_research.progress import OnDone
 from triton_models.model.architecture import Architecture
 from triton_models.model.loading import LoadedModel
 from triton_models.model.transformer import ForwardContext
 from triton_models.steering.table import UNSTEERED_LINE
 
-Group = tuple[tuple[int, ...], list[int]]
-"""A prompt's tokens, and the indices of the pairs that have it."""
-
 
 def log_likelihoods(
-    loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone, call: Call[list[float]]
+    loaded: LoadedModel, pairs: Sequence[Pair], on_done: OnDone, call: Call[Sequence[float]]
 ) -> list[float]:
     """Returns each response's log-probability after its prompt, in nats; an empty one's is 0.
 
@@ -33,48 +32,41 @@ def log_likelihoods(
         ValueError: A pair is longer than the model's context.
     """
     check_lengths(pairs, loaded.context_length)
-    totals = [0.0] * len(pairs)
-    done = 0
-    for batch in _batches(pairs):
-        places = [place for _, group in batch for place in group]
-        responses = [[pairs[place][1] for place in group] for _, group in batch]
-        prompts = [prompt for prompt, _ in batch]
-        for place, total in zip(
-            places, call(partial(_totals, loaded, prompts, responses)), strict=True
-        ):
-            totals[place] = total
-        done += len(places)
-        on_done(done)
-    return totals
+    return in_batches(pairs, _batches(pairs), partial(_totals, loaded), 0.0, call, on_done)
 
 
-def _batches(pairs: Sequence[Pair]) -> Iterator[list[Group]]:
-    """Groups of pairs of one prompt, of `PASS_TOKENS` at most unless one pair alone has more."""
+def _batches(pairs: Sequence[Pair]) -> Iterator[list[int]]:
+    """Indices of pairs, those of one prompt side by side: `PASS_TOKENS` or a single pair."""
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for place, (prompt, response) in enumerate(pairs):
         if response:
             by_prompt.setdefault(tuple(prompt), []).append(place)
-    batch: dict[tuple[int, ...], list[int]] = {}
+    batch: list[int] = []
     num_tokens = 0
     for asked, places in by_prompt.items():
+        is_packed = False
         for place in places:
-            added = len(pairs[place][1]) + (0 if asked in batch else len(asked))
+            added = len(pairs[place][1]) + (0 if is_packed else len(asked))
             if batch and num_tokens + added > PASS_TOKENS:
-                yield list(batch.items())
-                batch, num_tokens = {}, 0
+                yield batch
+                batch, num_tokens = [], 0
                 added = len(pairs[place][1]) + len(asked)
-            batch.setdefault(asked, []).append(place)
+            batch.append(place)
             num_tokens += added
+            is_packed = True
     if batch:
-        yield list(batch.items())
+        yield batch
 
 
 @torch.inference_mode()
-def _totals(
-    loaded: LoadedModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[list[int]]]
-) -> list[float]:
-    """The log-probability of each response, group by group."""
+def _totals(loaded: LoadedModel, pairs: Sequence[Pair]) -> list[float]:
+    """The log-probability of each response; those of one prompt stand side by side."""
     model = loaded.model
+    prompts: list[list[int]] = []
+    responses: list[list[list[int]]] = []
+    for prompt, same in groupby(pairs, key=itemgetter(0)):
+        prompts.append(prompt)
+        responses.append([response for _, response in same])
     ids: list[int] = []
     positions: list[int] = []
     for prompt, group in zip(prompts, responses, strict=True):

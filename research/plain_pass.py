@@ -8,7 +8,7 @@ engine's permanent hooks are told to steer nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from persona_research.progress import OnDone
+from persona_research.progress import OnDone, ignore_progress
 from persona_research.residuals import ResidualMeans
 from triton_models.model.attention import WholeSequences
 from triton_models.model.loading import LoadedModel
@@ -25,6 +25,7 @@ from triton_models.model.transformer import ForwardContext
 from triton_models.steering.table import UNSTEERED_LINE
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 Pair = tuple[list[int], list[int]]
 """A prompt's tokens and a response's."""
@@ -35,6 +36,35 @@ PASS_TOKENS = 4096
 
 Call = Callable[[Callable[[], T]], T]
 """Computes something on the engine's thread. One batch at a time, so that it can be interrupted."""
+
+
+def in_batches(
+    pairs: Sequence[U],
+    batches: Iterable[Sequence[int]],
+    compute: Callable[[Sequence[U]], Sequence[T]],
+    nothing: T,
+    call: Call[Sequence[T]],
+    on_done: OnDone = ignore_progress,
+) -> list[T]:
+    """Computes something of each pair, batch by batch.
+
+    Args:
+        pairs: The pairs, with whatever else belongs to each.
+        batches: Indices of pairs that are computed together.
+        compute: Takes a batch's pairs to what is wanted of each.
+        nothing: What pairs get that are in no batch.
+        call: Computes on the engine's thread.
+        on_done: Is told how many pairs are done.
+    """
+    found = [nothing] * len(pairs)
+    done = 0
+    for batch in batches:
+        computed = call(partial(compute, [pairs[place] for place in batch]))
+        for place, each in zip(batch, computed, strict=True):
+            found[place] = each
+        done += len(batch)
+        on_done(done)
+    return found
 
 
 def residual_means(
@@ -64,7 +94,7 @@ def projections(
     pairs: Sequence[Pair],
     directions: Mapping[int, NDArray[np.float32]],
     on_done: OnDone,
-    call: Call[list[NDArray[np.float32]]],
+    call: Call[Sequence[NDArray[np.float32]]],
 ) -> list[NDArray[np.float32]]:
     """Measures h.v of the responses' tokens; `directions` has the unit vector v of each block.
 
@@ -74,22 +104,19 @@ def projections(
     Raises:
         ValueError: A pair is longer than the model's context.
     """
-    found = [np.zeros((len(directions), 0), np.float32)] * len(pairs)
-    done = 0
-    for batch in batches(pairs, loaded.context_length):
-        chosen = [pairs[index] for index in batch]
-        for index, each in zip(
-            batch, call(partial(_projections, loaded, chosen, directions)), strict=True
-        ):
-            found[index] = each
-        done += len(batch)
-        on_done(done)
-    return found
+    return in_batches(
+        pairs,
+        batches(pairs, loaded.context_length),
+        partial(_projections, loaded, directions),
+        np.zeros((len(directions), 0), np.float32),
+        call,
+        on_done,
+    )
 
 
 @torch.inference_mode()
 def _projections(
-    loaded: LoadedModel, pairs: Sequence[Pair], directions: Mapping[int, NDArray[np.float32]]
+    loaded: LoadedModel, directions: Mapping[int, NDArray[np.float32]], pairs: Sequence[Pair]
 ) -> list[NDArray[np.float32]]:
     tap = _ProjectionsTap(
         {block: torch.tensor(each) for block, each in directions.items()},
