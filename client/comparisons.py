@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from persona_client.readouts import CalibratedReadouts, Readouts, TokenReadout, TurnReadout
@@ -19,7 +19,7 @@ from persona_client.results import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OneAnswer:
     """One answer of several.
 
@@ -48,34 +48,22 @@ class OneAnswer:
     finish_reason: str
     prompt_tokens: int
     reused_tokens: int
-    logprobs: tuple[TokenLogprob, ...] | None
-    prompt_logprobs: tuple[PromptToken, ...] | None
-    readouts: Readouts | None
-    calibrated_readouts: CalibratedReadouts
-    condition: ConditionMet | None
-    limits_reached: tuple[LimitReached, ...]
-    enforced: Enforced | None
-    turn_readouts: tuple[TurnReadout, ...]
-    token_readouts: tuple[TokenReadout, ...]
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    prompt_logprobs: tuple[PromptToken, ...] | None = None
+    readouts: Readouts | None = None
+    calibrated_readouts: CalibratedReadouts = field(default_factory=dict)
+    condition: ConditionMet | None = None
+    limits_reached: tuple[LimitReached, ...] = ()
+    enforced: Enforced | None = None
+    turn_readouts: tuple[TurnReadout, ...] = ()
+    token_readouts: tuple[TokenReadout, ...] = ()
     warnings: tuple[str, ...]
     error: str | None
-    code: str | None
+    code: str | None = None
 
 
-def _common(body: Mapping[str, Any]) -> dict[str, Any]:
-    optional: dict[str, Any] = {
-        "logprobs": None,
-        "prompt_logprobs": None,
-        "readouts": None,
-        "calibrated_readouts": {},
-        "condition": None,
-        "limits_reached": (),
-        "enforced": None,
-        "turn_readouts": (),
-        "token_readouts": (),
-        "code": None,
-    }
-    return {**optional, **fields_in(body, OneAnswer, **ANSWER_READERS)}
+def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    return fields_in(body, OneAnswer, **ANSWER_READERS)
 
 
 @dataclass(frozen=True)
@@ -91,7 +79,7 @@ class ComparedAnswer(OneAnswer):
         traits: dict[str, float] = {}
         for trait in (body["steering"] or {"traits": ()})["traits"]:
             traits[trait["name"]] = traits.get(trait["name"], 0.0) + trait["scalar"]
-        return cls(**_common(body), label=body["label"], traits=traits)
+        return cls(**_fields(body), label=body["label"], traits=traits)
 
 
 _SWEPT = ("scalar", "value", "score", "net_score")
@@ -122,7 +110,7 @@ class SweptAnswer(OneAnswer):
     def from_json(cls, body: Mapping[str, Any]) -> SweptAnswer:
         """Reads an answer, or the data of an `answer` event."""
         own: dict[str, Any] = {name: body.get(name) for name in _SWEPT}
-        return cls(**_common(body), **own)
+        return cls(**_fields(body), **own)
 
 
 @dataclass(frozen=True)

@@ -140,13 +140,9 @@ def diff_vectors(
 
 def _find(named: str, folder: Path, convention: str | None = None) -> PersonaVector:
     """Reads a file, or a trait's file in a folder."""
-    from triton_models.vectors.formats import VECTOR_SUFFIXES, read_vector
+    from triton_models.vectors.formats import find_vector, read_vector
 
-    path = Path(named)
-    if path.suffix.lower() not in VECTOR_SUFFIXES and path.name == named:
-        candidates = [folder / f"{named}{suffix}" for suffix in VECTOR_SUFFIXES]
-        path = next((each for each in candidates if each.is_file()), candidates[0])
-    return read_vector(path, convention=convention)
+    return read_vector(find_vector(named, folder), convention=convention)
 
 
 def _check_free(target: Path, trait: str, overwrite: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from persona_research.calibration import calibrate, with_calibration
 from persona_research.commands.extraction import DEFAULT_RUNS
 from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
-from persona_research.commands.vector_files import check_keeps_metadata, find_vector
+from persona_research.commands.vector_files import check_keeps_metadata
 from persona_research.definitions import (
     TraitDefinition,
     TraitDefinitionError,
@@ -27,7 +27,7 @@ from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from persona_research.turns import AnswerSettings
 from triton_models.vectors.calibration import Calibration
-from triton_models.vectors.formats import read_vector, write_vector
+from triton_models.vectors.formats import find_vector, read_vector, write_vector
 from triton_models.vectors.persona_vector import PersonaVector
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS, ModelOptions
-from persona_research.commands.vector_files import check_keeps_metadata, find_vector
+from persona_research.commands.vector_files import check_keeps_metadata
 from persona_research.definitions import find_definition, read_trait_definition
 from persona_research.evaluation.evaluation import Evaluation, Subject, evaluate
 from persona_research.evaluation.metadata import with_choice
@@ -23,7 +23,7 @@ from persona_research.evaluation.trait_evaluation import (
 from persona_research.held_out import with_held_out_questions
 from persona_research.judges.choice import JudgeChoice, definition_for, make_judge
 from persona_research.progress import AnswerStore
-from triton_models.vectors.formats import read_vector, write_vector
+from triton_models.vectors.formats import find_vector, read_vector, write_vector
 
 DEFAULT_RUNS = Path("runs/evaluation")
 

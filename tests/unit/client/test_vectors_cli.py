@@ -151,7 +151,7 @@ def test_diff_compares_block_by_block(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("show", "rudeness"), "rudeness.json: cannot be read: No such file"),
+        (("show", "rudeness"), "there is no vector of 'rudeness' in "),
         (("show", DATA / "README.md"), "unknown vector format '.md'"),
         (("diff", DATA / "repeng.gguf", DATA / "nothing.pt"), "nothing.pt: cannot be read"),
         (("export", DATA / "repeng.gguf", "out.txt"), "unknown vector format '.txt'"),

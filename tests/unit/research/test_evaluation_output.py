@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from persona_research.commands.evaluation import EvaluationRun, run_evaluation
-from persona_research.commands.vector_files import find_vector
 from persona_research.evaluation.choice import ChoiceRule, choose
 from persona_research.evaluation.cross_trait import movement
 from persona_research.evaluation.document import as_document
@@ -30,7 +29,7 @@ from persona_research.evaluation.trait_evaluation import (
 from persona_research.judges import POINTS
 from persona_research.markdown import markdown_table
 from tests.unit.research.evaluations import MODEL, SCALARS, make_evaluation, make_trait, make_vector
-from triton_models.vectors.formats import read_vector, write_vector
+from triton_models.vectors.formats import find_vector, read_vector, write_vector
 from triton_models.vectors.persona_vector import VectorFileError
 
 pytestmark = pytest.mark.slow  # draws plots

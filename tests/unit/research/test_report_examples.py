@@ -9,7 +9,7 @@ from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.report import markdown_report
 from persona_research.evaluation.trait_evaluation import EvaluationSettings
 from persona_research.judges import POINTS
-from tests.unit.research.test_evaluation_output import MODEL, SCALARS, make_trait
+from tests.unit.research.evaluations import MODEL, SCALARS, make_trait
 
 
 def examples(seed: int, questions: int = 9) -> list[list[str]]:

@@ -30,6 +30,7 @@ __all__ = [
     "VECTOR_SUFFIXES",
     "Convention",
     "encode_vector",
+    "find_vector",
     "read_vector",
     "read_vector_bytes",
     "write_vector",
@@ -57,6 +58,22 @@ _FORMATS = {
 }
 
 VECTOR_SUFFIXES = tuple(_FORMATS)
+
+
+def find_vector(named: str, folder: Path) -> Path:
+    """Returns the path of a vector's file, given as such, or by the name of a trait of a folder.
+
+    Raises:
+        VectorFileError: The folder has none of the trait.
+    """
+    path = Path(named)
+    if path.suffix.lower() in VECTOR_SUFFIXES or path.name != named:
+        return path
+    for suffix in VECTOR_SUFFIXES:
+        candidate = folder / f"{named}{suffix}"
+        if candidate.is_file():
+            return candidate
+    raise VectorFileError(f"there is no vector of {named!r} in {folder}: name a file or a trait")
 
 
 def read_vector(
