@@ -10,7 +10,7 @@ import typer
 from typing_extensions import Unpack
 
 from persona_client import protocol
-from persona_client.cli import options, output, server_call, steering_options, vector_files
+from persona_client.cli import exits, options, output, server_call, steering_options, vector_files
 from persona_client.cli.conversation import Chat, CommandError, Conversation, Leave, describe
 from persona_client.errors import PersonaError
 from persona_client.rest import PersonaClient
@@ -43,8 +43,7 @@ def chat(
     def run(client: PersonaClient) -> None:
         lines = server_call.standard_input()
         failed = _loop(Chat(client, conversation, bounds, sampling, _say), lines, as_json)
-        if failed and not lines.isatty():
-            raise typer.Exit(1)
+        exits.fail_unless(lines.isatty() or not failed)
 
     server_call.call(url, run)
 

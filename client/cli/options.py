@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
 
 import typer
 
@@ -45,14 +45,18 @@ Positions = Annotated[
 Unit = Annotated[
     fields.ScalarUnit,
     typer.Option(
-        help="What a scalar of 1 is: the vector itself (raw), or as much of it as does what asking "
-        "in the system prompt does (prompt)."
+        help="What a scalar of 1 is: the vector (raw), or as much of it as asking in the system "
+        "prompt is worth (prompt)."
     ),
+]
+Convention = Annotated[
+    Literal["block", "hidden-state"] | None,
+    typer.Option(help="What the file's indices count. Default: what its format usually means."),
 ]
 
 
 def finite(number: float | None) -> float | None:
-    """Refuses what Typer takes for a number where an option has no upper bound."""
+    """Refuses nan and inf, which Typer takes for numbers."""
     if number is not None and not math.isfinite(number):
         raise typer.BadParameter(f"{number} is not a finite number")
     return number

@@ -7,7 +7,7 @@ import dataclasses
 import typer
 
 from persona_client import protocol
-from persona_client.cli import options, output, server_call
+from persona_client.cli import exits, options, output, server_call
 from persona_client.rest import PersonaClient
 
 
@@ -37,7 +37,6 @@ def status(as_json: options.Json = False, url: options.Url = protocol.DEFAULT_UR
             output.print_json(dataclasses.asdict(found))
         else:
             output.print_status(found)
-        if not found.ready:
-            raise typer.Exit(1)
+        exits.fail_unless(found.ready)
 
     server_call.call(url, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,10 +15,7 @@ from persona_client.rest import PersonaClient
 def upload(
     file: Annotated[Path, typer.Argument(help="A .safetensors, .gguf, .json, .pt or .svec file.")],
     trait: Annotated[str, typer.Option(help="The trait, whatever the file says.")],
-    convention: Annotated[
-        Literal["block", "hidden-state"] | None,
-        typer.Option(help="What the file's indices count. Default: what its format usually means."),
-    ] = None,
+    convention: options.Convention = None,
     model_name: Annotated[
         str | None, typer.Option(help="The model it was made from, if the file does not say.")
     ] = None,

@@ -28,10 +28,6 @@ DEFAULT_FOLDER = Path("data/vectors")
 
 
 File = Annotated[Path, typer.Argument(help="A .json, .safetensors, .gguf, .pt or .svec file.")]
-Convention = Annotated[
-    Literal["block", "hidden-state"] | None,
-    typer.Option(help="What the file's indices count. Default: what its format usually means."),
-]
 
 
 @vectors_app.command("import")
@@ -44,7 +40,7 @@ def import_vector(
     model_name: Annotated[
         str | None, typer.Option(help="The model the vector was made from.")
     ] = None,
-    convention: Convention = None,
+    convention: options.Convention = None,
     layer: Annotated[
         int | None,
         typer.Option(
@@ -112,7 +108,7 @@ def export_vector(
 def show_vector(
     file: Annotated[str, typer.Argument(help="A vector file, or a trait of the folder.")],
     folder: Annotated[Path, typer.Option(help="The folder of vectors.")] = DEFAULT_FOLDER,
-    convention: Convention = None,
+    convention: options.Convention = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what a vector file holds: its blocks, their norms, its hash and its metadata."""
