@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,31 +18,41 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-_LONGEST_FIRST = (
-    "e2e/test_soak.py",
-    "e2e/test_tutorial.py",
-    "e2e/test_launcher.py",
-    "e2e",
-    "integration",
-    "unit/triton_models/kernels",
-    "unit/scripts",
-    "unit/deploy",
-    "unit/client",
+_ORDER = (
+    ("e2e/test_soak.py",),
+    ("e2e/test_tutorial.py",),
+    ("e2e/test_launcher.py",),
+    ("e2e", "integration"),
+    ("unit/triton_models/kernels",),
+    ("unit/scripts",),
+    ("unit/deploy",),
+    ("unit/client",),
 )
-"""Files that take long, and folders of such, with which workers beside each other begin."""
+"""With which files, and folders of such, workers beside each other begin: with what takes long.
+Those of a line take turns: the first's wait for servers while the second's compute."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Orders tests so that workers beside each other end together."""
-    if not hasattr(config, "workerinput"):
-        return  # alone, quick tests come first
+    """Orders tests so that workers beside each other are busy, and end together."""
+    if hasattr(config, "workerinput"):  # alone, quick tests come first
+        places = _places(dict.fromkeys(item.path for item in items))
+        items.sort(key=lambda item: places[item.path])
 
-    def rank(item: pytest.Item) -> int:
-        path = item.path.relative_to(_TESTS)
-        ranks = (n for n, folder in enumerate(_LONGEST_FIRST) if path.is_relative_to(folder))
-        return next(ranks, len(_LONGEST_FIRST))
 
-    items.sort(key=rank)
+def _places(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Returns by what to sort files: their line of the order, and their turn there.
+
+    A package's files come together, since they share what is started for them.
+    """
+    places = {}
+    turns: dict[tuple[int, str], dict[tuple[str, ...], int]] = defaultdict(dict)
+    for path in paths:
+        relative = path.relative_to(_TESTS)
+        lines = (n for n, names in enumerate(_ORDER) if any(map(relative.is_relative_to, names)))
+        line = next(lines, len(_ORDER))
+        own = turns[line, relative.parts[0]]
+        places[path] = (line, own.setdefault(relative.parts[:2], len(own)))
+    return places
 
 
 @pytest.fixture(scope="session", autouse=True)
