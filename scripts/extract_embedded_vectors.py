@@ -1,34 +1,70 @@
 #!/usr/bin/env python3
-"""Makes the embedded model's vectors, as they were shipped, with a report of how they steer.
+"""Makes the embedded model's vectors, as they were shipped.
 
-What `persona vectors make` makes is cut to the middle blocks, and scaled so that a scalar of 1 does
-as much as asking for the trait in the system prompt.
+Extracted without a judge, whose filter left every answer in; then the doses and the range of each
+are measured on the questions that it was made with. For other models: `persona vectors make`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from persona_embedded.package import NAME, VECTORS
-from persona_embedded.shipping import shipped
-from persona_research.commands.making import DEFAULT_RUNS, MakingRun, run_making
-from persona_research.commands.options import ModelOptions
+from persona_research.commands.evaluation import verdict
+from persona_research.commands.extraction import agreement, load_definitions
+from persona_research.commands.making import ANSWERS, DEFAULT_RUNS
+from persona_research.commands.options import DEFAULT_PROMPTS
 from persona_research.commands.script import exit_status
-from persona_research.making import make_settings
+from persona_research.evaluation.conditions import EvaluationSampling
+from persona_research.evaluation.metadata import with_choice, with_unit_scale
+from persona_research.evaluation.trait_evaluation import EvaluationSettings, evaluate_trait
+from persona_research.extraction import ExtractionSettings, extract
+from persona_research.judges.contrast import ContrastJudge
+from persona_research.model import ResearchModel
+from persona_research.progress import AnswerStore
 from triton_models.settings import ServerSettings
-from triton_models.vectors.formats import read_vector, write_vector
+from triton_models.vectors.editing import only_blocks
+from triton_models.vectors.formats import write_vector
 
-SHIPPED_BLOCKS = range(7, 23)
-"""The middle half: all thirty would be more than a megabyte."""
+
+@dataclass(frozen=True)
+class Shipped:
+    """Where a trait is steered, and what its vector is multiplied by."""
+
+    block: int
+    scale: float
+
+
+SHIPPED = {
+    "flattery": Shipped(13, 1.3),
+    "hallucination": Shipped(15, 0.85),
+    "helpfulness": Shipped(13, 0.35),
+    "maliciousness": Shipped(15, 0.9),
+    "racism": Shipped(15, 0.9),
+    "sarcasm": Shipped(15, 0.9),
+    "sexism": Shipped(15, 0.9),
+}
+"""Chosen on the questions that the vectors are made with, of two blocks: where the contrast rises
+most evenly from -2 to 2, and about as far at 1 as it does for asking."""
+
+SHIPPED_BLOCKS = range(8, 21)
+"""The middle ones: all thirty would be more than a megabyte."""
+
+SCALARS = (-2.0, -1.0, 1.0, 2.0)
+MAX_TOKENS = 40
+QUESTIONS = 10
+"""How many measure the range and the doses."""
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=VECTORS)
-    parser.add_argument("--trait", action="append", help="only this trait (may be repeated)")
-    parser.add_argument("--max-tokens", type=int, default=40, help="of an answer (default 40)")
+    parser.add_argument(
+        "--trait", action="append", choices=SHIPPED, help="only this trait (may be repeated)"
+    )
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: cores)")
     return parser.parse_args()
 
@@ -36,22 +72,30 @@ def _parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Makes and writes the vectors."""
     arguments = _parse_arguments()
-    made = DEFAULT_RUNS / f"{NAME}-vectors"
-    run = MakingRun(
-        traits=arguments.trait or (),
-        output=made,
-        model=ModelOptions(
-            model=str(ServerSettings.read().model_cache / NAME), threads=arguments.threads
-        ),
-        settings=make_settings(arguments.max_tokens),
-        overwrite=True,
-    )
-    run_making(run, lambda line: print(line, flush=True))
+    folder = ServerSettings.read().model_cache / NAME
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for path in sorted(made.glob("*.json")):
-        target = arguments.output / f"{path.stem}.safetensors"
-        write_vector(shipped(read_vector(path), SHIPPED_BLOCKS), target)
-        print(f"wrote {target}", flush=True)
+    measured = EvaluationSettings(
+        SCALARS, "selected", QUESTIONS, EvaluationSampling(max_new_tokens=MAX_TOKENS)
+    )
+    with (
+        ResearchModel.open(str(folder), threads=arguments.threads) as model,
+        AnswerStore(DEFAULT_RUNS / NAME / ANSWERS) as store,
+    ):
+        for definition in load_definitions(arguments.trait or (), DEFAULT_PROMPTS):
+            trait = definition.trait_name
+            shipped = SHIPPED[trait]
+            settings = ExtractionSettings(
+                MAX_TOKENS, selected_layers=(shipped.block,), scale=shipped.scale
+            )
+            vector = extract(model, definition, settings, None, store).vector
+            found = evaluate_trait(model, ContrastJudge(model), vector, definition, measured, store)
+            if found.choice.chosen is not None:
+                vector = with_choice(found, model.described, measured)
+            else:
+                vector = with_unit_scale(vector, found, model.described)
+            path = arguments.output / f"{trait}.safetensors"
+            write_vector(only_blocks(vector, SHIPPED_BLOCKS), path)
+            print(f"{trait}: {agreement(vector)}; {verdict(found)}; wrote {path}", flush=True)
 
 
 if __name__ == "__main__":
