@@ -25,8 +25,8 @@ _logger = logging.getLogger(__name__)
 Describe = Callable[[], Awaitable[Mapping[str, Any]]]
 
 _LOOK_SECONDS = 1.0
-_PROXIES = frozenset({b"forwarded", b"x-forwarded-for"})
-"""Headers by which proxies say for whom they ask."""
+_PROXIES = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
+"""Headers by which proxies say for whom they ask, or that they are some."""
 
 _NO_VECTORS = (
     "vectors in a request are not allowed: they are for the role admin, or where there are no keys "

@@ -55,6 +55,8 @@ async def test_with_keys_admins_may(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", {}, 403),
         ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 403),
         ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 403),
+        ("127.0.0.1", {"X-Real-IP": "127.0.0.1"}, 403),
+        ("127.0.0.1", {"Via": "1.1 proxy"}, 403),
     ],
 )
 async def test_without_keys_this_machine_may(
