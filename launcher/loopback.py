@@ -87,19 +87,26 @@ def loopback_settings(run_folder: Path, start_seconds: float) -> StackSettings:
 
 @contextmanager
 def supervised(*stacks: Stack) -> Iterator[None]:
-    """Supervises running stacks within the context, each from a thread of its own meanwhile."""
-    ended = threading.Event()
+    """Supervises running stacks within the context, each from a thread of its own meanwhile.
 
-    def supervise(stack: Stack) -> None:
-        while not ended.wait(TICK_SECONDS):
-            stack.tick()
+    The threads live on: a server that one of them has started again ends when the thread does.
+    """
+    enough = threading.Event()
 
-    threads = [threading.Thread(target=supervise, args=(stack,)) for stack in stacks]
-    for thread in threads:
-        thread.start()
+    def supervise(stack: Stack, rests: threading.Event) -> None:
+        try:
+            while not enough.wait(TICK_SECONDS):
+                stack.tick()
+        finally:
+            rests.set()
+        threading.Event().wait()
+
+    resting = [threading.Event() for _ in stacks]
+    for each in zip(stacks, resting, strict=True):
+        threading.Thread(target=supervise, args=each, daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
+        enough.set()
+        for rests in resting:
+            rests.wait()
