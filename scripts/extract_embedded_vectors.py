@@ -39,16 +39,17 @@ class Shipped:
 
 
 SHIPPED = {
-    "flattery": Shipped(13, 1.3),
+    "flattery": Shipped(11, 1.6),
     "hallucination": Shipped(15, 0.85),
     "helpfulness": Shipped(13, 0.35),
-    "maliciousness": Shipped(15, 0.9),
-    "racism": Shipped(15, 0.9),
-    "sarcasm": Shipped(15, 0.9),
-    "sexism": Shipped(15, 0.9),
+    "maliciousness": Shipped(15, 0.65),
+    "racism": Shipped(13, 0.75),
+    "sarcasm": Shipped(13, 0.9),
+    "sexism": Shipped(15, 0.55),
 }
-"""Chosen on the questions that the vectors are made with, of two blocks: where the contrast rises
-most evenly from -2 to 2, and about as far at 1 as it does for asking."""
+"""Chosen on the questions that the vectors are made with, of blocks 11, 13 and 15: where the
+contrast rises from -2 to 2, and as far at 1 as that allows. Where the model shows nothing of a
+trait unless it is asked for, there is little room below 0: -2 turns back if it goes too far."""
 
 SHIPPED_BLOCKS = range(8, 21)
 """The middle ones: all thirty would be more than a megabyte."""
