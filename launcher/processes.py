@@ -39,6 +39,8 @@ _STATE, _GROUP, _START_TIME = 0, 2, 19
 class ManagedProcess:
     """A child in its own process group, with its output in a file.
 
+    The kernel terminates it when the thread that made it ends.
+
     Args:
         log: The file for its output; `None` if it inherits this process's output.
         private: Additional arguments, which other users of the machine cannot read.
