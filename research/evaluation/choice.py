@@ -21,7 +21,7 @@ A dose is coherent when, compared with the unsteered answers,
   which a system prompt asked to show the same pole, whichever is higher. A style that nobody asked
   for is surprising even when it is written perfectly; what the model writes when asked for it is
   the yardstick for how surprising it may be;
-- at most `repetition` more of its text repeats itself;
+- at most `repetition` more of its text repeats itself, by the same yardstick;
 - its mean length is within a factor of `length`;
 - at most `unended` more of its answers run into the token limit, or one: of a few answers, one more
   is a larger share, and chance.
@@ -167,6 +167,14 @@ def surprise_limit(unsteered: Dose, asked: Dose | None, rule: ChoiceRule) -> flo
     return rule.perplexity * yardstick
 
 
+def repetition_limit(unsteered: Dose, asked: Dose | None, rule: ChoiceRule) -> float:
+    """The highest share of repeated text that is coherent."""
+    yardstick = unsteered.repetition.value
+    if asked is not None:
+        yardstick = max(yardstick, asked.repetition.value)
+    return yardstick + rule.repetition
+
+
 def incoherences(
     dose: Dose, unsteered: Dose, asked: Dose | None, rule: ChoiceRule
 ) -> tuple[str, ...]:
@@ -174,7 +182,7 @@ def incoherences(
     length = dose.tokens.value / max(unsteered.tokens.value, 1.0)
     faults = {
         "perplexity": not dose.perplexity.value <= surprise_limit(unsteered, asked, rule),
-        "repetition": dose.repetition.value > unsteered.repetition.value + rule.repetition,
+        "repetition": dose.repetition.value > repetition_limit(unsteered, asked, rule),
         "length": not 1 / rule.length <= length <= rule.length,
         "unended answers": round((unsteered.ended - dose.ended) * dose.answers)
         > max(rule.unended * dose.answers, 1),

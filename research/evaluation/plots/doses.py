@@ -12,7 +12,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
-from persona_research.evaluation.choice import ChoiceRule, in_units, surprise_limit
+from persona_research.evaluation.choice import (
+    ChoiceRule,
+    in_units,
+    repetition_limit,
+    surprise_limit,
+)
 from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.estimates import Estimate
 from persona_research.evaluation.tables import blocks_text
@@ -128,19 +133,29 @@ def _finish_perplexity(axes: Axes, trait: TraitEvaluation, rule: ChoiceRule) -> 
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_locator(NullLocator())
+    _draw_limit(axes, trait, rule, surprise_limit)
+
+
+def _draw_limit(
+    axes: Axes,
+    trait: TraitEvaluation,
+    rule: ChoiceRule,
+    limit_of: Callable[[Dose, Dose | None, ChoiceRule], float],
+) -> None:
+    """Draws a limit that depends on what was asked for, to either side."""
     curve = trait.curves[0]
     for asked, end in (
         (trait.asked.opposite, curve.scalars[0]),
         (trait.asked.trait, curve.scalars[-1]),
     ):
-        limit = surprise_limit(curve.unsteered, asked, rule)
+        limit = limit_of(curve.unsteered, asked, rule)
         axes.plot([0, end], [limit, limit], **_LIMIT)
 
 
 def _finish_others(axes: dict[str, Axes], trait: TraitEvaluation, rule: ChoiceRule) -> None:
     base = trait.curves[0].unsteered
     axes["repetition"].set(title="repetition", ylabel="share of the text that repeats it")
-    axes["repetition"].axhline(base.repetition.value + rule.repetition, **_LIMIT)
+    _draw_limit(axes["repetition"], trait, rule, repetition_limit)
     axes["tokens"].set(title="length", ylabel="tokens")
     axes["tokens"].axhline(base.tokens.value * rule.length, **_LIMIT)
     axes["tokens"].axhline(base.tokens.value / rule.length, **_LIMIT)

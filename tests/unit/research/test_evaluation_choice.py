@@ -105,6 +105,13 @@ def test_incoherent_answers_end_the_range_for_good(broken: Dose, fault: str) -> 
     assert found.why_high == f"{fault} at +2"
 
 
+def test_a_model_that_repeats_itself_when_asked_may_do_so_when_steered() -> None:
+    looping, base = dose(1, 90, repetition=0.25), dose(0, 50)
+    assert incoherences(looping, base, None, RULE) == ("repetition",)
+    assert incoherences(looping, base, dose(0, 100, repetition=0.2), RULE) == ()
+    assert incoherences(looping, base, dose(0, 100, repetition=0.1), RULE) == ("repetition",)
+
+
 def test_what_a_system_prompt_brings_about_is_the_yardstick_for_surprise() -> None:
     styled = curve(dose(-1, 10, 3.5), dose(0, 50, 1.2), dose(1, 90, 3.5))
     asked = Asked(trait=dose(0, 100, perplexity=2.0))
