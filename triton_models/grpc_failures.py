@@ -48,10 +48,15 @@ _NO_CONNECTION = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """The status of a call when Triton exits; a call that we cancel raises `CancelledError`."""
 
 _LOST_CONNECTION = re.compile(
-    r"stream removed|rst_stream|goaway|socket closed|connection reset|server is stopping",
+    r"stream removed|rst_stream|goaway|socket closed|connection reset|internal error from core"
+    r"|server is stopping",
     re.IGNORECASE,
 )
-"""What gRPC, or a Triton that shuts down, says in other statuses (UNKNOWN, INTERNAL)."""
+"""What gRPC, or a Triton that shuts down, says in other statuses (UNKNOWN, INTERNAL).
+
+Python's asyncio API says that Core failed when a request could not be written since its call had
+ended, whatever had ended it.
+"""
 
 _RESTRICTED = "This protocol is restricted"
 """Triton's message for a call with a missing or wrong secret."""

@@ -77,6 +77,7 @@ def test_a_model_that_is_not_loaded_is_unavailable(text: str) -> None:
         (grpc.StatusCode.UNAVAILABLE, "failed to connect"),
         (grpc.StatusCode.UNKNOWN, "Stream removed"),
         (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core"),
         (grpc.StatusCode.CANCELLED, "Cancelled on the server side"),
         (
             grpc.StatusCode.UNAVAILABLE,
