@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks and tests, two or three files of tests at a time.
+# Checks and tests, three files of tests at a time.
 #   ./scripts/test.sh                       all that CI checks; starts the real Triton and gateway
 #   ./scripts/test.sh quick                 the quick unit tests: for people at work
 #   ./scripts/test.sh tests/unit -k stop    only these: arguments go to pytest
@@ -11,7 +11,8 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 # Hundreds of processes are started: none is to compile again what another has compiled.
 unset PYTHONDONTWRITEBYTECODE
 # A file's tests share servers, so one worker takes them all; tests/conftest.py has the order.
-workers=(--dist loadfile --no-loadscope-reorder --numprocesses)
+# One worker more than cores, since they often wait for programs that they started.
+workers=(--dist loadfile --no-loadscope-reorder --numprocesses "${TEST_WORKERS:-3}")
 
 case "${1-}" in
   "")
@@ -23,14 +24,13 @@ case "${1-}" in
     mypy >"$said" 2>&1 &
     types=$!
     failed=0
-    python -m pytest "${workers[@]}" "${TEST_WORKERS:-2}" || failed=1
+    python -m pytest "${workers[@]}" || failed=1
     wait "$types" || failed=1
     cat "$said"
     exit "$failed"
     ;;
   quick)
-    # One more than cores, since they often wait for programs that they started.
-    exec python -m pytest "${workers[@]}" "${TEST_WORKERS:-3}" -m "not slow" tests/unit "${@:2}"
+    exec python -m pytest "${workers[@]}" -m "not slow" tests/unit "${@:2}"
     ;;
   *)
     exec python -m pytest "$@"
