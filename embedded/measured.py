@@ -76,9 +76,10 @@ def _contrasts(trait: TraitEvaluation) -> list[str]:
     asked = [dose for dose in (trait.asked.opposite, trait.asked.trait) if dose is not None]
     rises = all(low.score.value < high.score.value for low, high in pairwise(doses))
     base = trait.curves[0].unsteered.score.value
-    gain = (trait.curves[0].at(1.0).score.value - base) / (asked[-1].score.value - base)
+    gain, asking = (each.score.value - base for each in (trait.curves[0].at(1.0), asked[-1]))
+    share = f"{gain / asking:.2f}" if asking > 0 else "asking does nothing"
     scores = [interval_text(dose.score, "+.3f") for dose in (*doses, *asked)]
-    return [trait.vector.trait_name, *scores, "yes" if rises else "no", f"{gain:.2f}"]
+    return [trait.vector.trait_name, *scores, "yes" if rises else "no", share]
 
 
 def _text_row(trait: TraitEvaluation, dose: Dose, asked: Dose, similarity: Similarity) -> list[str]:
