@@ -44,8 +44,9 @@ class Running:
         return Scrape(httpx.get(f"{self.url}/metrics").text)
 
     def lines(self, **fields: Any) -> list[dict[str, Any]]:
-        """Returns the log lines that have the fields."""
-        lines = [json.loads(line) for line in self.process.output.splitlines()]
+        """Returns the log lines that have the fields, of those that are written to their end."""
+        written, _, _ = self.process.output.rpartition("\n")
+        lines = [json.loads(line) for line in written.splitlines()]
         return [line for line in lines if fields.items() <= line.items()]
 
 

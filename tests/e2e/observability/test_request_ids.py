@@ -31,6 +31,8 @@ def test_a_client_s_id_is_in_the_lines_of_the_gateway_and_the_engine(
 ) -> None:
     answer = api.post(GENERATE, json=STEERED, headers={"X-Request-ID": "paid-order"})
     assert answer.headers["X-Request-ID"] == "paid-order"
+    # It is written when the answer has been sent.
+    assert eventually(lambda: bool(gateway.lines(message="request", request_id="paid-order")))
     (line,) = gateway.lines(message="request", request_id="paid-order")
     body = answer.json()
     assert (line["status"], line["outcome"], line["route"]) == (200, "ok", GENERATE)
