@@ -51,7 +51,8 @@ class Guarded:
         return int(engine["finished"] + engine["cancelled"] + engine["running"])
 
     def audited(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit.read_text().splitlines()]
+        written, _, _ = self.audit.read_text().rpartition("\n")
+        return [json.loads(line) for line in written.splitlines()]
 
 
 def lines(*headers: bytes) -> bytes:

@@ -39,6 +39,10 @@ def test_harm_may_be_reduced_but_not_amplified_except_by_an_admin(guarded: Guard
             assert answer.headers["x-ratelimit-limit-tokens"] == "100000"
             assert answer.headers["cache-control"] == "no-store"
     assert guarded.generated() == before + 2
+    # Lines are written when answers have been sent.
+    assert eventually(
+        lambda: {"policy-1", "policy99"} <= {line["request_id"] for line in guarded.audited()}
+    )
     written = {line["request_id"]: line for line in guarded.audited()}
     assert written["policy99"]["outcome"] == "refused"
     reduced = written["policy-1"]
