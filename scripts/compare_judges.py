@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from persona_demo.judges import agreement, agreement_table, rule_scores
@@ -11,6 +12,7 @@ from persona_demo.report import update_page
 from persona_demo.traits import TRAITS
 from persona_research.answering import stored_scores
 from persona_research.commands.options import DEFAULT_PROMPTS, DEFAULT_VECTORS
+from persona_research.commands.script import exit_status
 from persona_research.definitions import find_definition, read_trait_definition
 from persona_research.evaluation.conditions import Condition, EvaluationSampling
 from persona_research.evaluation.trait_evaluation import EvaluationSettings, evaluate_trait
@@ -66,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

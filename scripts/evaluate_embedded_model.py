@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from persona_demo.report import update_page
-from persona_embedded.measured import answers_page, contrast_table, cross_table, text_table
+from persona_embedded.measured import answers_page, contrast_table, text_table
 from persona_embedded.package import NAME, VECTORS
 from persona_embedded.similarity import find_embedder, similarities
 from persona_research.commands.evaluation import EvaluationRun, run_evaluation
@@ -17,6 +17,7 @@ from persona_research.commands.options import ModelOptions
 from persona_research.commands.script import exit_status
 from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.evaluation.evaluation import Evaluation
+from persona_research.evaluation.report import movement_table
 from persona_research.evaluation.trait_evaluation import EvaluationSettings
 from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT, ServerSettings
 
@@ -86,7 +87,11 @@ def main() -> None:
     # Few of the questions first: their answers are kept for the whole.
     crossed = run_evaluation(dataclasses.replace(run, settings=few, cross=True), _say)
     found = run_evaluation(run, _say)
-    tables = [contrast_table(found), text_table(found, _similarity(found)), cross_table(crossed)]
+    tables = [
+        contrast_table(found),
+        text_table(found, _similarity(found)),
+        movement_table(crossed.movements, crossed.scale),
+    ]
     print("\n\n".join(tables))
     if arguments.docs:
         update_page(DOCS / "embedded-model.md", "\n\n".join(tables), "steering measured")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from persona_embedded.measured import answers_page, contrast_table, cross_table, text_table
+from persona_embedded.measured import answers_page, contrast_table, text_table
+from persona_research.evaluation.report import movement_table
 from tests.unit.research.evaluations import make_evaluation
 
 
@@ -39,7 +40,7 @@ def test_the_text_is_compared_with_what_was_asked_for() -> None:
 
 def test_other_traits_and_answers_are_there_as_they_are() -> None:
     evaluation = make_evaluation()
-    assert "warmth -2" in cross_table(evaluation)
+    assert "warmth -2" in movement_table(evaluation.movements, evaluation.scale)
     page = answers_page(evaluation)
     assert page.count("**question ") == 2 * 3
     assert "- *+2*: answer | 2.0 of two lines" in page
