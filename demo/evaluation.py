@@ -15,10 +15,9 @@ from persona_demo.questions import Prompt
 from persona_research.answering import chat
 from persona_research.definitions import TraitDefinition
 from persona_research.evaluation.conditions import (
-    UNSTEERED,
-    Condition,
     EvaluationSampling,
     answer_questions,
+    steered,
     tokens_of,
 )
 from persona_research.evaluation.doses import Dose, MeasuredAnswer, summarise
@@ -96,10 +95,7 @@ def answer_held_out(
     Raises:
         JudgeError: The definition has no cues.
     """
-    conditions = {
-        scalar: Condition(vector.selected_blocks, scalar) if scalar else UNSTEERED
-        for scalar in SCALARS
-    }
+    conditions = {scalar: steered(vector.selected_blocks, scalar) for scalar in SCALARS}
     asked_for = {-1: definition.negative_prompts[0], 0: "", 1: definition.positive_prompts[0]}
     questions = [prompt.text for prompt in prompts]
     answers = answer_questions(model, vector, questions, list(conditions.values()), SAMPLING, store)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from random import Random
 
-from persona_research.evaluation.conditions import UNSTEERED, Condition
+from persona_research.evaluation.conditions import UNSTEERED, steered
 from persona_research.evaluation.doses import Dose, MeasuredAnswer
 from persona_research.evaluation.estimates import mean
 from persona_research.evaluation.evaluation import Evaluation
@@ -62,7 +62,7 @@ def answers_page(evaluation: Evaluation, seed: int = 0) -> str:
 def _at(trait: TraitEvaluation, scalar: float) -> Sequence[MeasuredAnswer]:
     """The answers at a scalar."""
     blocks = trait.curves[0].blocks
-    return trait.answers[Condition(blocks, scalar) if scalar else UNSTEERED]
+    return trait.answers[steered(blocks, scalar)]
 
 
 def _contrasts(trait: TraitEvaluation) -> list[str]:

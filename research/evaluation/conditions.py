@@ -27,6 +27,11 @@ class Condition:
 UNSTEERED = Condition()
 
 
+def steered(blocks: tuple[int, ...], scalar: float) -> Condition:
+    """Returns the condition at a scalar, which at 0 is the same whatever the blocks."""
+    return Condition(blocks, scalar) if scalar else UNSTEERED
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationSampling:
     """How answers are generated.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-from persona_research.evaluation.conditions import UNSTEERED, Condition
+from persona_research.evaluation.conditions import UNSTEERED, steered
 from persona_research.evaluation.cross_trait import Movement
 from persona_research.evaluation.doses import Dose, DoseCurve
 from persona_research.evaluation.evaluation import Evaluation
@@ -227,7 +227,7 @@ def _examples(trait: TraitEvaluation, curve: DoseCurve, seed: int) -> str:
     places = Random(seed).sample(firsts, min(_EXAMPLES, len(firsts)))
     rows = []
     for scalar in curve.scalars:
-        group = trait.answers[Condition(curve.blocks, scalar) if scalar else UNSTEERED]
+        group = trait.answers[steered(curve.blocks, scalar)]
         rows.append([scalar_text(scalar), *(group[place].text for place in places)])
     return markdown_table(["scalar", *(unsteered[place].question for place in places)], rows)
 

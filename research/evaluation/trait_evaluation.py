@@ -18,6 +18,7 @@ from persona_research.evaluation.conditions import (
     EvaluationSampling,
     answer_questions,
     departures,
+    steered,
     tokens_of,
 )
 from persona_research.evaluation.control import random_vector
@@ -154,12 +155,12 @@ def evaluate_trait(
     shares = {blocks: residual_share(vector, blocks, residual_norms) for blocks in curves_blocks}
     usual = default_scalars(list(shares.values()), settings.doses)
     scalars = {blocks: sorted({0.0, *(given[blocks] or usual)}) for blocks in curves_blocks}
-    steered = {
-        (blocks, scalar): Condition(blocks, scalar) if scalar else UNSTEERED
+    conditions = {
+        (blocks, scalar): steered(blocks, scalar)
         for blocks in curves_blocks
         for scalar in scalars[blocks]
     }
-    new = [condition for condition in steered.values() if condition is not UNSTEERED]
+    new = [condition for condition in conditions.values() if condition is not UNSTEERED]
     answers |= answer(new, "steered answers")
     with progress_bar(f"{trait}: scores", len(asked_questions) * len(answers)) as on_done:
         measured = measure(
@@ -170,7 +171,7 @@ def evaluate_trait(
     curves = tuple(
         DoseCurve(
             blocks,
-            tuple(summarise(s, measured[steered[blocks, s]], seed) for s in scalars[blocks]),
+            tuple(summarise(s, measured[conditions[blocks, s]], seed) for s in scalars[blocks]),
             shares[blocks],
         )
         for blocks in curves_blocks
