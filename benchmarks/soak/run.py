@@ -102,7 +102,7 @@ async def _use(servers: Servers, options: SoakOptions, report: Report) -> None:
     report.growth = watch.growth()
     for growth in report.growth:
         report.leaks += [f"{growth.role} ({growth.pid}): {leak}" for leak in growth.leaks]
-    _compare_rest(at_rest, watch.sample(), report)
+    report.leaks += await counters.settled(lambda: _more_than_at_rest(at_rest, watch))
     requests = max(1, report.ledger.total)
     per_request = watch.log_bytes / requests
     report.notes["requests"] = f"{requests} ({requests / 60 / options.minutes:.1f} a second)"
@@ -147,12 +147,14 @@ async def _load(servers: Servers, options: SoakOptions, traffic: Traffic, watch:
                 await task
 
 
-def _compare_rest(before: Mapping[str, int], after: Mapping[str, int], report: Report) -> None:
-    """Notes descriptors that idle processes have more of than before there was any load."""
-    for role, count in after.items():
-        more = count - before.get(role, 0)
-        if role in before and more > DESCRIPTORS_ALLOWED:
-            report.leaks.append(f"{role}: {more} more descriptors at rest than before the load")
+async def _more_than_at_rest(before: Mapping[str, int], watch: Watch) -> list[str]:
+    """Returns which idle processes have more descriptors than before there was any load."""
+    now = watch.sample()
+    return [
+        f"{role}: {now[role] - count} more descriptors at rest than before the load"
+        for role, count in before.items()
+        if now[role] - count > DESCRIPTORS_ALLOWED
+    ]
 
 
 def _uploads(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ class Watch:
             await asyncio.to_thread(self.sample)
             await asyncio.sleep(self._interval)
 
-    def sample(self) -> Mapping[str, int]:
+    def sample(self) -> Counter[str]:
         """Takes one sample of everything, and returns how many descriptors each role has open."""
         now = time.monotonic() - self._began
         lines: list[dict[str, Any]] = []
