@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from launcher.settings import ROOT
 from launcher.stack import Stack
-from tests.e2e.examples import activated, blocks, console_examples, on_ports_of
+from tests.e2e.examples import activated, blocks, comparable, console_examples, on_ports_of
 from tests.installed_client import elsewhere, install_client
 
 README = (ROOT / "README.md").read_text()
@@ -24,28 +23,6 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def with_pieces_joined(text: str) -> str:
-    """Returns a stream's text and what follows it: a busy machine sends several tokens at once."""
-    pieces = re.findall(r"^event: chunk\ndata: (.*)$", text, re.M)
-    rest = re.sub(r"^event: chunk\ndata: .*\n+", "", text, flags=re.M)
-    return "".join(json.loads(piece)["text"] for piece in pieces) + rest
-
-
-def comparable(value: Any) -> Any:
-    """Leaves out what depends on earlier requests, or on the machine's rounding."""
-    if isinstance(value, dict):
-        left_out = ("reused_tokens", "num_reused_tokens", "timings")
-        return {key: comparable(each) for key, each in value.items() if key not in left_out}
-    if isinstance(value, list):
-        return [comparable(each) for each in value]
-    if isinstance(value, float):
-        return pytest.approx(value, abs=1e-3)
-    if isinstance(value, str):
-        lines = [line.rstrip() for line in with_pieces_joined(value.strip()).splitlines()]
-        return re.sub(r'"reused_tokens":\d+', "", "\n".join(lines))
-    return value
 
 
 @pytest.mark.parametrize(("command", "output"), console_examples(README))
