@@ -20,7 +20,7 @@ MINUTES = 1.6
 def test_minutes_of_use_with_faults_lose_nothing_and_leak_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "soak"
     folder.mkdir()
-    report = asyncio.run(soak(SoakOptions(MINUTES, folder, seed=1, users=6, interval=1.0)))
+    report = asyncio.run(soak(SoakOptions(MINUTES, folder, seed=1, users=2, interval=2.0)))
     assert report.sound, report.markdown()
     # What did not happen was not tested.
     ledger = report.ledger
