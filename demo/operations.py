@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import eq
 from statistics import fmean
-from typing import Any
 
 from persona_demo.evaluation import SHOWS_AT
 from persona_demo.grammar import well_formed_share
@@ -20,6 +19,7 @@ from persona_research.answering import chat
 from persona_research.definitions import TraitDefinition
 from persona_research.judges import RuleJudge
 from persona_research.judges.judge import NEUTRAL
+from triton_models.contract.chat import Chat
 from triton_models.contract.request import GenerationRequest, SamplingParameters
 from triton_models.contract.steering import (
     Condition,
@@ -31,6 +31,8 @@ from triton_models.contract.steering import (
 from triton_models.engine.build import BuiltEngine, build_engine
 from triton_models.engine.sequence import FinishReason, TokenChunk
 from triton_models.settings import DATA_ROOT, DEMO_MODEL_FOLDER, ServerSettings
+from triton_models.text.chat import ChatTemplate
+from triton_models.text.prompt_piece import token_ids
 
 ALL_LAYERS = (0, 1, 2, 3)
 """The demo model's decoder blocks."""
@@ -112,16 +114,15 @@ def answer(built: BuiltEngine, prompts: Sequence[Prompt], way: Way) -> Said:
     Raises:
         RuntimeError: The engine failed at one of them.
     """
-    tokenizer: Any = built.loaded.tokenizer
+    tokenizer = built.loaded.tokenizer
+    template = ChatTemplate(tokenizer)
     request = replace(_REQUEST, steering=way.steering)
     waiting: list[queue.SimpleQueue[TokenChunk]] = []
     for place, prompt in enumerate(prompts):
         system = way.system_prompts[place % len(way.system_prompts)] if way.system_prompts else ""
-        ids = tokenizer.apply_chat_template(
-            chat(prompt.text, system), add_generation_prompt=True, return_dict=True
-        )["input_ids"]
+        ids = token_ids(tokenizer, template.render(Chat(tuple(chat(prompt.text, system)))))
         waiting.append(queue.SimpleQueue())
-        built.engine.submit(request, list(ids), waiting[-1].put)
+        built.engine.submit(request, ids, waiting[-1].put)
     # Without a stream, the last chunk is the only one.
     chunks = [each.get(timeout=_PATIENCE_SECONDS) for each in waiting]
     if failed := [chunk.error for chunk in chunks if chunk.error]:

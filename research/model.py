@@ -17,7 +17,6 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from persona_research import divergence, likelihoods, plain_pass
 from persona_research.divergence import Deltas, Departure
@@ -100,7 +99,8 @@ class ResearchModel:
         self.name = settings.shown_model_name
         self.described = ModelIdentity(self.name, weights_sha256(folder))
         """How a vector's calibration says which model it is."""
-        self.tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
+        self.tokenizer = loaded.tokenizer
+        self._chat_template = ChatTemplate(loaded.tokenizer)
         self.hidden_size: int = loaded.model.architecture.hidden_size
         self.num_layers: int = loaded.model.architecture.num_layers
         self.context_length = loaded.context_length
@@ -190,7 +190,7 @@ class ResearchModel:
             InvalidArgumentError: The chat template refuses the messages.
         """
         chat = Chat(tuple(dict(message) for message in messages))
-        return token_ids(self.tokenizer, ChatTemplate(self.tokenizer).render(chat))
+        return token_ids(self.tokenizer, self._chat_template.render(chat))
 
     def encode_text(self, text: str) -> list[int]:
         """Returns a text's tokens; what looks like a special token is text, too."""
@@ -323,8 +323,7 @@ class ResearchModel:
         response = sequence.token_ids[sequence.num_prompt_tokens :]
         if ended:
             response = response[:-1]
-        text = self.tokenizer.decode(response, clean_up_tokenization_spaces=False)
-        return Answer(prompt, response, str(text), ended)
+        return Answer(prompt, response, self.tokenizer.decode(response), ended)
 
 
 def _content_of(vector: PersonaVector) -> str:

@@ -125,7 +125,7 @@ def measure_speed(
     more = _timed(clock, lambda: _generate(model, prompts, 1 + _PROBE_TOKENS))
     pair = (prompts[0], [token for prompt in prompts for token in prompt][:_READ_TOKENS])
     read = _timed(clock, lambda: model.log_likelihoods([pair]))
-    words = str(model.tokenizer.decode([token for prompt in prompts for token in prompt]))
+    words = model.tokenizer.decode(token for prompt in prompts for token in prompt)
     judged = [words[place : place + _CHARACTERS * max_new_tokens] for place in range(_SCORES)]
     score = _timed(clock, lambda: judge.scores(definition, questions[:1] * _SCORES, judged))
     return Speed(

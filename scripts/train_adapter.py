@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from persona_embedded.adapter import BASE_MODEL, write_adapter
 from persona_embedded.conversations import (
@@ -26,7 +26,6 @@ from persona_embedded.training import AdapterPlan, train_adapter
 from persona_research.answering import chat
 from persona_research.model import AnswerRequest, ResearchModel
 from persona_research.progress import progress_bar
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DATA_ROOT
 
 VOICES = DATA_ROOT / "voices"
@@ -75,7 +74,7 @@ def main() -> None:
         write_model(gguf, None, base)
         own = _own_answers(base, plan, arguments.threads, rng)
         model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
-        tokenizer = load_tokenizer(base)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
     train_adapter(
         model,
         tokenizer,

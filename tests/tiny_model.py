@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
+import tokenizers
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
+from triton_models.model.tokenizer import load_tokenizer
+from triton_models.text.tokenizer import Tokenizer
 from triton_models.vectors.persona_vector import PersonaVector
 
 NUM_LAYERS = 4
@@ -22,7 +33,9 @@ CHAT_TEMPLATE = (
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """Returns a byte-level tokenizer with no merges: one token a byte, and Qwen2's special ones."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(
@@ -34,6 +47,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def served(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Returns what the server makes of a tokenizer of transformers'."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return load_tokenizer(Path(folder))
 
 
 def make_model(seed: int = 0, dtype: torch.dtype = torch.float32) -> Qwen2ForCausalLM:

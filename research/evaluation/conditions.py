@@ -114,7 +114,8 @@ def _added(vector: PersonaVector, condition: Condition) -> Deltas:
 
 def tokens_of(model: ResearchModel, answer: Answer) -> list[int]:
     """An answer's tokens with its end, if it ended by itself."""
-    return [*answer.response_ids, *([model.tokenizer.eos_token_id] if answer.ended else [])]
+    end = model.tokenizer.end_id if answer.ended else None
+    return [*answer.response_ids, *([] if end is None else [end])]
 
 
 def _request(

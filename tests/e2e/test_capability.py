@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from launcher.settings import ROOT
 from launcher.stack import Stack
@@ -20,7 +20,6 @@ from persona_research.capability.task import Item, read_task
 from tests.e2e.demo import deltas_of
 from tests.e2e.examples import activated, console_examples
 from tests.integration.reference import steered
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
 
@@ -36,13 +35,14 @@ def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return load_tokenizer(DEMO_MODEL_FOLDER)
+def tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)
+    return tokenizer
 
 
 def expected_score(
     model: Qwen2ForCausalLM,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     vectors: dict[str, PersonaVector],
     item: Item,
     choice: str,
@@ -69,7 +69,7 @@ def expected_score(
 def test_the_table_is_what_transformers_alone_gives(
     stack: Stack,
     plain_model: Qwen2ForCausalLM,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     vectors: dict[str, PersonaVector],
     tmp_path: Path,
     raw: bool,

@@ -8,14 +8,13 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from launcher.stack import Stack
 from persona_client import PersonaClient, PromptToken
 from persona_client.triton import TritonPersonaClient
 from tests.e2e.demo import deltas_of
 from tests.integration.reference import steered
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
 
@@ -28,7 +27,7 @@ ONLY_SCORED: dict[str, Any] = {"max_tokens": 0, "continue_final_message": True}
 
 @pytest.fixture(scope="module")
 def prompt_ids() -> list[int]:
-    tokenizer: PreTrainedTokenizerBase = load_tokenizer(DEMO_MODEL_FOLDER)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)
     text = tokenizer.apply_chat_template(CHAT, continue_final_message=True, tokenize=False)
     ids: list[int] = tokenizer(text)["input_ids"]
     return ids

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.integration.asking import GREEDY, Answer, ask
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.contract.answer_format import AnswerFormat, parse_answer_format
 from triton_models.contract.errors import ErrorCode
 from triton_models.contract.request import GenerationRequest, SamplingParameters
@@ -35,7 +35,7 @@ PERSON = {
     "required": ["name", "age", "likes"],
     "additionalProperties": False,
 }
-TOKEN_BYTES = TokenBytes(make_tokenizer())
+TOKEN_BYTES = TokenBytes(served(make_tokenizer()))
 
 
 def format_of(**format: Any) -> AnswerFormat | None:

@@ -10,7 +10,7 @@ import torch
 from tests.integration.asking import GREEDY, Answer, ask, standing
 from tests.integration.steered_alone import PlainSteering, answered_alone
 from tests.integration.test_random_batches import Cancelling
-from tests.tiny_model import make_model, make_tokenizer, make_vectors
+from tests.tiny_model import make_model, make_tokenizer, make_vectors, served
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt_turns import Turn
 from triton_models.contract.request import GenerationRequest
@@ -27,7 +27,7 @@ from triton_models.steering.readout import Means, TokenReadout
 from triton_models.text.token_bytes import TokenBytes
 
 MODEL, VECTORS = make_model(), make_vectors()
-TOKEN_BYTES = TokenBytes(make_tokenizer())
+TOKEN_BYTES = TokenBytes(served(make_tokenizer()))
 PROMPT = [(7 * place) % 256 for place in range(40)]  # three chunks of prefill
 TURNS = (Turn("system", 1, 14), Turn("user", 15, 15), Turn("user", 16, 38))
 MONITORED = ("flattery", "helpfulness", "sarcasm")

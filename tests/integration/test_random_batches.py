@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.integration.asking import GREEDY, Answer
 from tests.integration.reference import agree, generate_alone
 from tests.integration.test_engine_against_generate import STEERINGS, deltas
-from tests.tiny_model import make_model, make_tokenizer
+from tests.tiny_model import make_model, make_tokenizer, served
 from triton_models.contract.request import GenerationRequest
 from triton_models.contract.steering import SteeringParameters
 from triton_models.engine.engine import Engine
@@ -27,7 +27,7 @@ from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 from triton_models.text.token_bytes import TokenBytes
 
 MODEL = make_model()
-TOKEN_BYTES = TokenBytes(make_tokenizer())
+TOKEN_BYTES = TokenBytes(served(make_tokenizer()))
 BEGINNINGS = [[(7 * i + 3 * k) % 256 for i in range(70)] for k in range(2)]
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"cpu_packing": False, "prefix_reuse": False, "overlap": "off"},

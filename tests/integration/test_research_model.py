@@ -107,7 +107,7 @@ def test_an_end_token_is_not_part_of_the_answer(model: ResearchModel) -> None:
         AnswerRequest([5, n], max_new_tokens=60, temperature=2.0, seed=n) for n in range(60)
     ]
     answers = model.answers(requests)
-    end = model.tokenizer.eos_token_id
+    end = model.tokenizer.end_id
     assert any(answer.ended for answer in answers)
     for answer in answers:
         assert end not in answer.response_ids

@@ -7,8 +7,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from triton_models.adapters.chunk_tensors import by_block, rounded
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.steering_document import vector_operation_json
@@ -16,6 +14,7 @@ from triton_models.engine.build import BuiltEngine
 from triton_models.engine.statistics import EngineStatistics, HistogramSnapshot
 from triton_models.settings import ServerSettings
 from triton_models.steering.additions import dtype_name
+from triton_models.text.tokenizer import Tokenizer
 from triton_models.vectors.calibration_document import (
     CALIBRATION,
     CONDITIONS,
@@ -63,13 +62,13 @@ def describe(built: BuiltEngine, settings: ServerSettings) -> str:
     )
 
 
-def _describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def _describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     """Returns what programs need that make prompts themselves, by transformers' names."""
-    template = tokenizer.chat_template
+    templates = tokenizer.chat_templates
     return {
-        "tokenizer_class": type(tokenizer).__name__,
-        "chat_template": template if isinstance(template, str) else None,
-        **{name: getattr(tokenizer, name) for name in _SPECIAL_TOKENS},
+        "tokenizer_class": "TokenizersBackend",  # which reads any tokenizer.json
+        "chat_template": templates.get("default") if len(templates) == 1 else None,
+        **{name: tokenizer.named_tokens.get(name) for name in _SPECIAL_TOKENS},
     }
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from llguidance import LLTokenizer
-from transformers import PreTrainedTokenizerBase
 
 from triton_models.text.token_bytes import TokenBytes
+from triton_models.text.tokenizer import Tokenizer
 
 _REMEMBERED_TEXTS = 4096
 
@@ -25,9 +25,9 @@ class _Vocabulary:
     bos_token_id = None
     eos_token_id = None
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, size: int) -> None:
         token_bytes = TokenBytes(tokenizer)
-        self.special_token_ids = sorted(id for id in tokenizer.all_special_ids if id < size)
+        self.special_token_ids = sorted(id for id in tokenizer.special_ids if id < size)
         special = frozenset(self.special_token_ids)
         self.tokens = [
             token_bytes.join_with_special([id]) if id in special else token_bytes[id]
@@ -41,12 +41,10 @@ class _Vocabulary:
         return self._encode(text)
 
     def _encoded(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return self._tokenizer.encode(text).ids
 
 
-def make_vocabulary(
-    tokenizer: PreTrainedTokenizerBase, size: int, end_ids: Iterable[int]
-) -> LLTokenizer:
+def make_vocabulary(tokenizer: Tokenizer, size: int, end_ids: Iterable[int]) -> LLTokenizer:
     """Returns a model's vocabulary, which takes about a second for 150,000 tokens.
 
     Args:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from triton_models.model.architecture import read_architecture, read_end_ids
 from triton_models.model.checkpoint import Checkpoint, load_weights
@@ -18,6 +17,7 @@ from triton_models.model.linear import choose_number_format
 from triton_models.model.tokenizer import load_tokenizer
 from triton_models.model.transformer import Transformer
 from triton_models.settings import ServerSettings
+from triton_models.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class LoadedModel:
     """
 
     model: Transformer
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     context_length: int
     end_ids: tuple[int, ...]
     dtype: torch.dtype
@@ -102,16 +102,14 @@ def _choose_dtype(wanted: str, checkpoint: str, device: torch.device) -> torch.d
     return _DTYPES[wanted]
 
 
-def _end_ids(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int
-) -> tuple[int, ...]:
+def _end_ids(folder: Path, tokenizer: Tokenizer, vocabulary_size: int) -> tuple[int, ...]:
     """Returns the tokens that end an answer.
 
     These are the configuration's, the tokenizer's, and the end of a chat turn if there is a chat
     template: Qwen2.5's base models have the template but do not name that token. Tokens beyond the
     vocabulary are left out.
     """
-    ids = {*read_end_ids(folder), tokenizer.eos_token_id}
-    if tokenizer.chat_template:
-        ids.add(tokenizer.get_vocab().get(TURN_END))
+    ids = {*read_end_ids(folder), tokenizer.end_id}
+    if tokenizer.chat_templates:
+        ids.add(tokenizer.token_id(TURN_END))
     return tuple(sorted(id for id in ids if id is not None and 0 <= id < vocabulary_size))

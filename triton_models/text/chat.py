@@ -10,16 +10,14 @@ import dataclasses
 import re
 import secrets
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
 
 from triton_models.contract.chat import Chat, Message
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.tools import Tool
 from triton_models.text.prompt_piece import PromptPiece
 from triton_models.text.special_names import SpecialNames
+from triton_models.text.template import TemplateRenderer
+from triton_models.text.tokenizer import Tokenizer
 
 # Digits, which no template changes; no content has them but by guessing, and gains nothing by it.
 _MARK = f"{secrets.randbelow(10**20):020}"
@@ -41,10 +39,11 @@ class ChatTemplate:
         tokenizer: The tokenizer.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._names = SpecialNames(tokenizer)
-        self._takes_tools = bool(_TOOLS.search(str(tokenizer.chat_template)))
+        self._templates = tokenizer.chat_templates
+        self._renderer = TemplateRenderer(tokenizer)
+        self._takes_tools = any(map(_TOOLS.search, self._templates.values()))
 
     def render(self, chat: Chat) -> tuple[PromptPiece, ...]:
         """Renders a chat as the text that the model continues.
@@ -59,7 +58,7 @@ class ChatTemplate:
         if not self._takes_tools:
             _check_without_tools(chat)
         messages = self._names.broken(list(chat.messages), _MARK)
-        if self._tokenizer.chat_template:
+        if self._templates:
             text = self._rendered(messages, chat)
         elif len(messages) == 1:
             return (PromptPiece(chat.messages[0]["content"], False),)
@@ -98,7 +97,7 @@ class ChatTemplate:
             "continue_final_message": chat.continue_final_message,
         }
         try:
-            return self._apply(messages, tools, **options)
+            return self._renderer.render(messages, tools, **options)
         except Exception as error:  # jinja2's errors, and whatever a template raises
             place = chat.place(self._refused(messages, tools))
             reason = str(error).replace(_MARK, "")
@@ -111,16 +110,12 @@ class ChatTemplate:
 
         def fails(index: int) -> bool:
             try:
-                self._apply(messages[: index + 1], tools)
+                self._renderer.render(messages[: index + 1], tools)
             except Exception:
                 return True
             return False
 
         return bisect_left(range(len(messages) - 1), True, key=fails)
-
-    def _apply(self, messages: list[Message], tools: list[Tool] | None, **options: bool) -> str:
-        render: Callable[..., Any] = self._tokenizer.apply_chat_template
-        return str(render(messages, tools=tools, tokenize=False, **options))
 
 
 def _marked(index: int, message: Message) -> Message:

@@ -12,14 +12,13 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from transformers import PreTrainedTokenizerBase
-
 from triton_models.contract.chat import Chat
 from triton_models.contract.errors import ContextLengthError
 from triton_models.contract.prompt import Prompt, TokenIds
 from triton_models.contract.prompt_turns import Turn
 from triton_models.text.chat import ChatTemplate
 from triton_models.text.prompt_piece import PromptPiece, token_ids, token_spans
+from triton_models.text.tokenizer import Tokenizer
 
 _REMEMBERED = 8
 """How many prompts are cached: the requests of one comparison arrive together."""
@@ -31,7 +30,7 @@ _CUT_TOKENS = 256
 class PromptEncoder:
     """Tokenizes prompts."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._template = ChatTemplate(tokenizer)

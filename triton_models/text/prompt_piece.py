@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from triton_models.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,31 +21,21 @@ class PromptPiece:
     parse_special: bool
 
 
-def token_spans(
-    tokenizer: PreTrainedTokenizerBase, pieces: Iterable[PromptPiece]
-) -> list[tuple[int, int]]:
+def token_spans(tokenizer: Tokenizer, pieces: Iterable[PromptPiece]) -> list[tuple[int, int]]:
     """Returns where in a prompt's text each of its `token_ids` begins and ends, in characters."""
     spans: list[tuple[int, int]] = []
     offset = 0
     for piece in pieces:
-        encoded = _encoded(tokenizer, piece, return_offsets_mapping=True)
-        spans += [(offset + start, offset + end) for start, end in encoded["offset_mapping"]]
+        encoding = tokenizer.encode(piece.text, parse_special=piece.parse_special)
+        spans += [(offset + start, offset + end) for start, end in encoding.offsets]
         offset += len(piece.text)
     return spans
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, pieces: Iterable[PromptPiece]) -> list[int]:
+def token_ids(tokenizer: Tokenizer, pieces: Iterable[PromptPiece]) -> list[int]:
     """Returns a prompt's token ids; none are added, since a chat template writes its own."""
-    return [token_id for piece in pieces for token_id in _encoded(tokenizer, piece)["input_ids"]]
-
-
-def _encoded(
-    tokenizer: PreTrainedTokenizerBase, piece: PromptPiece, **options: bool
-) -> BatchEncoding:
-    encoded: BatchEncoding = tokenizer(
-        piece.text,
-        add_special_tokens=False,
-        split_special_tokens=not piece.parse_special,
-        **options,
-    )
-    return encoded
+    return [
+        token_id
+        for piece in pieces
+        for token_id in tokenizer.encode(piece.text, parse_special=piece.parse_special).ids
+    ]

@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from triton_models.text.prompt_piece import PromptPiece
+from triton_models.text.tokenizer import Tokenizer
 
 
 class SpecialNames:
@@ -28,8 +27,8 @@ class SpecialNames:
     are part of texts, in prompts as in answers.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        tokens = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokens = [token for token in tokenizer.added_tokens.values() if token.special]
         # The tokenizer takes the longest name that begins at a place.
         tokens.sort(key=lambda token: -len(token.content))
         self._names = [str(token.content) for token in tokens]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from transformers import PreTrainedTokenizerBase
+from triton_models.text.tokenizer import Tokenizer
 
 
 class TokenBytes:
@@ -15,12 +15,10 @@ class TokenBytes:
     nor have ids unknown to the tokenizer (a Qwen2.5 model's vocabulary is padded).
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self._special_ids = frozenset(tokenizer.all_special_ids)
-        self._added_tokens = {
-            id: str(token.content) for id, token in tokenizer.added_tokens_decoder.items()
-        }
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._backend = tokenizer.backend
+        self._special_ids = tokenizer.special_ids
+        self._added_tokens = {id: token.content for id, token in tokenizer.added_tokens.items()}
         self._known: dict[int, bytes] = {}
 
     def __getitem__(self, token_id: int) -> bytes:
@@ -51,18 +49,17 @@ class TokenBytes:
             return b""
         if token_id in self._added_tokens:
             return self._added_tokens[token_id].encode()
-        token = self._tokenizer.convert_ids_to_tokens(token_id)
+        token = self._backend.id_to_token(token_id)
         if token is None:
             return b""
         return bytes(_BYTE_OF_CHARACTER[character] for character in token)
 
 
-def is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
+def is_byte_level(tokenizer: Tokenizer) -> bool:
     """Whether all tokens, except added ones, are spelled in the alphabet of byte-level BPE."""
-    added = {str(token.content) for token in tokenizer.added_tokens_decoder.values()}
-    return all(
-        token in added or _BYTE_OF_CHARACTER.keys() >= set(token) for token in tokenizer.get_vocab()
-    )
+    added = {token.content for token in tokenizer.added_tokens.values()}
+    vocabulary = tokenizer.backend.get_vocab()
+    return _BYTE_OF_CHARACTER.keys() >= set("".join(vocabulary.keys() - added))
 
 
 def _byte_level_alphabet() -> dict[str, int]:

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from launcher.stack import Stack
 from persona_research.capability.harness import read_harness
 from tests.e2e.demo import deltas_of
 from tests.integration.reference import steered
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
 
@@ -91,7 +90,7 @@ def test_a_choice_by_likelihood_is_transformers_own(
         (point,) = read_harness(tmp_path / "out")
         assert (point.task, point.measure, point.items) == ("persona_choice", "acc", len(DOCUMENTS))
         assert (point.trait, point.scalar) == ("sarcasm", scalar)
-    tokenizer = load_tokenizer(DEMO_MODEL_FOLDER)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)
     assert len(samples) == len(DOCUMENTS)
     for sample in samples:
         document = sample["doc"]

@@ -7,11 +7,10 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from tests.e2e.demo import deltas_of
 from tests.integration.reference import steered
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.vectors.persona_vector import PersonaVector
 
@@ -24,11 +23,12 @@ CONTINUATIONS = (" Mix flour and water.", " No.", " Oh, what a question, \u00e9\
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return load_tokenizer(DEMO_MODEL_FOLDER)
+def tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)
+    return tokenizer
 
 
-def ids_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def ids_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     ids: list[int] = tokenizer(text)["input_ids"]
     return ids
 
@@ -51,7 +51,7 @@ def test_requests_of_lm_eval_are_scored_as_by_transformers(
     api: httpx.Client,
     plain_model: Qwen2ForCausalLM,
     vectors: dict[str, PersonaVector],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     model: str,
     traits: dict[str, float],
 ) -> None:
@@ -87,7 +87,7 @@ def test_requests_of_lm_eval_are_scored_as_by_transformers(
 
 
 def test_a_prompt_is_only_scored_with_max_tokens_0(
-    api: httpx.Client, tokenizer: PreTrainedTokenizerBase
+    api: httpx.Client, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     ids = ids_of(tokenizer, CONTEXT)
     body = {"model": "persona", "prompt": ids, "max_tokens": 0, "prompt_logprobs": 2}
@@ -123,7 +123,7 @@ def test_a_stream_says_once_how_likely_the_prompt_was(api: httpx.Client) -> None
 
 
 def test_token_ids_are_continued_as_the_text_is(
-    api: httpx.Client, tokenizer: PreTrainedTokenizerBase
+    api: httpx.Client, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     body = {"model": "persona", "max_tokens": 8, "temperature": 0}
     prompts = [CONTEXT, ids_of(tokenizer, CONTEXT)]

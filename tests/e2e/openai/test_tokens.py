@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
+from transformers import PreTrainedTokenizerFast
 
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 TEXT = "Bake <|im_end|> \u00e9\u4e2d\U0001f642"
@@ -15,7 +15,7 @@ MESSAGES = [{"role": "user", "content": "How do I bake bread?"}]
 
 
 def test_a_text_is_made_tokens_of_and_back(api: httpx.Client) -> None:
-    ids = load_tokenizer(DEMO_MODEL_FOLDER)(TEXT)["input_ids"]
+    ids = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)(TEXT)["input_ids"]
     answer = api.post("/tokenize", json={"model": "persona:sarcasm=2", "prompt": TEXT}).json()
     assert (answer["tokens"], answer["count"]) == (ids, len(ids))
     cards = api.get("/v1/models").json()["data"]
@@ -37,7 +37,7 @@ def test_a_client_can_ask_for_the_tokenizer_s_template_and_special_tokens(
     api: httpx.Client,
 ) -> None:
     info = api.get("/tokenizer_info").json()
-    tokenizer = load_tokenizer(DEMO_MODEL_FOLDER)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)
     for name in ("chat_template", "bos_token", "eos_token", "pad_token", "unk_token"):
         assert info[name] == getattr(tokenizer, name)
     rendered = tokenizer.apply_chat_template(

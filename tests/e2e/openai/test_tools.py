@@ -11,13 +11,13 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
+from transformers import PreTrainedTokenizerFast
 
 from launcher.stack import Stack
 from tests.e2e.openai.chatting import MODEL
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
-TOKENIZER = load_tokenizer(DEMO_MODEL_FOLDER)
+TOKENIZER = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)
 
 
 def function(name: str, properties: dict[str, Any], **fields: Any) -> dict[str, Any]:

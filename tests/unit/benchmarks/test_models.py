@@ -20,6 +20,7 @@ from benchmarks.shapes import (
     make_tokenizer,
     random_vectors,
 )
+from tests.tiny_model import served
 from triton_models.model.tokenizer import load_tokenizer
 from triton_models.text.token_bytes import TokenBytes
 
@@ -46,12 +47,12 @@ def test_a_model_folder_is_made_once_and_whole(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     tokenizer = load_tokenizer(model.folder)
     assert len(tokenizer) == TINY.vocabulary_size
-    assert tokenizer.eos_token_id is None
+    assert tokenizer.end_id is None
 
 
 def test_every_token_of_the_tokenizer_is_text_of_its_own() -> None:
     tokenizer = make_tokenizer(300)
-    known = TokenBytes(tokenizer)
+    known = TokenBytes(served(tokenizer))
     texts = [known[id] for id in range(300)]
     assert texts[:128] == [bytes([id]) for id in range(128)]
     assert all(text.isalpha() for text in texts[128:])

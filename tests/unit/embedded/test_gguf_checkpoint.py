@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from persona_embedded.gguf_checkpoint import GGUFCheckpoint, GGUFCheckpointError
 from persona_embedded.making import write_model
 from persona_embedded.package import EmbeddedModelError, find_gguf
 from tests.unit.embedded.small_gguf import SPECIAL, TEMPLATE, TOKENS, small_llama, write_gguf
 from triton_models.model.loading import load_model
-from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import ServerSettings
 
 
@@ -61,7 +60,7 @@ def test_what_is_written_is_a_model_of_the_hub_and_of_the_server(
 
 def test_the_tokenizer_merges_and_keeps_digits_apart(gguf: Path, tmp_path: Path) -> None:
     write_model(gguf, None, tmp_path)
-    tokenizer = load_tokenizer(tmp_path)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     ids = tokenizer("the the 12 ü<|im_end|>")["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids)[:7] == ["t", "he", "Ġthe", "Ġ", "1", "2", "Ġ"]
     assert tokenizer.decode(ids) == "the the 12 ü<|im_end|>"

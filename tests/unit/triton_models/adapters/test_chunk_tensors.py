@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.contract import tensors
 from triton_models.contract.errors import ErrorCode
@@ -14,7 +14,7 @@ from triton_models.text.logprobs import logprobs_json
 from triton_models.text.token_bytes import TokenBytes
 
 TOKENIZER = make_tokenizer()
-TOKEN_BYTES = TokenBytes(TOKENIZER)
+TOKEN_BYTES = TokenBytes(served(TOKENIZER))
 END = TOKENIZER.eos_token_id
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.engine.sequence import ConditionTally, FinishReason, TokenChunk
 from triton_models.grpc_messages import TritonChunk
 from triton_models.text.token_bytes import TokenBytes
 
-TOKEN_BYTES = TokenBytes(make_tokenizer())
+TOKEN_BYTES = TokenBytes(served(make_tokenizer()))
 
 
 def test_a_last_chunk_says_how_many_tokens_have_met_the_condition() -> None:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.contract.steering import Enforced, Limit, Operation
 from triton_models.engine.sequence import FinishReason, TokenChunk
@@ -14,7 +14,7 @@ from triton_models.grpc_messages import TritonChunk
 from triton_models.steering.limits import LimitReached, ResolvedLimit
 from triton_models.text.token_bytes import TokenBytes
 
-TOKEN_BYTES = TokenBytes(make_tokenizer())
+TOKEN_BYTES = TokenBytes(served(make_tokenizer()))
 
 LIMIT = Limit("sarcasm", 99.0, True, "percentile", over=3)
 

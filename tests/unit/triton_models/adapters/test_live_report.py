@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from tests.unit.triton_models.vectors.calibrations import BLOCK
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.engine.sequence import TokenChunk
@@ -25,7 +25,7 @@ DIRECTIONS = (
 
 
 def report(chunk: TokenChunk) -> dict[str, Any]:
-    values = chunk_values(chunk, TokenBytes(TOKENIZER))
+    values = chunk_values(chunk, TokenBytes(served(TOKENIZER)))
     return dict(json.loads(values["report"]))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import prompt_of
 from triton_models.model.folder import find_model
@@ -43,26 +43,26 @@ def test_messages_are_taken_as_they_are() -> None:
 
 def test_a_chat_is_rendered_by_the_template_and_opened_for_the_assistant() -> None:
     rendered = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    pieces = ChatTemplate(make_tokenizer()).render(parse("hi"))
+    pieces = ChatTemplate(served(make_tokenizer())).render(parse("hi"))
     assert pieces == (PromptPiece(rendered, parse_special=True),)
 
 
 def test_special_tokens_of_the_template_become_single_ids() -> None:
     tokenizer = make_tokenizer()
-    ids = PromptEncoder(tokenizer, 4096).encode(parse("hi"))
+    ids = PromptEncoder(served(tokenizer), 4096).encode(parse("hi"))
     assert ids[0] == tokenizer.convert_tokens_to_ids("<|im_start|>")
     assert len(ids) == 24 - 3
 
 
 def test_raw_text_is_not_rendered() -> None:
-    encoder = PromptEncoder(make_tokenizer(), 4096)
+    encoder = PromptEncoder(served(make_tokenizer()), 4096)
     assert len(encoder.encode(parse("hello", raw=True))) == 5
 
 
 def test_without_a_chat_template_only_a_single_turn_goes() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
-    template = ChatTemplate(tokenizer)
+    template = ChatTemplate(served(tokenizer))
     assert template.render(parse("hi")) == (PromptPiece("hi", parse_special=False),)
     with pytest.raises(InvalidArgumentError, match="no chat template"):
         template.render(parse("hi", system_prompt="x"))
@@ -129,14 +129,15 @@ class CountingTokenizer:
     """Counts the characters that the demo's tokenizer is given."""
 
     def __init__(self) -> None:
-        self._tokenizer = make_tokenizer()
-        self.chat_template = self._tokenizer.chat_template
-        self.added_tokens_decoder = self._tokenizer.added_tokens_decoder
+        self._tokenizer = served(make_tokenizer())
+        self.chat_templates = self._tokenizer.chat_templates
+        self.named_tokens = self._tokenizer.named_tokens
+        self.added_tokens = self._tokenizer.added_tokens
         self.characters = 0
 
-    def __call__(self, text: str, **options: Any) -> Any:
+    def encode(self, text: str, **options: Any) -> Any:
         self.characters += len(text)
-        return self._tokenizer(text, **options)
+        return self._tokenizer.encode(text, **options)
 
 
 MAX_TOKENS = 100
@@ -157,7 +158,7 @@ def test_a_prompt_that_is_far_too_long_is_refused_by_its_beginning_and_once(text
 def test_a_prompt_is_tokenized_as_a_whole_however_it_is_looked_at(length: int) -> None:
     tokenizer = load_tokenizer(find_model(ServerSettings.read({})))
     text = ("sarcasm is a kind of humour that the others do not always like " * 40)[:length]
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = tokenizer.encode(text).ids
     # The longest of these is looked at in three steps, and is within what the engine decides.
     assert len(ids) <= MAX_TOKENS + 256
     assert PromptEncoder(tokenizer, MAX_TOKENS).encode(parse(text, raw=True)) == ids

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.engine.sequence import TokenChunk
 from triton_models.engine.timeline import Phases, RequestTimeline
 from triton_models.text.token_bytes import TokenBytes
 
-TOKEN_BYTES = TokenBytes(make_tokenizer())
+TOKEN_BYTES = TokenBytes(served(make_tokenizer()))
 
 
 def test_the_engine_tells_each_phase_that_a_request_came_to() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from tests.unit.triton_models.grammars.vocabularies import tool_tokenizer, vocabulary_of
 from triton_models.contract.answer_format import (
     JSON_OPTIONS,
@@ -109,7 +109,7 @@ def test_neither_special_tokens_nor_padding_are_text() -> None:
 
 
 def test_a_model_without_end_tokens_can_have_formats() -> None:
-    vocabulary = make_vocabulary(TOKENIZER, len(TOKENIZER), [])
+    vocabulary = make_vocabulary(served(TOKENIZER), len(TOKENIZER), [])
     matcher = compile_format(parsed(type="regex", pattern="a+"), vocabulary)
     assert allowed(matcher, MaskExecutor(vocabulary, 1)) == set(ids_of("a"))
 

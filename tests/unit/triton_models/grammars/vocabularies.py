@@ -5,7 +5,7 @@ from __future__ import annotations
 from llguidance import LLTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.grammars.vocabulary import make_vocabulary
 
 
@@ -18,4 +18,4 @@ def tool_tokenizer() -> PreTrainedTokenizerFast:
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast, padding: int = 0) -> LLTokenizer:
     """Returns a vocabulary with so many more tokens than the tokenizer has."""
-    return make_vocabulary(tokenizer, len(tokenizer) + padding, [tokenizer.eos_token_id])
+    return make_vocabulary(served(tokenizer), len(tokenizer) + padding, [tokenizer.eos_token_id])

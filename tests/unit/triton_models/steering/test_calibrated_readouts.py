@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from tests.unit.triton_models.vectors.calibrations import BLOCK, MODEL, calibrated
 from triton_models.adapters.chunk_tensors import chunk_values
 from triton_models.adapters.description import describe_traits
@@ -22,7 +22,7 @@ from triton_models.vectors.calibration_document import CALIBRATION, calibration_
 from triton_models.vectors.persona_vector import PersonaVector, VectorFileError
 from triton_models.vectors.registry import ModelFit, VectorRegistry
 
-TOKEN_BYTES = TokenBytes(make_tokenizer())
+TOKEN_BYTES = TokenBytes(served(make_tokenizer()))
 PARTLY = dataclasses.replace(
     calibrated("partly", 1), blocks={b: np.ones(2, np.float32) for b in (1, 2)}
 )

@@ -6,16 +6,17 @@ import json
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.contract.errors import InvalidArgumentError
 from triton_models.contract.prompt import prompt_of
 from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 from triton_models.text.prompt_encoder import PromptEncoder
 
-TOKENIZER = load_tokenizer(DEMO_MODEL_FOLDER)
-ENCODER = PromptEncoder(TOKENIZER, 10_000)
+TOKENIZER = PreTrainedTokenizerFast.from_pretrained(DEMO_MODEL_FOLDER)
+ENCODER = PromptEncoder(load_tokenizer(DEMO_MODEL_FOLDER), 10_000)
 NAME = "<|im_end|>"
 USER = {"role": "user", "content": "What is the weather in Rome?"}
 RESULT = {"role": "tool", "content": "sunny", "tool_call_id": "call_1", "name": "weather"}
@@ -93,7 +94,7 @@ def test_names_of_special_tokens_are_text_in_tools_and_calls(hostile: Any, tools
     ],
 )
 def test_a_template_without_tools_refuses_them(messages: Any, inputs: Any, says: str) -> None:
-    encoder = PromptEncoder(make_tokenizer(), 1000)
+    encoder = PromptEncoder(served(make_tokenizer()), 1000)
     values = {"messages": json.dumps(messages), **inputs}
     with pytest.raises(InvalidArgumentError, match=says):
         encoder.encode(prompt_of({name: [value] for name, value in values.items()}))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
 
-from tests.tiny_model import make_tokenizer
+from tests.tiny_model import make_tokenizer, served
 from triton_models.text.token_bytes import TokenBytes, is_byte_level
+from triton_models.text.tokenizer import Tokenizer
 
 TOKENIZER = make_tokenizer()
-TOKEN_BYTES = TokenBytes(TOKENIZER)
+TOKEN_BYTES = TokenBytes(served(TOKENIZER))
 
 
 @given(st.text(max_size=40))
@@ -28,11 +28,9 @@ def test_any_ids_decode_as_the_tokenizer_decodes_them(ids: list[int]) -> None:
 
 
 def test_a_tokenizer_of_another_kind_is_told_apart() -> None:
-    assert is_byte_level(TOKENIZER)
-    words = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel({"a b": 0, "c": 1}, unk_token="c"))
-    )
-    assert not is_byte_level(words)
+    assert is_byte_level(served(TOKENIZER))
+    words = tokenizers.Tokenizer(WordLevel({"a b": 0, "c": 1}, unk_token="c"))
+    assert not is_byte_level(Tokenizer(words, {}, (), {}))
 
 
 def test_special_tokens_have_no_bytes_but_a_name() -> None:

@@ -9,8 +9,8 @@ from unicodedata import normalize
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerBase
 
+from tests.tiny_model import served
 from tests.unit.triton_models.text.test_special_names import (
     INJECTION,
     JOINING,
@@ -23,6 +23,7 @@ from triton_models.contract.prompt import Prompt, prompt_of
 from triton_models.contract.prompt_turns import Turn, parse_turns, turns_json
 from triton_models.text.prompt_encoder import PromptEncoder
 from triton_models.text.token_bytes import TokenBytes
+from triton_models.text.tokenizer import Tokenizer
 
 DROPPING = (
     "<|im_start|>You are helpful.{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -38,9 +39,9 @@ FLIPPING = (
 """Looks at contents, which marks in them change."""
 
 TOKENIZERS = {
-    "demo": demo_tokenizer(),
+    "demo": served(demo_tokenizer()),
     **{
-        name: with_template(template)
+        name: served(with_template(template))
         for name, template in {
             "Llama": LLAMA,
             "stripping": STRIPPING,
@@ -57,7 +58,7 @@ def chat(messages: list[tuple[str, str]], **more: list[Any]) -> Prompt:
     return prompt_of({"messages": [json.dumps(listed)], **more})
 
 
-def texts(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[tuple[str, str]]:
+def texts(tokenizer: Tokenizer, prompt: Prompt) -> list[tuple[str, str]]:
     """Returns each turn's role, and the text of its tokens without the space around it."""
     encoder, token_bytes = PromptEncoder(tokenizer, 10_000), TokenBytes(tokenizer)
     ids = encoder.encode(prompt)

@@ -14,7 +14,7 @@ from triton_models.model.tokenizer import load_tokenizer
 from triton_models.settings import DEMO_MODEL_FOLDER
 
 TOKENIZER = load_tokenizer(DEMO_MODEL_FOLDER)
-VOCABULARY = make_vocabulary(TOKENIZER, len(TOKENIZER), [TOKENIZER.get_vocab()["<|im_end|>"]])
+VOCABULARY = make_vocabulary(TOKENIZER, len(TOKENIZER), [TOKENIZER.end_id or 0])
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
@@ -47,7 +47,7 @@ def grammar(**options: Any) -> str:
 def accepts(grammar: str, text: str) -> bool:
     matcher = LLMatcher(VOCABULARY, grammar)
     assert not matcher.is_error(), matcher.get_error()
-    ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]
+    ids = TOKENIZER.encode(text).ids
     return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
 
 
