@@ -85,9 +85,11 @@ class Stream(Generic[Item, W]):
 
     def _attempt(self) -> Generator[Item, None, None]:
         self._reader = self._call.reader()
-        request = self._http.stream("POST", self._call.path, json=self._call.body)
+        request = self._http.build_request("POST", self._call.path, json=self._call.body)
         try:
-            response = self._resources.enter_context(request)
+            # Not `httpx.stream`, a generator, which an event loop that ends would close as well.
+            response = self._http.send(request, stream=True)
+            self._resources.callback(response.close)
             if not response.is_success:
                 content = response.read()
                 raise protocol.read_error(response.status_code, response.headers, content)

@@ -85,9 +85,11 @@ class AsyncStream(Generic[Item, W]):
 
     async def _attempt(self) -> AsyncGenerator[Item, None]:
         self._reader = self._call.reader()
-        request = self._http.stream("POST", self._call.path, json=self._call.body)
+        request = self._http.build_request("POST", self._call.path, json=self._call.body)
         try:
-            response = await self._resources.enter_async_context(request)
+            # Not `httpx.stream`, a generator, which an event loop that ends would close as well.
+            response = await self._http.send(request, stream=True)
+            self._resources.push_async_callback(response.aclose)
             if not response.is_success:
                 content = await response.aread()
                 raise protocol.read_error(response.status_code, response.headers, content)

@@ -22,7 +22,7 @@ _REPLACEMENTS = (
     (r"\bAsync(?=[A-Z])", ""),
     (r"\b__a(enter|exit|iter)__\b", r"__\1__"),
     (r"\ba(close|closing|iter_text|read)\b", r"\1"),
-    (r"\benter_async_context\b", "enter_context"),
+    (r"\bpush_async_callback\b", "callback"),
     (r"\basynchronous\b", "synchronous"),
     (r"\bfrom one event loop\b", "from any number of threads"),
 )
