@@ -1,6 +1,6 @@
 """Clients of the gateway, which need only httpx.
 
-`persona_client.triton` has one that speaks to Triton directly; it needs tritonclient and numpy.
+`persona_client.triton` has one that speaks to Triton directly; it needs tritonclient.
 """
 
 from persona_client.comparisons import (

@@ -1,20 +1,22 @@
-"""The client that speaks to Triton directly, over gRPC; needs tritonclient and numpy."""
+"""The client that speaks to Triton directly, over gRPC; needs tritonclient."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
-import queue
+import struct
+import threading
 import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from grpc import StatusCode
-from tritonclient import grpc as triton_grpc
-from tritonclient.utils import InferenceServerException
+import grpc
+from grpc.experimental import ChannelOptions
+from tritonclient.grpc import service_pb2
 
 from persona_client.errors import (
     ConnectionFailedError,
@@ -31,8 +33,6 @@ from persona_client.results import (
     ANSWER_READERS,
     Chunk,
     Completion,
-    PromptToken,
-    TokenLogprob,
     fields_in,
     read_logprobs,
     read_prompt_logprobs,
@@ -42,7 +42,9 @@ from persona_client.vectors import vectors_json
 from triton_models import control
 from triton_models.contract import tensors
 from triton_models.contract.request import unsigned_seed
+from triton_models.contract.tensors import Values
 from triton_models.grpc_failures import FailureKind, failure_of
+from triton_models.grpc_messages import TritonChunk, decode_response, encode_request
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -54,20 +56,20 @@ _STOP_PATIENCE = 5.0
 _ASK_TIMEOUT = 5.0
 
 _ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
-_TOLD = ("readouts", "report", "warnings")
-"""What the last response tells about the answer, each as JSON."""
-
-_STATUSES = {str(code): code for code in StatusCode}
-"""gRPC's statuses by how tritonclient writes them."""
-
-Inputs = Mapping[str, Sequence[Any]]
+_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    # When a program ends, Python 3.12 starts no thread, and every Python ends those of gRPC.
+    (ChannelOptions.SingleThreadedUnaryStream, 1),
+)
 
 
 class TritonPersonaClient:
     """Talks to the `persona` ensemble. Every call has a stream of its own, so it is thread-safe.
 
     A context manager like the gateway's clients, although no connection outlives its call. A call
-    that fails raises a `PersonaError`.
+    that fails raises a `PersonaError`. An answer that is unfinished when the program ends is
+    stopped.
 
     Args:
         url: Host and port of Triton's gRPC endpoint.
@@ -105,24 +107,21 @@ class TritonPersonaClient:
         """
         inputs = make_inputs(prompt, traits or {}, options, stream=False)
         steering = dict(traits or {})
-        answers = [fields for fields in self._run(inputs) if fields]
-        last = answers[-1]
-        logprobs = [item for fields in answers for item in _logprobs(fields)]
-        scored = [item for fields in answers for item in _prompt_logprobs(fields)]
-        told = {name: json.loads(last[name]) if last[name] else None for name in _TOLD}
+        answer = reduce(TritonChunk.followed_by, self._run(inputs))
+        logprobs = read_logprobs(answer.logprobs)
         return Completion(
-            response="".join(fields[tensors.TEXT_OUTPUT.name] for fields in answers),
+            response=answer.text,
             trait=", ".join(steering) or None,
             scalar=next(iter(steering.values())) if len(steering) == 1 else 0.0,
-            tokens_generated=last["num_output_tokens"],
-            finish_reason=last[tensors.FINISH_REASON.name],
-            prompt_tokens=last["num_input_tokens"],
-            reused_tokens=last["num_reused_tokens"],
-            logprobs=None if options.get("logprobs") is None else tuple(logprobs),
-            prompt_logprobs=tuple(scored) or None,
-            readouts=told["readouts"] and read_readouts(told["readouts"]),
-            warnings=tuple(told["warnings"] or ()),
-            **fields_in(told["report"] or {}, Completion, **ANSWER_READERS),
+            tokens_generated=answer.num_output_tokens,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=answer.num_input_tokens,
+            reused_tokens=answer.num_reused_tokens,
+            logprobs=None if options.get("logprobs") is None else logprobs,
+            prompt_logprobs=read_prompt_logprobs(answer.prompt_logprobs) or None,
+            readouts=answer.readouts and read_readouts(answer.readouts),
+            warnings=answer.warnings,
+            **fields_in(answer.report, Completion, **ANSWER_READERS),
         )
 
     def stream(
@@ -131,21 +130,21 @@ class TritonPersonaClient:
         """Yields the answer as `generate` has it piece by piece; closing the iterator stops it."""
         inputs = make_inputs(prompt, traits or {}, options, stream=True)
         with contextlib.closing(self._run(inputs)) as answers:
-            for fields in answers:
+            for answer in answers:
                 chunk = Chunk(
-                    fields[tensors.TEXT_OUTPUT.name],
-                    fields["num_output_tokens"],
-                    _logprobs(fields),
-                    _prompt_logprobs(fields),
-                    **fields_in(json.loads(fields["report"] or "{}"), Chunk, **ANSWER_READERS),
+                    answer.text,
+                    answer.num_output_tokens,
+                    read_logprobs(answer.logprobs),
+                    read_prompt_logprobs(answer.prompt_logprobs),
+                    **fields_in(answer.report, Chunk, **ANSWER_READERS),
                 )
                 if chunk != Chunk("", chunk.tokens_generated):
                     yield chunk
 
     def describe(self) -> dict[str, Any]:
         """Returns what the model says about itself, its traits and its engine."""
-        fields = self._ask(uuid.uuid4().hex, {tensors.DESCRIBE.name: [True]})
-        description: dict[str, Any] = json.loads(fields[tensors.DESCRIPTION.name])
+        answer = self._ask(uuid.uuid4().hex, {tensors.DESCRIBE.name: [True]})
+        description: dict[str, Any] = json.loads(answer.description)
         return description
 
     def stop(self, request_id: str) -> bool:
@@ -155,26 +154,25 @@ class TritonPersonaClient:
             PersonaError: The engine cannot be asked.
         """
         try:
-            fields = self._ask(request_id, {tensors.STOP.name: [True]})
+            return self._ask(request_id, {tensors.STOP.name: [True]}).finish_reason == "cancelled"
         except InvalidRequestError:
             return False
-        return bool(fields[tensors.FINISH_REASON.name] == "cancelled")
 
-    def _run(self, inputs: Inputs) -> Generator[dict[str, Any], None, None]:
-        request_id = uuid.uuid4().hex
-        call = self._call(tensors.PERSONA, request_id, inputs, self._timeout)
-        ended = False
+    def _run(self, inputs: Values) -> Generator[TritonChunk, None, None]:
+        call = self._call(tensors.PERSONA, uuid.uuid4().hex, inputs, self._timeout)
+        # A program may end with its answer unfinished.
+        leave = atexit.register(partial(self._leave, call))
         try:
             yield from call.responses()
-            ended = True
-        except PersonaError as error:
-            # Past our own deadline the engine may still be at work.
-            ended = not isinstance(error, ConnectionFailedError)
-            raise
         finally:
-            if not ended:
-                self._stop_for_sure(request_id)
-            call.close()
+            atexit.unregister(leave)
+            leave()
+
+    def _leave(self, call: _Call) -> None:
+        if not call.ended:
+            call.ended = True
+            self._stop_for_sure(call.request_id)
+        call.close()
 
     def _stop_for_sure(self, request_id: str) -> None:
         # The request may still be on its way, or with the engine of another GPU.
@@ -183,73 +181,82 @@ class TritonPersonaClient:
             while not self.stop(request_id) and time.monotonic() < give_up:
                 time.sleep(_STOP_INTERVAL)
 
-    def _ask(self, request_id: str, inputs: Inputs) -> dict[str, Any]:
+    def _ask(self, request_id: str, inputs: Values) -> TritonChunk:
         call = self._call(tensors.STEERED_QWEN, request_id, inputs, _ASK_TIMEOUT)
         with contextlib.closing(call):
-            return list(call.responses())[-1]
+            return reduce(TritonChunk.followed_by, call.responses())
 
-    def _call(self, model: str, request_id: str, inputs: Inputs, timeout: float) -> _Call:
-        return _Call(self._url, self._metadata, model, request_id, inputs, timeout)
+    def _call(self, model: str, request_id: str, inputs: Values, timeout: float) -> _Call:
+        request = make_request(model, request_id, inputs)
+        return _Call(self._url, self._metadata, request, timeout)
 
 
 class _Call:
-    """One request on one stream."""
+    """One request on one stream, without a thread of its own.
+
+    Attributes:
+        request_id: The request's id.
+        ended: Whether the engine has nothing more to do for it.
+    """
 
     def __init__(
-        self,
-        url: str,
-        metadata: Mapping[str, str],
-        model: str,
-        request_id: str,
-        inputs: Inputs,
-        timeout: float,
+        self, url: str, metadata: Sequence[tuple[str, str]], request: Any, timeout: float
     ) -> None:
-        self._arrivals: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        # One stream per client object is tritonclient's limit; channels to a server are shared.
-        self._client = triton_grpc.InferenceServerClient(url)
-        self._client.start_stream(self._arrived, stream_timeout=timeout, headers=dict(metadata))
-        # A stream that has failed already refuses requests; why it failed reaches `_arrived`.
-        with contextlib.suppress(InferenceServerException):
-            self._client.async_stream_infer(
-                model,
-                make_tensors(model, inputs),
-                request_id=request_id,
-                enable_empty_final_response=True,
-            )
+        self.request_id: str = request.id
+        self.ended = False
+        self._reading = threading.Lock()
+        self._channel = grpc.insecure_channel(url, options=_CHANNEL_OPTIONS)
+        # Triton's own stub takes a stream of requests, for which gRPC needs a thread that sends it.
+        infer = self._channel.unary_stream(
+            _INFER,
+            request_serializer=service_pb2.ModelInferRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
+        )
+        self._responses = infer(request, metadata=metadata, timeout=timeout)
 
-    def _arrived(self, result: Any, error: Any) -> None:
-        self._arrivals.put((result, error))
-
-    def responses(self) -> Iterator[dict[str, Any]]:
-        """Yields the outputs of each response that has any.
+    def responses(self) -> Iterator[TritonChunk]:
+        """Yields the responses.
 
         Raises:
             PersonaError: The request failed.
         """
-        final = False
-        while not final:
-            result, error = self._arrivals.get()
-            if error is not None:
-                raise error_of_triton(error)
-            response = result.get_response()
-            final = response.parameters["triton_final_response"].bool_param
-            if not response.outputs:
-                continue
-            fields = {output.name: _value(result, output) for output in response.outputs}
-            if fields[tensors.FINISH_REASON.name] == "error":
-                raise error_of_code(fields["error_code"], fields["error"])
-            yield fields
+        failure: PersonaError | None = None
+        self._reading.acquire()
+        try:
+            for response in self._responses:
+                chunk = decode_response(response.infer_response)
+                if response.error_message:
+                    failure = error_of_triton(None, response.error_message)
+                elif chunk.finish_reason == "error":
+                    failure = error_of_code(chunk.error_code, chunk.error)
+                else:
+                    self.ended = self.ended or bool(chunk.finish_reason)
+                    self._reading.release()
+                    yield chunk
+                    self._reading.acquire()
+        except grpc.RpcError as error:
+            failure = failure or error_of_triton(error.code(), error.details() or "")
+        # Past our own deadline the engine may still be at work.
+        self.ended = not isinstance(failure, ConnectionFailedError)
+        if failure:
+            raise failure
 
     def close(self) -> None:
-        self._client.stop_stream(cancel_requests=True)
-        self._client.close()
+        """Ends the call and its connection."""
+        self._channel.close()
+        # gRPC frees only what is read to its end, and waits for ever for an end that a reader has
+        # taken: one in another thread, or one that Ctrl-C has interrupted, which keeps the lock.
+        if self._reading.acquire(blocking=False):
+            with contextlib.suppress(grpc.RpcError):
+                for _ in self._responses:
+                    pass
 
 
-def _metadata(access_key: str | None) -> dict[str, str]:
+def _metadata(access_key: str | None) -> Sequence[tuple[str, str]]:
     name = control.ACCESS_VARIABLE
     key = os.environ.get(name, "") if access_key is None else access_key
     try:
-        return dict(control.access_metadata(key.strip()))
+        return control.access_metadata(key.strip())
     except ValueError as error:
         raise ValueError(f"{name} cannot be used: {error}") from None
 
@@ -280,50 +287,26 @@ def make_inputs(
     return inputs
 
 
-def make_tensors(model: str, inputs: Inputs) -> list[Any]:
-    """Returns tritonclient's objects for inputs.
+def make_request(model: str, request_id: str, inputs: Values) -> Any:
+    """Returns Triton's message for a request.
 
     Raises:
-        InvalidRequestError: The model has no such input.
+        InvalidRequestError: The model has no such input, or it cannot have that value.
     """
-    specs = {spec.name: spec for spec in tensors.MODELS[model][0]}
-    made = []
-    for name, values in inputs.items():
-        if name not in specs:
-            raise InvalidRequestError(f"there is no option {name!r}: use {', '.join(specs)}")
-        datatype = specs[name].datatype
-        array = np.array(
-            [value.encode() if isinstance(value, str) else value for value in values],
-            dtype=tensors.NUMPY_TYPES[datatype],
-        )
-        tensor = triton_grpc.InferInput(name, [len(array)], datatype)
-        tensor.set_data_from_numpy(array)
-        made.append(tensor)
-    return made
+    names = [spec.name for spec in tensors.MODELS[model][0]]
+    for name in inputs:
+        if name not in names:
+            raise InvalidRequestError(f"there is no option {name!r}: use {', '.join(names)}")
+    try:
+        return encode_request(model, request_id, inputs)
+    except (ValueError, OverflowError, struct.error) as error:
+        raise InvalidRequestError(f"a value cannot be sent: {error}") from None
 
 
-def _logprobs(fields: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
-    text = fields[tensors.LOGPROBS.name]
-    return read_logprobs(json.loads(text)) if text else ()
-
-
-def _prompt_logprobs(fields: Mapping[str, Any]) -> tuple[PromptToken, ...]:
-    text = fields[tensors.PROMPT_LOGPROBS.name]
-    return read_prompt_logprobs(json.loads(text)) if text else ()
-
-
-def _value(result: Any, output: Any) -> Any:
-    array = result.as_numpy(output.name)
-    if array.size != 1:
-        return array.tolist()
-    value = array.reshape(-1)[0]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value.item()
-
-
-def error_of_triton(error: InferenceServerException) -> PersonaError:
-    """Makes an error of what tritonclient reports."""
-    message = str(error.message() or "").removeprefix(_ENSEMBLE_PREFIX)
-    kind = failure_of(_STATUSES.get(str(error.status())), message).kind
+def error_of_triton(status: grpc.StatusCode | None, text: str) -> PersonaError:
+    """Makes an error of a failed call; the status is `None` for a message inside the stream."""
+    message = text.removeprefix(_ENSEMBLE_PREFIX)
+    kind = failure_of(status, message).kind
     if kind is FailureKind.RESTRICTED:
         return NotAllowedError(
             "this Triton asks for a secret before it infers: set "
@@ -335,6 +318,6 @@ def error_of_triton(error: InferenceServerException) -> PersonaError:
         return ConnectionFailedError("Triton took too long to answer")
     if kind is FailureKind.DEAD:
         return UnavailableError("the model stopped working and must be reloaded")
-    if message != error.message():
+    if message != text:
         return InvalidRequestError(message)
     return ServerError(message)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
+import numpy as np
 from tritonclient import grpc as triton_grpc
 
 from benchmarks.contenders.contender import Contender
@@ -18,7 +19,6 @@ from benchmarks.soak.bad_input import GENERATE, JSON
 from benchmarks.soak.verdicts import events
 from benchmarks.soak.wire import Connection, WireCall, connected
 from benchmarks.workload import Prompts, Workload, own_steering, prompt_text
-from persona_client.triton import make_tensors
 from triton_models.contract import tensors
 
 STREAM_SECONDS = 600.0
@@ -56,6 +56,7 @@ class TritonStreams(Contender):
 
     def _inputs(self, workload: Workload, stream: int, prompt: list[int]) -> list[Any]:
         steering = own_steering(stream)
+        specs = {spec.name: spec for spec in tensors.MODELS[self._model][0]}
         inputs: dict[str, Sequence[Any]] = {
             "max_tokens": [workload.new_tokens],
             "temperature": [0.0],
@@ -67,7 +68,7 @@ class TritonStreams(Contender):
             inputs[tensors.INPUT_IDS.name] = prompt
         else:
             inputs |= {tensors.TEXT_INPUT.name: [prompt_text(prompt)], "raw": [True]}
-        return make_tensors(self._model, inputs)
+        return [_tensor(specs[name], values) for name, values in inputs.items()]
 
 
 class GatewayStreams(Contender):
@@ -137,6 +138,13 @@ class GatewayStreams(Contender):
             "stream": True,
         }
         return WireCall("POST", GENERATE, JSON, json.dumps(body).encode())
+
+
+def _tensor(spec: tensors.TensorSpec, values: Sequence[Any]) -> Any:
+    elements = [value.encode() if isinstance(value, str) else value for value in values]
+    tensor = triton_grpc.InferInput(spec.name, [len(elements)], spec.datatype)
+    tensor.set_data_from_numpy(np.array(elements, dtype=tensors.NUMPY_TYPES[spec.datatype]))
+    return tensor
 
 
 def _receiver(timeline: Timeline, stream: int, ended: queue.SimpleQueue[str]) -> Any:

@@ -44,7 +44,7 @@ def test_the_library_needs_httpx_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "missing"), [("persona_client.cli.app", "typer"), ("persona_client.triton", "numpy")]
+    ("module", "missing"), [("persona_client.cli.app", "typer"), ("persona_client.triton", "grpc")]
 )
 def test_the_command_and_the_triton_client_need_more(module: str, missing: str) -> None:
     done = imported(f"import {module}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from tritonclient.utils import InferenceServerException
+from grpc import StatusCode
 
 from persona_client import errors, triton
 from triton_models.contract import tensors
@@ -37,24 +39,26 @@ def test_options_become_the_inputs_of_the_contract() -> None:
     }
 
 
-def test_inputs_have_the_types_of_the_contract() -> None:
-    specs = {spec.name: spec for spec in tensors.PERSONA_INPUTS}
-    inputs = triton.make_inputs("hi", {"sarcasm": 2.0}, {"seed": 2**64 - 1}, stream=False)
-    for tensor in triton.make_tensors(tensors.PERSONA, inputs):
-        assert tensor.datatype() == specs[tensor.name()].datatype
-
-
 def test_an_unknown_option_is_refused_with_those_there_are() -> None:
     with pytest.raises(errors.InvalidRequestError, match="temperature"):
-        triton.make_tensors(tensors.PERSONA, {"temprature": [1.0]})
+        triton.make_request(tensors.PERSONA, "", {"temprature": [1.0]})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_tokens", 2**40), ("top_p", 1e99), ("temperature", [1.0, 2.0])]
+)
+def test_a_value_that_does_not_fit_its_input_is_refused(name: str, value: Any) -> None:
+    inputs = triton.make_inputs("hi", {}, {name: value}, stream=False)
+    with pytest.raises(errors.InvalidRequestError, match="a value cannot be sent"):
+        triton.make_request(tensors.PERSONA, "", inputs)
 
 
 @pytest.mark.parametrize(
     ("message", "status", "kind"),
     [
         ("in ensemble 'persona', the prompt is empty", None, errors.InvalidRequestError),
-        ("failed to connect", "StatusCode.UNAVAILABLE", errors.ConnectionFailedError),
-        ("Deadline Exceeded", "StatusCode.DEADLINE_EXCEEDED", errors.ConnectionFailedError),
+        ("failed to connect", StatusCode.UNAVAILABLE, errors.ConnectionFailedError),
+        ("Deadline Exceeded", StatusCode.DEADLINE_EXCEEDED, errors.ConnectionFailedError),
         (
             "in ensemble 'persona', Stub process 'steered_qwen_0_0' is not healthy.",
             None,
@@ -62,16 +66,16 @@ def test_an_unknown_option_is_refused_with_those_there_are() -> None:
         ),
         (
             "This protocol is restricted, expecting header 'a'",
-            "StatusCode.UNAVAILABLE",
+            StatusCode.UNAVAILABLE,
             errors.NotAllowedError,
         ),
         ("anything", None, errors.ServerError),
     ],
 )
 def test_triton_s_errors_are_told_apart(
-    message: str, status: str | None, kind: type[errors.PersonaError]
+    message: str, status: StatusCode | None, kind: type[errors.PersonaError]
 ) -> None:
-    error = triton.error_of_triton(InferenceServerException(message, status))
+    error = triton.error_of_triton(status, message)
     assert type(error) is kind
     assert "in ensemble" not in error.message
 
