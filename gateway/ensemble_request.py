@@ -15,10 +15,24 @@ from triton_models.contract.request import (
     GenerationRequest,
     parse_generation_request,
 )
+from triton_models.contract.request_vectors import RequestVector
 from triton_models.contract.steering import Enforced
 from triton_models.contract.steering_document import parse_steering
 from triton_models.contract.steering_report import enforced_json
 from triton_models.contract.tensors import Values
+
+
+@dataclass(frozen=True, slots=True)
+class SentVectors:
+    """The vectors that a body brings along, read once for all requests that it stands for.
+
+    Attributes:
+        values: The ensemble's input `vectors`.
+        parsed: What it means.
+    """
+
+    values: Sequence[str]
+    parsed: tuple[RequestVector, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +85,13 @@ class EnsembleRequest:
             replace(self.parsed, steering=steering),
         )
 
-    def bringing_vectors_of(self, other: EnsembleRequest) -> EnsembleRequest:
-        """Returns the same request with another one's vectors, which need not be read again."""
-        if not other.parsed.vectors:
+    def bringing(self, vectors: SentVectors | None) -> EnsembleRequest:
+        """Returns the same request with vectors, if there are any."""
+        if vectors is None:
             return self
         return EnsembleRequest(
-            {**self.values, "vectors": other.values["vectors"]},
-            replace(self.parsed, vectors=other.parsed.vectors),
+            {**self.values, "vectors": vectors.values},
+            replace(self.parsed, vectors=vectors.parsed),
         )
 
     def seeded(self, seed: int) -> EnsembleRequest:

@@ -23,7 +23,7 @@ from gateway.api.comparison_bodies import (
     SweptAnswer,
 )
 from gateway.api.dependencies import Gateway, GatewayDependency
-from gateway.api.ensemble_requests import request_of, steering_inputs
+from gateway.api.ensemble_requests import request_of, sent_vectors, steering_inputs
 from gateway.api.generate import FAILURES
 from gateway.api.response_bodies import IN_PIECES
 from gateway.api.steering_fields import SteeringFields
@@ -84,7 +84,8 @@ async def compare(
         unsteered = partial(ComparedAnswer, label="baseline", steering=None)
         asked.insert(0, _Asked(0, "", None, unsteered))
     # What is wrong whatever the steering has no place in one.
-    shared = request_of(body, gateway.settings)
+    vectors = await sent_vectors(body.vectors, gateway.settings)
+    shared = request_of(body, gateway.settings).bringing(vectors)
     origin = await _origin(shared, [(each.place, each.steering) for each in asked], gateway)
     comparison = await _comparison(shared, origin, asked, request, gateway)
     if body.stream:
@@ -121,7 +122,9 @@ async def sweep(
     if body.scores and not body.monitor_tokens:
         # What is read before steering comes with the tokens only; nobody asked for the turns.
         update["monitor_tokens"], more, hidden = True, {"monitor_turns": [False]}, IN_PIECES
-    shared = request_of(body.model_copy(update=update), gateway.settings, more=more)
+    vectors = await sent_vectors(body.vectors, gateway.settings)
+    whole = body.model_copy(update=update)
+    shared = request_of(whole, gateway.settings, more=more).bringing(vectors)
     origin = await _origin(shared, [("", steerings[0])], gateway)
     comparison = await _comparison(shared, origin, asked, request, gateway, hidden)
     if body.stream:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from gateway.api.field_names import BODY_NAMES, renamed
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.api.steering_fields import SteeringFields, TraitScalar
-from gateway.api.vector_fields import vectors_input
-from gateway.ensemble_request import EnsembleRequest, ensemble_request
+from gateway.api.vector_fields import BodyVector
+from gateway.ensemble_request import EnsembleRequest, SentVectors, ensemble_request
 from gateway.errors import InvalidRequestError, PromptSizeError, UnprocessableError
 from gateway.settings import Settings
-from triton_models.contract.errors import CONTEXT_LENGTH_WORDS
+from triton_models.contract.errors import CONTEXT_LENGTH_WORDS, InvalidArgumentError
 from triton_models.contract.request import GenerationDefaults
+from triton_models.contract.request_vectors import vectors_of
 from triton_models.contract.tensors import TEXT_INPUT, Values
 
 _SAME_NAME = (
@@ -45,7 +48,7 @@ def request_of(
     steering: SteeringFields | None = None,
     more: Values = MappingProxyType({}),
 ) -> EnsembleRequest:
-    """Returns what a body asks for.
+    """Returns what a body asks for, but for the vectors that it brings along: see `sent_vectors`.
 
     Values are checked with the model server's own rules, so that a request which would be refused
     there is refused here. What the body leaves out is left to the model server, unless the
@@ -68,8 +71,6 @@ def request_of(
     if body.stop is not None:
         inputs["stop_words"] = [body.stop] if isinstance(body.stop, str) else body.stop
     inputs["monitor"], inputs["monitor_layers"] = body.monitor or [], body.monitor_layers or []
-    if body.vectors:
-        inputs["vectors"] = [vectors_input(body.vectors)]
     if body.logit_bias:
         inputs["logit_bias"] = [json.dumps(body.logit_bias)]
     if body.format is not None:
@@ -82,23 +83,37 @@ def request_of(
     tokens = settings.max_tokens
     defaults = GenerationDefaults(max_tokens=tokens) if tokens else GenerationDefaults()
     try:
-        request = ensemble_request(given, messages, defaults)
+        return ensemble_request(given, messages, defaults)
     except InvalidRequestError as error:
         raise renamed(error, BODY_NAMES) from error
-    _check_vectors_size(request, settings)
-    return request
 
 
-def _check_vectors_size(request: EnsembleRequest, settings: Settings) -> None:
-    size, most = (
-        sum(each.num_bytes for each in request.parsed.vectors),
-        settings.max_request_vectors_bytes,
-    )
+async def sent_vectors(
+    given: Mapping[str, BodyVector] | None, settings: Settings
+) -> SentVectors | None:
+    """Returns the vectors that a body brings along, read in a thread since they may be megabytes.
+
+    Raises:
+        UnprocessableError: They cannot steer, or are too many bytes.
+    """
+    if not given:
+        return None
+    vectors = await asyncio.to_thread(_read_vectors, given)
+    size, most = sum(each.num_bytes for each in vectors.parsed), settings.max_request_vectors_bytes
     if size > most:
         raise UnprocessableError(
             f"vectors have {size} bytes as float32 numbers: send at most {most} in a request "
             "(MAX_REQUEST_VECTORS_BYTES), or have them put on the server"
         )
+    return vectors
+
+
+def _read_vectors(given: Mapping[str, BodyVector]) -> SentVectors:
+    document = {name: vector.model_dump(exclude_none=True) for name, vector in given.items()}
+    try:
+        return SentVectors([json.dumps(document)], vectors_of(document))
+    except InvalidArgumentError as error:
+        raise UnprocessableError(error.message) from error
 
 
 def _single_values(body: BaselineRequest, settings: Settings) -> dict[str, list[Any]]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.dependencies import Gateway, GatewayDependency
-from gateway.api.ensemble_requests import request_of
+from gateway.api.ensemble_requests import request_of, sent_vectors
 from gateway.api.request_bodies import BaselineRequest, GenerateRequest
 from gateway.api.response_bodies import GenerateResponse
 from gateway.api.rest_answer import RestAnswer
@@ -67,7 +67,9 @@ async def generate_baseline(
 async def _answer(
     body: BaselineRequest, told: dict[str, Any], request: Request, gateway: Gateway
 ) -> GenerateResponse | Response:
-    generation = await gateway.triton.generate(request_of(body, gateway.settings))
+    vectors = await sent_vectors(body.vectors, gateway.settings)
+    asked = request_of(body, gateway.settings).bringing(vectors)
+    generation = await gateway.triton.generate(asked)
     logprobs = body.logprobs is not None
     answer = RestAnswer(log_fields=request.state.log_fields, logprobs=logprobs, **told)
     if body.stream:

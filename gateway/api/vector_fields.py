@@ -1,11 +1,10 @@
 """Vectors that a request brings along, as its body has them.
 
-What the numbers may be is checked by the contract's own `parse_request_vectors`.
+What the numbers may be is checked by the contract's own `vectors_of`.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -99,11 +98,3 @@ Vectors = Annotated[
         ),
     ),
 ]
-
-
-def vectors_input(vectors: dict[str, BodyVector]) -> str:
-    """Returns the ensemble's input `vectors`."""
-    return json.dumps(
-        {name: vector.model_dump(exclude_none=True) for name, vector in vectors.items()},
-        ensure_ascii=False,
-    )

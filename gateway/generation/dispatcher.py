@@ -76,7 +76,12 @@ class Dispatcher:
         asking = current_request.get()
         encoded: Encoded = {}
         admitted = [await self._admit(asking, request) for request in requests]
-        return [self._prepared(request, asking, encoded) for request in admitted]
+        prepared = []
+        for request in admitted:
+            prepared.append(self._prepared(request, asking, encoded))
+            # Each has its own copy of what they share, which may be megabytes.
+            await asyncio.sleep(0)
+        return prepared
 
     def _prepared(
         self, request: EnsembleRequest, asking: RequestRecord | None, encoded: Encoded

@@ -42,6 +42,9 @@ COUNTED_AS = "vector of a request"
 
 _FIELDS = ("layers", "dtype", "operation")
 
+_PIECE_BYTES = 65_536
+"""So many bytes of float16 numbers are unpacked in one go, while no other thread runs."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestVector:
@@ -75,7 +78,15 @@ def parse_request_vectors(values: Values) -> tuple[RequestVector, ...]:
     text = string(values, "vectors")
     if not text:
         return ()
-    document = parse_json("vectors", text, EXAMPLE)
+    return vectors_of(parse_json("vectors", text, EXAMPLE))
+
+
+def vectors_of(document: Any) -> tuple[RequestVector, ...]:
+    """Makes vectors of what the JSON of `vectors` says.
+
+    Raises:
+        InvalidArgumentError: See `parse_request_vectors`.
+    """
     if not isinstance(document, dict):
         raise InvalidArgumentError(f"vectors must be an object of vectors by name: {EXAMPLE}")
     if len(document) > MAX_TRAITS:
@@ -182,7 +193,11 @@ def _numbers(place: str, text: Any, dtype: Dtype) -> Numbers:
 def _floats(content: bytes, dtype: Dtype) -> Numbers:
     """Returns little-endian numbers as float32 ones."""
     if dtype == "float16":
-        return array("f", struct.unpack(f"<{len(content) // 2}e", content))
+        numbers = array("f")
+        for start in range(0, len(content), _PIECE_BYTES):
+            piece = content[start : start + _PIECE_BYTES]
+            numbers.extend(struct.unpack(f"<{len(piece) // 2}e", piece))
+        return numbers
     # Unpacking a million of them into Python's floats would take a tenth of a second.
     return _little_endian(array("f", content))
 

@@ -1,4 +1,7 @@
-"""From a validated body to what is asked of the ensemble, once for each answer."""
+"""From a validated body to what is asked of the ensemble, once for each answer.
+
+The vectors that a body brings along are added by `bringing_vectors`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from gateway.api.ensemble_requests import request_of
+from gateway.api.ensemble_requests import request_of, sent_vectors
 from gateway.api.openai.requests import ChatRequest, CompletionRequest, GenerationFields
 from gateway.api.openai.response_requests import ResponseRequest
 from gateway.api.openai.tools import Calling
@@ -73,7 +76,6 @@ def completion_requests(
     Args and raises: as `chat_requests`.
     """
     requests: list[EnsembleRequest] = []
-    without_vectors = body.steering.model_copy(update={"vectors": None})
     for prompt in body.prompt:
         inputs: dict[str, Sequence[Any]] = {}
         fields: dict[str, Any] = {
@@ -86,13 +88,25 @@ def completion_requests(
             fields |= {"prompt": prompt, "raw": True}
         else:
             inputs["prompt_ids"] = prompt
-        made = _requests(body, fields, named, settings, inputs, body.n)
-        requests += [each.bringing_vectors_of(requests[0]) for each in made] if requests else made
-        # They are the same for all prompts, and take long to read.
-        body = body.model_copy(update={"steering": without_vectors})
+        requests += _requests(body, fields, named, settings, inputs, body.n)
     if body.echo:
         return [request.echoing() for request in requests]
     return requests
+
+
+async def bringing_vectors(
+    requests: Sequence[EnsembleRequest], body: GenerationFields, settings: Settings
+) -> list[EnsembleRequest]:
+    """Returns a body's requests with the vectors that it brings along.
+
+    Raises:
+        UnprocessableError: They cannot be used.
+    """
+    try:
+        vectors = await sent_vectors(body.steering.vectors, settings)
+    except InvalidRequestError as error:
+        raise body.named(error) from error
+    return [request.bringing(vectors) for request in requests]
 
 
 def _calling_inputs(calling: Calling | None) -> dict[str, list[Any]]:
@@ -124,7 +138,6 @@ def _requests(
         stream=body.stream,
         monitor=body.steering.monitor,
         monitor_layers=body.steering.monitor_layers,
-        vectors=body.steering.vectors,
         monitor_tokens=body.steering.monitor_tokens,
     )
     try:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.dependencies import GatewayDependency
-from gateway.api.openai.ensemble_requests import response_request
+from gateway.api.openai.ensemble_requests import bringing_vectors, response_request
 from gateway.api.openai.model_names import asked_traits
 from gateway.api.openai.respond import respond
 from gateway.api.openai.response_answer import ResponseAnswer
@@ -57,7 +57,8 @@ async def create_response(
 ) -> dict[str, Any] | Response:
     """Answers a chat, steered if `steering` or the model's name says so; nothing is stored."""
     traits = await asked_traits(body, gateway)
-    asked = response_request(body, traits, gateway.settings)
+    bare = response_request(body, traits, gateway.settings)
+    (asked,) = await bringing_vectors([bare], body, gateway.settings)
     generation = await gateway.triton.generate(asked)
     answer = ResponseAnswer(body, asked, generation, request.state.log_fields)
     return await respond(answer, body, request, gateway)

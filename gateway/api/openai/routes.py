@@ -16,7 +16,11 @@ from gateway.api.openai.completion import (
     calling_chat,
     text_completion,
 )
-from gateway.api.openai.ensemble_requests import chat_requests, completion_requests
+from gateway.api.openai.ensemble_requests import (
+    bringing_vectors,
+    chat_requests,
+    completion_requests,
+)
 from gateway.api.openai.model_names import asked_traits, model_card, model_cards, named_traits
 from gateway.api.openai.requests import ChatRequest, CompletionFields, CompletionRequest
 from gateway.api.openai.respond import respond
@@ -116,6 +120,7 @@ async def _answer(
     request: Request,
     gateway: Gateway,
 ) -> dict[str, Any] | Response:
+    requests = await bringing_vectors(requests, body, gateway.settings)
     completion = CompletionAnswer(
         kind,
         body.model,

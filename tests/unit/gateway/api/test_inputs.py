@@ -62,7 +62,6 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "layers": [1, 2],
         "positions": "response",
         "steering": {"operations": [{"trait": "flattery", "kind": "ablate"}]},
-        "vectors": {"mine": {"layers": {"1": "AACAPw=="}}},
     }
     # A raw prompt has no system turn, and an answer that ignores its end no format.
     raw = inputs_of(raw=True, parse_special=False, ignore_eos=True)
@@ -82,6 +81,7 @@ def test_every_field_reaches_an_input_of_the_ensemble() -> None:
         "sampling_parameters",
         "prompt_ids",
         "monitor_turns",
+        "vectors",  # see `sent_vectors`
     }
 
 

@@ -1,0 +1,85 @@
+"""Vectors in a request do not hold the event loop, however many numbers they have."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from gateway.generation import dispatcher
+from tests.unit.gateway.generation.test_pauses import (
+    CHAT,
+    COMPARE,
+    FACTOR,
+    GENERATE,
+    JSON,
+    ORDINARY,
+    Stream,
+    longest_pause,
+)
+from tests.unit.gateway.protection_gateway import ADMIN, KEYS, Server, bearer, running
+from triton_models import grpc_messages
+from triton_models.contract.request_vectors import encoded_vectors
+
+REQUEST = json.dumps({"prompt": "hi", "trait": "mine", "scalar": 1})
+HEADER = b'{"mine.1":{"dtype":"F32","shape":[%s],"data_offsets":[0,4]}}' % b",".join([b"1"] * 2**20)
+FILE = len(HEADER).to_bytes(8, "little") + HEADER + b"\0" * 4
+"""A vector of a million dimensions: to read them takes a hundred times as long as a long chat."""
+
+MOST = encoded_vectors({"mine": {1: np.ones(2**20, np.float32)}})
+"""As many numbers as a request may bring along."""
+
+STEERING = {"traits": [{"name": "mine", "scalar": 1.0}]}
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    content = json.dumps({"prompt": "hi", "vectors": MOST, **fields})
+    return {"content": content, "headers": {**bearer(ADMIN), **JSON}}
+
+
+REQUESTS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "a file's header": (
+        GENERATE,
+        {"files": {"request": (None, REQUEST), "vectors": ("a", FILE)}, "headers": bearer(ADMIN)},
+        422,
+    ),
+    "numbers in JSON": (GENERATE, document(trait="mine", scalar=1), 200),
+    "numbers in JSON, 33 times": (COMPARE, document(steerings=[STEERING] * 32), 200),
+}
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    encode = grpc_messages.encode_request
+    async with running(monkeypatch, api_keys=KEYS) as server:
+        monkeypatch.setattr(dispatcher, "encode_request", encode)
+        monkeypatch.setattr("gateway.triton.server.TritonStream", Stream)
+        yield server
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_they_are_read_beside_the_loop(name: str, server: Server) -> None:
+    path, sent, status = REQUESTS[name]
+    answers: list[httpx.Response] = []
+
+    async def ask() -> None:
+        headers = {**bearer(ADMIN), **JSON}
+        answer = await server.http.post(CHAT, content=ORDINARY, headers=headers)
+        assert answer.status_code == 200
+
+    async def ask_with_vectors() -> None:
+        answers.append(await server.http.post(path, **sent))
+
+    await ask()
+    ordinary = statistics.median([await longest_pause(ask) for _ in range(3)])
+    # Neither is the most of several: a pause can have other causes, such as collecting garbage.
+    hostile = min([await longest_pause(ask_with_vectors) for _ in range(3)])
+    print(f"{name}: {hostile * 1000:.1f} ms, {hostile / ordinary:.2f} of {ordinary * 1000:.1f} ms")
+    assert hostile < FACTOR * ordinary
+    assert [answer.status_code for answer in answers] == [status] * 3
+    assert status == 200 or "the part vectors" in answers[0].text
