@@ -112,3 +112,21 @@ def test_answers_and_sweeps_leave_as_csv(playground: Playground, api: httpx.Clie
         assert (row["seed"], row["model"]) == ("3", api.get("/status").json()["model"])
         assert json.loads(row["vectors"]) == {"sarcasm": vector}
     assert all(float(row["score"]) for row in swept)
+
+
+def test_no_spreadsheet_runs_what_a_file_says(playground: Playground) -> None:
+    page = playground.page
+    asked = ("=HYPERLINK()", "+1", "-1", "@a", "\t=1", "\r=1", "\n=1", "a=1", " =1", "'a")
+    table = [
+        {"text": text, "number": -0.5, "nothing": None, "steering": {"a": 1}} for text in asked
+    ]
+    with page.expect_download() as download:
+        page.evaluate(
+            "async (rows) => (await import('./playground/csv.js')).download('a.csv', rows)", table
+        )
+    with open(download.value.path(), newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert [row["text"] for row in found] == [*(f"'{text}" for text in asked[:7]), *asked[7:]]
+    assert {(row["number"], row["nothing"], row["steering"]) for row in found} == {
+        ("-0.5", "", '{"a":1}')
+    }
