@@ -84,9 +84,10 @@ def main() -> None:
         held_out=HELD_OUT,
     )
     few = dataclasses.replace(run.settings, questions=arguments.cross_questions)
-    # Few of the questions first: their answers are kept for the whole.
-    crossed = run_evaluation(dataclasses.replace(run, settings=few, cross=True), _say)
-    found = run_evaluation(run, _say)
+    with run.model.open() as model:
+        # Few of the questions first: their answers are kept for the whole.
+        crossed = run_evaluation(dataclasses.replace(run, settings=few, cross=True), _say, model)
+        found = run_evaluation(run, _say, model)
     tables = [
         contrast_table(found),
         text_table(found, _similarity(found)),

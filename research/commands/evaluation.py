@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from persona_research.evaluation.trait_evaluation import (
 )
 from persona_research.held_out import with_held_out_questions
 from persona_research.judges.choice import JudgeChoice, definition_for, make_judge
+from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
 from triton_models.vectors.formats import find_vector, read_vector, write_vector
 
@@ -58,8 +60,15 @@ class EvaluationRun:
     cross: bool = False
 
 
-def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation:
+def run_evaluation(
+    run: EvaluationRun, say: Callable[[str], None], opened: ResearchModel | None = None
+) -> Evaluation:
     """Evaluates, writes the report, and, if so wished, the vector files.
+
+    Args:
+        run: What to evaluate.
+        say: Takes lines about what was found.
+        opened: The run's model, if it is open already; it stays open.
 
     Raises:
         Exception: One of `errors.USER_ERRORS`, which says in a line what is wrong.
@@ -67,7 +76,7 @@ def run_evaluation(run: EvaluationRun, say: Callable[[str], None]) -> Evaluation
     paths = [find_vector(each, run.folder) for each in run.vectors]
     subjects = [_subject(path, run) for path in paths]
     _check(run, paths, subjects)
-    with run.model.open() as model:
+    with run.model.open() if opened is None else nullcontext(opened) as model:
         judge = make_judge(run.judge, model, say=say)
         output = run.output or DEFAULT_RUNS / model.name.replace("/", "--")
         with AnswerStore(output / ANSWERS) as store:
