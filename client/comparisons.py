@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from persona_client.readouts import CalibratedReadouts, Readouts, TokenReadout, TurnReadout
-from persona_client.results import (
-    ANSWER_READERS,
-    Chunk,
-    ConditionMet,
-    Enforced,
-    LimitReached,
-    PromptToken,
-    TokenLogprob,
-    fields_in,
-)
+from persona_client.results import ANSWER_READERS, Answer, Chunk, fields_in
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneAnswer:
+class OneAnswer(Answer):
     """One answer of several.
 
     Attributes:
-        response: The text; of a failed answer, as far as it came.
-        finish_reason: `stop` at a natural end, `length` at the most tokens allowed,
-            `trait_limit` at a limit, `error`.
-        reused_tokens: How many of the prompt's tokens were not computed anew.
-        logprobs: How likely each token was, if asked for.
-        prompt_logprobs: How likely each of the prompt's tokens was, if asked for.
-        readouts: What was read of the monitored traits, if any were.
-        calibrated_readouts: What the readouts say, of traits with a calibrated vector.
-        condition: How often the steering's condition held, if it has one.
-        limits_reached: The limits that it has reached, in that order.
-        enforced: What the server's policy has added to the request, if it has.
-        turn_readouts: What was read in each turn of the prompt, if asked for and not in a stream.
-        token_readouts: What was read at each token, likewise.
-        warnings: What to know about the steering.
         code: The server's word for why it failed.
     """
 
     index: int
     success: bool
-    response: str
-    tokens_generated: int
-    finish_reason: str
-    prompt_tokens: int
-    reused_tokens: int
-    logprobs: tuple[TokenLogprob, ...] | None = None
-    prompt_logprobs: tuple[PromptToken, ...] | None = None
-    readouts: Readouts | None = None
-    calibrated_readouts: CalibratedReadouts = field(default_factory=dict)
-    condition: ConditionMet | None = None
-    limits_reached: tuple[LimitReached, ...] = ()
-    enforced: Enforced | None = None
-    turn_readouts: tuple[TurnReadout, ...] = ()
-    token_readouts: tuple[TokenReadout, ...] = ()
-    warnings: tuple[str, ...]
     error: str | None
     code: str | None = None
 

@@ -233,31 +233,29 @@ class Chunk:
         )
 
 
-@dataclass(frozen=True)
-class Completion:
-    """A whole answer.
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A whole answer, alone or one of several.
 
     Attributes:
-        trait: The trait it was steered by, or `None`.
-        scalar: How strongly.
+        response: The text; of a failed answer, as far as it came.
         finish_reason: `stop` at a natural end, `length` at the most tokens allowed,
-            `trait_limit` at a limit.
+            `trait_limit` at a limit, `error` of one of several that failed.
         reused_tokens: How many of the prompt's tokens were not computed anew.
         logprobs: How likely each token was, if asked for.
         prompt_logprobs: How likely each of the prompt's tokens was, if asked for.
         readouts: What was read of the monitored traits, if any were.
-        warnings: What to know about the steering.
         calibrated_readouts: What the readouts say, of traits with a calibrated vector.
         condition: How often the steering's condition held, if it has one.
         limits_reached: The limits that it has reached, in that order.
         enforced: What the server's policy has added to the request, if it has.
-        turn_readouts: What was read in each turn of the prompt, if asked for.
-        token_readouts: What was read at each token, if asked for.
+        turn_readouts: What was read in each turn of the prompt, if asked for and, of one of
+            several, not in a stream.
+        token_readouts: What was read at each token, likewise.
+        warnings: What to know about the steering.
     """
 
     response: str
-    trait: str | None
-    scalar: float
     tokens_generated: int
     finish_reason: str = ""
     prompt_tokens: int = 0
@@ -265,13 +263,26 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] | None = None
     prompt_logprobs: tuple[PromptToken, ...] | None = None
     readouts: Readouts | None = None
-    warnings: tuple[str, ...] = ()
     calibrated_readouts: CalibratedReadouts = field(default_factory=dict)
     condition: ConditionMet | None = None
     limits_reached: tuple[LimitReached, ...] = ()
     enforced: Enforced | None = None
     turn_readouts: tuple[TurnReadout, ...] = ()
     token_readouts: tuple[TokenReadout, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion(Answer):
+    """The answer to a call for one.
+
+    Attributes:
+        trait: The trait it was steered by, or `None`.
+        scalar: How strongly.
+    """
+
+    trait: str | None
+    scalar: float
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Completion:

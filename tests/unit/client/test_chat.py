@@ -23,7 +23,7 @@ class Script:
     def __init__(self, events: list[Any]) -> None:
         self.events = events
         self.closed = False
-        self.completion = Completion("", None, 0.0, 0)
+        self.completion = Completion(response="", trait=None, scalar=0.0, tokens_generated=0)
 
     def __enter__(self) -> Script:
         return self

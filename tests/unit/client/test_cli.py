@@ -79,7 +79,14 @@ def test_wrong_usage_has_a_status_of_its_own(arguments: tuple[str, ...]) -> None
 
 
 def completion(scalar: float, text: str) -> Completion:
-    return Completion(text, "sarcasm", scalar, 1, "stop", 1)
+    return Completion(
+        response=text,
+        trait="sarcasm",
+        scalar=scalar,
+        tokens_generated=1,
+        finish_reason="stop",
+        prompt_tokens=1,
+    )
 
 
 def one_answer(text: str, **more: Any) -> dict[str, Any]:

@@ -43,7 +43,14 @@ def test_the_last_event_is_the_whole_answer() -> None:
         reader.check_ended()
     assert feed(reader, ("done", DONE)) == []
     reader.check_ended()
-    assert reader.whole == Completion("Hello", "sarcasm", 2.0, 2, "stop", 4)
+    assert reader.whole == Completion(
+        response="Hello",
+        trait="sarcasm",
+        scalar=2.0,
+        tokens_generated=2,
+        finish_reason="stop",
+        prompt_tokens=4,
+    )
 
 
 def test_a_stream_has_begun_once_there_was_something_to_yield() -> None:
