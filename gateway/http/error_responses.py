@@ -75,64 +75,68 @@ def gateway_error_response(scope: Scope, error: GatewayError) -> Response:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Makes the app answer every error with the shared body."""
+    app.exception_handler(GatewayError)(_failed)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_refused)
+    app.exception_handler(ClientGoneError)(_gone)
 
-    @app.exception_handler(GatewayError)
-    async def failed(request: Request, error: GatewayError) -> Response:
-        request.state.log_fields.update(code=error.code, reason=error.detail or error.message)
-        detail = None
-        if error.status == 422:
-            detail = [{"type": error.code, "loc": ["body"], "msg": error.message}]
-        return error_response(
-            request.scope,
-            error.status,
-            error.code,
-            error.message,
-            detail=detail,
-            param=_param(request, error),
-            headers=error.headers,
-        )
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()
-        problems = [_problem(item) for item in found[:_SHOWN_PROBLEMS]]
-        known = _body_fields(request)
-        sentences = [_sentence(problem, known) for problem in problems]
-        if len(found) > len(problems):
-            sentences.append(f"and {len(found) - len(problems)} more")
-        message = "; ".join(sentences)
-        # Text that is no JSON has no fields: the place is a character's.
-        place = "" if problems[0]["type"] == "json_invalid" else _place(problems[0])
-        return error_response(
-            request.scope,
-            422,
-            "invalid_argument",
-            message,
-            detail=problems,
-            param=place or named_field(message, known),
-        )
+async def _failed(request: Request, error: GatewayError) -> Response:
+    request.state.log_fields.update(code=error.code, reason=error.detail or error.message)
+    detail = None
+    if error.status == 422:
+        detail = [{"type": error.code, "loc": ["body"], "msg": error.message}]
+    return error_response(
+        request.scope,
+        error.status,
+        error.code,
+        error.message,
+        detail=detail,
+        param=_param(request, error),
+        headers=error.headers,
+    )
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        message, headers = str(error.detail), error.headers
-        address = ascii(shortened(request.scope["path"], _MAX_ECHO))
-        if error.status_code == 404:
-            message = f"there is nothing at {address}: /docs lists what there is"
-        elif error.status_code == 405:
-            headers = {"Allow": _allowed(request)}
-            message = f"{request.method} is not for {address}: use {headers['Allow']}"
-        return error_response(
-            request.scope,
-            error.status_code,
-            _HTTP_CODES.get(error.status_code, "invalid_argument"),
-            message,
-            param=named_field(message, _body_fields(request)),
-            headers=headers,
-        )
 
-    @app.exception_handler(ClientGoneError)
-    async def gone(request: Request, error: ClientGoneError) -> Response:
-        return Response(status_code=CLIENT_CLOSED)
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    problems = [_problem(item) for item in found[:_SHOWN_PROBLEMS]]
+    known = _body_fields(request)
+    sentences = [_sentence(problem, known) for problem in problems]
+    if len(found) > len(problems):
+        sentences.append(f"and {len(found) - len(problems)} more")
+    message = "; ".join(sentences)
+    # Text that is no JSON has no fields: the place is a character's.
+    place = "" if problems[0]["type"] == "json_invalid" else _place(problems[0])
+    return error_response(
+        request.scope,
+        422,
+        "invalid_argument",
+        message,
+        detail=problems,
+        param=place or named_field(message, known),
+    )
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    message, headers = str(error.detail), error.headers
+    address = ascii(shortened(request.scope["path"], _MAX_ECHO))
+    if error.status_code == 404:
+        message = f"there is nothing at {address}: /docs lists what there is"
+    elif error.status_code == 405:
+        headers = {"Allow": _allowed(request)}
+        message = f"{request.method} is not for {address}: use {headers['Allow']}"
+    return error_response(
+        request.scope,
+        error.status_code,
+        _HTTP_CODES.get(error.status_code, "invalid_argument"),
+        message,
+        param=named_field(message, _body_fields(request)),
+        headers=headers,
+    )
+
+
+async def _gone(request: Request, error: ClientGoneError) -> Response:
+    return Response(status_code=CLIENT_CLOSED)
 
 
 def _allowed(request: Request) -> str:
