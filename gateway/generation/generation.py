@@ -190,6 +190,7 @@ class Generation:
             # Only we stop requests, and then nobody reads any more.
             raise UnavailableError("the server stopped the generation: try again")
         self._has_pieces = True
+        self._request = None  # which is not sent again, and may be megabytes
         self._has_ended = bool(chunk.finish_reason)
         self._pending = self._pending.followed_by(chunk) if self._pending else chunk
         self._news.set()

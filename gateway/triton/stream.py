@@ -52,7 +52,7 @@ class TritonStream:
             # The call ended while the request was being written: its status says why.
             raise self._failure_of(await self._call.code(), await self._call.details()) from None
         finally:
-            self._opener = None
+            self._opener = self._request = None
 
     async def read(self, timeout: float) -> TritonChunk | None:
         """Returns the next response, or `None` after the last.

@@ -148,10 +148,10 @@ def make(
 
 
 def make_of(
-    *engines: ScriptedEngine, deadlines: Deadlines = DEADLINES
+    *engines: ScriptedEngine, deadlines: Deadlines = DEADLINES, message: Any = None
 ) -> tuple[Generation, ScriptedSender]:
     sender = ScriptedSender(*engines)
-    generation = Generation("an-id", None, cast(Any, sender), deadlines, cast(Any, Unwatched()))
+    generation = Generation("an-id", message, cast(Any, sender), deadlines, cast(Any, Unwatched()))
     return generation, sender
 
 

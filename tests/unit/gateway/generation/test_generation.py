@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -18,7 +19,17 @@ from gateway.errors import (
     UnknownTraitError,
 )
 from gateway.http.server_sent_events import ending_in_words
-from tests.unit.gateway.scripted_generation import HELLO, LO, LoopClock, all_wait, make, read_all
+from tests.unit.gateway.scripted_generation import (
+    HELLO,
+    LO,
+    LoopClock,
+    ScriptedEngine,
+    ScriptedStream,
+    all_wait,
+    make,
+    make_of,
+    read_all,
+)
 from triton_models.grpc_messages import TritonChunk
 
 
@@ -51,6 +62,20 @@ async def test_the_place_of_an_answer_is_free_when_it_has_ended_read_or_not() ->
         assert engine.sender.open == set()
         assert engine.open == set()
         assert [chunk.text async for chunk in generation] == ["Hello"]
+
+
+async def test_a_message_is_let_go_when_it_cannot_be_sent_again() -> None:
+    message = asyncio.Event()  # anything that can be referred to
+    left = weakref.ref(message)
+    engine = ScriptedEngine(ScriptedStream())
+    generation, _ = make_of(engine, message=message)
+    del message
+    async with generation:
+        await all_wait()
+        assert left() is not None
+        engine.stream.responses.put_nowait(HELLO)
+        await all_wait()
+        assert left() is None
 
 
 async def test_pieces_that_pile_up_are_joined() -> None:

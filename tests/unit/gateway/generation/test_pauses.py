@@ -33,6 +33,7 @@ class Stream:
 
     async def open(self) -> None:
         self._request.SerializeToString()
+        self._request = None
 
     async def read(self, timeout: float) -> TritonChunk | None:
         return self._answers.pop() if self._answers else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any
 
 import grpc
@@ -55,6 +56,19 @@ async def test_the_status_tells_why_whatever_grpc_raises(error: Exception) -> No
     with pytest.raises(UnreachableError):
         await gone.open()
     assert gone.ended
+
+
+async def test_what_was_written_is_not_kept() -> None:
+    class Written(Call):
+        async def done_writing(self) -> None:
+            pass
+
+    request = Stub(Call(ValueError(), grpc.StatusCode.OK))  # anything that can be referred to
+    left = weakref.ref(request)
+    stream = TritonStream(Stub(Written(ValueError(), grpc.StatusCode.OK)), request, 1)
+    del request
+    await stream.open()
+    assert left() is None
 
 
 @pytest.mark.parametrize("moments", range(4))
