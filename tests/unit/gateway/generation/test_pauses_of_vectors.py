@@ -57,7 +57,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any], int]] = {
         200,
     ),
     "numbers in JSON": (GENERATE, document(trait="mine", scalar=1), 200),
-    "numbers in JSON, 33 times": (COMPARE, document(steerings=[STEERING] * 32), 200),
+    "numbers in JSON, 21 times": (COMPARE, document(steerings=[STEERING] * 20), 200),
 }
 
 
