@@ -25,7 +25,7 @@ from triton_models.model.loading import LoadedModel, load_model
 from triton_models.settings import ServerSettings
 from triton_models.steering.row_steering import RowSteering
 
-NUM_STEPS = 400
+NUM_STEPS = 150
 SAMPLINGS: list[dict[str, Any]] = [
     {"temperature": 0.0},
     {"temperature": 0.8, "top_k": 50, "top_p": 0.9},

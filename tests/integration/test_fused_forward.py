@@ -21,6 +21,7 @@ from tests.integration.stepping import (
     start,
 )
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, Requests, replay_itself
+from tests.unit.triton_models.kernels.interpreter import patch_language_once
 from triton_models.engine import check_kernels
 from triton_models.engine.check_kernels import Tolerance, disagreement, sampling_disagreement
 from triton_models.engine.choose_forward import Kernels
@@ -51,8 +52,9 @@ def take_few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     Some tokens attend in several splits, some in one. Each program computes more of a product than
     on a GPU, in several steps where that takes one.
     """
-    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 6)
-    blocks = ProductBlocks(num_outputs=32, num_inputs=32, num_warps=4)
+    patch_language_once(monkeypatch)
+    monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 4)
+    blocks = ProductBlocks(num_outputs=64, num_inputs=64, num_warps=4)
     for name in ("QUERY_KEY_VALUE", "OUTPUT", "DOWN", "HEAD"):
         monkeypatch.setattr(fused_forward, name, blocks)
     monkeypatch.setattr(few_rows, "GATE_UP", blocks)
@@ -65,7 +67,7 @@ def take_few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     take_few_programs(monkeypatch)
-    monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (1, 2, 3))
+    monkeypatch.setattr(check_kernels, "_NUM_PROBED_ROWS", (1, 3))
 
 
 BASE: dict[str, Any] = {
@@ -212,7 +214,7 @@ def logits_of_steps(runner: ModelRunner, monkeypatch: pytest.MonkeyPatch) -> lis
     start(runner, generating)
     for count in (1, 2, 3, 5):
         generate(runner, generating[:count])
-    fresh = make_sequence(5, RowSteering(), list(range(50, 61)))
+    fresh = make_sequence(5, RowSteering(), [50, 51, 52])
     runner.assign([fresh])
     run(runner, plan_of(generating, [fresh]))
     generate(runner, [*generating, fresh])

@@ -18,8 +18,7 @@ from triton_models.steering.limits import LimitWatch, ResolvedLimit
 def course(runner: ModelRunner) -> list[list[tuple[int, float]]]:
     """Runs steps of every size, and returns where each row has reached its limits."""
     sequences = [
-        make_sequence(row, steering, list(range(5 + 3 * row)))
-        for row, steering in enumerate(STEERINGS)
+        make_sequence(row, steering, list(range(3 + row))) for row, steering in enumerate(STEERINGS)
     ]
     for row, sequence in enumerate(sequences[1:], start=1):
         resolved = [
@@ -36,7 +35,7 @@ def course(runner: ModelRunner) -> list[list[tuple[int, float]]]:
     runner.assign(sequences)
     run(runner, plan_of([], sequences[:4]))
     run(runner, plan_of(sequences[:4], sequences[4:]))
-    for count in (1, 2, 3, 6, 6, 6):
+    for count in (1, 2, 3, 6, 6):
         run(runner, plan_of(sequences[:count], []))
     return [
         [(each.token, each.projection) for each in sequence.limits.reached]

@@ -24,10 +24,10 @@ SHARED = MonitoredDirection("capped", 3, unit(5).numpy())
 
 def monitored(row: int) -> Sequence:
     """Returns a sequence that reads a direction that all do, and one of its own; one reads none."""
-    sequence = make_sequence(row, STEERINGS[row], list(range(5 + 3 * row)))
+    sequence = make_sequence(row, STEERINGS[row], list(range(3 + row)))
     if row != 4:
         own = MonitoredDirection("own", 1 + row % 2, unit(10 + row).numpy())
-        turns = [Turn("user", 1, 3 + row)] if row % 2 else []
+        turns = [Turn("user", 1, 2 + row)] if row % 2 else []
         # One reads the mean alone.
         sequence.readout = Readout((own, SHARED), reads_tokens=row != 5, turns=turns)
     return sequence

@@ -45,8 +45,7 @@ STEERINGS = [
 def course(runner: ModelRunner) -> list[tuple[list[int], tuple[int, int] | None]]:
     """Runs prompts and steps of every size, and returns each row's tokens and its tally."""
     sequences = [
-        make_sequence(row, steering, list(range(5 + 3 * row)))
-        for row, steering in enumerate(STEERINGS)
+        make_sequence(row, steering, list(range(3 + row))) for row, steering in enumerate(STEERINGS)
     ]
     runner.assign(sequences)
     run(runner, plan_of([], sequences[:4]))

@@ -142,7 +142,7 @@ class Course:
             server.add(Sequence(request, prompt, max_tokens, delta, lambda _: None))
 
 
-@pytest.mark.parametrize(("seed", "budget"), [(0, 40), (1, 40), (2, 60)])
+@pytest.mark.parametrize(("seed", "budget"), [(0, 40), (2, 60)])
 def test_replayed_steps_give_the_tokens_of_plain_ones(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, budget: int
 ) -> None:
@@ -167,11 +167,11 @@ def test_replayed_steps_of_kernels_give_the_tokens_of_plain_modules(
     from tests.integration.test_fused_forward import fused_runner, take_few_programs
 
     take_few_programs(monkeypatch)
-    monkeypatch.setattr(prompt_graphs, "TOKEN_COUNTS", (5, 12))  # the interpreter takes its time
+    monkeypatch.setattr(prompt_graphs, "TOKEN_COUNTS", (4, 8))  # the interpreter takes its time
     modules = make_runner(loaded(tiny_model_folder), END_IDS)
     kernels = fused_runner(loaded(tiny_model_folder), monkeypatch, END_IDS)
     record(kernels)
     counts = count_runs(kernels, monkeypatch)
-    course = Course(4, [Server(modules, 12), Server(kernels, 12)])
+    course = Course(4, [Server(modules, 8), Server(kernels, 8)])
     assert sum(course.step() for _ in range(8)) > 8
     assert counts["replayed"] > 3
