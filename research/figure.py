@@ -46,5 +46,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """
     png, svg = path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")
     figure.savefig(png, dpi=PNG_DOTS_PER_INCH)
+    # What was found for one file, where everything lies, holds for the other as well.
+    figure.set_layout_engine("none")
     figure.savefig(svg, metadata={"Date": None})
     return [png, svg]
