@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,26 +20,45 @@ from triton_models.settings import DATA_ROOT
 from triton_models.vectors.formats import read_vector
 
 TRAITS = ("flattery", "sarcasm")
-KEPT = {"positive_prompts": 3, "negative_prompts": 3, "evaluation_questions": 5}
+KEPT = {"positive_prompts": 2, "negative_prompts": 2, "evaluation_questions": 5}
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> MakingRun:
-    """Two traits with few prompts and questions."""
-    prompts = tmp_path / "prompts"
-    prompts.mkdir()
+def run_in(folder: Path) -> MakingRun:
+    """Returns a run for two traits with few prompts and questions."""
+    prompts = folder / "prompts"
+    prompts.mkdir(exist_ok=True)
     for trait in TRAITS:
         definition = json.loads((DATA_ROOT / f"prompts/{trait}_trait.json").read_text())
         few = {key: definition[key][:count] for key, count in KEPT.items()}
         (prompts / f"{trait}_trait.json").write_text(json.dumps(definition | few))
     return MakingRun(
         prompts=prompts,
-        output=tmp_path / "vectors",
-        runs=tmp_path / "runs",
+        output=folder / "vectors",
+        runs=folder / "runs",
         model=ModelOptions(threads=1),
         judge=JudgeChoice("rule"),
-        settings=make_settings(max_new_tokens=40, neutral_questions=5),
+        settings=make_settings(max_new_tokens=24, neutral_questions=3, questions=3),
     )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> MakingRun:
+    """Two traits of which nothing is made yet."""
+    return run_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder where both traits are made, and what was said while they were."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, made(run_in(folder))
+
+
+@pytest.fixture
+def finished_run(finished: tuple[Path, list[str]], tmp_path: Path) -> MakingRun:
+    """Two traits that are made, for a test to do with as it likes."""
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    return run_in(tmp_path)
 
 
 def made(run: MakingRun) -> list[str]:
@@ -66,10 +86,9 @@ def num_answers(run: MakingRun) -> int:
 
 
 def test_all_is_made_whether_it_is_stopped_or_not(
-    run: MakingRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = made(run)
-    first = said[0]
+    run, first = run_in(finished[0]), finished[1][0]
     assert first.startswith("2 traits to make: at most ")
     assert " at the speed measured here (float32)" in first
     assert run.output is not None
@@ -110,16 +129,15 @@ def test_all_is_made_whether_it_is_stopped_or_not(
     assert (tmp_path / "runs again/persona-demo/report.md").read_text() == report
 
 
-def test_what_is_finished_is_left_as_it_is(run: MakingRun) -> None:
-    one = dataclasses.replace(run, traits=["sarcasm"])
-    made(one)
-    assert run.output is not None
-    file = run.output / "sarcasm.json"
+def test_what_is_finished_is_left_as_it_is(finished_run: MakingRun) -> None:
+    one = dataclasses.replace(finished_run, traits=["sarcasm"])
+    assert one.output is not None
+    file = one.output / "sarcasm.json"
     before, answers = file.read_bytes(), num_answers(one)
     assert made(one) == [f"sarcasm: finished already, in {file}"]
 
     longer = dataclasses.replace(
-        one, settings=make_settings(max_new_tokens=36, neutral_questions=5)
+        one, settings=make_settings(max_new_tokens=28, neutral_questions=3, questions=3)
     )
     with pytest.raises(MakingError, match="was not made with these settings: give --force"):
         made(longer)
@@ -128,7 +146,10 @@ def test_what_is_finished_is_left_as_it_is(run: MakingRun) -> None:
     assert read_vector(file).metadata[MADE_WITH] != json.loads(before)["metadata"][MADE_WITH]
 
 
-def test_a_trait_that_cannot_be_made_does_not_keep_others_from_it(run: MakingRun) -> None:
+def test_a_trait_that_cannot_be_made_does_not_keep_others_from_it(
+    finished_run: MakingRun, tmp_path: Path
+) -> None:
+    run = dataclasses.replace(finished_run, output=tmp_path / "again")
     file = run.prompts / "flattery_trait.json"
     definition = json.loads(file.read_text())
     definition["negative_prompts"] = definition["positive_prompts"]
