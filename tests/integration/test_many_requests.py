@@ -16,8 +16,8 @@ from triton_models.engine.engine import Engine
 from triton_models.engine.sequence import FinishReason, Sequence, TokenChunk
 from triton_models.settings import ServerSettings
 
-NUM_REQUESTS = 3_000
-WARM_UP = 1_000
+NUM_REQUESTS = 1_500
+WARM_UP = 500
 MAX_OPEN = 40
 BLOCKS_ALLOWED = 0.5
 """For each request, as `BYTES_ALLOWED`: tables and pools grow now and then, by a third of that."""

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from persona_client.cli.app import app
 from persona_research.definitions import TraitDefinition, read_trait_definition
 from persona_research.extraction import (
     SELECTED_AS_GIVEN,
@@ -66,6 +68,8 @@ class Interrupted(AnswerStore):
         self._count()
         super().add_score(key, score)
 
+
+SAMPLED = dataclasses.replace(SHORT, temperature=1.0)
 
 VARIED = dataclasses.replace(SHORT, temperature=1.5)
 """Settings under which no two answers are the same, so that each is judged for itself."""
@@ -136,17 +140,22 @@ def test_sampling_is_reproducible(model: ResearchModel, tmp_path: Path) -> None:
     assert texts != [each.answer.text for each in other.positive]
 
 
+@pytest.fixture(scope="module")
+def whole(model: ResearchModel, tmp_path_factory: pytest.TempPathFactory) -> Extraction:
+    """A sampled extraction that nothing cut off."""
+    path = tmp_path_factory.mktemp("whole") / "whole.jsonl"
+    return run(model, path, settings=SAMPLED, judge=RuleJudge())
+
+
 @pytest.mark.parametrize("after", [0, 3, 15, 16, 20, 31])
 def test_a_run_that_is_cut_off_goes_on_to_the_same_vector(
-    model: ResearchModel, tmp_path: Path, after: int
+    model: ResearchModel, whole: Extraction, tmp_path: Path, after: int
 ) -> None:
-    settings = dataclasses.replace(SHORT, temperature=1.0)
-    whole = run(model, tmp_path / "whole.jsonl", settings=settings, judge=RuleJudge())
     path = tmp_path / "cut.jsonl"
     with pytest.raises(KeyboardInterrupt), Interrupted(path, after) as store:
-        extract(model, SMALL, settings, RuleJudge(), store)
+        extract(model, SMALL, SAMPLED, RuleJudge(), store)
     assert len(AnswerStore(path)) == min(after, 16)
-    resumed = run(model, path, settings=settings, judge=RuleJudge())
+    resumed = run(model, path, settings=SAMPLED, judge=RuleJudge())
     assert_same(resumed.vector, whole.vector)
     assert len(AnswerStore(path)) == 16 + len(SMALL.evaluation_questions)
 
@@ -248,22 +257,19 @@ def test_a_real_ctrl_c_ends_with_a_line_and_the_next_run_ends_with_the_same_vect
         "evaluation_questions": SMALL.evaluation_questions,
     }
     (tmp_path / "sarcasm_trait.json").write_text(json.dumps(definition), encoding="utf-8")
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "persona_client.cli",
-            "vectors",
-            "extract",
-            "sarcasm",
-            "--no-filter",
-        ),
+    arguments = [
+        *("vectors", "extract", "sarcasm", "--no-filter"),
         *("--prompts", str(tmp_path), "--output", str(tmp_path), "--runs", str(tmp_path / "runs")),
         *("--threads", "1", "--device", "cpu", "--batch-rows", "1", "--max-tokens", "24"),
         *("--neutral-questions", "0", "--least-pairs", "8"),
     ]
     kept = tmp_path / "runs/persona-demo/sarcasm.jsonl"
-    process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "persona_client.cli", *arguments],
+        cwd=REPOSITORY_ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     while not kept.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -275,7 +281,8 @@ def test_a_real_ctrl_c_ends_with_a_line_and_the_next_run_ends_with_the_same_vect
     assert not (tmp_path / "sarcasm.json").exists()
     assert 0 < len(AnswerStore(kept)) < 16
 
-    subprocess.run(command, cwd=REPOSITORY_ROOT, check=True, capture_output=True, timeout=120)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
     made = read_vector(tmp_path / "sarcasm.json")
     whole = run(model, tmp_path / "whole.jsonl").vector
     for block, vector in whole.blocks.items():

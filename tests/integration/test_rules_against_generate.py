@@ -124,7 +124,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 @pytest.mark.parametrize("drawn_engine", list(VARIANTS.values()), ids=list(VARIANTS), indirect=True)
 @hypothesis_settings(
-    max_examples=25,
+    max_examples=15,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # shrinking takes longer than a look at the case
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -23,7 +23,7 @@ from persona_research.definitions import find_definition, read_trait_definition
 from triton_models.contract.steering import Condition, SteeringParameters
 from triton_models.engine.build import BuiltEngine
 
-PROMPTS = [prompt for group in held_out_prompts(4).values() for prompt in group]
+PROMPTS = [prompt for group in held_out_prompts(2).values() for prompt in group]
 
 
 @pytest.fixture(scope="module")
