@@ -7,15 +7,16 @@ import json
 import math
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+from typer.testing import CliRunner, Result
 
 from launcher.settings import ROOT
 from launcher.stack import Stack
+from persona_client.cli.app import app
 from persona_research.capability.task import Item, read_task
 from tests.e2e.demo import deltas_of
 from tests.e2e.examples import activated, console_examples
@@ -27,11 +28,9 @@ TASK = ROOT / "data/tasks/everyday.jsonl"
 LIMIT = 6
 
 
-def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "persona_client.cli", "vectors", "capability", *arguments]
-    return subprocess.run(
-        [*command, "--url", stack.settings.gateway_url], capture_output=True, text=True, timeout=120
-    )
+def run(stack: Stack, *arguments: str) -> Result:
+    command = ["vectors", "capability", *arguments, "--url", stack.settings.gateway_url]
+    return CliRunner().invoke(app, command)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def test_the_table_is_what_transformers_alone_gives(
 ) -> None:
     options = ["--scalars=2", f"--limit={LIMIT}", f"--output={tmp_path}", *(["--raw"] * raw)]
     done = run(stack, "sarcasm", f"--task={TASK}", *options)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "capability.csv").open()))
     for scalar in (0.0, 2.0):
         hits, shares = [], []
@@ -109,7 +108,7 @@ def test_what_cannot_be_measured_is_one_line(
     stack: Stack, tmp_path: Path, arguments: list[str], says: str
 ) -> None:
     done = run(stack, f"--output={tmp_path}/out", f"--task={TASK}", *arguments)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert says in line
@@ -138,5 +137,5 @@ def test_a_question_that_is_too_long_is_one_line(stack: Stack, tmp_path: Path) -
     task = tmp_path / "long.jsonl"
     task.write_text(json.dumps({"question": "x " * 9000, "choices": ["a", "b"], "answer": 0}))
     done = run(stack, "sarcasm", f"--task={task}", f"--output={tmp_path}/out")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert len(done.stderr.splitlines()) == 1
