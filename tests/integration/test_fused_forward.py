@@ -21,7 +21,10 @@ from tests.integration.stepping import (
     start,
 )
 from tests.integration.test_decode_graphs import END_IDS, SAMPLINGS, Requests, replay_itself
-from tests.unit.triton_models.kernels.interpreter import patch_language_once
+from tests.unit.triton_models.kernels.interpreter import (
+    leave_out_overflow_checks,
+    patch_language_once,
+)
 from triton_models.engine import check_kernels
 from triton_models.engine.check_kernels import Tolerance, disagreement, sampling_disagreement
 from triton_models.engine.choose_forward import Kernels
@@ -53,6 +56,7 @@ def take_few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     on a GPU, in several steps where that takes one.
     """
     patch_language_once(monkeypatch)
+    leave_out_overflow_checks(monkeypatch)  # the tests of single kernels have them
     monkeypatch.setattr(block_sizes, "_WANTED_PROGRAMS", 4)
     blocks = ProductBlocks(num_outputs=64, num_inputs=64, num_warps=4)
     for name in ("QUERY_KEY_VALUE", "OUTPUT", "DOWN", "HEAD"):
