@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from persona_research import progress
 from persona_research.commands.making import ANSWERS, MADE_WITH, MakingRun, run_making
@@ -52,6 +53,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     """A folder where both traits are made, and what was said while they were."""
     folder = tmp_path_factory.mktemp("finished")
     return folder, made(run_in(folder))
+
+
+@pytest.fixture(autouse=True)
+def no_more_plots(finished: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws none but those of the finished run: they take longer than the vectors do."""
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -103,6 +110,7 @@ def test_all_is_made_whether_it_is_stopped_or_not(
     assert all(trait in report for trait in TRAITS)
     assert (folder / "movements.csv").read_text().count("\n") > len(TRAITS) ** 2
     assert all((folder / f"{trait}_blocks/report.md").exists() for trait in TRAITS)
+    assert (folder / "movements.png").stat().st_size > 0
 
     # Once in the first trait's extraction, once in the second one's measuring.
     other = dataclasses.replace(run, output=tmp_path / "again", runs=tmp_path / "runs again")
