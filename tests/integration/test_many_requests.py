@@ -1,4 +1,4 @@
-"""Thousands of requests, many of them abandoned: nothing is lost, and nothing is left behind."""
+"""Hundreds of requests, many of them abandoned: nothing is lost, and nothing is left behind."""
 
 from __future__ import annotations
 
