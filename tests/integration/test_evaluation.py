@@ -31,7 +31,7 @@ RUN = EvaluationRun(
     model=ModelOptions(device="cpu", threads=1),
     judge=JudgeChoice("rule"),
     settings=EvaluationSettings(
-        (-2.0, -1.0, 1.0, 2.0), (1,), questions=4, sampling=EvaluationSampling(64)
+        (-2.0, -1.0, 1.0, 2.0), (1,), questions=6, sampling=EvaluationSampling(64)
     ),
     cross=True,
 )
@@ -152,7 +152,7 @@ def test_the_command_writes_what_it_chose_only_when_told_to(tmp_path: Path, fold
     before = path.read_bytes()
     shutil.copy(folder / ANSWERS, tmp_path / ANSWERS)
     arguments = ["vectors", "evaluate", str(path), "--layers", "1", "--scalars", "-2,-1,1,2"]
-    arguments += ["--questions", "4", "--max-tokens", "64", "--threads", "1"]
+    arguments += ["--questions", "6", "--max-tokens", "64", "--threads", "1"]
     arguments += ["--judge", "rule"]
     arguments += ["--device", "cpu", "--output", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)

@@ -108,7 +108,7 @@ class Cancelling(Answer):
 
 @pytest.mark.parametrize("drawn_engine", list(VARIANTS.values()), ids=list(VARIANTS), indirect=True)
 @hypothesis_settings(
-    max_examples=10,
+    max_examples=15,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
