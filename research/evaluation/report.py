@@ -156,11 +156,12 @@ def _verdict(trait: TraitEvaluation) -> str:
     )
     if trait.unit_scale is None:
         return verdict
-    return f"{verdict} {unit_scale_text(trait.unit_scale)}"
+    doses = unit_scale_text(trait.unit_scale)
+    return f"{verdict} {doses[0].upper()}{doses[1:]}."
 
 
 def unit_scale_text(scale: UnitScale) -> str:
-    """Which scalars do as much as asking, in a sentence."""
+    """Says which scalars do as much as asking."""
     words = [
         f"{scalar_text(sign * found.scalar)} does {found.share:.0%} of what asking for {pole} does"
         f"{_at(found.divergence)}"
@@ -171,7 +172,7 @@ def unit_scale_text(scale: UnitScale) -> str:
             ("its opposite", -1, scale.negative),
         )
     ]
-    return f"{words[0]}; {words[1]}."
+    return f"{words[0]}; {words[1]}"
 
 
 def _at(divergence: float | None) -> str:
