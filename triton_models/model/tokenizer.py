@@ -58,7 +58,7 @@ def _read(folder: Path) -> Tokenizer:
     named = _named_tokens(config)
     others = config.get("extra_special_tokens") or config.get("additional_special_tokens") or ()
     others = [] if isinstance(others, dict) else list(map(_added_token, others))
-    _add_tokens(backend, config, [*named.values(), *others])
+    _add_tokens(backend, config, named, others)
     return Tokenizer(
         backend,
         {name: token.content for name, token in named.items()},
@@ -81,19 +81,22 @@ def _named_tokens(config: Mapping[str, Any]) -> dict[str, AddedToken]:
 
 
 def _add_tokens(
-    backend: tokenizers.Tokenizer, config: Mapping[str, Any], special: list[AddedToken]
+    backend: tokenizers.Tokenizer,
+    config: Mapping[str, Any],
+    named: Mapping[str, AddedToken],
+    others: list[AddedToken],
 ) -> None:
     """Adds the tokens that only `tokenizer_config.json` has, or has otherwise."""
-    known = {repr(token) for token in backend.get_added_tokens_decoder().values()}
-    listed = sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0]))
-    added = [token for _, value in listed if repr(token := _added_token(value)) not in known]
-    names = {token.content for token in backend.get_added_tokens_decoder().values()}
-    names.update(token.content for token in added)
-    for token in special:
-        if token.content not in names:
-            names.add(token.content)
-            added.append(token)
-    backend.add_tokens(added)
+    known = backend.get_added_tokens_decoder().values()
+    listed = config.get("added_tokens_decoder", {})
+    all_known = (*known, *(_added_token(listed[id]) for id in sorted(listed, key=int)))
+    tokens = {token.content: token for token in all_known}
+    for token in (*named.values(), *others):
+        tokens.setdefault(token.content, token)
+    # Qwen2.5's `<|fim_pad|>`, listed as text, is special to those who train with it as padding.
+    for token in named.values():
+        tokens[token.content].special = True
+    backend.add_tokens(list(tokens.values()))
 
 
 def _added_token(value: str | dict[str, Any]) -> AddedToken:

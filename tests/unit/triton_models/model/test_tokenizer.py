@@ -70,6 +70,11 @@ def with_padding(folder: Path) -> None:
     change(folder, pad_token=None)
 
 
+def with_text_as_padding(folder: Path) -> None:
+    """Those who train Qwen2.5 on texts pad them with a token that it lists as text."""
+    change(folder, pad_token="<tool_call>")
+
+
 def with_listed_templates(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
     templates = {"default": "a {{ messages[0].content }}", "tool_use": "b {{ tools | tojson }}"}
@@ -105,6 +110,7 @@ CHANGES = (
     with_listed_tokens,
     with_special_tokens_map,
     with_padding,
+    with_text_as_padding,
     with_listed_templates,
     with_template_files,
     without_template,
