@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,13 +14,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from gateway.api import ensemble_requests, vector_parts
 from gateway.generation import dispatcher
+from gateway.http import bodies
 from tests.unit.gateway.generation.test_pauses import (
     CHAT,
     COMPARE,
     FACTOR,
     GENERATE,
     JSON,
+    MAX_BYTES,
     ORDINARY,
     Stream,
     longest_pause,
@@ -70,8 +75,28 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
         yield server
 
 
+def noting(threads: set[int], read: Callable[..., Any], given: Any, *limits: int) -> Any:
+    """Reads something, and notes in which thread if it is vectors: other bodies are smaller."""
+    if not isinstance(given, bytes) or len(given) > MAX_BYTES:
+        threads.add(threading.get_ident())
+    return read(given, *limits)
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The threads that have read vectors: their JSON, their file, or their numbers."""
+    threads: set[int] = set()
+    for module, name in (
+        (bodies, "parse_body"),
+        (vector_parts, "read_named_vectors"),
+        (ensemble_requests, "vectors_of"),
+    ):
+        monkeypatch.setattr(module, name, partial(noting, threads, getattr(module, name)))
+    return threads
+
+
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_they_are_read_beside_the_loop(name: str, server: Server) -> None:
+async def test_they_are_read_beside_the_loop(name: str, server: Server, readers: set[int]) -> None:
     path, sent, status = REQUESTS[name]
     answers: list[httpx.Response] = []
 
@@ -89,5 +114,7 @@ async def test_they_are_read_beside_the_loop(name: str, server: Server) -> None:
     hostile = min([await longest_pause(ask_with_vectors) for _ in range(3)])
     print(f"{name}: {hostile * 1000:.1f} ms, {hostile / ordinary:.2f} of {ordinary * 1000:.1f} ms")
     assert hostile < FACTOR * ordinary
+    assert readers
+    assert threading.get_ident() not in readers
     assert [answer.status_code for answer in answers] == [status] * 3, answers[0].text[:200]
     assert status == 200 or "the part vectors" in answers[0].text
