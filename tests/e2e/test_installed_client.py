@@ -70,3 +70,4 @@ def test_no_package_has_a_name_that_others_may_have(
     status, _, err = run(python, "-c", f"import {name}", folder=tmp_path)
     assert status == 1
     assert err.endswith(f"ModuleNotFoundError: No module named '{name}'\n")
+    assert run(python, "-c", f"import persona_{name}", folder=tmp_path) == (0, "", "")
