@@ -23,8 +23,8 @@ from triton_models.text.tokenizer import Tokenizer
 class SpecialNames:
     """The names of a tokenizer's special tokens.
 
-    Tokens that its vocabulary adds without calling them special, such as Qwen2.5's `<tool_call>`,
-    are part of texts, in prompts as in answers.
+    Tokens that it adds without calling them special or giving them a role, such as Qwen2.5's
+    `<tool_call>`, are part of texts, in prompts as in answers.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
