@@ -18,7 +18,7 @@ from persona_research.markdown import markdown_table
 from triton_models.vectors.calibration_document import calibration_of
 from triton_models.vectors.persona_vector import PersonaVector
 
-MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install 'persona-triton[research]')"
+MATPLOTLIB_MISSING = "no plot: matplotlib is not installed (pip install matplotlib)"
 
 _EXAMPLES = 3
 _MAX_CHARACTERS = 600

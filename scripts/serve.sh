@@ -2,7 +2,7 @@
 # Runs the real Triton Inference Server with the steered model, and the REST gateway, until Ctrl-C.
 # The first run installs everything into .venv. docs/configuration.md lists the environment variables.
 
-. "$(dirname "$0")/environment.sh" "server,local-triton,gateway"
+. "$(dirname "$0")/environment.sh" "server,local-triton,gateway,research"
 
 # Without MODEL_NAME it is the embedded model with its vectors, or the demo model if that is not there.
 choose_model() {

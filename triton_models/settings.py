@@ -41,13 +41,15 @@ TritonSecret = Annotated[SecretStr, AfterValidator(_usable)]
 # The variables that several programs read. Those whose default depends on the program are partial.
 MODEL_NAME = variable(
     DEMO,
-    "the model: a hub id, a folder, or `demo` for the demo model that comes with the project",
+    "the model: a hub id, a folder, or `demo` for the demo model that comes with the project; "
+    "`serve.sh` takes the embedded model if this is not set",
     name="MODEL_NAME",
 )
 MODEL_CACHE_DIR = variable(DATA_ROOT / "models", "the folder of hub models", name="MODEL_CACHE_DIR")
 VECTORS_DIR = variable(
     DATA_ROOT / "vectors",
-    "the folder of vector files, the same for Triton and its gateways",
+    "the folder of vector files, the same for Triton and its gateways; `serve.sh` takes the "
+    "embedded model's if it serves that",
     name="VECTORS_DIR",
 )
 DEVICE = variable("auto", "`cpu`, `cuda`, or `auto` for a GPU if there is one", name="DEVICE")

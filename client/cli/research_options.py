@@ -143,4 +143,6 @@ def one_line_errors() -> Iterator[None]:
 
 def _fail_without(error: ModuleNotFoundError) -> NoReturn:
     """Says which package is missing, and ends the command."""
-    exits.fail(f"this command needs {error.name}: pip install 'persona-triton[research]'")
+    exits.fail(
+        f"this command needs {error.name}: in a clone of the project, pip install '.[research]'"
+    )

@@ -22,7 +22,10 @@ def failures() -> Iterator[None]:
         try:
             from triton_models.vectors.persona_vector import VectorFileError
         except ImportError as error:
-            exits.fail(f"this needs the package {error.name}: pip install 'persona-triton[server]'")
+            exits.fail(
+                f"this needs the package {error.name}: in a clone of the project, "
+                "pip install '.[server]'"
+            )
         try:
             yield
         except VectorFileError as error:

@@ -30,7 +30,7 @@ def open_tracing(settings: Settings) -> Spans | None:
         from gateway.observability.spans import Spans
     except ImportError as error:
         _logger.warning(
-            "there will be no traces: install persona-triton[telemetry]",
+            "there will be no traces: in a clone of the project, pip install '.[telemetry]'",
             extra={"reason": str(error)},
         )
         return None

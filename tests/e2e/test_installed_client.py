@@ -50,7 +50,7 @@ def test_the_readme_s_example_runs(stack: Stack, python: Path, tmp_path: Path) -
     (tmp_path / "example.py").write_text(on_ports_of(stack.settings, example))
     status, out, err = run(python, "example.py", folder=tmp_path)
     assert (status, err) == (0, "")
-    assert re.match(r".+\n.+\{'sarcasm': \{1: .+\nbaseline ", out), out
+    assert re.match(r".+\n.+\n\{'sarcasm': \{1: .+\nbaseline ", out), out
     scores = json.loads(out.splitlines()[-1])
     assert len(scores) == 3
     assert scores == sorted(scores)

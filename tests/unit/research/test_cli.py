@@ -36,7 +36,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     result = invoke("vectors", "extract", "sarcasm")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert "pip install 'persona-triton[research]'" in result.stderr
+    assert "pip install '.[research]'" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -62,4 +62,4 @@ def test_without_matplotlib_one_line_names_the_extra() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "needs matplotlib" in done.stderr
-    assert "pip install 'persona-triton[research]'" in done.stderr
+    assert "pip install '.[research]'" in done.stderr

@@ -35,7 +35,7 @@ class Serve:
 
     def say_installed(self) -> None:
         pins = (REPOSITORY_ROOT / "pyproject.toml").read_bytes() + REQUIREMENTS.read_bytes()
-        stamp = f"{hashlib.sha256(pins).hexdigest()}  - server,local-triton,gateway\n"
+        stamp = f"{hashlib.sha256(pins).hexdigest()}  - server,local-triton,gateway,research\n"
         (self.venv / ".installed").write_text(stamp)
 
     def __call__(self, **variables: str) -> subprocess.CompletedProcess[str]:

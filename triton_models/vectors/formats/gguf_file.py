@@ -69,9 +69,7 @@ def write(vector: PersonaVector) -> bytes:
     try:
         import gguf
     except ImportError as error:
-        raise VectorFileError(
-            "needs the gguf package to be written: pip install 'persona-triton[server]'"
-        ) from error
+        raise VectorFileError("needs the gguf package to be written: pip install gguf") from error
     given = vector.metadata.get("model_hint")
     hint = given if isinstance(given, str) else DEFAULT_ARCHITECTURE
     with tempfile.TemporaryDirectory() as folder:

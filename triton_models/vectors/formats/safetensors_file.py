@@ -67,7 +67,7 @@ def _tensors(content: bytes) -> list[StoredTensor]:
         from safetensors import SafetensorError, deserialize
     except ImportError as error:
         raise VectorFileError(
-            "needs the safetensors package to be read: pip install 'persona-triton[server]'"
+            "needs the safetensors package to be read: pip install safetensors"
         ) from error
     try:
         # The package checks every offset and shape against the file's size.

@@ -142,8 +142,8 @@ def write(vector: PersonaVector) -> bytes:
         import torch
     except ImportError as error:
         raise VectorFileError(
-            "needs the torch package to be written: pip install 'persona-triton[server]', or use "
-            "safetensors, GGUF or JSON"
+            "needs the torch package to be written: pip install torch, or use safetensors, GGUF or "
+            "JSON"
         ) from error
     blocks = sorted(vector.blocks)
     if blocks != list(range(len(blocks))):
