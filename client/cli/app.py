@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from persona_client.cli import (
@@ -49,6 +52,24 @@ app.command("status")(status.status)
 app.add_typer(keys_app, name="keys")
 app.add_typer(traits_app, name="traits")
 app.add_typer(vectors_app, name="vectors")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"persona {version('persona-triton')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _persona(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import math
 import subprocess
@@ -76,6 +77,12 @@ def test_an_address_without_a_scheme_says_what_is_missing() -> None:
 )
 def test_wrong_usage_has_a_status_of_its_own(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2
+
+
+def test_the_version_is_that_of_the_installed_distribution() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"persona {importlib.metadata.version('persona-triton')}\n"
 
 
 def completion(scalar: float, text: str) -> Completion:
