@@ -10,7 +10,13 @@ from typing import Any, TypedDict, TypeVar
 
 import httpx
 
-from persona_client.errors import ConnectionFailedError, PersonaError, ServerError, error_of_status
+from persona_client.errors import (
+    ConnectionFailedError,
+    NotAllowedError,
+    PersonaError,
+    ServerError,
+    error_of_status,
+)
 from persona_client.steering import Positions, ScalarUnit, Steering
 from persona_client.vectors import Vectors
 
@@ -78,8 +84,14 @@ class Options(Sampling, total=False):
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
-    """Returns the headers that say who makes a call; the key is the environment's if `None`."""
+    """Returns the headers that say who makes a call; the key is the environment's if `None`.
+
+    Raises:
+        NotAllowedError: It is no key.
+    """
     key = os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key
+    if not key.isascii():
+        raise NotAllowedError(f"a key has ASCII characters only: check {API_KEY_VARIABLE}")
     return {"Authorization": f"Bearer {key.strip()}"} if key.strip() else {}
 
 

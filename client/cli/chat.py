@@ -80,6 +80,8 @@ def _read(chat: Chat, lines: TextIO) -> str:
         return line.strip()
     try:
         return input(f"{describe(chat.conversation.traits)}> ").strip()
+    except UnicodeDecodeError as error:
+        raise CommandError(f"the line is not {error.encoding.upper()}: type it again") from error
     except EOFError:
         output.write("\n")
         raise

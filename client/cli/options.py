@@ -187,8 +187,12 @@ def _json_of(file: Path) -> Any:
 def _text_of(file: Path, option: str) -> str:
     try:
         return file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{option}: {file} cannot be read: {error}") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{option}: {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(
+            f"{option}: {file} is not UTF-8, at byte {error.start}: save it as UTF-8"
+        ) from None
 
 
 def lines(file: Path, option: str) -> list[str]:

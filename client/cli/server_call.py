@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import TextIO
 
 import httpx
@@ -22,7 +23,7 @@ def call(url: str, run: Callable[[PersonaClient], None]) -> None:
     except (PersonaError, httpx.InvalidURL) as error:
         exits.fail(str(error))
     except UnicodeError as error:
-        exits.fail(f"standard input or an argument is not valid text: {error}")
+        exits.fail(_what_is_no_text(error))
     except KeyboardInterrupt:
         # The stream has been closed on the way here, so the server has stopped generating.
         output.write("\n")
@@ -43,4 +44,15 @@ def standard_input() -> TextIO:
     """Returns standard input; that it is closed is one line and exit status 1."""
     if sys.stdin is None:
         exits.fail("standard input is closed: there is nothing to read")
+    if isinstance(sys.stdin, TextIOWrapper):
+        # In the C locale what is no text would pass, and fail only where the request is written.
+        sys.stdin.reconfigure(errors="strict")
     return sys.stdin
+
+
+def _what_is_no_text(error: UnicodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"standard input is not {error.encoding.upper()}: convert it, as with iconv"
+    if isinstance(error, UnicodeEncodeError) and "surrogates" not in error.reason:
+        return f"the output is {error.encoding} and cannot have all characters: set PYTHONUTF8=1"
+    return "an argument is not UTF-8: type it, or convert it, in a terminal whose text is UTF-8"

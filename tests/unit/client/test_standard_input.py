@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,14 +108,74 @@ async def test_a_chat_reads_a_line_for_each_turn(gateway: Gateway, as_json: bool
         ("chat",),
     ],
 )
-async def test_what_is_no_text_is_one_line_and_reaches_no_model(
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("given", [b"caf\xe9\n", b"\xff\xfe"])
+async def test_input_that_is_no_text_is_one_line_and_reaches_no_model(
+    gateway: Gateway,
+    arguments: tuple[str, ...],
+    given: bytes,
+    locale: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    said = await gateway.persona(*arguments, given=given)
+    assert said == (1, "", "error: standard input is not UTF-8: convert it, as with iconv\n")
+    assert gateway.server.asked == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "\udcff"),
+        ("generate", "hi", "--system", "\udcff"),
+        ("compare", "\udcff", *SCALARS),
+        ("sweep", "\udcff", *SCALARS),
+    ],
+)
+async def test_an_argument_that_is_no_text_is_one_line(
     gateway: Gateway, arguments: tuple[str, ...]
 ) -> None:
-    status, out, err = await gateway.persona(*arguments, given=b"caf\xe9\n")
-    assert (status, out) == (1, "")
-    assert err.startswith("error: standard input or an argument is not valid text")
-    assert err.count("\n") == 1
+    status, out, err = await gateway.persona(*arguments, given=b"")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("error: an argument is not UTF-8: ")
     assert gateway.server.asked == []
+
+
+async def test_an_output_that_cannot_have_all_characters_says_how_it_can(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("süß?", encoding="utf-8")
+    status, _, err = await gateway.persona("sweep", "--prompts", str(prompts), *SCALARS, given=b"")
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.startswith("error: the output is ascii and cannot have all characters: ")
+
+
+async def test_a_typed_line_that_is_no_text_leaves_the_chat_going(gateway: Gateway) -> None:
+    terminal, keyboard = os.openpty()
+    os.write(terminal, b"caf\xe9\nhi\n/quit\n")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "persona_client.cli", "chat", "--url", gateway.url),
+        stdin=keyboard,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await process.communicate()
+    os.close(keyboard)
+    os.close(terminal)
+    assert process.returncode == 0
+    assert b"error: the line is not UTF-8: type it again\n" in err
+    (values,) = gateway.server.asked
+    assert [turn["content"] for turn in json.loads(values["messages"][0])] == ["hi"]
+
+
+async def test_a_key_that_is_no_text_is_one_line(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSONA_API_KEY", "schlüssel")
+    said = await gateway.persona("generate", "hi", given=b"")
+    assert said == (1, "", "error: a key has ASCII characters only: check PERSONA_API_KEY\n")
 
 
 @pytest.mark.parametrize(
