@@ -79,7 +79,8 @@ def assemble_backends(files: TritonFiles, folder: Path) -> None:
         shutil.copytree(files.python_backend, backend)
         shutil.copy2(files.stub, backend / files.stub.name)
     except OSError as error:
-        raise LaunchError(f"the backends folder {folder} cannot be written: {error}") from error
+        reason = error.strerror or error
+        raise LaunchError(f"the backends folder {folder} cannot be written: {reason}") from error
 
 
 def library_path(files: TritonFiles) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from persona_research.errors import ResearchError
+from persona_research.errors import ResearchError, why_unreadable
 
 DEFINITION_SUFFIX = "_trait.json"
 """What the name of a definition file ends with, after the trait's."""
@@ -184,8 +184,9 @@ def definition_files(folder: Path) -> list[Path]:
 def _read(path: Path, parse: Callable[[Mapping[str, Any]], _Result]) -> _Result:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TraitDefinitionError(f"{path.name}: cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = why_unreadable(error)
+        raise TraitDefinitionError(f"{path.name}: cannot be read: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise TraitDefinitionError(f"{path.name}: is not valid JSON: {error}") from error
     try:

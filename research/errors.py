@@ -16,6 +16,13 @@ class ResearchError(Exception):
     """A trait, a task, answers or options are not what a run needs; the message says why."""
 
 
+def why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Returns why a file of text cannot be read, without its name."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8, at byte {error.start}"
+    return error.strerror or str(error)
+
+
 USER_ERRORS: tuple[type[Exception], ...] = (
     KVCacheTooSmallError,
     ModelMissingError,

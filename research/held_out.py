@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from persona_research.definitions import TraitDefinition, TraitDefinitionError
+from persona_research.errors import why_unreadable
 
 
 def with_held_out_questions(definition: TraitDefinition, path: Path) -> TraitDefinition:
@@ -23,8 +24,8 @@ def with_held_out_questions(definition: TraitDefinition, path: Path) -> TraitDef
     file = path / f"{definition.trait_name}.jsonl" if path.is_dir() else path
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise TraitDefinitionError(f"{file}: cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TraitDefinitionError(f"{file}: cannot be read: {why_unreadable(error)}") from error
     questions = []
     for number, line in enumerate(lines, 1):
         try:

@@ -190,6 +190,7 @@ def _write_files(
         try:
             sweep_output.write_plot(plot, series.axis, only.answers)
         except (OSError, ValueError) as error:
-            exits.fail(f"{plot} cannot be written: {error}")
+            reason = error.strerror if isinstance(error, OSError) else error
+            exits.fail(f"{plot} cannot be written: {reason}")
     if csv is not None:
         tables.write(csv, [row for text, each in found.items() for row in each.rows(prompt=text)])

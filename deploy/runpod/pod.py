@@ -36,7 +36,9 @@ def read_entries(path: Path) -> str:
     """
     try:
         entries = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise PodError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise PodError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(entries, list) or not entries or not all("sha256" in e for e in entries):
         raise PodError(f"{path} must hold a list of the entries that `persona keys new` prints")

@@ -11,6 +11,7 @@ from typing import Any
 
 from persona_research.capability.points import Point
 from persona_research.capability.task import CapabilityError
+from persona_research.errors import why_unreadable
 from persona_research.evaluation.estimates import Estimate
 
 _STEERED = re.compile(r"[^:]*(?::([^=,]+)=([^=,]+))?")
@@ -61,7 +62,9 @@ def _points(path: Path) -> Iterator[tuple[Point, str | None]]:
                 yield Point(task, measure, trait or "", scalar, items, estimate), trait
     except CapabilityError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise CapabilityError(f"{path} cannot be read: {why_unreadable(error)}") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CapabilityError(f"{path} is not what lm_eval writes: {error!r}") from None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from persona_research.errors import ResearchError
+from persona_research.errors import ResearchError, why_unreadable
 
 
 class CapabilityError(ResearchError):
@@ -40,7 +40,7 @@ def read_task(path: Path) -> list[Item]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CapabilityError(f"{path} cannot be read: {error}") from None
+        raise CapabilityError(f"{path} cannot be read: {why_unreadable(error)}") from None
     items = [
         _item(line, f"{path}, line {number}")
         for number, line in enumerate(lines, start=1)

@@ -9,12 +9,14 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from persona_client.cli import output, sweep_output
+from persona_client.cli import output, sweep, sweep_output
 from persona_client.cli.app import app
 from persona_client.comparisons import ComparedAnswer, OneAnswer, SweptAnswer
 from persona_client.results import Completion, LikelyToken, Status, TokenLogprob, Trait
@@ -261,6 +263,18 @@ def test_a_plot_that_cannot_be_written_fails_before_any_call(tmp_path: Path) -> 
     result = invoke("sweep", "hi", "--trait", "sarcasm", "--plot", str(target))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "there is no folder" in result.stderr
+
+
+def test_a_plot_that_cannot_be_written_is_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "folder.png"
+    plot.mkdir()
+    found: Any = {"hi": SimpleNamespace(answers=[swept(1, 2.0)])}
+    with pytest.raises(typer.Exit):
+        sweep._write_files(plot, None, sweep._Series("sarcasm", "scalar"), found)
+    assert capsys.readouterr().err == f"error: {plot} cannot be written: Is a directory\n"
 
 
 def test_the_commands_need_only_what_the_client_does() -> None:

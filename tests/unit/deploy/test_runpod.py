@@ -146,7 +146,10 @@ def test_pods_are_looked_after(
         (["create", "--image", IMAGE], "give --keys"),
         (["create"], "name the image"),
         (["create", "--image", IMAGE, "--env", "A"], "NAME=VALUE"),
-        (["create", "--image", IMAGE, "--keys", "/nowhere"], "cannot be read"),
+        (
+            ["create", "--image", IMAGE, "--keys", "/nowhere"],
+            "/nowhere cannot be read: No such file",
+        ),
         (["show", "pod1"], "set RUNPOD_API_KEY"),
     ],
 )

@@ -21,6 +21,14 @@ def test_the_backends_folder_holds_the_backend_and_this_python_s_stub(tmp_path: 
     assert {"libtriton_python.so", "triton_python_backend_stub"} <= names
 
 
+def test_a_backends_folder_that_cannot_be_written_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "backends"
+    with pytest.raises(LaunchError) as raised:
+        assemble_backends(find_triton(), folder)
+    assert str(raised.value) == f"the backends folder {folder} cannot be written: Not a directory"
+
+
 def test_a_missing_libpython_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sysconfig, "get_config_var", lambda _: "/nowhere")
     monkeypatch.setattr("ctypes.CDLL", _raise)

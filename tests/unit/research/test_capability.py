@@ -55,8 +55,11 @@ def test_a_task_that_cannot_be_used_says_where_and_why(
     path.write_text(line)
     with pytest.raises(CapabilityError, match=says):
         read_task(path)
-    with pytest.raises(CapabilityError, match="cannot be read"):
+    with pytest.raises(CapabilityError, match=r"cannot be read: No such file or directory$"):
         read_task(tmp_path / "none")
+    path.write_bytes(b"caf\xe9")
+    with pytest.raises(CapabilityError, match=r"cannot be read: it is not UTF-8, at byte 3$"):
+        read_task(path)
 
 
 def test_the_measures_of_likelihoods() -> None:
@@ -162,4 +165,7 @@ def test_results_that_say_nothing_about_steering_are_refused(tmp_path: Path) -> 
         read_harness(tmp_path)
     (tmp_path / "results_1.json").write_text('{"model_name": "persona:sarcasm=1"}')
     with pytest.raises(CapabilityError, match="not what lm_eval writes"):
+        read_harness(tmp_path)
+    (tmp_path / "results_0.json").write_bytes(b"caf\xe9")
+    with pytest.raises(CapabilityError, match=r"cannot be read: it is not UTF-8, at byte 3$"):
         read_harness(tmp_path)

@@ -47,5 +47,8 @@ def test_what_is_no_held_out_question_is_refused(
 ) -> None:
     with pytest.raises(TraitDefinitionError, match=message):
         with_held_out_questions(SARCASM, write(tmp_path / "questions.jsonl", *lines))
-    with pytest.raises(TraitDefinitionError, match="cannot be read"):
+    with pytest.raises(TraitDefinitionError, match=r"cannot be read: No such file or directory$"):
         with_held_out_questions(SARCASM, tmp_path / "missing.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes(b"caf\xe9")
+    with pytest.raises(TraitDefinitionError, match=r"cannot be read: it is not UTF-8, at byte 3$"):
+        with_held_out_questions(SARCASM, tmp_path / "latin.jsonl")
