@@ -17,7 +17,8 @@ def read(option: str, file: Path) -> None:
     else:
         given: Any = dict.fromkeys(options.PromptOptions.__annotations__)
         given |= dict.fromkeys(options.SamplingOptions.__annotations__)
-        options.prompt_sampling({**given, option.strip("-").replace("-", "_"): file})
+        given[option.strip("-").replace("-", "_")] = file
+        options.prompt_sampling(given)
 
 
 @pytest.mark.parametrize("option", ["--prompts", "--json-schema", "--grammar"])

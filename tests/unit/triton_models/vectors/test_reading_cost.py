@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import struct
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.cpu_time import cpu_seconds
 from triton_models.vectors.formats import read_vector_bytes
 from triton_models.vectors.formats.json_text import parse_json
 from triton_models.vectors.formats.limits import checked_vector
@@ -92,17 +92,6 @@ def many_strings(number: int) -> tuple[str, bytes]:
     return "x.gguf", content + struct.pack("<IIQ", 9, 8, number) + struct.pack("<Q", 0) * number
 
 
-def time_of(work: Callable[[], object]) -> float:
-    """Returns a time in seconds of this thread's work, garbage left aside."""
-    gc.disable()
-    try:
-        start = time.thread_time()
-        work()
-        return time.thread_time() - start
-    finally:
-        gc.enable()
-
-
 def cost(name: str, content: bytes) -> float:
     """Returns what it takes to refuse a file, at best."""
 
@@ -111,7 +100,7 @@ def cost(name: str, content: bytes) -> float:
             read_vector_bytes(content, name)
         assert len(str(refused.value)) < 2000
 
-    return min(time_of(refuse) for _ in range(3))
+    return cpu_seconds(refuse)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +127,7 @@ def metadata_of(value: str) -> bytes:
 )
 def test_what_is_parsed_without_a_turn_for_other_threads_is_bounded(value: str) -> None:
     content = metadata_of(f"[{','.join([value] * (2**23 // len(value)))}]")
-    at_once = time_of(lambda: json.loads(content))
+    at_once = cpu_seconds(lambda: json.loads(content), times=1)
     with pytest.raises(VectorFileError, match="more than 100000 lists, objects, strings or words"):
         read_vector_bytes(content, "x.json")
     assert 2 * cost("x.json", content) < at_once
@@ -160,7 +149,7 @@ def test_metadata_of_numbers_is_refused_without_its_json() -> None:
             checked_vector("t", "", {0: np.ones(1, np.float32)}, metadata)
 
     assert turns_during(check) > 0
-    assert 2 * min(time_of(check) for _ in range(3)) < time_of(lambda: json.dumps(metadata))
+    assert 2 * cpu_seconds(check) < cpu_seconds(lambda: json.dumps(metadata), times=1)
 
 
 def turns_during(work: Callable[[], object]) -> int:
