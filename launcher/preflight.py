@@ -19,6 +19,7 @@ from launcher.errors import LaunchError
 from launcher.processes import SHARED_MEMORY
 from launcher.settings import ROOT, Preparations
 from triton_models.settings import DEMO
+from triton_models.vectors.folder_look import take_look
 
 _SET_NO_NEW_PRIVILEGES = 38
 _MIN_SHARED_MEMORY_MIB = 256
@@ -58,7 +59,14 @@ def prepare(environment: Mapping[str, str], *, with_gateway: bool) -> None:
 def warnings(environment: Mapping[str, str]) -> list[str]:
     """Returns warnings for the operator."""
     found = []
-    kernels = Preparations.read(environment).kernel_cache
+    wanted = Preparations.read(environment)
+    vectors, kernels = wanted.vectors, wanted.kernel_cache
+    if not take_look(vectors, {}).files:
+        state = "has no vectors" if vectors.exists() else "does not exist"
+        found.append(
+            f"VECTORS_DIR is {vectors}, which {state}: there are no traits until vectors are put "
+            "there, which takes no restart"
+        )
     if kernels and not _can_write(kernels):
         found.append(
             f"TRITON_CACHE_DIR is {kernels}, which user {os.getuid()} cannot write: GPU kernels "
@@ -122,6 +130,8 @@ def _check_gateway(environment: Mapping[str, str]) -> None:
 
 
 def _check_readable(variable: str, folder: Path, holds: str) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise LaunchError(f"{variable} is {folder}, which is no folder: name the folder of {holds}")
     if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
         raise LaunchError(
             f"{variable} is {folder}, which user {os.getuid()} cannot read: mount the folder of "

@@ -35,12 +35,31 @@ def test_a_cache_of_kernels_that_can_be_written_is_no_warning(folder: str, tmp_p
     assert not any("TRITON_CACHE_DIR" in line for line in found)
 
 
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [("", "does not exist"), ("a.txt", "has no vectors"), ("a/b.gguf", "")],
+)
+def test_a_folder_without_vectors_is_a_warning(file: str, says: str, tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    if file:
+        (folder / file).parent.mkdir(parents=True)
+        (folder / file).touch()
+    found = [
+        line
+        for line in preflight.warnings({"VECTORS_DIR": str(folder)})
+        if line.startswith("VECTORS_DIR")
+    ]
+    assert [line.split(":")[0] for line in found] == (
+        [f"VECTORS_DIR is {folder}, which {says}"] if says else []
+    )
+
+
 def test_little_shared_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     class Small:
         f_frsize, f_blocks = 4096, 64 * 2**20 // 4096
 
     monkeypatch.setattr(os, "statvfs", lambda path: Small)
-    (line,) = preflight.warnings({})
+    (line,) = (line for line in preflight.warnings({}) if "shm" in line)
     assert line.startswith("/dev/shm has 64 MiB")
     assert "--shm-size 1g" in line
 
@@ -123,6 +142,14 @@ def test_what_root_has_written_before_is_given_away_and_nothing_that_is_linked_t
     assert (vectors / "somebody_s").stat().st_uid == 1234
     for path in (elsewhere, elsewhere / "file", elsewhere / "other"):
         assert path.stat().st_uid == 0, path
+
+
+@pytest.mark.parametrize("variable", ["VECTORS_DIR", "MODEL_CACHE_DIR"])
+def test_a_file_in_place_of_a_folder_is_refused(variable: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(LaunchError, match=rf"{variable} is {file}, which is no folder: name"):
+        preflight.prepare({variable: str(file)}, with_gateway=False)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
