@@ -161,14 +161,16 @@ class TritonPersonaClient:
     def _run(self, inputs: Values) -> Generator[TritonChunk, None, None]:
         call = self._call(tensors.PERSONA, uuid.uuid4().hex, inputs, self._timeout)
         # A program may end with its answer unfinished.
-        leave = atexit.register(partial(self._leave, call))
+        leave = atexit.register(partial(self._leave, call, os.getpid()))
         try:
             yield from call.responses()
         finally:
             atexit.unregister(leave)
             leave()
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: _Call, process: int) -> None:
+        if os.getpid() != process:
+            return  # a fork's copy: the answer is its parent's
         if not call.ended:
             call.ended = True
             self._stop_for_sure(call.request_id)
@@ -237,7 +239,7 @@ class _Call:
         except grpc.RpcError as error:
             failure = failure or error_of_triton(error.code(), error.details() or "")
         # Past our own deadline the engine may still be at work.
-        self.ended = not isinstance(failure, ConnectionFailedError)
+        self.ended = self.ended or not isinstance(failure, ConnectionFailedError)
         if failure:
             raise failure
 
