@@ -13,6 +13,7 @@ import yaml
 from launcher.settings import ROOT
 from launcher.stack import Stack
 from tests.e2e.observability.observed_gateway import GENERATE, STEERED, Running
+from tests.e2e.waiting import eventually
 
 METRIC = re.compile(r"\b(?:persona|nv)_[a-z0-9_]+\b")
 
@@ -44,15 +45,18 @@ def expressions_of_alerts() -> list[str]:
 def test_dashboard_and_alerts_ask_for_what_there_is(
     expressions_of: Any, gateway: Running, api: httpx.Client, stack: Stack
 ) -> None:
-    # A trait has a series once something was steered by it.
+    # A trait has a series once something was steered by it, and the engine has said so.
     assert api.post(GENERATE, json=STEERED).status_code == 200
-    settings = stack.settings
-    triton = httpx.get(settings.metrics_url).text + httpx.get(f"{settings.status_url}/metrics").text
-    there_is = gateway.scrape().names | set(re.findall(r"^# TYPE (\w+) ", triton, re.MULTILINE))
+    addresses = stack.settings.metrics_url, f"{stack.settings.status_url}/metrics"
+
+    def missing() -> set[str]:
+        others = "".join(httpx.get(address).text for address in addresses)
+        return used - gateway.scrape().names - set(re.findall(r"^# TYPE (\w+) ", others, re.M))
+
     expressions = expressions_of()
     used = {name for expression in expressions for name in METRIC.findall(expression)}
     assert len(used) > 5
-    assert used - there_is == set()
+    assert eventually(lambda: not missing()), missing()
     for expression in expressions:
         assert expression.count("(") == expression.count(")")
         assert expression.count("{") == expression.count("}")
