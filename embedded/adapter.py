@@ -11,12 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from persona_embedded.package import ADAPTER_FILE
+from persona_embedded.package import ADAPTER_CONFIG_FILE, ADAPTER_FILE
 
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The hub's name of the model that the Python package carries."""
 
-CONFIG_FILE = "adapter_config.json"
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a block, all of which are adapted."""
 
@@ -119,7 +118,7 @@ def write_adapter(adapter: Adapter, folder: Path, base_model: str) -> None:
         "layers_to_transform": blocks,
         "inference_mode": True,
     }
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / ADAPTER_CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     unfinished = folder / f"{ADAPTER_FILE}.part"
     save_file(tensors, unfinished, metadata={"format": "pt"})
     unfinished.replace(folder / ADAPTER_FILE)
@@ -131,7 +130,7 @@ def read_adapter(folder: Path) -> Adapter:
     Raises:
         OSError, KeyError, ValueError, SafetensorError: A file is missing or broken.
     """
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8"))
     tensors = load_file(folder / ADAPTER_FILE)
     names = {key.rsplit(".lora_", 1)[0] for key in tensors}
     factors = {

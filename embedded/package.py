@@ -22,6 +22,7 @@ REQUIREMENTS = REPOSITORY_ROOT / "embedded" / "requirements.txt"
 GGUF_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER = DATA_ROOT / "adapters" / NAME
 VECTORS = DATA_ROOT / f"vectors-{NAME}"
 RECORD_FILE = "made_from.json"
@@ -71,7 +72,11 @@ def check_gguf(path: Path) -> None:
 
 def record(adapter: Path = ADAPTER) -> dict[str, str]:
     """Returns what a model made now is made from."""
-    return {"gguf_sha256": GGUF_SHA256, "adapter_sha256": sha256(adapter / ADAPTER_FILE)}
+    return {
+        "gguf_sha256": GGUF_SHA256,
+        "adapter_sha256": sha256(adapter / ADAPTER_FILE),
+        "adapter_config_sha256": sha256(adapter / ADAPTER_CONFIG_FILE),
+    }
 
 
 def is_made(folder: Path, adapter: Path = ADAPTER) -> bool:

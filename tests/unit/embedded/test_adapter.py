@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from persona_embedded.adapter import (
-    CONFIG_FILE,
     LINEARS,
     AdaptedLinear,
     adapt,
@@ -17,6 +16,7 @@ from persona_embedded.adapter import (
     read_adapter,
     write_adapter,
 )
+from persona_embedded.package import ADAPTER_CONFIG_FILE
 from tests.unit.embedded.small_gguf import small_llama
 
 IDS = torch.arange(12)[None]
@@ -53,7 +53,7 @@ def test_a_merged_model_computes_what_the_adapted_one_did(
 
 
 def test_its_configuration_is_that_of_peft(trained: tuple[torch.Tensor, Path]) -> None:
-    config = json.loads((trained[1] / CONFIG_FILE).read_text())
+    config = json.loads((trained[1] / ADAPTER_CONFIG_FILE).read_text())
     assert config["peft_type"] == "LORA"
     assert config["layers_to_transform"] == [1]
     assert (config["r"], config["lora_alpha"]) == (4, 8.0)

@@ -22,11 +22,11 @@ def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def save_adapter(folder: Path, seed: int) -> Path:
+def save_adapter(folder: Path, seed: int, alpha: float = 4.0) -> Path:
     model = small_llama()
     torch.manual_seed(seed)
     adapt(model, 2, 4.0, 0)
-    write_adapter(adapter_of(model, 2, 4.0), folder, "the/base")
+    write_adapter(adapter_of(model, 2, alpha), folder, "the/base")
     return folder
 
 
@@ -39,6 +39,8 @@ def test_a_model_is_made_once_and_again_for_another_adapter(gguf: Path, tmp_path
     assert not is_made(folder, adapter)
     make_model(gguf, adapter, folder)
     assert is_made(folder, adapter)
+    save_adapter(adapter, 1, alpha=2.0)
+    assert not is_made(folder, adapter)
     assert [path.name for path in folder.parent.iterdir()] == ["small"]
 
 
