@@ -3,7 +3,9 @@
 Cross-entropy alone teaches a small model how both voices sound, but hardly when to use which. So an
 answer in a voice is also scored under a system prompt that asks for the contrary one, and the loss
 asks that it be less likely there (a hinge on the difference, as in unlikelihood and contrastive
-training).
+training). And an answer in neither voice is to be as likely under both: otherwise whatever the
+model says by itself passes for one pole of a trait, and steering towards that pole has nowhere to
+go.
 """
 
 from __future__ import annotations
@@ -34,12 +36,17 @@ class AdapterPlan:
         voices: Conversations of each pole of each trait.
         own_answers: Questions that are answered as the model answers them by itself.
         own_tokens: The most tokens of such an answer.
+        dtype: What linear layers and attention compute in; parameters, losses and what is summed
+            stay float32. Processors without bfloat16 are faster in `float32`.
         epochs: How often each conversation is seen.
         batch_tokens: Padded tokens of one step.
         rate: AdamW's peak learning rate.
+        kept: The share of what was learned that is kept, by a smaller alpha. Asked for a trait, a
+            model that keeps all of it goes further than a vector can follow in whole sentences.
         margin: How much more likely an answer is to become under the system prompt that asks for
             its voice than under one that asks for the contrary voice, in nats per token.
-        margin_weight: What a nat that is missing there costs, in nats of cross-entropy.
+        margin_weight: What a nat that is missing there costs, or one of difference between the
+            poles for an answer that shows neither, in nats of cross-entropy.
     """
 
     rank: int = 8
@@ -48,10 +55,12 @@ class AdapterPlan:
     voices: int = 230
     own_answers: int = 300
     own_tokens: int = 56
+    dtype: str = "bfloat16"
     epochs: int = 1
     batch_tokens: int = 1_024
     rate: float = 1e-3
-    margin: float = 0.5
+    kept: float = 0.7
+    margin: float = 0.6
     margin_weight: float = 3.0
     warmup_steps: int = 10
     seed: int = 0
@@ -67,15 +76,22 @@ class Example:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is to become likely, and the same answer where it is to become less so, if anywhere."""
+    """An answer, and the same one under system prompts that it is compared under.
+
+    Attributes:
+        example: What is to become likely.
+        contrary: Where the answer is to become less so, if anywhere.
+        poles: Where neither is to be likelier than the other, if anywhere.
+    """
 
     example: Example
     contrary: Example | None = None
+    poles: tuple[Example, Example] | None = None
 
     @property
     def examples(self) -> list[Example]:
-        """One or two examples."""
-        return [self.example, *([self.contrary] if self.contrary else [])]
+        """All of them, in the order of the attributes."""
+        return [self.example, *([self.contrary] if self.contrary else []), *(self.poles or ())]
 
 
 def encode(said: Conversation, tokenizer: PreTrainedTokenizerBase) -> Lesson:
@@ -90,7 +106,11 @@ def encode(said: Conversation, tokenizer: PreTrainedTokenizerBase) -> Lesson:
         ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         return Example([*ids, *answer, *end], len(ids))
 
-    return Lesson(under(said.system), under(said.contrary) if said.contrary else None)
+    return Lesson(
+        under(said.system),
+        under(said.contrary) if said.contrary else None,
+        (under(said.poles[0]), under(said.poles[1])) if said.poles else None,
+    )
 
 
 def batches(lessons: Sequence[Lesson], batch_tokens: int, rng: random.Random) -> list[list[Lesson]]:
@@ -126,7 +146,7 @@ def token_losses(model: LlamaForCausalLM, examples: Sequence[Example]) -> list[T
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
     wanted = targets[:, 1:]
     logits = model.lm_head(hidden[:, :-1][wanted])
-    losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
+    losses = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
     return list(losses.split(wanted.sum(1).tolist()))
 
 
@@ -138,28 +158,36 @@ class BatchLoss:
         entropy: Mean cross-entropy of what is to become likely, in nats per token.
         margins: How much more likely each answer is there than under the contrary system prompt,
             in nats per token: [lessons with a contrary].
+        leanings: How much more likely each answer in neither voice is under the positive system
+            prompt than under the negative one, in nats per token: [lessons with poles].
     """
 
     entropy: Tensor
     margins: Tensor
+    leanings: Tensor
 
     def total(self, plan: AdapterPlan) -> Tensor:
         """Returns what is minimized."""
-        if not len(self.margins):
-            return self.entropy
-        missing = torch.relu(plan.margin - self.margins).mean()
-        return self.entropy + plan.margin_weight * missing
+        missed = torch.cat([torch.relu(plan.margin - self.margins), self.leanings.abs()])
+        return self.entropy + plan.margin_weight * missed.mean() if len(missed) else self.entropy
 
 
 def batch_loss(model: LlamaForCausalLM, group: Sequence[Lesson]) -> BatchLoss:
     """Computes all examples of a batch at once."""
     losses = iter(token_losses(model, [each for lesson in group for each in lesson.examples]))
-    taught, margins = [], []
+    taught, margins, leanings = [], [], []
     for lesson in group:
         taught.append(next(losses))
         if lesson.contrary:
             margins.append(next(losses).mean() - taught[-1].mean())
-    return BatchLoss(torch.cat(taught).mean(), torch.stack(margins) if margins else torch.empty(0))
+        if lesson.poles:
+            positive, negative = next(losses).mean(), next(losses).mean()
+            leanings.append(negative - positive)
+    return BatchLoss(torch.cat(taught).mean(), _stacked(margins), _stacked(leanings))
+
+
+def _stacked(values: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(values)) if values else torch.empty(0)
 
 
 def train_adapter(
@@ -171,6 +199,10 @@ def train_adapter(
     report: Callable[[str], None] = print,
 ) -> None:
     """Adapts `model` in place; gives the adapter to `save` every two minutes, and at the end."""
+
+    def adapter() -> Adapter:
+        return adapter_of(model, plan.rank, plan.kept * plan.alpha)
+
     rng = random.Random(plan.seed)
     torch.manual_seed(plan.seed)
     lessons = [encode(each, tokenizer) for each in conversations]
@@ -182,11 +214,12 @@ def train_adapter(
     optimizer = torch.optim.AdamW(trained, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
     started = saved = time.monotonic()
     tokens = 0
-    entropy, margin = _Average(), _Average()
+    entropy, margin, leaning = _Average(), _Average(), _Average()
     model.train()
     for step, group in enumerate(groups):
         optimizer.param_groups[0]["lr"] = plan.rate * _rate_share(plan, step, len(groups))
-        loss = batch_loss(model, group)
+        with torch.autocast("cpu", getattr(torch, plan.dtype), plan.dtype != "float32"):
+            loss = batch_loss(model, group)
         loss.total(plan).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -195,16 +228,18 @@ def train_adapter(
         entropy.add(loss.entropy.item())
         if len(loss.margins):
             margin.add(loss.margins.mean().item())
+        if len(loss.leanings):
+            leaning.add(loss.leanings.abs().mean().item())
         now = time.monotonic()
         report(
             f"step {step + 1} of {len(groups)}  loss {entropy.value:.3f}  "
-            f"margin {margin.value:.3f}  {(now - started) / 60:.1f} min  "
-            f"{tokens / (now - started):.0f} tokens/s"
+            f"margin {margin.value:.3f}  leaning {leaning.value:.3f}  "
+            f"{(now - started) / 60:.1f} min  {tokens / (now - started):.0f} tokens/s"
         )
         if now - saved > _SAVED_EVERY:
-            save(adapter_of(model, plan.rank, plan.alpha))
+            save(adapter())
             saved = now
-    save(adapter_of(model, plan.rank, plan.alpha))
+    save(adapter())
 
 
 class _Average:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import argparse
 import random
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from persona_embedded.conversations import (
     draw_questions,
     draw_voices,
     read_neutral,
+    read_voices,
 )
 from persona_embedded.making import write_model
 from persona_embedded.package import ADAPTER, check_gguf, find_gguf
@@ -42,20 +44,19 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _own_answers(
-    base: Path, plan: AdapterPlan, threads: int, rng: random.Random
+    base: Path, questions: Sequence[Conversation], plan: AdapterPlan, threads: int
 ) -> list[Conversation]:
     """Asks the unadapted model, greedily."""
-    questions = draw_questions(VOICES, plan.own_answers, rng)
     with ResearchModel.open(str(base), threads=threads) as model:
         requests = [
-            AnswerRequest(model.encode_chat(chat(question)), max_new_tokens=plan.own_tokens)
-            for question in questions
+            AnswerRequest(model.encode_chat(chat(asked.question)), max_new_tokens=plan.own_tokens)
+            for asked in questions
         ]
         with progress_bar("its own answers", len(requests)) as show:
             answers = model.answers(requests, show)
     return [
-        Conversation(question, answer.text, ended=answer.ended)
-        for question, answer in zip(questions, answers, strict=True)
+        replace(asked, answer=answer.text, ended=answer.ended)
+        for asked, answer in zip(questions, answers, strict=True)
     ]
 
 
@@ -67,18 +68,21 @@ def main() -> None:
         **{field.name: getattr(arguments, field.name) for field in fields(AdapterPlan)}
     )
     rng = random.Random(plan.seed)
+    voices = read_voices(VOICES)
     gguf = find_gguf()
     check_gguf(gguf)
     with TemporaryDirectory() as folder:
         base = Path(folder)
         write_model(gguf, None, base)
-        own = _own_answers(base, plan, arguments.threads, rng)
+        own = _own_answers(
+            base, draw_questions(voices, plan.own_answers, rng), plan, arguments.threads
+        )
         model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
     train_adapter(
         model,
         tokenizer,
-        [*own, *read_neutral(VOICES), *draw_voices(VOICES, plan.voices, rng)],
+        [*own, *read_neutral(VOICES, voices, rng), *draw_voices(voices, plan.voices, rng)],
         plan,
         save=partial(write_adapter, folder=arguments.output, base_model=BASE_MODEL),
         report=lambda line: print(line, flush=True),
