@@ -19,6 +19,7 @@ from persona_research.evaluation.conditions import EvaluationSampling
 from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.report import movement_table
 from persona_research.evaluation.trait_evaluation import EvaluationSettings
+from triton_models.contract.request import GenerationDefaults
 from triton_models.settings import DATA_ROOT, REPOSITORY_ROOT, ServerSettings
 
 SCALARS = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -32,6 +33,12 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--trait", action="append", help="only this trait (may be repeated)")
     parser.add_argument("--questions", type=int, default=0, help="of each trait (default all)")
     parser.add_argument("--max-tokens", type=int, default=40, help="of an answer (default 40)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=GenerationDefaults().temperature,
+        help="of an answer (default: that of requests, %(default)s)",
+    )
     parser.add_argument(
         "--cross-questions",
         type=int,
@@ -78,7 +85,7 @@ def main() -> None:
             SCALARS,
             "selected",
             arguments.questions,
-            EvaluationSampling(max_new_tokens=arguments.max_tokens),
+            EvaluationSampling(arguments.max_tokens, arguments.temperature),
             find_unit_scale=False,
         ),
         held_out=HELD_OUT,

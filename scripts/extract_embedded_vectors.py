@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from persona_embedded.package import NAME, VECTORS
@@ -25,37 +24,33 @@ from persona_research.extraction import ExtractionSettings, extract
 from persona_research.judges.contrast import ContrastJudge
 from persona_research.model import ResearchModel
 from persona_research.progress import AnswerStore
+from triton_models.contract.request import GenerationDefaults
 from triton_models.settings import ServerSettings
 from triton_models.vectors.editing import only_blocks
 from triton_models.vectors.formats import write_vector
 
+STEERED = (11, 13, 15, 17)
+"""Of 30 blocks. Chosen with the scales on the questions that the vectors are made with: steered a
+little at each of several blocks, text holds better than where one block is steered as far."""
 
-@dataclass(frozen=True)
-class Shipped:
-    """Where a trait is steered, and what its vector is multiplied by."""
-
-    block: int
-    scale: float
-
-
-SHIPPED = {
-    "flattery": Shipped(11, 1.6),
-    "hallucination": Shipped(15, 0.85),
-    "helpfulness": Shipped(13, 0.35),
-    "maliciousness": Shipped(15, 0.65),
-    "racism": Shipped(13, 0.75),
-    "sarcasm": Shipped(13, 0.9),
-    "sexism": Shipped(15, 0.55),
+SCALES = {
+    "flattery": 0.35,
+    "hallucination": 0.52,
+    "helpfulness": 0.3,
+    "maliciousness": 0.56,
+    "racism": 0.55,
+    "sarcasm": 0.45,
+    "sexism": 0.55,
 }
-"""Chosen on the questions that the vectors are made with, of blocks 11, 13 and 15: where the
-contrast rises from -2 to 2, and as far at 1 as that allows. Where the model shows nothing of a
-trait unless it is asked for, there is little room below 0: -2 turns back if it goes too far."""
+"""What a vector is multiplied by: so that a scalar of 1 does about as much as asking."""
 
 SHIPPED_BLOCKS = range(8, 21)
 """The middle ones: all thirty would be more than a megabyte."""
 
 SCALARS = (-2.0, -1.0, 1.0, 2.0)
 MAX_TOKENS = 40
+TEMPERATURE = GenerationDefaults().temperature
+"""What requests have by default. Greedy answers of so small a model repeat themselves."""
 QUESTIONS = 10
 """How many measure the range and the doses."""
 
@@ -64,7 +59,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=VECTORS)
     parser.add_argument(
-        "--trait", action="append", choices=SHIPPED, help="only this trait (may be repeated)"
+        "--trait", action="append", choices=SCALES, help="only this trait (may be repeated)"
     )
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: cores)")
     return parser.parse_args()
@@ -76,7 +71,7 @@ def main() -> None:
     folder = ServerSettings.read().model_cache / NAME
     arguments.output.mkdir(parents=True, exist_ok=True)
     measured = EvaluationSettings(
-        SCALARS, "selected", QUESTIONS, EvaluationSampling(max_new_tokens=MAX_TOKENS)
+        SCALARS, "selected", QUESTIONS, EvaluationSampling(MAX_TOKENS, TEMPERATURE)
     )
     with (
         ResearchModel.open(str(folder), threads=arguments.threads) as model,
@@ -84,10 +79,7 @@ def main() -> None:
     ):
         for definition in load_definitions(arguments.trait or (), DEFAULT_PROMPTS):
             trait = definition.trait_name
-            shipped = SHIPPED[trait]
-            settings = ExtractionSettings(
-                MAX_TOKENS, selected_layers=(shipped.block,), scale=shipped.scale
-            )
+            settings = ExtractionSettings(MAX_TOKENS, selected_layers=STEERED, scale=SCALES[trait])
             vector = extract(model, definition, settings, None, store).vector
             found = evaluate_trait(model, ContrastJudge(model), vector, definition, measured, store)
             if found.choice.chosen is not None:

@@ -31,7 +31,7 @@ def test_the_vectors_fit_it_and_are_small() -> None:
         assert vector.model_name == NAME
         assert vector.hidden_size == HIDDEN_SIZE
         assert max(vector.blocks) < BLOCKS
-        assert len(vector.selected_blocks) == 1
+        assert set(vector.selected_blocks) < set(vector.blocks)
         assert vector.metadata["calibration"]["model"] == NAME
 
 
