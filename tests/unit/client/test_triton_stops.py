@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +15,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from persona_client.errors import ConnectionFailedError
 from persona_client.triton import TritonPersonaClient
+from tests.triton_server import serving
 from triton_models.contract import tensors
 from triton_models.settings import REPOSITORY_ROOT
 
@@ -57,16 +57,11 @@ class Triton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mis
 @contextmanager
 def served(triton: Triton) -> Iterator[str]:
     """Runs it, and gives its address."""
-    with ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool)
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
+    with serving(triton) as address:
         try:
-            yield f"127.0.0.1:{port}"
+            yield address
         finally:
             triton.over.set()
-            server.stop(0).wait()
 
 
 def test_an_answer_whose_connection_fails_after_its_last_piece_is_not_stopped() -> None:

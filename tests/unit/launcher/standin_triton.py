@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tests.triton_server import serving
 from triton_models import control
 from triton_models.contract import tensors
 
@@ -131,12 +131,5 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ign
 def standin_triton(release: str) -> Iterator[tuple[StandInTriton, str]]:
     """Runs one, and gives its address."""
     triton = StandInTriton(release)
-    with ThreadPoolExecutor(8) as pool:
-        server = grpc.server(pool)
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(triton, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            yield triton, f"127.0.0.1:{port}"
-        finally:
-            server.stop(0).wait()
+    with serving(triton) as address:
+        yield triton, address
