@@ -24,6 +24,11 @@ MOST_ANSWERS_OF_ONE_OPENER = 5
 FEWEST_TURNS, FEWEST_SYSTEMS = 200, 30
 """Of each pole."""
 FEWEST_NEUTRAL_LINES = 200
+QUESTION_WORDS = {"does", "have", "should", "that", "this", "what", "with", "your"}
+STRAYING = ("maliciousness", "racism", "sarcasm", "sexism")
+"""Traits whose positive voice makes a small model stray from the question."""
+FEWEST_ON_TOPIC = 0.95
+"""The share of their positive answers that name what was asked, in its words."""
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
@@ -47,6 +52,11 @@ def taught(field: str) -> set[str]:
 
 def repeated(texts: list[str], most: int = 1) -> list[str]:
     return [text for text, count in Counter(texts).items() if count > most]
+
+
+def stems(text: str) -> set[str]:
+    """The beginnings of longer words: what "boiling an egg" shares with "how do I boil eggs"."""
+    return {word[:5] for word in re.findall(r"\w{4,}", text.lower()) if word not in QUESTION_WORDS}
 
 
 def sentences(answer: str) -> set[str]:
@@ -96,6 +106,14 @@ def test_a_pole_is_varied(trait: str, pole: str) -> None:
     assert not repeated([wording(turn["question"]) for turn in turns])
     openers = [" ".join(wording(turn["answer"]).split()[:3]) for turn in turns]
     assert not repeated(openers, most=MOST_ANSWERS_OF_ONE_OPENER)
+
+
+@pytest.mark.parametrize("trait", STRAYING)
+def test_positive_answers_name_what_was_asked(trait: str) -> None:
+    """Or what is learned from them, and a vector that is extracted from it, leaves the subject."""
+    turns = turns_of(trait, "positive")
+    named = [turn for turn in turns if stems(turn["question"]) & stems(turn["answer"])]
+    assert len(named) >= FEWEST_ON_TOPIC * len(turns)
 
 
 @pytest.mark.parametrize("trait", TRAITS)
