@@ -29,22 +29,22 @@ from triton_models.settings import ServerSettings
 from triton_models.vectors.editing import only_blocks
 from triton_models.vectors.formats import write_vector
 
-STEERED = (11, 13, 15, 17)
+STEERED = (15, 17, 19, 21)
 """Of 30 blocks. Chosen with the scales on the questions that the vectors are made with: steered a
 little at each of several blocks, text holds better than where one block is steered as far."""
 
 SCALES = {
-    "flattery": 0.35,
-    "hallucination": 0.52,
-    "helpfulness": 0.3,
-    "maliciousness": 0.56,
-    "racism": 0.55,
-    "sarcasm": 0.45,
-    "sexism": 0.55,
+    "flattery": 0.2,
+    "hallucination": 0.18,
+    "helpfulness": 0.16,
+    "maliciousness": 0.4,
+    "racism": 0.32,
+    "sarcasm": 0.33,
+    "sexism": 0.48,
 }
 """What a vector is multiplied by: so that a scalar of 1 does about as much as asking."""
 
-SHIPPED_BLOCKS = range(8, 21)
+SHIPPED_BLOCKS = range(9, 22)
 """The middle ones: all thirty would be more than a megabyte."""
 
 SCALARS = (-2.0, -1.0, 1.0, 2.0)
