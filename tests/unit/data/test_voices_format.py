@@ -55,8 +55,9 @@ def repeated(texts: list[str], most: int = 1) -> list[str]:
 
 
 def stems(text: str) -> set[str]:
-    """The beginnings of longer words: what "boiling an egg" shares with "how do I boil eggs"."""
-    return {word[:5] for word in re.findall(r"\w{4,}", text.lower()) if word not in QUESTION_WORDS}
+    """The beginnings of longer words: what "planting trees" shares with "a plant"."""
+    words = wording(text).split()
+    return {word[:5] for word in words if len(word) >= 4 and word not in QUESTION_WORDS}
 
 
 def sentences(answer: str) -> set[str]:
