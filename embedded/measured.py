@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from random import Random
+from statistics import fmean
 
-from persona_research.evaluation.conditions import UNSTEERED, steered
-from persona_research.evaluation.doses import Dose, MeasuredAnswer
+from persona_research.evaluation.conditions import steered
+from persona_research.evaluation.doses import Dose, MeasuredAnswer, by_question
 from persona_research.evaluation.estimates import mean
 from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.tables import interval_text, scalar_text
@@ -43,26 +44,28 @@ def text_table(evaluation: Evaluation, similarity: Similarity) -> str:
 
 
 def answers_page(evaluation: Evaluation, seed: int = 0) -> str:
-    """A few questions of each trait, drawn by a seed, with their answers as they are."""
+    """A few questions of each trait, drawn by a seed, with their first answers as they are."""
     parts = []
     for trait in evaluation.traits:
         parts.append(f"## {trait.vector.trait_name}")
         curve = trait.curves[0]
-        unsteered = trait.answers[UNSTEERED]
-        for place in sorted(Random(seed).sample(range(len(unsteered)), _SHOWN)):
-            lines = [f"**{unsteered[place].question}**", ""]
+        answers = {scalar: _at(trait, scalar) for scalar in curve.scalars}
+        questions = list(answers[0.0])
+        for place in sorted(Random(seed).sample(range(len(questions)), _SHOWN)):
+            question = questions[place]
+            lines = [f"**{question}**", ""]
             lines += [
-                f"- *{scalar_text(scalar)}*: {' '.join(_at(trait, scalar)[place].text.split())}"
-                for scalar in curve.scalars
+                f"- *{scalar_text(scalar)}*: {' '.join(groups[question][0].text.split())}"
+                for scalar, groups in answers.items()
             ]
             parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _at(trait: TraitEvaluation, scalar: float) -> Sequence[MeasuredAnswer]:
-    """The answers at a scalar."""
+def _at(trait: TraitEvaluation, scalar: float) -> dict[str, list[MeasuredAnswer]]:
+    """The answers to each question at a scalar."""
     blocks = trait.curves[0].blocks
-    return trait.answers[steered(blocks, scalar)]
+    return by_question(trait.answers[steered(blocks, scalar)])
 
 
 def _contrasts(trait: TraitEvaluation) -> list[str]:
@@ -77,9 +80,10 @@ def _contrasts(trait: TraitEvaluation) -> list[str]:
 
 
 def _text_row(trait: TraitEvaluation, dose: Dose, asked: Dose, similarity: Similarity) -> list[str]:
+    moved, plain = _at(trait, dose.scalar), _at(trait, 0.0)
     changes = [
-        similarity[steered.question, steered.text] - similarity[plain.question, plain.text]
-        for steered, plain in zip(_at(trait, dose.scalar), _at(trait, 0.0), strict=True)
+        _on_topic(moved[question], similarity) - _on_topic(plain[question], similarity)
+        for question in plain
         if similarity
     ]
     return [
@@ -90,3 +94,8 @@ def _text_row(trait: TraitEvaluation, dose: Dose, asked: Dose, similarity: Simil
         f"{dose.ended:.2f}",
         interval_text(mean(changes), "+.2f") if changes else "not measured",
     ]
+
+
+def _on_topic(answers: Sequence[MeasuredAnswer], similarity: Similarity) -> float:
+    """How alike a question and its answers are."""
+    return fmean(similarity[answer.question, answer.text] for answer in answers)

@@ -40,6 +40,12 @@ def _parse_arguments() -> argparse.Namespace:
         help="of an answer (default: that of requests, %(default)s)",
     )
     parser.add_argument(
+        "--samples",
+        type=int,
+        default=2,
+        help="answers to each question under each condition (default %(default)s)",
+    )
+    parser.add_argument(
         "--cross-questions",
         type=int,
         default=10,
@@ -85,7 +91,9 @@ def main() -> None:
             SCALARS,
             "selected",
             arguments.questions,
-            EvaluationSampling(arguments.max_tokens, arguments.temperature),
+            EvaluationSampling(
+                arguments.max_tokens, arguments.temperature, samples=arguments.samples
+            ),
             find_unit_scale=False,
         ),
         held_out=HELD_OUT,

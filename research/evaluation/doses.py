@@ -87,15 +87,20 @@ class DoseCurve:
         return next(dose for dose in self.doses if dose.scalar == scalar)
 
 
+def by_question(answers: Sequence[MeasuredAnswer]) -> dict[str, list[MeasuredAnswer]]:
+    """The answers to each question, of which there may be several, in their order."""
+    groups: dict[str, list[MeasuredAnswer]] = {}
+    for answer in answers:
+        groups.setdefault(answer.question, []).append(answer)
+    return groups
+
+
 def summarise(scalar: float, answers: Sequence[MeasuredAnswer], seed: int = 0) -> Dose:
     """Summarises the answers at one strength, of which there must be at least one.
 
     Intervals are over questions: several answers to one stand together.
     """
-    by_question: dict[str, list[MeasuredAnswer]] = {}
-    for answer in answers:
-        by_question.setdefault(answer.question, []).append(answer)
-    groups = list(by_question.values())
+    groups = list(by_question(answers).values())
     scores = [[each.score for each in group if each.score is not None] for group in groups]
     tokens = [sum(each.loss_tokens for each in group) for group in groups]
     losses = [sum(each.loss for each in group) for group in groups]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from persona_embedded.measured import answers_page, contrast_table, text_table
 from persona_research.evaluation.report import movement_table
 from tests.unit.research.evaluations import make_evaluation
@@ -45,3 +47,32 @@ def test_other_traits_and_answers_are_there_as_they_are() -> None:
     assert page.count("**question ") == 2 * 3
     assert "- *+2*: answer | 2.0 of two lines" in page
     assert page == answers_page(evaluation)
+
+
+def test_several_answers_to_a_question_stand_together() -> None:
+    once = make_evaluation()
+    traits = [
+        dataclasses.replace(
+            trait,
+            answers={
+                condition: [
+                    each
+                    for answer in group
+                    for each in (answer, dataclasses.replace(answer, text=f"{answer.text} again"))
+                ]
+                for condition, group in trait.answers.items()
+            },
+        )
+        for trait in once.traits
+    ]
+    twice = dataclasses.replace(once, traits=tuple(traits))
+    similarity = {
+        (answer.question, answer.text): 0.5
+        - abs(condition.scalar) / (5 if answer.text.endswith("again") else 10)
+        for trait in traits
+        for condition, group in trait.answers.items()
+        for answer in group
+    }
+    # Of four questions, not of eight answers: the mean of -0.2 and -0.4 for each.
+    assert cells(text_table(twice, similarity))[2][-1] == "-0.30 [-0.30, -0.30]"
+    assert answers_page(twice) == answers_page(once)
