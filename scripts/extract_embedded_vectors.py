@@ -29,23 +29,27 @@ from triton_models.settings import ServerSettings
 from triton_models.vectors.editing import only_blocks
 from triton_models.vectors.formats import write_vector
 
-STEERED = (15, 17, 19, 21)
-"""Of 30 blocks. Chosen with the scales on the questions that the vectors are made with: steered a
-little at each of several blocks, text holds better than where one block is steered as far."""
+SHIPPED_BLOCKS = range(9, 22)
+"""Of 30 blocks, the middle ones: all thirty would be more than a megabyte."""
 
 SCALES = {
-    "flattery": 0.2,
-    "hallucination": 0.18,
-    "helpfulness": 0.16,
-    "maliciousness": 0.4,
-    "racism": 0.32,
-    "sarcasm": 0.33,
-    "sexism": 0.48,
+    "flattery": 0.16,
+    "hallucination": 0.15,
+    "helpfulness": 0.2,
+    "maliciousness": 0.62,
+    "racism": 0.31,
+    "sarcasm": 0.285,
+    "sexism": 0.38,
 }
 """What a vector is multiplied by: so that a scalar of 1 does about as much as asking."""
 
-SHIPPED_BLOCKS = range(9, 22)
-"""The middle ones: all thirty would be more than a megabyte."""
+STEERED = {
+    **dict.fromkeys(SCALES, tuple(SHIPPED_BLOCKS[::2])),
+    # Its negative pole loses the question where later blocks are steered.
+    "maliciousness": (11, 13, 15, 17),
+}
+"""Chosen with the scales on questions that the vectors are made with or the adapter was trained on:
+steered a little at each of several blocks, text holds better than where one is steered as far."""
 
 SCALARS = (-2.0, -1.0, 1.0, 2.0)
 MAX_TOKENS = 40
@@ -79,7 +83,9 @@ def main() -> None:
     ):
         for definition in load_definitions(arguments.trait or (), DEFAULT_PROMPTS):
             trait = definition.trait_name
-            settings = ExtractionSettings(MAX_TOKENS, selected_layers=STEERED, scale=SCALES[trait])
+            settings = ExtractionSettings(
+                MAX_TOKENS, selected_layers=STEERED[trait], scale=SCALES[trait]
+            )
             vector = extract(model, definition, settings, None, store).vector
             found = evaluate_trait(model, ContrastJudge(model), vector, definition, measured, store)
             if found.choice.chosen is not None:

@@ -8,7 +8,8 @@ from triton_models.settings import REPOSITORY_ROOT
 from triton_models.vectors.formats import read_vector
 
 BLOCKS, HIDDEN_SIZE = 30, 576
-STEERED = (15, 17, 19, 21)
+STEERED = {"maliciousness": (11, 13, 15, 17)}
+STEERED_OTHERWISE = (9, 11, 13, 15, 17, 19, 21)
 TRAITS = 7
 
 
@@ -32,7 +33,8 @@ def test_the_vectors_fit_it_and_are_small() -> None:
         assert vector.model_name == NAME
         assert vector.hidden_size == HIDDEN_SIZE
         assert max(vector.blocks) < BLOCKS
-        assert tuple(vector.selected_blocks) == STEERED
+        steered = STEERED.get(vector.trait_name, STEERED_OTHERWISE)
+        assert tuple(vector.selected_blocks) == steered
         assert vector.metadata["calibration"]["model"] == NAME
 
 
