@@ -44,7 +44,12 @@ from triton_models.contract import tensors
 from triton_models.contract.request import unsigned_seed
 from triton_models.contract.tensors import Values
 from triton_models.grpc_failures import FailureKind, failure_of
-from triton_models.grpc_messages import TritonChunk, decode_response, encode_request
+from triton_models.grpc_messages import (
+    TritonChunk,
+    TritonFailedError,
+    decode_response,
+    encode_request,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -55,7 +60,6 @@ _STOP_INTERVAL = 0.05
 _STOP_PATIENCE = 5.0
 _ASK_TIMEOUT = 5.0
 
-_ENSEMBLE_PREFIX = f"in ensemble '{tensors.PERSONA}', "
 _INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -225,11 +229,13 @@ class _Call:
         failure: PersonaError | None = None
         self._reading.acquire()
         try:
-            for response in self._responses:
-                chunk = decode_response(response.infer_response)
-                if response.error_message:
-                    failure = error_of_triton(None, response.error_message)
-                elif chunk.finish_reason == "error":
+            for message in self._responses:
+                try:
+                    chunk = decode_response(message)
+                except TritonFailedError as error:
+                    failure = error_of_triton(None, str(error))
+                    continue
+                if chunk.finish_reason == "error":
                     failure = error_of_code(chunk.error_code, chunk.error)
                 else:
                     self.ended = self.ended or bool(chunk.finish_reason)
@@ -307,19 +313,18 @@ def make_request(model: str, request_id: str, inputs: Values) -> Any:
 
 def error_of_triton(status: grpc.StatusCode | None, text: str) -> PersonaError:
     """Makes an error of a failed call; the status is `None` for a message inside the stream."""
-    message = text.removeprefix(_ENSEMBLE_PREFIX)
-    kind = failure_of(status, message).kind
+    kind = failure_of(status, text).kind
     if kind is FailureKind.RESTRICTED:
         return NotAllowedError(
             "this Triton asks for a secret before it infers: set "
             f"{control.ACCESS_VARIABLE} to what it was started with"
         )
     if kind is FailureKind.UNREACHABLE:
-        return ConnectionFailedError(f"cannot reach Triton: {message}")
+        return ConnectionFailedError(f"cannot reach Triton: {text}")
     if kind is FailureKind.LATE:
         return ConnectionFailedError("Triton took too long to answer")
     if kind is FailureKind.DEAD:
         return UnavailableError("the model stopped working and must be reloaded")
-    if message != text:
-        return InvalidRequestError(message)
-    return ServerError(message)
+    if kind is FailureKind.NOT_LOADED:
+        return UnavailableError("the model is not loaded yet: try again soon")
+    return ServerError(text)

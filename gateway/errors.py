@@ -13,7 +13,6 @@ from typing import ClassVar
 import grpc
 
 from triton_models.contract.errors import CONTEXT_LENGTH_WORDS, ErrorCode
-from triton_models.contract.tensors import PERSONA
 from triton_models.grpc_failures import FailureKind, failure_of
 
 CLIENT_CLOSED = 499
@@ -229,8 +228,6 @@ SILENT_MESSAGE = "the model does not answer: it is being looked after, try again
 UNREACHABLE_MESSAGE = "the model server cannot be reached: it is starting or down, try again soon"
 NOT_LOADED_MESSAGE = "the model is not loaded yet: try again soon"
 
-_ENSEMBLE_PREFIX = f"in ensemble '{PERSONA}', "
-
 
 def error_of_response(code: str, message: str) -> GatewayError:
     """Makes an error of the `error_code` and `error` that a response carries."""
@@ -244,13 +241,12 @@ def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
 
     Args:
         status: The gRPC status; `None` for an error message inside a stream.
-        text: The text that came with it. Only a refused value's text is shown to the user: any
-            other may hold a stack trace or an address.
+        text: The text that came with it, which is for the log: it may hold a stack trace or an
+            address.
     """
     text = (text or "").strip()
     detail = f"{status.name if status else 'stream error'}: {text}"
     failure = failure_of(status, text)
-    shown = text.removeprefix(_ENSEMBLE_PREFIX) or _INTERNAL_MESSAGE
     match failure.kind:
         case FailureKind.DEAD:
             return ModelDeadError(failure.model, detail)
@@ -262,9 +258,4 @@ def error_of_grpc(status: grpc.StatusCode | None, text: str) -> GatewayError:
             return DeadlineError("the answer took too long", detail)
         case FailureKind.RESTRICTED:
             return AccessRefusedError(detail)
-        case FailureKind.INVALID:
-            is_too_long = shown.startswith(CONTEXT_LENGTH_WORDS)
-            return (ContextLengthError if is_too_long else InvalidRequestError)(shown, detail)
-        case FailureKind.FULL:
-            return OverloadedError(shown, detail)
     return GatewayError(_INTERNAL_MESSAGE, detail)

@@ -18,7 +18,12 @@ from triton_models.contract import tensors
 from triton_models.contract.errors import ErrorCode
 from triton_models.contract.tensors import Values
 from triton_models.grpc_failures import Failure, FailureKind, failure_of
-from triton_models.grpc_messages import TritonChunk, decode_response, encode_request
+from triton_models.grpc_messages import (
+    TritonChunk,
+    TritonFailedError,
+    decode_response,
+    encode_request,
+)
 from triton_models.signs_of_life import ENGINE_QUESTION, ONE_TOKEN, STEP_QUESTIONS
 
 ASK_SECONDS = 2.0
@@ -60,8 +65,7 @@ class TritonCalls:
         self.address = address
         self._metrics_url = metrics_url
         self._control = ((control.GRPC_HEADER, control_key),)
-        # Makes Triton end a failed stream with a status code instead of a message inside it.
-        self._access = (("triton_grpc_error", "true"), *control.access_metadata(access_key))
+        self._access = control.access_metadata(access_key)
 
     def close(self) -> None:
         """Closes the connection; calls in progress fail."""
@@ -170,17 +174,21 @@ class TritonCalls:
     def _ask(self, model: str, values: Values) -> TritonChunk:
         request = encode_request(model, uuid.uuid4().hex, values)
         answer = TritonChunk()
+        failure: CallError | None = None
         try:
-            responses = self._stub.ModelStreamInfer(
+            messages = self._stub.ModelStreamInfer(
                 iter((request,)), timeout=ASK_SECONDS, metadata=self._access
             )
-            for response in responses:
-                if response.error_message:
-                    failure = failure_of(None, response.error_message)
-                    raise CallError(failure, model, response.error_message)
-                answer = answer.followed_by(decode_response(response.infer_response))
+            # To its end even after an error: a stream that is left is cancelled.
+            for message in messages:
+                try:
+                    answer = answer.followed_by(decode_response(message))
+                except TritonFailedError as error:
+                    failure = CallError(failure_of(None, str(error)), model, str(error))
         except grpc.RpcError as error:
-            raise _error_of(error, model) from None
+            failure = failure or _error_of(error, model)
+        if failure:
+            raise failure
         if answer.finish_reason == "error":
             kind = _IN_BAND.get(answer.error_code, FailureKind.OTHER)
             raise CallError(Failure(kind), model, answer.error)

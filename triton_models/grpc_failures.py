@@ -17,7 +17,7 @@ class FailureKind(Enum):
     NOT_LOADED = "not loaded"
     UNREACHABLE = "unreachable"
     INVALID = "invalid"
-    """The server refused a value of the request."""
+    """A step refused a value of the request."""
     FULL = "full"
     LATE = "late"
     """The call timed out."""
@@ -61,12 +61,6 @@ ended, whatever had ended it.
 _RESTRICTED = "This protocol is restricted"
 """Triton's message for a call with a missing or wrong secret."""
 
-_BY_STATUS: dict[grpc.StatusCode, FailureKind] = {
-    grpc.StatusCode.INVALID_ARGUMENT: FailureKind.INVALID,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: FailureKind.FULL,
-    grpc.StatusCode.DEADLINE_EXCEEDED: FailureKind.LATE,
-}
-
 
 def failure_of(status: grpc.StatusCode | None, text: str) -> Failure:
     """Classifies a failed call; the status is `None` for an error message inside a stream."""
@@ -78,4 +72,5 @@ def failure_of(status: grpc.StatusCode | None, text: str) -> Failure:
         return Failure(FailureKind.NOT_LOADED)
     if status in _NO_CONNECTION or _LOST_CONNECTION.search(text):
         return Failure(FailureKind.UNREACHABLE)
-    return Failure(_BY_STATUS.get(status, FailureKind.OTHER) if status else FailureKind.OTHER)
+    is_late = status is grpc.StatusCode.DEADLINE_EXCEEDED
+    return Failure(FailureKind.LATE if is_late else FailureKind.OTHER)

@@ -16,6 +16,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2
 
 from triton_models.contract import tensors
+from triton_models.contract.errors import read_error_text
 from triton_models.contract.tensors import TensorSpec, TritonType, Values
 
 _FINAL = "triton_final_response"
@@ -231,8 +232,26 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def decode_response(response: Any) -> TritonChunk:
-    """Decodes a `ModelInferResponse`; a response with only a final flag is an empty chunk."""
+class TritonFailedError(Exception):
+    """Triton itself failed on a request; the text is its own, and may hold a stack trace."""
+
+
+def decode_response(message: Any) -> TritonChunk:
+    """Decodes a `ModelStreamInferResponse`.
+
+    A response with only a final flag is an empty chunk. Steps refuse a request in a chunk or, as
+    the tokenizer does, with a plain Triton error: both make the same chunk.
+
+    Raises:
+        TritonFailedError: It is an error of Triton's own.
+    """
+    if message.error_message:
+        refusal = read_error_text(message.error_message)
+        if refusal is None:
+            raise TritonFailedError(message.error_message)
+        code, reason = refusal
+        return TritonChunk(finish_reason="error", error=reason, error_code=code, final=True)
+    response = message.infer_response
     fields: dict[str, Any] = {}
     for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
         field = _CHUNK_FIELDS.get(output.name)

@@ -139,6 +139,7 @@ class Generation:
             while (error := await self._read_attempt()) is not None:
                 if not self._is_sent_again(error):
                     self._fail(error)
+                    await self._attempt.stream.end()
                     return
         except asyncio.CancelledError:
             self._fail(ShutdownError())
@@ -210,7 +211,7 @@ class Generation:
             self._attempt = self._send(self._tried, timeout)
         except GatewayError:
             return False  # what went wrong first says more
-        attempt.stream.cancel()
+        self._sender.spawn(attempt.stream.end())
         self._sender.sent_again(self.request_id, error)
         return True
 

@@ -16,6 +16,7 @@ from gateway.errors import (
     GatewayError,
     ModelDeadError,
     ModelNotLoadedError,
+    UnknownTraitError,
     UnreachableError,
     error_of_grpc,
     error_of_response,
@@ -139,7 +140,7 @@ class TritonServer:
         """Returns the one response to a request.
 
         Raises:
-            GatewayError: There is none.
+            GatewayError: There is none, or it is a refusal.
         """
         request = encode_request(model, request_id, values)
         stream = TritonStream(self.stub, request, timeout, self._access)
@@ -148,12 +149,14 @@ class TritonServer:
             answer = TritonChunk()
             while (chunk := await stream.read(timeout)) is not None:
                 answer = answer.followed_by(chunk)
-            return answer
         except GatewayError as error:
             self._metrics.triton_failed("ask", error)
             raise
         finally:
-            stream.cancel()
+            await stream.end()
+        if answer.finish_reason == "error":
+            raise error_of_response(answer.error_code, answer.error)
+        return answer
 
     async def describe(self, timeout: float = ASK_TIMEOUT) -> dict[str, Any]:
         """Returns what the model says about itself, its traits and its engine.
@@ -162,8 +165,6 @@ class TritonServer:
             GatewayError: The model cannot be asked.
         """
         chunk = await self.ask(tensors.STEERED_QWEN, uuid.uuid4().hex, ENGINE_QUESTION, timeout)
-        if chunk.finish_reason == "error":
-            raise error_of_response(chunk.error_code, chunk.error)
         try:
             description: dict[str, Any] = json.loads(chunk.description)
         except ValueError as error:
@@ -224,10 +225,12 @@ class TritonServer:
         Raises:
             GatewayError: The engine cannot be asked.
         """
-        chunk = await self.ask(
-            tensors.STEERED_QWEN, request_id, {tensors.STOP.name: [True]}, ASK_TIMEOUT
-        )
-        return chunk.finish_reason == "cancelled"
+        values = {tensors.STOP.name: [True]}
+        try:
+            await self.ask(tensors.STEERED_QWEN, request_id, values, ASK_TIMEOUT)
+        except UnknownTraitError:  # what else is unknown has its code
+            return False
+        return True
 
     async def close(self) -> None:
         """Closes the channel."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
 
 from gateway.errors import DeadlineError, GatewayError, error_of_grpc
-from triton_models.grpc_messages import TritonChunk, decode_response
+from triton_models.grpc_messages import TritonChunk, TritonFailedError, decode_response
 
-# Makes Triton end the stream with a real status code instead of a bare message inside it.
-_METADATA = (("triton_grpc_error", "true"),)
+_END_SECONDS = 1.0
 
 
 class TritonStream:
@@ -26,7 +26,7 @@ class TritonStream:
         self, stub: Any, request: Any, timeout: float, metadata: Sequence[tuple[str, str]] = ()
     ) -> None:
         self._request = request
-        self._call = stub.ModelStreamInfer(metadata=(*_METADATA, *metadata), timeout=timeout)
+        self._call = stub.ModelStreamInfer(metadata=metadata, timeout=timeout)
         self._ended = False
         self._opener: asyncio.Task[Any] | None = None
 
@@ -85,12 +85,24 @@ class TritonStream:
         if response is grpc.aio.EOF:
             self._ended = True
             return None
-        if response.error_message:
+        try:
+            chunk = decode_response(response)
+        except TritonFailedError as error:
             self._ended = True
-            raise error_of_grpc(None, response.error_message)
-        chunk = decode_response(response.infer_response)
+            raise error_of_grpc(None, str(error)) from None
         self._ended = self._ended or chunk.final
         return chunk
+
+    async def end(self) -> None:
+        """Closes the stream: where Triton has said its last word, by reading on to its end.
+
+        To cancel one that Triton is just ending makes work for it, and 2.51 does not always survive
+        such races.
+        """
+        with suppress(GatewayError):
+            while self._ended and not self._call.done():
+                await self.read(_END_SECONDS)
+        self.cancel()
 
     def cancel(self) -> None:
         """Closes the stream at once, unless Triton has closed it."""

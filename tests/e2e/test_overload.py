@@ -1,4 +1,4 @@
-"""Overload, impatient clients and a gateway that is told to stop."""
+"""Overload, impatient clients, refusals without end, and a gateway that is told to stop."""
 
 from __future__ import annotations
 
@@ -164,3 +164,17 @@ def test_a_gateway_that_is_told_to_stop_lets_open_answers_go_on_for_a_while(
         assert last.startswith(f"event: {ending}\n")
         assert ending == "done" or "shutting down" in last
     assert eventually(lambda: is_idle(stack)), engine(stack)
+
+
+def test_refusals_without_end_leave_the_server_as_it_is(api: httpx.Client, stack: Stack) -> None:
+    """Of some hundreds that gRPC reported as statuses (`triton_grpc_error`) Triton 2.51 died."""
+    too_long = {**LONG, "prompt": "word " * 30_000, "max_tokens": 5, "min_tokens": 5}
+
+    def status(number: int) -> int:
+        return api.post(GENERATE, json=too_long).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(status, range(2000))) == {400}
+    assert stack.triton
+    assert stack.triton.running
+    assert api.post(GENERATE, json={**too_long, "prompt": "hi"}).is_success

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from triton_models.contract.errors import ErrorCode, InvalidArgumentError, RequestError
+from triton_models.contract.errors import (
+    ErrorCode,
+    InvalidArgumentError,
+    RequestError,
+    error_text,
+)
 from triton_models.contract.tensors import NUMPY_TYPES, TensorSpec
 
 TRITON_PARAMETER_PREFIX = "triton_"
@@ -75,9 +80,9 @@ def build_tensors(
 
 
 def triton_error(error: RequestError) -> Any:
-    """Returns an error as Triton reports it to a client."""
+    """Returns an error as Triton reports it: over HTTP with a status, in gRPC streams as a text."""
     code = getattr(pb_utils.TritonError, _TRITON_CODES[error.code])
-    return pb_utils.TritonError(error.message, code)
+    return pb_utils.TritonError(error_text(error), code)
 
 
 def _array(spec: TensorSpec, value: Any) -> Any:

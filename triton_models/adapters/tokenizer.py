@@ -51,12 +51,8 @@ class TokenizerModel:
             return pb_utils.InferenceResponse(error=triton_error(error))
         except Exception:
             logger.exception("a prompt could not be tokenized")
-            return pb_utils.InferenceResponse(
-                error=pb_utils.TritonError(
-                    "the prompt could not be tokenized: see the server's log",
-                    pb_utils.TritonError.INTERNAL,
-                )
-            )
+            failure = RequestError("the prompt could not be tokenized: see the server's log")
+            return pb_utils.InferenceResponse(error=triton_error(failure))
         specs = tensors.MODELS[tensors.TOKENIZER][1]
         return pb_utils.InferenceResponse(
             build_tensors(request.requested_output_names(), specs, outputs)

@@ -2,11 +2,13 @@
 
 Every error a request can meet is a :class:`RequestError` whose message says what was wrong and
 what would be right, and whose code says how a transport should report it. The adapters put both
-into the response (`error`, `error_code`); the gateway maps the code to an HTTP status, once.
+into the response (`error`, `error_code`), or into the text of a plain Triton error, whose own code
+gRPC streams do not carry; the gateway maps the code to an HTTP status, once.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 
@@ -37,6 +39,27 @@ class RequestError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+_ERROR_TEXT = re.compile(
+    rf"(?:in ensemble '\w+', )?(?P<code>{'|'.join(ErrorCode)}): (?P<message>.+)",
+    re.DOTALL,
+)
+
+
+def error_text(error: RequestError) -> str:
+    """Returns an error as one text, `"invalid_argument: the prompt is empty"`."""
+    return f"{error.code.value}: {error.message}"
+
+
+def read_error_text(text: str) -> tuple[str, str] | None:
+    """Returns code and message of an `error_text`, which an ensemble may have put its name before.
+
+    Args:
+        text: What a Triton error says; `None` is returned if it is none of ours.
+    """
+    found = _ERROR_TEXT.fullmatch(text)
+    return (found["code"], found["message"]) if found else None
 
 
 class InvalidArgumentError(RequestError):

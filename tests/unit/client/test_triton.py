@@ -56,7 +56,11 @@ def test_a_value_that_does_not_fit_its_input_is_refused(name: str, value: Any) -
 @pytest.mark.parametrize(
     ("message", "status", "kind"),
     [
-        ("in ensemble 'persona', the prompt is empty", None, errors.InvalidRequestError),
+        (
+            "in ensemble 'persona', 'steered_qwen' is not at ready state",
+            None,
+            errors.UnavailableError,
+        ),
         ("failed to connect", StatusCode.UNAVAILABLE, errors.ConnectionFailedError),
         ("Deadline Exceeded", StatusCode.DEADLINE_EXCEEDED, errors.ConnectionFailedError),
         (

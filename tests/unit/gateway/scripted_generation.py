@@ -51,6 +51,9 @@ class ScriptedStream:
         self.ended = response.final
         return response
 
+    async def end(self) -> None:
+        self.cancel()
+
     def cancel(self) -> None:
         self.cancelled = True
         self.responses.put_nowait(None)

@@ -35,13 +35,6 @@ def test_what_may_succeed_later_says_when_to_try_again(kind: type[errors.Gateway
     assert int(kind("later").headers["Retry-After"]) > 0
 
 
-def test_a_refusal_by_the_tokenizer_reaches_the_user_without_triton_s_prefix() -> None:
-    error = errors.error_of_grpc(
-        grpc.StatusCode.INVALID_ARGUMENT, "in ensemble 'persona', the prompt is empty"
-    )
-    assert (error.status, error.message) == (400, "the prompt is empty")
-
-
 def test_a_stack_trace_is_for_the_log_alone() -> None:
     trace = "ValueError: boom\n\nAt:\n  /srv/model.py(12): execute"
     error = errors.error_of_grpc(grpc.StatusCode.INTERNAL, trace)

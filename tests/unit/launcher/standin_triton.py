@@ -60,16 +60,17 @@ class StandInTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ign
             self.asked.append(model)
             if model not in self._loaded:
                 text = f"Request for unknown model: '{model}' has no available versions"
-                context.abort(grpc.StatusCode.UNAVAILABLE, text)
+                yield service_pb2.ModelStreamInferResponse(error_message=text)
+                return
             if self.dead in (model, tensors.STEERED_QWEN) and self.dead and self._reaches(model):
-                if self.release == NEW:
-                    text = f"Request for unknown model: '{self.dead}' is not at ready state"
-                    context.abort(grpc.StatusCode.UNAVAILABLE, text)
-                context.abort(
-                    grpc.StatusCode.INTERNAL,
-                    f"Failed to process the request(s) for model instance '{self.dead}_0_0', "
-                    f"message: Stub process '{self.dead}_0_0' is not healthy.",
+                text = (
+                    f"Request for unknown model: '{self.dead}' is not at ready state"
+                    if self.release == NEW
+                    else f"Failed to process the request(s) for model instance '{self.dead}_0_0', "
+                    f"message: Stub process '{self.dead}_0_0' is not healthy."
                 )
+                yield service_pb2.ModelStreamInferResponse(error_message=text)
+                return
             yield service_pb2.ModelStreamInferResponse(infer_response=self._answer(model))
 
     def _reaches(self, model: str) -> bool:

@@ -11,7 +11,13 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from triton_models.contract import tensors
-from triton_models.grpc_messages import TritonChunk, decode_response, encode_request
+from triton_models.contract.errors import InvalidArgumentError, error_text
+from triton_models.grpc_messages import (
+    TritonChunk,
+    TritonFailedError,
+    decode_response,
+    encode_request,
+)
 
 ONE_OF_EACH: dict[str, list[Any]] = {
     "text_input": ["Grüße 👋"],
@@ -71,7 +77,7 @@ def response(final: bool, **outputs: tuple[str, bytes]) -> Any:
         tensor.shape.append(1)
         message.raw_output_contents.append(data)
     message.parameters["triton_final_response"].bool_param = final
-    return message
+    return service_pb2.ModelStreamInferResponse(infer_response=message)
 
 
 def text_tensor(text: str) -> tuple[str, bytes]:
@@ -106,6 +112,27 @@ def test_what_was_not_asked_for_is_not_there() -> None:
 
 def test_a_response_of_the_final_flag_alone_is_an_empty_chunk() -> None:
     assert decode_response(response(True)) == TritonChunk(final=True)
+
+
+@pytest.mark.parametrize("before", ["", "in ensemble 'persona', "])
+def test_a_step_s_refusal_is_a_chunk_however_it_comes(before: str) -> None:
+    text = before + error_text(InvalidArgumentError("stop: is not\nloaded"))
+    message = service_pb2.ModelStreamInferResponse(error_message=text)
+    assert decode_response(message) == TritonChunk(
+        finish_reason="error",
+        error="stop: is not\nloaded",
+        error_code="invalid_argument",
+        final=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["unexpected shape", "in ensemble 'persona', novel: reason", "an invalid_argument: reason"],
+)
+def test_an_error_of_triton_s_own_is_none_of_a_step(text: str) -> None:
+    with pytest.raises(TritonFailedError, match=text):
+        decode_response(service_pb2.ModelStreamInferResponse(error_message=text))
 
 
 def test_joined_chunks_say_what_both_say() -> None:

@@ -50,6 +50,7 @@ async def test_what_another_server_can_do_better_is_sent_to_it(error: GatewayErr
     chunks = await read_all(generation)
     assert "".join(chunk.text for chunk in chunks) == "Hello"
     assert sender.retries == first.failures == [error]
+    await sender.settle()
     assert first.stream.cancelled
     assert (first.open, second.open, sender.open) == (set(), set(), set())
 

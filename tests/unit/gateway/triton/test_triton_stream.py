@@ -1,17 +1,20 @@
-"""A stream whose call ends while the request is being written fails with the call's status."""
+"""How a stream fails whose call ends while it is opened, and how it is ended."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
-from tritonclient.grpc import service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from gateway.errors import DeadlineError, UnreachableError
+from gateway.errors import DeadlineError, GatewayError, UnreachableError
 from gateway.triton.stream import TritonStream
+from tests.triton_server import serving
 from tests.unit.launcher.standin_triton import OLD, standin_triton
 from triton_models.contract.tensors import PERSONA
 from triton_models.grpc_messages import encode_request
@@ -88,3 +91,45 @@ async def test_a_stream_that_is_cancelled_while_it_is_opened_ends(moments: int) 
         if not opening.cancelled():
             opening.exception()  # which is then seen
         await channel.close()
+
+
+class SlowlyEnding(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Says its last word about a request, and ends the stream when it may."""
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+        self.may_end = threading.Event()
+        self.codes: list[Any] = []
+
+    def ModelStreamInfer(  # noqa: N802 - gRPC's name
+        self, requests: Iterator[Any], context: Any
+    ) -> Iterator[Any]:
+        context.add_callback(lambda: self.codes.append(context.code()))
+        next(requests)
+        yield self._message
+        self.may_end.wait()
+        context.set_code(grpc.StatusCode.OK)
+
+
+@pytest.mark.parametrize("text", ["invalid_argument: too long", "a failure of Triton's own"])
+async def test_a_stream_that_has_had_its_last_word_is_not_cancelled(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.triton.stream._END_SECONDS", 3600)
+    triton = SlowlyEnding(service_pb2.ModelStreamInferResponse(error_message=text))
+    with serving(triton) as address:
+        channel = grpc.aio.insecure_channel(address)
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stream = TritonStream(stub, encode_request(PERSONA, "id", ONE_TOKEN), 3600)
+        await stream.open()
+        try:
+            await stream.read(3600)
+        except GatewayError:
+            assert text == "a failure of Triton's own"
+        ending = asyncio.create_task(stream.end())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        triton.may_end.set()
+        await ending
+        await channel.close()
+    assert triton.codes == [grpc.StatusCode.OK], "None is that of a call that was cancelled"
