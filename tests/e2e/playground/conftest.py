@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from launcher.stack import Stack
-from tests.e2e.playground.page import Playground
+from tests.e2e.playground.page import PATIENCE_MS, Playground
 
 CHROMIUM = shutil.which("chromium")
 OPTIONS = [
@@ -28,6 +28,7 @@ OPTIONS = [
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield browser

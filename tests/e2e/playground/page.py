@@ -37,7 +37,7 @@ class Playground:
         button = self.page.get_by_role("button", name=name, exact=True)
         button.click()
         status = self.page.locator("#sweep-status" if "sweep" in name else "#compare-status")
-        expect(status).to_contain_text("seed", timeout=PATIENCE_MS)
+        expect(status).to_contain_text("seed")
 
     def card(self, label: str) -> Locator:
         heading = self.page.get_by_role("heading", name=label, exact=True)
