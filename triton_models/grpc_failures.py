@@ -64,6 +64,8 @@ _RESTRICTED = "This protocol is restricted"
 
 def failure_of(status: grpc.StatusCode | None, text: str) -> Failure:
     """Classifies a failed call; the status is `None` for an error message inside a stream."""
+    if status is grpc.StatusCode.DEADLINE_EXCEEDED:  # "Stream removed", it may say
+        return Failure(FailureKind.LATE)
     if dead := _DEAD_STUB.search(text):
         return Failure(FailureKind.DEAD, dead["model"])
     if _RESTRICTED in text:
@@ -72,5 +74,4 @@ def failure_of(status: grpc.StatusCode | None, text: str) -> Failure:
         return Failure(FailureKind.NOT_LOADED)
     if status in _NO_CONNECTION or _LOST_CONNECTION.search(text):
         return Failure(FailureKind.UNREACHABLE)
-    is_late = status is grpc.StatusCode.DEADLINE_EXCEEDED
-    return Failure(FailureKind.LATE if is_late else FailureKind.OTHER)
+    return Failure(FailureKind.OTHER)

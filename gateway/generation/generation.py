@@ -276,4 +276,4 @@ class Generation:
 
 
 def _shown(seconds: float) -> str:
-    return f"{round(seconds, 1):g} s"
+    return f"{round(seconds, 1):g} s" if seconds >= 1 else f"{seconds:.1g} s"

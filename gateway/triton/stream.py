@@ -17,6 +17,10 @@ from gateway.errors import DeadlineError, GatewayError, error_of_grpc
 from triton_models.grpc_messages import TritonChunk, TritonFailedError, decode_response
 
 _END_SECONDS = 1.0
+"""How long the end of a stream may take after its last word."""
+
+_CLOCKS_APART = 0.01
+"""By how many seconds gRPC may find that time is over before the event loop does."""
 
 
 class TritonStream:
@@ -26,6 +30,7 @@ class TritonStream:
         self, stub: Any, request: Any, timeout: float, metadata: Sequence[tuple[str, str]] = ()
     ) -> None:
         self._request = request
+        self._deadline = asyncio.get_running_loop().time() + timeout - _CLOCKS_APART
         self._call = stub.ModelStreamInfer(metadata=metadata, timeout=timeout)
         self._ended = False
         self._opener: asyncio.Task[Any] | None = None
@@ -116,6 +121,9 @@ class TritonStream:
         return self._failure_of(error.code(), error.details())
 
     def _failure_of(self, status: grpc.StatusCode, text: str) -> GatewayError:
+        # A request that is late while it is written fails with whatever the writing fails with.
+        if asyncio.get_running_loop().time() >= self._deadline:
+            status = grpc.StatusCode.DEADLINE_EXCEEDED
         # Past our own deadline the model may still be at work; any other status is its end.
         self._ended = status is not grpc.StatusCode.DEADLINE_EXCEEDED
         return error_of_grpc(status, text)

@@ -85,6 +85,7 @@ def test_no_connection_is_unavailable(status: grpc.StatusCode | None, text: str)
     assert text not in error.message
 
 
-def test_a_deadline_is_a_gateway_timeout() -> None:
-    error = errors.error_of_grpc(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+@pytest.mark.parametrize("text", ["Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
+def test_a_deadline_is_a_gateway_timeout(text: str) -> None:
+    error = errors.error_of_grpc(grpc.StatusCode.DEADLINE_EXCEEDED, text)
     assert (error.status, error.code) == (504, "deadline_exceeded")

@@ -51,14 +51,23 @@ class Stub:
 
 @pytest.mark.parametrize("error", [asyncio.InvalidStateError(), grpc.aio.BaseError()])
 async def test_the_status_tells_why_whatever_grpc_raises(error: Exception) -> None:
-    late = TritonStream(Stub(Call(error, grpc.StatusCode.DEADLINE_EXCEEDED)), None, 1)
+    late = TritonStream(Stub(Call(error, grpc.StatusCode.DEADLINE_EXCEEDED)), None, 3600)
     with pytest.raises(DeadlineError):
         await late.open()
     assert not late.ended, "the engine may have the request all the same"
-    gone = TritonStream(Stub(Call(error, grpc.StatusCode.UNAVAILABLE)), None, 1)
+    gone = TritonStream(Stub(Call(error, grpc.StatusCode.UNAVAILABLE)), None, 3600)
     with pytest.raises(UnreachableError):
         await gone.open()
     assert gone.ended
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED])
+async def test_whatever_fails_when_the_time_is_over_is_late(status: grpc.StatusCode) -> None:
+    # Writing fails with INTERNAL then, and Triton itself may be first to cancel.
+    late = TritonStream(Stub(Call(asyncio.InvalidStateError(), status)), None, 0)
+    with pytest.raises(DeadlineError):
+        await late.open()
+    assert not late.ended, "the engine may have the request all the same"
 
 
 async def test_what_was_written_is_not_kept() -> None:
