@@ -280,17 +280,19 @@ def make_inputs(
         inputs["trait"] = list(traits)
         inputs["scalar"] = list(traits.values())
     for name, value in options.items():
+        if value is None:
+            continue
         if name in ("messages", "format", "logit_bias"):
             inputs[name] = [json.dumps(value)]
-        elif name == "steering" and value is not None:
+        elif name == "steering":
             inputs[name] = [json.dumps(as_steering(value).to_document())]
-        elif name == "vectors" and value is not None:
+        elif name == "vectors":
             inputs[name] = [json.dumps(vectors_json(value))]
         elif name == "stop":
             inputs["stop_words"] = [value] if isinstance(value, str) else value
-        elif name == "seed" and value is not None:
+        elif name == "seed":
             inputs[name] = [unsigned_seed(value)]
-        elif value is not None:
+        else:
             inputs[name] = value if isinstance(value, list) else [value]
     return inputs
 

@@ -7,7 +7,7 @@ from random import Random
 
 from persona_research.evaluation.conditions import UNSTEERED, steered
 from persona_research.evaluation.cross_trait import Movement
-from persona_research.evaluation.doses import Dose, DoseCurve
+from persona_research.evaluation.doses import Dose, DoseCurve, by_question
 from persona_research.evaluation.evaluation import Evaluation
 from persona_research.evaluation.tables import blocks_text, interval_text, scalar_text
 from persona_research.evaluation.trait_evaluation import TraitEvaluation
@@ -223,14 +223,13 @@ def _candidate_table(trait: TraitEvaluation) -> str:
 
 def _examples(trait: TraitEvaluation, curve: DoseCurve, seed: int) -> str:
     """A few questions' answers at every scalar, whatever they are like."""
-    unsteered = trait.answers[UNSTEERED]
-    firsts = range(0, len(unsteered), len(unsteered) // trait.num_questions)
-    places = Random(seed).sample(firsts, min(_EXAMPLES, len(firsts)))
+    questions = list(by_question(trait.answers[UNSTEERED]))
+    chosen = Random(seed).sample(questions, min(_EXAMPLES, len(questions)))
     rows = []
     for scalar in curve.scalars:
-        group = trait.answers[steered(curve.blocks, scalar)]
-        rows.append([scalar_text(scalar), *(group[place].text for place in places)])
-    return markdown_table(["scalar", *(unsteered[place].question for place in places)], rows)
+        answers = by_question(trait.answers[steered(curve.blocks, scalar)])
+        rows.append([scalar_text(scalar), *(answers[question][0].text for question in chosen)])
+    return markdown_table(["scalar", *chosen], rows)
 
 
 def _image(images: Images, name: str, caption: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from persona_client import errors, triton
+from persona_client.protocol import Options
 from triton_models.contract import tensors
 
 
@@ -37,6 +38,11 @@ def test_options_become_the_inputs_of_the_contract() -> None:
         "logprobs": [0],
         "monitor": ["sarcasm"],
     }
+
+
+@pytest.mark.parametrize("name", sorted(Options.__annotations__))
+def test_an_option_that_is_none_is_left_out(name: str) -> None:
+    assert triton.make_inputs("hi", {}, {name: None}, stream=False) == {"text_input": ["hi"]}
 
 
 def test_an_unknown_option_is_refused_with_those_there_are() -> None:
