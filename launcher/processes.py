@@ -21,7 +21,7 @@ from pathlib import Path
 from launcher import private_arguments
 
 # gRPC's own thread would go on in a child between fork and exec, and end it when its files are
-# closed: https://github.com/grpc/grpc/issues/43055. Read when the first channel is opened.
+# closed: https://github.com/grpc/grpc/issues/43055. Read when grpc is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 SHARED_MEMORY = Path("/dev/shm")
