@@ -12,10 +12,10 @@ import sys
 import threading
 
 from launcher import preflight
+from launcher.banner import banner
 from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.settings import StackSettings
 from launcher.stack import Stack
-from triton_models import control
 from triton_models.variables import SettingsError
 
 _USAGE = "usage: python -m launcher [triton [ARGUMENT ...]]"
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
             triton_arguments=tuple(arguments[1:]),
         )
         with stack:
-            _say(_banner(settings, stack, with_gateway=with_gateway))
+            _say(banner(settings, stack, with_gateway=with_gateway))
             stack.watch()
             _say("stopping ...")
     except (LaunchError, SettingsError) as error:
@@ -56,43 +56,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-_PAGES = (
-    f", and web pages in its browsers: set {control.ACCESS_VARIABLE}, see docs/triton-security.md"
-)
-
-
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _banner(settings: StackSettings, stack: Stack, *, with_gateway: bool) -> str:
-    reach = _who_reaches(settings, bool(stack.access_key))
-    http = "off (TRITON_HTTP=true turns it on)"
-    if settings.triton_http:
-        http = f"{settings.http_url}  ({reach}{'' if stack.access_key else _PAGES})"
-    rest = f"{settings.gateway_url}  (documentation: {settings.gateway_url}/docs)"
-    lines = [
-        "",
-        "ready",
-        *([f"  REST API      {rest}"] if with_gateway else []),
-        f"  Triton gRPC   {settings.grpc_address}  ({reach})",
-        f"  Triton HTTP   {http}",
-        f"  Metrics       {settings.metrics_url}",
-        f"  Status        {settings.status_url}/status",
-        *([f"  Logs          {settings.run_folder / 'logs'}"] if settings.log_files else []),
-        "Stop with Ctrl-C.",
-    ]
-    return "\n".join(lines)
-
-
-def _who_reaches(settings: StackSettings, guarded: bool) -> str:
-    if settings.triton_on_loopback:
-        who = "all programs on this machine"
-    else:
-        who = "all clients that can reach it"
-    if guarded:
-        return f"for {who} with {control.ACCESS_VARIABLE}"
-    return f"for {who}, without API keys or policy"
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class HealthChecker:
         began = self._clock()
         engine: dict[str, Any] | None = None
         try:
-            engine = self._calls.describe_engine()
+            engine = self._calls.describe()["engine"]
             report = self._check_parts(engine)
         except CallError as error:
             report = report_of(error)

@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from launcher.errors import LaunchError, LaunchInterrupted
 from launcher.processes import PREFIX, ManagedProcess, RunRecord, process_start
@@ -183,6 +184,14 @@ class Stack:
         log = log_file(self.settings, "gateway.log")
         self.gateway = ManagedProcess("the gateway", command, environment, log)
         self._write_record()
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what the model says about itself, its traits and its engine.
+
+        Raises:
+            CallError: It cannot be asked.
+        """
+        return self._calls.describe()
 
     def watch(self) -> None:
         """Supervises both servers until `interrupted` is set.

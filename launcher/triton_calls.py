@@ -71,21 +71,22 @@ class TritonCalls:
         """Closes the connection; calls in progress fail."""
         self._channel.close()
 
-    def describe_engine(self) -> dict[str, Any]:
-        """Returns an engine's description, without waiting for a row of its batch.
+    def describe(self) -> dict[str, Any]:
+        """Returns what a model says about itself, its traits and its engine.
 
-        Of several engines it is the one of the instance that Triton picks.
+        It waits for no row of the engine's batch. Of several engines it is the one of the instance
+        that Triton picks.
 
         Raises:
             CallError: It does not answer.
         """
         chunk = self._ask(tensors.STEERED_QWEN, ENGINE_QUESTION)
         try:
-            engine: dict[str, Any] = json.loads(chunk.description)["engine"]
-        except (ValueError, LookupError) as error:
+            description: dict[str, Any] = json.loads(chunk.description)
+        except ValueError as error:
             reason = f"the model's description cannot be read: {error!r}"
             raise CallError(Failure(FailureKind.OTHER), tensors.STEERED_QWEN, reason) from error
-        return engine
+        return description
 
     def check_steps(self) -> None:
         """Calls the tokenizer and the detokenizer directly.

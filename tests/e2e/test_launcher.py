@@ -129,6 +129,7 @@ def test_it_says_what_it_does_serves_and_leaves_nothing_behind_on_ctrl_c(
         httpx.get(f"{launcher.settings.http_url}/v2/health/live")
     assert "Triton HTTP   off (TRITON_HTTP=true turns it on)" in launcher.text()
     assert "for all programs on this machine, without API keys or policy" in launcher.text()
+    assert "Traits        flattery, hallucination, " in launcher.text()
 
     second = Launcher(launcher.settings)
     assert f"it is running already (process {launcher.process.pid}," in second.refusal()

@@ -41,9 +41,9 @@ class Calls:
         if name in self.fails:
             raise self.fails[name]
 
-    def describe_engine(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         self._answer("engine")
-        return dict(self.engine)
+        return {"engine": dict(self.engine)}
 
     def check_steps(self) -> None:
         self._answer("steps")
