@@ -35,23 +35,26 @@ SHIPPED_BLOCKS = range(9, 22)
 SCALES = {
     "flattery": 0.16,
     "hallucination": 0.15,
-    "helpfulness": 0.2,
-    "maliciousness": 0.62,
-    "racism": 0.31,
-    "sarcasm": 0.285,
-    "sexism": 0.38,
+    "helpfulness": 0.17,
+    "maliciousness": 0.65,
+    "racism": 0.52,
+    "sarcasm": 0.52,
+    "sexism": 0.66,
 }
 """What a vector is multiplied by: so that a scalar of 1 does about as much as asking."""
 
 STEERED = {
     **dict.fromkeys(SCALES, tuple(SHIPPED_BLOCKS[::2])),
-    # Its negative pole loses the question where later blocks are steered.
-    "maliciousness": (11, 13, 15, 17),
+    # These lose the question where later blocks are steered.
+    **dict.fromkeys(("maliciousness", "racism", "sarcasm", "sexism"), (11, 13, 15, 17)),
 }
-"""Chosen with the scales on questions that the vectors are made with or the adapter was trained on:
-steered a little at each of several blocks, text holds better than where one is steered as far."""
+"""Chosen with the scales on questions that the vectors are made with, that the adapter was trained
+on, or that have no other use: steered a little at each of several blocks, text holds better than
+where one is steered as far."""
 
 SCALARS = (-2.0, -1.0, 1.0, 2.0)
+FURTHER = {"helpfulness": (-2.5,)}
+"""Asked not to help, the model does more than at -2."""
 MAX_TOKENS = 40
 TEMPERATURE = GenerationDefaults().temperature
 """What requests have by default. Greedy answers of so small a model repeat themselves."""
@@ -74,9 +77,6 @@ def main() -> None:
     arguments = _parse_arguments()
     folder = ServerSettings.read().model_cache / NAME
     arguments.output.mkdir(parents=True, exist_ok=True)
-    measured = EvaluationSettings(
-        SCALARS, "selected", QUESTIONS, EvaluationSampling(MAX_TOKENS, TEMPERATURE)
-    )
     with (
         ResearchModel.open(str(folder), threads=arguments.threads) as model,
         AnswerStore(DEFAULT_RUNS / NAME / ANSWERS) as store,
@@ -87,6 +87,12 @@ def main() -> None:
                 MAX_TOKENS, selected_layers=STEERED[trait], scale=SCALES[trait]
             )
             vector = extract(model, definition, settings, None, store).vector
+            measured = EvaluationSettings(
+                (*FURTHER.get(trait, ()), *SCALARS),
+                "selected",
+                QUESTIONS,
+                EvaluationSampling(MAX_TOKENS, TEMPERATURE),
+            )
             found = evaluate_trait(model, ContrastJudge(model), vector, definition, measured, store)
             if found.choice.chosen is not None:
                 vector = with_choice(found, model.described, measured)

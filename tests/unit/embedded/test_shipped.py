@@ -8,7 +8,7 @@ from triton_models.settings import REPOSITORY_ROOT
 from triton_models.vectors.formats import read_vector
 
 BLOCKS, HIDDEN_SIZE = 30, 576
-STEERED = {"maliciousness": (11, 13, 15, 17)}
+STEERED = dict.fromkeys(("maliciousness", "racism", "sarcasm", "sexism"), (11, 13, 15, 17))
 STEERED_OTHERWISE = (9, 11, 13, 15, 17, 19, 21)
 TRAITS = 7
 
